@@ -1,0 +1,1 @@
+"""AFTrans: fine-grained visual recognition with a vision transformer's own attention."""

@@ -1,0 +1,133 @@
+"""AFTrans: global pass -> region -> local pass, one trunk for both."""
+
+from types import MappingProxyType
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Num
+
+from aftrans_jax.model.attention import DESCRIPTORS
+from aftrans_jax.model.encoder import BranchTokens
+from aftrans_jax.model.outputs import ModelOutput, Region
+from aftrans_jax.model.regions import Geometry, Locate, crop_and_resize, resample_relevance
+from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
+from aftrans_jax.model.vit import ViT
+
+
+def straight_through(
+    patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
+) -> Float[Array, "batch patches hidden"]:
+    """Returns the patches bit for bit, as if `weight` multiplied them in the backward pass.
+
+    Choice: box and crop are piecewise constant, so without this no gradient reaches the gate.
+    """
+    zero = weight - jax.lax.stop_gradient(weight)
+    return patches + zero[..., None].astype(patches.dtype) * patches
+
+
+def no_gradient(
+    patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
+) -> Float[Array, "batch patches hidden"]:
+    """Returns the patches; the gate stays where its random weights put it.
+
+    Paper: section 3.3, to the letter.
+    """
+    del weight
+    return patches
+
+
+GATE_GRADIENTS = MappingProxyType({"straight_through": straight_through, "none": no_gradient})
+
+
+class LocalTokens(nn.Module):
+    """Returns the local branch's own class token and position embedding.
+
+    Paper: fig. 2.
+    """
+
+    num_tokens: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self) -> BranchTokens:
+        cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.hidden))
+        shape = (1, self.num_tokens, self.hidden)
+        return BranchTokens(cls, self.param("pos_embedding", nn.initializers.normal(0.02), shape))
+
+
+class AFTrans(nn.Module):
+    """Adaptive attention multi-scale fusion transformer.
+
+    Attributes:
+      vit: the trunk; patch projection, blocks, norm and head serve both branches.
+      locate: mask [batch rows cols] -> box [batch 4] in pixels, see `regions.locate_region`.
+      local_size: side of the crop that the local branch sees, in pixels.
+      keep_ratio: share of patches (or of layer-patch pairs) that is kept, in (0, 1].
+      reduction: of the gate's hidden layer.
+      head_fusion, descriptor, selection, gate_gradient: names from `sacm.HEAD_FUSIONS`,
+        `attention.DESCRIPTORS`, `sacm.SELECTIONS` and `GATE_GRADIENTS`.
+
+    Paper: section 3, fig. 2.
+    """
+
+    vit: ViT
+    locate: Locate
+    local_size: int
+    keep_ratio: float
+    reduction: int
+    head_fusion: str = "geometric"
+    descriptor: str = "class_row"
+    selection: str = "fused"
+    gate_gradient: str = "straight_through"
+
+    def setup(self) -> None:
+        variant, stride = self.vit.variant, self.vit.stride
+        num_patches = variant.patches_per_side(self.local_size, stride) ** 2
+        self.local = LocalTokens(1 + num_patches, variant.hidden)
+        self.sacm = SACM(self.reduction, self.head_fusion)
+
+    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
+        """Returns both branches' logits and the region between them.
+
+        Args:
+          images: pixel values 0..255, square, of the trunk's image size.
+          train: whether dropout and stochastic depth are on.
+
+        Paper: fig. 2.
+        """
+        images = self.vit.normalize(images)
+        encoded = self.vit.encode(
+            self.vit.embed(images),
+            train=train,
+            describe=DESCRIPTORS[self.descriptor],
+            all_tokens=self.descriptor == "full_map",  # its last layer needs every query
+        )
+        region = self._region(encoded.log_rows, encoded.descriptor)
+        crops = crop_and_resize(images, region.box, self.local_size)
+        patches = self._guide(self.vit.embed(crops), region)
+        local = self.vit.encode(patches, train=train, own=self.local())
+        logits = {
+            "global": self.vit.classify(encoded.tokens),
+            "local": self.vit.classify(local.tokens),
+        }
+        return ModelOutput(logits, region)
+
+    def predict(self, images: Num[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+        """Returns the global logits: no SACM, no crop, no second pass.
+
+        Paper: table 4.
+        """
+        return self.vit.predict(images)
+
+    def _region(self, log_rows: Array, descriptor: Array) -> Region:
+        gate, layer_rows = self.sacm(log_rows, descriptor)
+        mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio)
+        side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
+        grid = (-1, side, side)
+        mask = mask.reshape(grid)
+        return Region(gate, relevance(gate, layer_rows).reshape(grid), mask, self.locate(mask))
+
+    def _guide(self, patches: Array, region: Region) -> Array:
+        local = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
+        weight = resample_relevance(region.relevance, region.box, local)
+        return GATE_GRADIENTS[self.gate_gradient](patches, weight)

@@ -1,0 +1,201 @@
+"""Transformer encoder whose blocks report their class row, under the official npz names."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aftrans_jax.model.attention import Descriptor, dot_product_attention, log_class_row
+from aftrans_jax.model.variants import Variant
+
+
+class BranchTokens(NamedTuple):
+    """What a branch adds to its patches: a class token [1 1 hidden] and positions [1 1+N hidden].
+
+    Paper: fig. 2, the parameters that the two branches do not share.
+    """
+
+    cls: Array
+    pos_embedding: Array
+
+
+class Encoded(NamedTuple):
+    """An encoder's output.
+
+    tokens: normalised [batch tokens hidden], the class token alone unless all were asked for.
+    log_rows: class rows [batch layers heads patches], float32, None without a descriptor.
+    descriptor: [batch layers], float32, likewise.
+
+    Choice: intermediates are returned, never sown, so their shapes stand in signatures.
+    """
+
+    tokens: Array
+    log_rows: Array | None
+    descriptor: Array | None
+
+
+class PositionEmbedding(nn.Module):
+    """Returns the learned position embedding [1 tokens hidden].
+
+    Follows: vit_jax AddPositionEmbs.
+    """
+
+    num_tokens: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "1 tokens hidden"]:
+        shape = (1, self.num_tokens, self.hidden)
+        return self.param("pos_embedding", nn.initializers.normal(0.02), shape)
+
+
+class Attention(nn.Module):
+    """Returns attended queries and, given a descriptor, the class row and its statistic.
+
+    Follows: flax MultiHeadDotProductAttention, with the attention kernel and class row of ours.
+    """
+
+    heads: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, queries: Array, tokens: Array, describe: Descriptor | None
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        hidden = tokens.shape[-1]
+        project = partial(
+            nn.DenseGeneral,
+            features=(self.heads, hidden // self.heads),
+            kernel_init=nn.initializers.xavier_uniform(),
+            dtype=self.dtype,
+        )
+        query = project(name="query")(queries)
+        key, value = project(name="key")(tokens), project(name="value")(tokens)
+        attended = dot_product_attention(query, key, value)
+        out = nn.DenseGeneral(
+            hidden,
+            axis=(-2, -1),
+            kernel_init=nn.initializers.xavier_uniform(),
+            dtype=self.dtype,
+            name="out",
+        )(attended)
+        if describe is None:
+            return out, None
+        # The maps say where to look; what they say is not to be bent by the gate's gradient.
+        query, key = jax.lax.stop_gradient((query, key))
+        log_row = log_class_row(query, key)
+        return out, (log_row, describe(query, key, log_row))
+
+
+class MlpBlock(nn.Module):
+    """Returns tokens after the two-layer perceptron of an encoder block.
+
+    Follows: vit_jax MlpBlock.
+    """
+
+    mlp: int
+    gelu: Callable[[Array], Array]
+    dropout: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        dense = partial(
+            nn.Dense,
+            kernel_init=nn.initializers.xavier_uniform(),
+            bias_init=nn.initializers.normal(1e-6),
+            dtype=self.dtype,
+        )
+        y = self.gelu(dense(self.mlp, name="Dense_0")(x))
+        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = dense(x.shape[-1], name="Dense_1")(y)
+        return nn.Dropout(self.dropout, deterministic=not train)(y)
+
+
+class EncoderBlock(nn.Module):
+    """Returns tokens after attention and perceptron, pre-normed, each behind a residual.
+
+    Follows: vit_jax Encoder1DBlock; stochastic depth as big_vision drops residual branches.
+    """
+
+    variant: Variant
+    gelu: Callable[[Array], Array]
+    dropout: float
+    stochastic_depth: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "batch tokens hidden"],
+        *,
+        train: bool,
+        describe: Descriptor | None,
+        class_only: bool,
+    ) -> tuple[Float[Array, "batch queries hidden"], tuple[Array, Array] | None]:
+        # Whole residual branches drop per image, hence the broadcast over tokens and channels.
+        drop_path = partial(
+            nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2)), deterministic=not train
+        )
+        normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(tokens)
+        kept = 1 if class_only else tokens.shape[1]
+        attend = Attention(self.variant.heads, self.dtype, name="MultiHeadDotProductAttention_1")
+        attended, summary = attend(normed[:, :kept], normed, describe)
+        attended = nn.Dropout(self.dropout, deterministic=not train)(attended)
+        tokens = tokens[:, :kept] + drop_path(attended)
+        normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_2")(tokens)
+        mlp = MlpBlock(self.variant.mlp, self.gelu, self.dropout, self.dtype, name="MlpBlock_3")
+        return tokens + drop_path(mlp(normed, train=train)), summary
+
+
+class Encoder(nn.Module):
+    """Returns the encoded tokens and the class rows of all layers.
+
+    The last block computes keys and values for all tokens and everything else for the class token
+    alone, which is exact, unless `all_tokens` asks for more.
+
+    Follows: vit_jax Encoder.
+    """
+
+    variant: Variant
+    num_tokens: int
+    gelu: Callable[[Array], Array]
+    dropout: float
+    stochastic_depth: float
+    dtype: jnp.dtype
+
+    def setup(self) -> None:
+        self.posembed_input = PositionEmbedding(self.num_tokens, self.variant.hidden)
+        last = max(self.variant.layers - 1, 1)
+        self.encoderblock = [
+            EncoderBlock(
+                self.variant, self.gelu, self.dropout, self.stochastic_depth * i / last, self.dtype
+            )
+            for i in range(self.variant.layers)
+        ]
+        self.encoder_norm = nn.LayerNorm(dtype=self.dtype)
+        self.embedding_dropout = nn.Dropout(self.dropout)
+
+    def __call__(
+        self,
+        tokens: Float[Array, "batch tokens hidden"],
+        *,
+        train: bool,
+        describe: Descriptor | None,
+        all_tokens: bool,
+    ) -> Encoded:
+        tokens = self.embedding_dropout(tokens, deterministic=not train)
+        summaries = []
+        for block in self.encoderblock:
+            class_only = block is self.encoderblock[-1] and not all_tokens
+            tokens, summary = block(tokens, train=train, describe=describe, class_only=class_only)
+            summaries.append(summary)
+        tokens = self.encoder_norm(tokens)
+        if describe is None:
+            return Encoded(tokens, None, None)
+        log_rows, descriptors = zip(*summaries, strict=True)
+        return Encoded(tokens, jnp.stack(log_rows, axis=1), jnp.stack(descriptors, axis=1))

@@ -1,0 +1,32 @@
+"""What every model returns."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array
+
+
+class Region(NamedTuple):
+    """Where the model looked.
+
+    gate: weight of each layer [batch layers] in (0, 1).
+    relevance: gated, fused attention [batch rows cols], >= 0.
+    mask: selected patches [batch rows cols], bool.
+    box: region in pixels [batch 4], int32, (top, left, bottom, right), half-open.
+
+    Paper: section 3.2.
+    """
+
+    gate: Array
+    relevance: Array
+    mask: Array
+    box: Array
+
+
+class ModelOutput(NamedTuple):
+    """Logits [batch classes] by branch ("global", "local") and the region, where there is one.
+
+    Choice: one type for all models, so that losses, metrics and reports have no cases.
+    """
+
+    logits: dict[str, Array]
+    region: Region | None

@@ -1,0 +1,157 @@
+"""ViT npz <-> parameters, strictly.
+
+The modules carry the official file's names, so reading is: unflatten, compare names and shapes,
+resize one array, replace the head. What is written opens in other code that reads those files.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.ndimage
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float
+
+Arrays = dict[str, np.ndarray]
+Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
+
+POSITIONS = "Transformer/posembed_input/pos_embedding"
+HEAD = ("head/kernel", "head/bias")
+MAX_LISTED = 8
+
+
+class Pretrained(NamedTuple):
+    """A trunk's parameters, nested, and one line for each thing that was changed to fit.
+
+    Choice: what a loader drops or resizes silently is what people lose days to.
+    """
+
+    params: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def read_npz(path: str | PathLike[str]) -> Arrays:
+    """Returns the arrays of an npz file by name.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not a readable npz, or holds pickled objects or non-finite numbers.
+
+    Choice: `allow_pickle=False`, since a pickle may run any code.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"pretrained={str(path)!r} is not a file. Official ViT files: "
+            "https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz; "
+            "--config.pretrained= (empty) starts from random weights"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
+        reason = "it holds pickled objects" if "pickle" in str(error) else str(error)
+        raise ValueError(
+            f"pretrained={str(path)!r} cannot be read as an npz of plain arrays ({reason}): "
+            "download it again and compare its size with the source's"
+        ) from error
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise ValueError(f"{path}: non-finite numbers in {_listed(bad)}: the file is damaged")
+    return arrays
+
+
+def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
+    """Returns the arrays as parameters of the model whose (shapes of) parameters are `expected`.
+
+    The position embedding is resized, a head for other classes is left out for the caller to keep
+    its own, `pre_logits` is dropped; each is noted.
+
+    Args:
+      arrays: by official name, as `read_npz` returns them; not changed.
+      expected: the trunk's nested tree; leaves have a `shape`.
+
+    Raises:
+      ValueError: names or shapes do not agree, all of them listed.
+
+    Follows: vit_jax checkpoint.load_pretrained.
+    """
+    wanted = {name: leaf.shape for name, leaf in flatten_dict(expected, sep="/").items()}
+    arrays, notes = dict(arrays), []
+    dropped = sorted(name for name in arrays if name.startswith("pre_logits/"))
+    for name in dropped:
+        del arrays[name]
+    if dropped:
+        notes.append("dropped pre_logits: the head follows the class token directly")
+    if any(name not in arrays or arrays[name].shape != wanted[name] for name in HEAD):
+        found = arrays["head/bias"].size if "head/bias" in arrays else "no"
+        notes.append(f"new head for {wanted['head/bias'][0]} classes (the file has {found})")
+        for name in HEAD:
+            arrays.pop(name, None)
+            del wanted[name]
+    if POSITIONS in arrays and arrays[POSITIONS].shape != wanted[POSITIONS]:
+        old_shape = arrays[POSITIONS].shape
+        arrays[POSITIONS] = resize_positions(arrays[POSITIONS], wanted[POSITIONS][1])
+        notes.append(f"position embedding resized from {old_shape} to {arrays[POSITIONS].shape}")
+    _check(arrays, wanted)
+    params = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    return Pretrained(unflatten_dict(params, sep="/"), tuple(notes))
+
+
+def resize_positions(
+    positions: Float[np.ndarray, "1 old hidden"], num_tokens: int
+) -> Float[np.ndarray, "1 new hidden"]:
+    """Returns the position embedding on another square grid, its class entry kept.
+
+    Corner-aligned linear interpolation; `jax.image.resize` gives other values.
+
+    Raises:
+      ValueError: either number of tokens is not a square plus one.
+
+    Follows: vit_jax checkpoint.interpolate_posembed.
+    """
+    old, new = (round((count - 1) ** 0.5) for count in (positions.shape[1], num_tokens))
+    if old**2 + 1 != positions.shape[1] or new**2 + 1 != num_tokens:
+        raise ValueError(
+            f"position embedding of {positions.shape[1]} tokens cannot become {num_tokens}: "
+            "both must be a square grid of patches and one class token"
+        )
+    cls, grid = positions[:, :1], positions[0, 1:].reshape(old, old, -1)
+    grid = scipy.ndimage.zoom(grid, (new / old, new / old, 1), order=1)
+    return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
+
+
+def save_npz(path: str | PathLike[str], trunk: Params) -> None:
+    """Writes a trunk's parameters under the official names, in float32.
+
+    Follows: vit_jax checkpoint.save.
+    """
+    flat = flatten_dict(trunk, sep="/")
+    np.savez_compressed(path, **{k: np.asarray(v, np.float32) for k, v in flat.items()})
+
+
+def _check(arrays: Arrays, wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raises one ValueError that lists every missing, surplus and mis-shaped array."""
+    problems = {
+        "missing": [name for name in wanted if name not in arrays],
+        "not expected": [name for name in arrays if name not in wanted],
+        "of another shape": [
+            f"{name} {arrays[name].shape} instead of {shape}"
+            for name, shape in wanted.items()
+            if name in arrays and arrays[name].shape != shape
+        ],
+    }
+    found = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(
+            "the pretrained file does not fit the model; " + "; ".join(found) + ". "
+            "Check model.variant against the file"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(sorted(names)[:MAX_LISTED]) + rest

@@ -1,0 +1,144 @@
+"""Vision transformer with overlapping patches.
+
+The parameters of `ViT` are the official npz unflattened: `embedding`, `cls`,
+`Transformer/{posembed_input, encoderblock_0.., encoder_norm}`, `head`.
+"""
+
+from functools import partial
+from types import MappingProxyType
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from aftrans_jax.model.attention import Descriptor
+from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
+from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.model.variants import Variant
+
+GELUS = MappingProxyType(
+    {"tanh": partial(nn.gelu, approximate=True), "exact": partial(nn.gelu, approximate=False)}
+)
+
+
+class ViT(nn.Module):
+    """Plain vision transformer: the trunk of every model here, and the baseline by itself.
+
+    Attributes:
+      variant: its sizes.
+      num_classes: width of the head.
+      image_size: side of the images in pixels; the position embedding is made for it.
+      stride: distance between patches in pixels; below the patch size they overlap.
+      gelu: one of `GELUS`; the official files were trained with "tanh", DeiT with "exact".
+      mean, std: per channel, of pixel values scaled to [0, 1].
+      dropout, stochastic_depth: rates while training; the latter is the last layer's.
+      dtype: of the computation; parameters, class rows and logits stay float32.
+
+    Follows: vit_jax VisionTransformer.
+    """
+
+    variant: Variant
+    num_classes: int
+    image_size: int
+    stride: int
+    gelu: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    def setup(self) -> None:
+        patch = self.variant.patch_size
+        self.embedding = nn.Conv(
+            self.variant.hidden,
+            (patch, patch),
+            strides=(self.stride, self.stride),
+            padding="VALID",
+            dtype=self.dtype,
+        )
+        self.cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.variant.hidden))
+        self.Transformer = Encoder(
+            variant=self.variant,
+            num_tokens=1 + self.variant.patches_per_side(self.image_size, self.stride) ** 2,
+            gelu=GELUS[self.gelu],
+            dropout=self.dropout,
+            stochastic_depth=self.stochastic_depth,
+            dtype=self.dtype,
+        )
+        self.head = nn.Dense(
+            self.num_classes, kernel_init=nn.initializers.zeros_init(), dtype=jnp.float32
+        )
+
+    def normalize(
+        self, images: Num[Array, "batch height width 3"]
+    ) -> Float[Array, "batch height width 3"]:
+        """Returns images of pixel values 0..255 as the trunk expects them, in float32.
+
+        Choice: uint8 crosses to the device, a quarter of the bytes.
+        """
+        mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
+        return (images.astype(jnp.float32) / 255 - mean) / std
+
+    def embed(
+        self, images: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch patches hidden"]:
+        """Returns the patch embeddings of normalised images, in raster order.
+
+        Paper: section 3.1, overlapping patches.
+        """
+        patches = self.embedding(images.astype(self.dtype))
+        return patches.reshape(patches.shape[0], -1, patches.shape[-1])
+
+    def encode(
+        self,
+        patches: Float[Array, "batch patches hidden"],
+        *,
+        train: bool,
+        own: BranchTokens | None = None,
+        describe: Descriptor | None = None,
+        all_tokens: bool = False,
+    ) -> Encoded:
+        """Returns the encoder's output for patches behind a class token.
+
+        Args:
+          patches: embeddings from `embed`.
+          train: whether dropout and stochastic depth are on.
+          own: a branch's own class token and positions; the trunk's when None.
+          describe: a layer statistic from `attention.DESCRIPTORS`; class rows are returned with it.
+          all_tokens: whether patch tokens are wanted from the last block.
+
+        Paper: section 3.1, equations 1 to 4.
+        """
+        if own is None:
+            own = BranchTokens(self.cls, self.Transformer.posembed_input())
+        cls = jnp.broadcast_to(own.cls, (patches.shape[0], 1, patches.shape[-1]))
+        tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
+        tokens = tokens + own.pos_embedding.astype(self.dtype)
+        return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
+
+    def classify(
+        self, tokens: Float[Array, "batch tokens hidden"]
+    ) -> Float[Array, "batch classes"]:
+        """Returns float32 logits from the class token.
+
+        Paper: section 3.1.
+        """
+        return self.head(tokens[:, 0].astype(jnp.float32))
+
+    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
+        """Returns the logits of images of pixel values 0..255, and no region.
+
+        Paper: the baseline of table 3.
+        """
+        return ModelOutput({"global": self.predict(images, train=train)}, None)
+
+    def predict(
+        self, images: Num[Array, "batch height width 3"], *, train: bool = False
+    ) -> Float[Array, "batch classes"]:
+        """Returns the logits of images of pixel values 0..255.
+
+        Paper: table 4, the global branch's prediction.
+        """
+        patches = self.embed(self.normalize(images))
+        return self.classify(self.encode(patches, train=train).tokens)
