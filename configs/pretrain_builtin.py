@@ -99,7 +99,9 @@ def main() -> None:
     half = (0.5, 0.5, 0.5)
     vit = ViT(VARIANTS["mini8"], NUM_COLORS + len(NUM_BARS), IMAGE_SIZE, 8, "tanh", half, half)
     model = DensePretraining(vit)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, args.learning_rate, 50, args.steps)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, args.learning_rate, args.steps // 10, args.steps
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))
 
     @jax.jit

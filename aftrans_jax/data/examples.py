@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,6 +13,7 @@ from aftrans_jax.data.transforms import Example, decode_image
 _NO_BOX = np.full(4, np.nan, np.float32)
 
 
+@runtime_checkable  # so that beartype can check it
 class Source(Protocol):
     """Random access to the examples of one split; reading it from several threads is safe.
 

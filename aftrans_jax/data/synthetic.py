@@ -1,8 +1,7 @@
-"""The built-in birds: drawn pictures whose classes differ only in small marks.
+"""The built-in birds: one body shape, classes that differ only in crown colour and wing bars.
 
-One body shape. A class is a crown colour and a number of wing bars; place, scale, pose, plumage and
-background are random and carry no information, and the background holds spots and strokes in the
-marks' own colours. Everything is drawn four times too large with PIL and averaged down.
+Place, scale, pose, plumage and background are random and carry no information; the background
+holds spots and strokes in the marks' colours. Drawn four times too large with PIL, then averaged.
 """
 
 from typing import NamedTuple
@@ -19,14 +18,12 @@ CROWN_RGB = np.array([(222, 38, 44), (250, 212, 36), (36, 178, 76), (40, 92, 232
 BAR_RGB = np.array((250, 244, 226))
 
 _SUPERSAMPLE = 4
-_TURN = np.arange(20) * np.pi / 10
-_DISC = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=-1)
+_DISC = np.exp(1j * np.arange(20) * np.pi / 10)[:, None].view(float)  # [corners, 2] (x, y)
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 # Bird coordinates: about 1 from beak to tail, x towards the beak, y down, origin in the belly.
 _WING = np.array([(19, -9), (15, -15), (2, -16), (-14, -11), (-38, 8), (-12, 9), (6, 8), (16, 2)])
-_WING_CENTER, _WING_ANGLE = np.array((-0.02, -0.04)), -0.35
+_WING_CENTER, _WING_TURN = np.array((-0.02, -0.04)), np.array([(0.94, -0.34), (0.34, 0.94)])
 _OUTLINE = np.array([(0.53, -0.2), (0.27, -0.44), (-0.58, 0.0), (-0.58, 0.24), (0.05, 0.38)])
-_Point = np.ndarray | tuple[float, float]  # (x, y)
 _Part = tuple[np.ndarray, np.ndarray]  # the corners [corners, 2] of a polygon and its RGB [3]
 
 
@@ -45,13 +42,9 @@ class Bird(NamedTuple):
 
 
 def _paint(canvas: Image.Image, parts: list[_Part], frame: np.ndarray) -> np.ndarray:
-    """Returns the box (t, l, b, r) in final pixels around the parts, painted in order.
-
-    The rows of `frame` [3, 2] are where x = 1 and y = 1 point to and where (0, 0) lies.
-    """
-    corners = np.concatenate([points for points, _ in parts]) @ frame[:2] + frame[2]
+    """Returns the box (t, l, b, r) in final pixels; `frame` [3, 2]: x axis, y axis, origin."""
     # Whole pixels: the last bit of a sine differs between machines, the picture must not.
-    pixels = np.rint(corners).astype(int)
+    pixels = np.rint(np.concatenate([at for at, _ in parts]) @ frame[:2] + frame[2]).astype(int)
     fills = np.stack([rgb for _, rgb in parts]).clip(0, 255).astype(int).tolist()
     draw, flat, start = ImageDraw.Draw(canvas), pixels.ravel().tolist(), 0
     for (points, _), (red, green, blue) in zip(parts, fills, strict=True):
@@ -66,15 +59,9 @@ def _rotation(angle: np.ndarray | float) -> np.ndarray:
     return np.stack([cos, sin, -sin, cos], axis=-1).reshape(*np.shape(angle), 2, 2)
 
 
-def _strip(start: _Point, end: _Point, width: float) -> np.ndarray:
+def _strip(start: np.ndarray | tuple, end: np.ndarray | tuple, width: float) -> np.ndarray:
     x, y = np.subtract(end, start) * (width / 2 / np.hypot(*np.subtract(end, start)))
     return np.array([start, start, end, end]) + np.array([(y, -x), (-y, x), (-y, x), (y, -x)])
-
-
-def _muted(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
-    """Returns a random greyish RGB colour whose mean lies between `low` and `high`."""
-    tint = rng.uniform(-28, 28, 3)
-    return rng.uniform(low, high) + tint - tint.mean()
 
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
@@ -82,8 +69,8 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
     base = rng.uniform(80, 190) + rng.uniform(-1, 1.2) * np.array((-8, 14, -14))
     corners = base + rng.normal(0, 24, (3, 3, 1)) + rng.normal(0, 12, (3, 3, 3))
     gradient = Image.fromarray(corners.clip(0, 255).astype(np.uint8))
-    side = size * _SUPERSAMPLE
-    canvas = gradient.resize((side, side), Image.Resampling.BILINEAR)
+    gradient = gradient.resize((size, size), Image.Resampling.BICUBIC)
+    canvas = gradient.resize((size * _SUPERSAMPLE, size * _SUPERSAMPLE), Image.Resampling.NEAREST)
 
     def scatter(shape: np.ndarray, rgb: np.ndarray, smallest: tuple, largest: tuple) -> list[_Part]:
         shapes = shape * rng.uniform(smallest, largest, (len(rgb), 1, 2))
@@ -103,13 +90,14 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
         *scatter(_DISC, CROWN_RGB[spots], (1, 1), (3, 3)),
         *scatter(_SQUARE, BAR_RGB + np.zeros((rng.integers(3, 14), 1)), (1.5, 0.5), (3, 0.8)),
     ]
-    _paint(canvas, clutter, np.eye(3, 2) * side / 64)
+    _paint(canvas, clutter, np.eye(3, 2) * canvas.width / 64)
     return canvas
 
 
 def _plumage(rng: np.random.Generator, head: np.ndarray, tail: np.ndarray) -> list[_Part]:
     """Returns the perch and everything of the bird but its marks."""
-    coat, wing, horn = _muted(rng, 90, 190), _muted(rng, 34, 66), _muted(rng, 50, 110)
+    greys = rng.uniform((90, 34, 50), (190, 66, 110))
+    coat, wing, horn = greys[:, None] + rng.uniform(-28, 28, (3, 3))
     belly, wood = coat + rng.uniform(20, 60), np.array((104, 78, 56)) * rng.uniform(0.6, 1.1)
     slope, eye = rng.uniform(-0.3, 0.3), head + np.array((0.05, 0.0))
     left, right = rng.uniform((-0.04, 0.05), (0.04, 0.13))  # where the feet stand
@@ -131,11 +119,9 @@ def _plumage(rng: np.random.Generator, head: np.ndarray, tail: np.ndarray) -> li
 
 def _marks(head: np.ndarray, length: float, crown: int, bars: int) -> list[list[_Part]]:
     """Returns the crown, 5-7 px wide at 64 px, and the bars, 3 px apart, whatever the length."""
-    half = np.clip(0.12 * length, 2.4, 3.4) / length
+    half, gap = np.clip((0.12 * length, 0.095 * length), (2.4, 2.8), (3.4, 3.3)) / length
     cap = _DISC[10:] * half + head - np.array((0.01, 0.07))
-    gap = np.clip(0.095 * length, 2.8, 3.3) / length
-    turn = _rotation(_WING_ANGLE)
-    bar, step = _SQUARE * (0.22 * gap, 0.085) @ turn + _WING_CENTER, gap * turn[0]
+    bar, step = _SQUARE * (0.22 * gap, 0.085) @ _WING_TURN + _WING_CENTER, gap * _WING_TURN[0]
     strokes = [(bar + (rank - bars / 2) * step, BAR_RGB) for rank in range(NUM_BARS[bars])]
     return [[(cap, CROWN_RGB[crown])], strokes]
 
@@ -161,26 +147,20 @@ def draw_bird(
         problem = f"cannot draw a bird of size={size}, crown={crown}, bars={bars}"
         raise ValueError(f"{problem}: pass size >= 32, crown in 0..3 and bars in 0..2")
     canvas, length = _background(rng, size), rng.uniform(28, 47)  # 64ths of the side, beak to tail
-    head = np.array((0.27, -0.2)) + rng.uniform((-0.03, -0.07), (0.03, 0.02))
-    tail = np.array((-0.55, rng.uniform(0.02, 0.2)))
-    turn = _rotation(rng.uniform(-0.3, 0.3)) * (rng.choice((-1.0, 1.0)), 1.0)
-    matrix = turn * (length / 64 * canvas.width)
+    head, tail = rng.uniform([(0.24, -0.27), (-0.55, 0.02)], [(0.3, -0.18), (-0.55, 0.2)])
+    flip, scale = (rng.choice((-1.0, 1.0)), 1.0), length / 64 * canvas.width
+    matrix = _rotation(rng.uniform(-0.3, 0.3)) * flip * scale
     reach = _OUTLINE @ matrix
-    origin = rng.uniform(6 - reach.min(0), canvas.width - 6 - reach.max(0))
-    frame = np.concatenate([matrix, [origin]])
+    frame = np.vstack([matrix, rng.uniform(6 - reach.min(0), canvas.width - 6 - reach.max(0))])
     _paint(canvas, _plumage(rng, head, tail), frame)
-    crown_box, bars_box = [
-        _paint(canvas, mark, frame) for mark in _marks(head, length, crown, bars)
-    ]
+    crown_mark, bars_mark = _marks(head, length, crown, bars)
+    crown_box, bars_box = _paint(canvas, crown_mark, frame), _paint(canvas, bars_mark, frame)
     box = np.concatenate([np.minimum(crown_box, bars_box)[:2], np.maximum(crown_box, bars_box)[2:]])
-    image = np.asarray(canvas.reduce(_SUPERSAMPLE))
-    return Bird(image, crown, bars, crown_box, bars_box, box)
+    return Bird(np.asarray(canvas.reduce(_SUPERSAMPLE)), crown, bars, crown_box, bars_box, box)
 
 
 class SyntheticBirds:
-    """The first `num_images` birds of a flock as a data source; label = crown * 3 + bars.
-
-    Each picture is drawn at its first use and kept (12 KiB at 64 px).
+    """The first `num_images` of a flock, drawn at first use and kept; label = crown * 3 + bars.
 
     Choice: classes are dealt in shuffled rounds, so any number of images is as balanced as can be.
     """
@@ -210,9 +190,7 @@ def synthetic_dataset(
 ) -> Dataset:
     """Returns the built-in set of 12 classes; images are uint8 [image_size, image_size, 3].
 
-    Train and test come from the flocks 2 * seed and 2 * seed + 1, which share no picture.
-
-    Choice: drawn within seconds at start-up, and one percent of accuracy is 15 test images.
+    Choice: train and test are the flocks 2 * seed and 2 * seed + 1, which share no picture.
     """
     words = ("one bar", "two bars", "three bars")
     class_names = tuple(f"{color} crown, {bars}" for color in CROWN_COLORS for bars in words)

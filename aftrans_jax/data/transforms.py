@@ -3,11 +3,10 @@
 Everything is uint8 on the host; the device casts and normalises. OpenCV decodes JPEG and enlarges
 where it is installed, PIL does everything else and everything where it is not. Measured on 543
 photos, both decode to the same bytes and enlarge within one grey level of each other. Shrinking is
-PIL's alone: OpenCV's bilinear filter does not antialias (up to 130 grey levels away at half size).
+PIL's alone: OpenCV's bilinear filter does not antialias (up to 144 grey levels off at 224 px).
 """
 
 import os
-import struct
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-
-# What PIL was seen to raise on damaged files of every format it reads.
-_DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 def _import_cv2() -> ModuleType | None:
@@ -73,7 +61,7 @@ def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height widt
         with Image.open(BytesIO(data)) as image:
             pixels = _decode_plain_jpeg(data, image)
             return _decode_with_pil(image) if pixels is None else pixels
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "no image format begins like this" if unknown else str(error)
         raise ValueError(
@@ -174,6 +162,8 @@ def _resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.n
 
 def _mirror(example: Example) -> Example:
     width = example.image.shape[1]
+    # By channel: numpy copies reversed rows of whole pixels nine times slower.
+    image = np.stack([example.image[:, ::-1, channel] for channel in range(3)], axis=-1)
     top, left, bottom, right = example.box
     box = np.array([top, width - right, bottom, width - left], np.float32)
-    return Example(np.ascontiguousarray(example.image[:, ::-1]), example.label, box)
+    return Example(image, example.label, box)

@@ -102,6 +102,8 @@ class AFTrans(nn.Module):
             describe=DESCRIPTORS[self.descriptor],
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
         )
+        assert encoded.log_rows is not None  # a descriptor was asked for
+        assert encoded.descriptor is not None
         region = self._region(encoded.log_rows, encoded.descriptor)
         crops = crop_and_resize(images, region.box, self.local_size)
         patches = self._guide(self.vit.embed(crops), region)
@@ -117,7 +119,7 @@ class AFTrans(nn.Module):
 
         Paper: table 4.
         """
-        return self.vit.predict(images)
+        return self.vit(images, train=False)
 
     def _region(self, log_rows: Array, descriptor: Array) -> Region:
         gate, layer_rows = self.sacm(log_rows, descriptor)

@@ -79,7 +79,8 @@ def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
 
     Follows: vit_jax checkpoint.load_pretrained.
     """
-    wanted = {name: leaf.shape for name, leaf in flatten_dict(expected, sep="/").items()}
+    leaves: dict[str, Any] = flatten_dict(expected, sep="/")
+    wanted = {name: leaf.shape for name, leaf in leaves.items()}
     arrays, notes = dict(arrays), []
     dropped = sorted(name for name in arrays if name.startswith("pre_logits/"))
     for name in dropped:
@@ -120,7 +121,7 @@ def resize_positions(
             "both must be a square grid of patches and one class token"
         )
     cls, grid = positions[:, :1], positions[0, 1:].reshape(old, old, -1)
-    grid = scipy.ndimage.zoom(grid, (new / old, new / old, 1), order=1)
+    grid = np.asarray(scipy.ndimage.zoom(grid, (new / old, new / old, 1), order=1))
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
 
 
@@ -129,8 +130,9 @@ def save_npz(path: str | PathLike[str], trunk: Params) -> None:
 
     Follows: vit_jax checkpoint.save.
     """
-    flat = flatten_dict(trunk, sep="/")
-    np.savez_compressed(path, **{k: np.asarray(v, np.float32) for k, v in flat.items()})
+    flat: dict[str, Any] = flatten_dict(trunk, sep="/")
+    arrays: dict[str, Any] = {name: np.asarray(leaf, np.float32) for name, leaf in flat.items()}
+    np.savez_compressed(path, **arrays)
 
 
 def _check(arrays: Arrays, wanted: dict[str, tuple[int, ...]]) -> None:

@@ -126,19 +126,35 @@ class ViT(nn.Module):
         """
         return self.head(tokens[:, 0].astype(jnp.float32))
 
-    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
-        """Returns the logits of images of pixel values 0..255, and no region.
-
-        Paper: the baseline of table 3.
-        """
-        return ModelOutput({"global": self.predict(images, train=train)}, None)
-
-    def predict(
-        self, images: Num[Array, "batch height width 3"], *, train: bool = False
+    def __call__(
+        self, images: Num[Array, "batch height width 3"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         """Returns the logits of images of pixel values 0..255.
 
-        Paper: table 4, the global branch's prediction.
+        Follows: vit_jax VisionTransformer.
         """
         patches = self.embed(self.normalize(images))
         return self.classify(self.encode(patches, train=train).tokens)
+
+
+class Baseline(nn.Module):
+    """The trunk by itself, as a model to train and compare with.
+
+    Paper: the ViT of table 3.
+    """
+
+    vit: ViT
+
+    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
+        """Returns global logits and no region.
+
+        Paper: the ViT of table 3.
+        """
+        return ModelOutput({"global": self.vit(images, train=train)}, None)
+
+    def predict(self, images: Num[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+        """Returns the logits.
+
+        Paper: the ViT of table 3.
+        """
+        return self.vit(images, train=False)

@@ -1,0 +1,107 @@
+"""Whether a configuration can work, before anything is built from it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from aftrans_jax.config import Config
+from aftrans_jax.model.aftrans import GATE_GRADIENTS
+from aftrans_jax.model.attention import DESCRIPTORS
+from aftrans_jax.model.regions import REGION_METHODS
+from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.model.vit import GELUS
+from aftrans_jax.training.precision import PRECISIONS
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model.name": ("aftrans", "vit"),
+        "model.variant": tuple(VARIANTS),
+        "model.gelu": tuple(GELUS),
+        "data.name": ("cub", "synthetic"),
+        "sacm.head_fusion": tuple(HEAD_FUSIONS),
+        "sacm.descriptor": tuple(DESCRIPTORS),
+        "sacm.selection": tuple(SELECTIONS),
+        "sacm.gate_gradient": tuple(GATE_GRADIENTS),
+        "region.method": tuple(REGION_METHODS),
+        "train.precision": tuple(PRECISIONS),
+        "eval.logits": ("global", "local", "sum"),
+    }
+)
+
+
+def check(config: Config, *, num_devices: int) -> None:
+    """Checks names, ranges and what must go together.
+
+    Raises:
+      ValueError: names the key, its value, what was expected and what to do.
+
+    Choice: one place, one style; modules check only what they alone can know.
+    """
+    for key, choices in CHOICES.items():
+        group, name = key.split(".")
+        value = config[group][name]
+        if value not in choices:
+            raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
+    if config.model.name == "vit" and config.eval.logits != "global":
+        raise ValueError(
+            f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
+            "use --config.eval.logits=global"
+        )
+    if config.train.batch_size % num_devices:
+        nearest = max(1, round(config.train.batch_size / num_devices)) * num_devices
+        raise ValueError(
+            f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
+            f"devices: use a multiple, such as {nearest}"
+        )
+    _check_ranges(config)
+    _check_geometry(config)
+
+
+def _check_ranges(config: Config) -> None:
+    positive = {
+        "train.steps": config.train.steps,
+        "train.batch_size": config.train.batch_size,
+        "train.learning_rate": config.train.learning_rate,
+        "train.clip_norm": config.train.clip_norm,
+        "train.report_every": config.train.report_every,
+        "train.save_every": config.train.save_every,
+        "eval.batch_size": config.eval.batch_size,
+        "eval.every": config.eval.every,
+        "sacm.reduction": config.sacm.reduction,
+        "data.num_train": config.data.num_train,
+        "data.num_test": config.data.num_test,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise ValueError(f"{key}={value} must be above 0")
+    if not 0 < config.sacm.keep_ratio <= 1:
+        raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")
+    if config.data.resize_ratio < 1:
+        raise ValueError(
+            f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
+            "to ratio x data.image_size and cropped from there"
+        )
+    for key in ("mean", "std"):
+        value = config.data[key]
+        if len(value) != 3 or (key == "std" and min(value) <= 0):
+            raise ValueError(
+                f"data.{key}={value} must be three numbers, one a channel, std above 0"
+            )
+
+
+def _check_geometry(config: Config) -> None:
+    """A box ends on a patch's last pixel, so the patches must reach the image's edge."""
+    variant, size, stride = (
+        VARIANTS[config.model.variant],
+        config.data.image_size,
+        config.model.stride,
+    )
+    patches = variant.patches_per_side(size, stride)
+    covered = stride * (patches - 1) + variant.patch_size
+    if covered != size:
+        raise ValueError(
+            f"data.image_size={size} does not fit model.stride={stride}: {patches} patches of "
+            f"{variant.patch_size} px cover {covered} px; use {covered} or {covered + stride}, "
+            "or another stride"
+        )
+    variant.patches_per_side(config.data.local_size, stride)

@@ -1,0 +1,80 @@
+"""Every key, its default, and where the default comes from. Configs in `configs/` change some."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# What functions that read a configuration take: to a type checker, each value of a ConfigDict could
+# be of any plain type.
+Config = Any
+
+
+def base_config() -> ConfigDict:
+    """Returns the configuration that every file in `configs/` starts from, locked.
+
+    "paper" is AFTrans, "TransFG" the recipe that stands in where the paper is silent.
+
+    Choice: defaults live here and nowhere else; an unknown key is an error.
+    """
+    config = ConfigDict()
+    config.seed = 0  # of weights, order, augmentation and dropout
+    config.pretrained = ""  # path of a ViT npz; empty: random weights
+
+    config.model = ConfigDict()
+    config.model.name = "aftrans"  # aftrans | vit: the plain baseline on the same trunk
+    config.model.variant = "b16"  # paper 4.2; mini8 ti16 s16 b16 b32 l16 l32 h14
+    config.model.stride = 12  # px between patches, paper 3.1
+    config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
+    config.model.dropout = 0.0  # choice: fine-tuning is short
+    config.model.stochastic_depth = 0.0  # choice: likewise; rate of the last layer
+
+    config.data = ConfigDict()
+    config.data.name = "cub"  # cub | synthetic: the built-in birds
+    config.data.dir = ""  # folder of the images and lists
+    config.data.image_size = 448  # px, global branch, paper 4.2
+    config.data.local_size = 224  # px, local branch, paper 4.2
+    config.data.resize_ratio = 1.0  # images are resized to ratio x image_size, then cropped
+    config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
+    config.data.std = (0.5, 0.5, 0.5)
+    config.data.num_train = 480  # built-in birds only
+    config.data.num_test = 1500  # built-in birds only
+    config.data.num_threads = 8  # that decode ahead of the step
+
+    config.sacm = ConfigDict()
+    config.sacm.keep_ratio = 0.2  # choice: box IoU, METHOD 2.4; paper 0.4 of layer-patch pairs
+    config.sacm.head_fusion = "geometric"  # geometric | product (eq. 6) | mean
+    config.sacm.descriptor = "class_row"  # class_row | full_map (eq. 9)
+    config.sacm.selection = "fused"  # fused | union (the letter) | votes
+    config.sacm.gate_gradient = "straight_through"  # straight_through | none (the letter)
+    config.sacm.reduction = 4  # choice: 12 layers leave 3 hidden units
+
+    config.region = ConfigDict()
+    config.region.method = "largest_component"  # largest_component | extreme_values, paper table 6
+    config.region.min_box = 32  # px; a smaller box becomes the whole image; choice: two patches
+
+    config.loss = ConfigDict()
+    config.loss.alpha = 1.0  # global loss, paper eq. 10
+    config.loss.beta = 1.0  # local loss, paper eq. 10
+
+    config.train = ConfigDict()
+    config.train.steps = 10_000  # TransFG
+    config.train.batch_size = 12  # over all devices, paper 4.2
+    config.train.learning_rate = 0.03  # TransFG
+    config.train.warmup_steps = 500  # TransFG
+    config.train.momentum = 0.9  # TransFG
+    config.train.clip_norm = 1.0  # TransFG
+    config.train.weight_decay = 0.0  # TransFG
+    config.train.precision = "auto"  # auto: bfloat16, float32 on CPU | bfloat16 float16 float32
+    config.train.report_every = 10  # batches
+    config.train.save_every = 1000  # batches
+
+    config.eval = ConfigDict()
+    config.eval.logits = "global"  # global (paper table 4) | local | sum: what predicts
+    config.eval.batch_size = 48  # over all devices
+    config.eval.every = 1000  # batches; the end is always evaluated
+
+    config.report = ConfigDict()
+    config.report.num_images = 36  # test images shown in report/index.html
+    config.report.tensorboard = True  # where TensorFlow is installed; importing it takes seconds
+
+    return config.lock()

@@ -1,0 +1,238 @@
+"""One run from start or resume to report: what `main` does once everything is built."""
+
+import importlib.metadata
+import json
+import math
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from clu import parameter_overview
+
+from aftrans_jax.build import Experiment
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.training.actions import EvaluateAndSave, Report, Stopwatch
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.loop import StopRequest, train
+from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
+from aftrans_jax.training.sharding import replicate
+from aftrans_jax.training.state import TrainState
+from aftrans_jax.visualize import Picture, write_report
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
+
+
+def run(
+    experiment: Experiment, workdir: Path, *, mode: str, settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Returns what result.json holds, or None when a signal stopped the training before its end.
+
+    Args:
+      experiment: built.
+      workdir: holds config.json, metrics.jsonl, checkpoints/, report/ and result.json afterwards;
+        checkpoints that it holds already are resumed.
+      mode: "train", or "eval" to score the newest checkpoint.
+      settings: the configuration as plain values, written to config.json.
+
+    Raises:
+      FileNotFoundError: "eval" without a checkpoint.
+      ValueError, OSError, FloatingPointError: from reading images, checkpoints and training.
+
+    Choice: the same command starts, resumes and, once finished, evaluates again.
+    """
+    began, plan = time.monotonic(), experiment.plan
+    workdir.mkdir(parents=True, exist_ok=True)
+    progress = Progress(plan.num_steps)
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score=f"{plan.predict_from}_accuracy")
+    state, restored = _start(experiment, checkpoints)
+    if mode == "eval" and not restored:
+        raise FileNotFoundError(
+            f"--mode=eval finds no checkpoint in {checkpoints.directory}: train first, or pass "
+            "the --workdir of a run that was trained"
+        )
+    for line in _description(experiment, state, workdir, settings):
+        progress.say(line)
+    if jax.process_index() == 0:
+        write_json(workdir / "config.json", settings)
+    log = MetricsLog(workdir, tensorboard=plan.tensorboard)
+    actions = _actions(experiment, checkpoints, log, progress)
+    speed = math.nan
+    if mode == "train":
+        state, speed = _train(experiment, state, actions, progress)
+        if int(state.step) < plan.num_steps:
+            checkpoints.close()
+            progress.say(f"stopped and saved at step {int(state.step)}: the same command resumes")
+            return None
+    evaluation = actions[1].finish(state)
+    checkpoints.close()
+    figures = {"images_per_second": speed, "seconds": time.monotonic() - began}
+    result = _result(experiment, state, evaluation, figures, settings)
+    if jax.process_index() == 0:
+        _write(workdir, experiment.dataset, result, evaluation, log)
+    progress.say(f"report: {(workdir / 'report' / 'index.html').resolve()}")
+    return result
+
+
+def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
+    restored = checkpoints.restore_latest(experiment.state)
+    if restored is None:
+        return experiment.state, False
+    return replicate(restored, experiment.mesh), True
+
+
+def _description(
+    experiment: Experiment, state: TrainState, workdir: Path, settings: Mapping[str, Any]
+) -> list[str]:
+    """Returns what a user should know before the first step, a line each."""
+    dataset, plan = experiment.dataset, experiment.plan
+    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    params = parameter_overview.count_parameters(state.params)
+    lines = [
+        f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
+        f"{len(dataset.class_names)} classes",
+        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {devices}",
+        *(f"pretrained: {note}" for note in experiment.notes),
+    ]
+    if (number := int(state.batch_number)) > 0:
+        lines.append(f"resuming {workdir} after batch {number}, step {int(state.step)}")
+        lines += _changes(workdir / "config.json", settings)
+    return lines
+
+
+def _changes(path: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each setting that differs from those the run was started with."""
+    if not path.exists():
+        return []
+    old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
+    flat_old, flat_new = (_flat(tree) for tree in (old, new))
+    return [
+        f"note: {key} was {flat_old[key]!r}, is now {flat_new[key]!r}"
+        for key in sorted(flat_old.keys() & flat_new.keys())
+        if flat_old[key] != flat_new[key]
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _actions(
+    experiment: Experiment, checkpoints: Checkpoints, log: MetricsLog, progress: Progress
+) -> tuple[Report, EvaluateAndSave]:
+    plan, stopwatch = experiment.plan, Stopwatch()
+    report = Report(
+        plan.report_every,
+        batch_size=plan.batch_size,
+        schedule=experiment.schedule,
+        stopwatch=stopwatch,
+        log=log,
+        progress=progress,
+    )
+    evaluate_and_save = EvaluateAndSave(
+        num_steps=plan.num_steps,
+        evaluate_every=plan.evaluate_every,
+        save_every=plan.save_every,
+        evaluate=experiment.evaluate,
+        checkpoints=checkpoints,
+        stopwatch=stopwatch,
+        log=log,
+        progress=progress,
+    )
+    return report, evaluate_and_save
+
+
+def _train(
+    experiment: Experiment,
+    state: TrainState,
+    actions: tuple[Report, EvaluateAndSave],
+    progress: Progress,
+) -> tuple[TrainState, float]:
+    """Returns the trained state, saved, and the images per second that training took."""
+    plan, (report, evaluate_and_save) = experiment.plan, actions
+    progress.start(int(state.step))
+    with StopRequest(agree_every=plan.report_every) as stop:
+        state = train(
+            state,
+            step_fn=experiment.train_step,
+            batches=experiment.train_batches(int(state.batch_number)),
+            num_steps=plan.num_steps,
+            actions=actions,
+            should_stop=stop,
+        )
+    report.finish(state)
+    progress.close()
+    if int(state.step) < plan.num_steps:
+        evaluate_and_save.save(state)
+    return state, report.images_per_second()
+
+
+def _result(
+    experiment: Experiment,
+    state: TrainState,
+    evaluation: Evaluation,
+    figures: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    scores = ("global_accuracy", "local_accuracy", "sum_accuracy", "test_loss", "box_area_mean")
+    return {
+        "step": int(state.step),
+        "num_test": evaluation.num_examples,
+        **dict.fromkeys(scores),  # null where the model has no such branch or region
+        **evaluation.scores,
+        "skipped_steps": int(state.skipped),
+        "num_train": len(experiment.dataset.train),
+        "num_classes": len(experiment.dataset.class_names),
+        **figures,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "config": dict(settings),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+    }
+
+
+def _write(
+    workdir: Path,
+    dataset: Dataset,
+    result: dict[str, Any],
+    evaluation: Evaluation,
+    log: MetricsLog,
+) -> None:
+    """Writes the report and result.json; the speed of an earlier training is kept by `eval`."""
+    path = workdir / "result.json"
+    if math.isnan(result["images_per_second"]) and path.exists():
+        result["images_per_second"] = json.loads(path.read_text())["images_per_second"]
+    gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
+    write_report(
+        workdir / "report" / "index.html",
+        title=f"{result['config']['model']['name']} on {dataset.name}",
+        pictures=[_picture(sample, dataset) for sample in evaluation.samples],
+        gates=np.stack(gates) if gates else None,
+        summary={k: v for k, v in result.items() if k not in ("config", "versions")},
+        history=log.history(),
+    )
+    write_json(path, result)
+
+
+def _picture(sample: Mapping[str, Any], dataset: Dataset) -> Picture:
+    predicted, annotated = int(sample["probabilities"].argmax()), sample["annotated_box"]
+    return Picture(
+        name=dataset.test.names[int(sample["index"])],
+        image=sample["image"],
+        true_class=dataset.class_names[int(sample["label"])],
+        predicted_class=dataset.class_names[predicted],
+        confidence=float(sample["probabilities"][predicted]),
+        box=tuple(sample["box"].tolist()) if "box" in sample else None,
+        relevance=sample.get("relevance"),
+        annotated_box=None if np.isnan(annotated).any() else tuple(annotated.tolist()),
+    )

@@ -1,0 +1,188 @@
+"""What happens beside the steps: report, evaluate, checkpoint."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+import optax
+
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.metrics import Averages, compute, merge
+from aftrans_jax.training.reporting import MetricsLog, Progress
+from aftrans_jax.training.state import TrainState
+
+
+class Stopwatch:
+    """Times training steps alone: neither compiling the first one, nor what pauses it.
+
+    Choice: images/s is a claim about the step, so nothing else may flow into it.
+    """
+
+    def __init__(self) -> None:
+        self._steps, self._seconds, self._since = 0, 0.0, math.nan
+
+    def step(self, result: Averages) -> None:
+        """Counts a step whose result is still being computed, unless it is the first.
+
+        Choice: the first result is waited for, since compilation precedes it.
+        """
+        if math.isnan(self._since):
+            jax.block_until_ready(result)
+            self._since = time.monotonic()
+        else:
+            self._steps += 1
+
+    @contextlib.contextmanager
+    def paused(self, state: TrainState) -> Iterator[None]:
+        """Stops the time while something else happens, once the steps so far are done.
+
+        Choice: steps are asynchronous; without waiting, their time would be charged elsewhere.
+        """
+        jax.block_until_ready(state)
+        self._seconds += time.monotonic() - self._since
+        yield
+        self._since = time.monotonic()
+
+    def steps_per_second(self) -> float:
+        """Returns the mean speed up to the last pause, NaN before there is one to tell.
+
+        Choice: a mean over the run, so that a single slow report does not alarm.
+        """
+        return self._steps / self._seconds if self._steps else math.nan
+
+
+class Report:
+    """Averages the steps since the last report, writes them, and stops a run that diverged.
+
+    Choice: the device is read once per report; until then steps are only enqueued.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        *,
+        batch_size: int,
+        schedule: optax.Schedule,
+        stopwatch: Stopwatch,
+        log: MetricsLog,
+        progress: Progress,
+    ) -> None:
+        self._every, self._batch_size, self._schedule = every, batch_size, schedule
+        self._stopwatch, self._log, self._progress = stopwatch, log, progress
+        self._pending: list[Averages] = []
+
+    def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
+        self._stopwatch.step(averages)
+        self._progress.advance()
+        self._pending.append(averages)
+        if number % self._every == 0:
+            self.finish(state)
+
+    def images_per_second(self) -> float:
+        """Returns the mean training speed up to the last report, NaN before there is one to tell.
+
+        Choice: a mean over the run, so that a single slow report does not alarm.
+        """
+        return self._stopwatch.steps_per_second() * self._batch_size
+
+    def finish(self, state: TrainState) -> None:
+        """Writes what has come since the last report, if anything.
+
+        Raises:
+          FloatingPointError: the loss is not finite, or float16 skipped every step.
+
+        Choice: a diverged run is stopped within one report, not after the night.
+        """
+        if self._pending:
+            with self._stopwatch.paused(state):
+                self._flush(state)
+
+    def _flush(self, state: TrainState) -> None:
+        values = compute(merge(self._pending))
+        num_pending, self._pending = len(self._pending), []
+        step, skipped_share = int(state.step), values.pop("skipped")
+        values["images_per_second"] = self.images_per_second()
+        values["learning_rate"] = float(np.asarray(self._schedule(step)))
+        values["skipped_steps"] = int(state.skipped)
+        self._log.write(step, "train", values)
+        if skipped_share == 1 and num_pending >= min(self._every, 20):
+            raise FloatingPointError(
+                f"float16 gradients overflowed in all of the last {num_pending} batches at step "
+                f"{step}: lower train.learning_rate, or use train.precision=bfloat16 or float32"
+            )
+        if skipped_share < 1 and not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"the loss is {values['loss']} at step {step}: lower train.learning_rate, lengthen "
+                "train.warmup_steps, or use train.precision=float32. The last checkpoint is intact"
+            )
+        self._progress.report(step, values)
+
+
+class EvaluateAndSave:
+    """Evaluates and writes a checkpoint every so many batches.
+
+    Choice: one action, since the best checkpoint is known by the scores of the very same state.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_steps: int,
+        evaluate_every: int,
+        save_every: int,
+        evaluate: Callable[[TrainState], Evaluation],
+        checkpoints: Checkpoints,
+        stopwatch: Stopwatch,
+        log: MetricsLog,
+        progress: Progress,
+    ) -> None:
+        self._num_steps = num_steps
+        self._evaluate_every, self._save_every = evaluate_every, save_every
+        self._evaluate, self._checkpoints, self._stopwatch = evaluate, checkpoints, stopwatch
+        self._log, self._progress = log, progress
+
+    def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
+        del averages
+        evaluate, save = number % self._evaluate_every == 0, number % self._save_every == 0
+        if not (evaluate or save) or int(state.step) >= self._num_steps:
+            return  # nothing is due, or `finish` does it
+        with self._stopwatch.paused(state):
+            self._save(state, self._scored(state).scores if evaluate else None)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a state that is not evaluated.
+
+        Choice: a signal leaves seconds, an evaluation may take minutes.
+        """
+        self._save(state, None)
+
+    def finish(self, state: TrainState) -> Evaluation:
+        """Returns the evaluation of the last state, having written, shown and saved it.
+
+        Choice: an evaluated checkpoint is left behind whatever the intervals are.
+        """
+        evaluation = self._scored(state)
+        self._save(state, evaluation.scores)
+        return evaluation
+
+    def _save(self, state: TrainState, scores: Mapping[str, float] | None) -> None:
+        number = int(state.batch_number)
+        if number != self._checkpoints.latest:  # a finished run is evaluated again as it is
+            self._checkpoints.save(number, state, scores)
+
+    def _scored(self, state: TrainState) -> Evaluation:
+        evaluation = self._evaluate(state)
+        step = int(state.step)
+        self._log.write(step, "test", evaluation.scores)
+        accuracies = "  ".join(
+            f"{name.removesuffix('_accuracy')} {value:.1%}"
+            for name, value in evaluation.scores.items()
+            if name.endswith("_accuracy")
+        )
+        images = evaluation.num_examples
+        self._progress.say(f"step {step}: accuracy on {images} test images: {accuracies}")
+        return evaluation

@@ -1,0 +1,174 @@
+"""Orbax checkpoints that are checked when they are read: the last two and the best."""
+
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+
+class Checkpoints:
+    """Writes and reads the training state below one directory, under the number of its batch.
+
+    The state goes to the host first, so that the next step may reuse its buffers while the files
+    are being written. A checksum goes along: a flipped byte would otherwise restore silently.
+
+    Choice: a broken newest checkpoint costs the steps since the one before, not the run.
+    """
+
+    def __init__(self, directory: Path, *, best_score: str) -> None:
+        """Opens or creates the directory.
+
+        Args:
+          directory: of the checkpoints.
+          best_score: key of the scores given to `save` by which the best one is kept.
+        """
+        self.directory = directory.resolve()
+        self._best_score = best_score
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        def score(scores: Mapping[str, float]) -> float:
+            return scores[self._best_score]
+
+        best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
+            best_fn=score,
+            best_mode="max",
+        )
+        return ocp.CheckpointManager(self.directory, options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """Returns the number of the newest checkpoint, None when there is none.
+
+        Follows: orbax CheckpointManager.latest_step.
+        """
+        return self._manager.latest_step()
+
+    def save(self, number: int, state: Any, scores: Mapping[str, float] | None) -> None:
+        """Starts writing the state; returns when the host holds a copy.
+
+        Args:
+          number: of batches that the state has seen.
+          state: tree of arrays, whole on this host.
+          scores: of an evaluation of this very state, if there was one.
+
+        Raises:
+          FloatingPointError: a parameter is not finite, so the checkpoint would be worthless.
+          OSError: the disk has no room for it.
+
+        Follows: orbax CheckpointManager.save, asynchronous.
+        """
+        host = _to_host(state)
+        _check_finite(host, number)
+        _check_room(host, self.directory)
+        self._manager.save(
+            number,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(host),
+                meta=ocp.args.JsonSave({"crc32": checksum(host)}),
+            ),
+            metrics=dict(scores) if scores else None,
+        )
+
+    def restore_latest(self, template: Any) -> Any | None:
+        """Returns the newest intact state as a tree of host arrays, None when there is none at all.
+
+        A broken checkpoint is moved to `broken_checkpoints` beside the directory and reported.
+
+        Args:
+          template: tree of arrays with the state's names, shapes and types.
+
+        Raises:
+          ValueError: there are checkpoints and none can be used with this model.
+
+        Choice: an empty numbered folder, as a killed writer leaves it, counts as newest for orbax.
+        """
+        numbers = sorted(self._manager.all_steps(), reverse=True)
+        template, failures = _to_host(template), []
+        for number in numbers:
+            try:
+                restored = self._restore(number, template)
+            except (ValueError, KeyError, OSError, TypeError) as error:
+                failures.append((number, str(error).strip().partition("\n")[0]))
+                continue
+            for broken, reason in failures:
+                logging.warning("checkpoint %d is broken (%s): using %d", broken, reason, number)
+                self._set_aside(broken)
+            return restored
+        if failures:
+            raise ValueError(
+                f"no checkpoint in {self.directory} fits this run; the newest, {failures[0][0]}, "
+                f"says: {failures[0][1]}. Was it written with another model or head? Choose "
+                "another --workdir, or move the checkpoints away to start again"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits until everything is written.
+
+        Follows: orbax CheckpointManager.close.
+        """
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _restore(self, number: int, template: Any) -> Any:
+        restored = self._manager.restore(
+            number,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
+            ),
+        )
+        if checksum(restored["state"]) != restored["meta"]["crc32"]:
+            raise ValueError("its checksum does not match: a file has changed since it was written")
+        return restored["state"]
+
+    def _set_aside(self, number: int) -> None:
+        self._manager.close()
+        if jax.process_index() == 0:
+            target = self.directory.parent / "broken_checkpoints"
+            target.mkdir(exist_ok=True)
+            shutil.move(self.directory / str(number), target / str(number))
+        self._manager = self._open()
+
+
+def checksum(tree: Any) -> int:
+    """Returns the CRC-32 over all arrays of a host tree, in the order of its leaves.
+
+    Choice: orbax stores none that restoring would verify.
+    """
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        crc = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, crc)
+    return crc
+
+
+def _to_host(tree: Any) -> Any:
+    # A copy even on CPU, where device_get may alias a buffer that the next step is given.
+    return jax.tree.map(lambda x: np.array(jax.device_get(x)), tree)
+
+
+def _check_finite(host: Any, number: int) -> None:
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
+        raise FloatingPointError(
+            f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
+            "train.learning_rate or use train.precision=float32; the last checkpoint is intact"
+        )
+
+
+def _check_room(host: Any, directory: Path) -> None:
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+    free = shutil.disk_usage(directory).free
+    if free < 1.2 * needed:
+        raise OSError(
+            f"{directory} has {free / 1e6:.0f} MB free, a checkpoint needs {needed / 1e6:.0f} MB: "
+            "free some room and run the same command again; the last checkpoint is intact"
+        )

@@ -1,0 +1,129 @@
+"""Evaluation: every test image once, and a few of them kept to be looked at."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Array
+
+from aftrans_jax.model.outputs import ModelOutput, Region
+from aftrans_jax.training.losses import branch_losses, total_loss
+from aftrans_jax.training.metrics import (
+    Averages,
+    average,
+    box_area,
+    box_contains,
+    box_iou,
+    centred_box,
+    compute,
+    correct,
+    merge,
+    prediction_logits,
+)
+
+Examples = dict[str, Any]
+
+
+class Evaluation(NamedTuple):
+    """Averages over the test split, how many images they are over, and the images kept.
+
+    samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
+    the model has a region: gate, relevance, box.
+
+    Choice: plain host values, so that reports need no device.
+    """
+
+    scores: dict[str, float]
+    num_examples: int
+    samples: list[Examples]
+
+
+def eval_step(
+    params: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    *,
+    model: nn.Module,
+    loss_weights: Mapping[str, float],
+    predict_from: str,
+) -> tuple[Averages, Examples]:
+    """Returns averages over the batch's real images and what there is to show of each.
+
+    Args:
+      params: of the model.
+      batch: "image", "label", "mask" (False on padding), "box" (annotated, NaN without), "index".
+      model: of images and `train` to a `ModelOutput`.
+      loss_weights: alpha and beta by branch.
+      predict_from: the logits that the shown prediction comes from.
+
+    Paper: section 4.
+    """
+    output = cast(ModelOutput, model.apply({"params": params}, batch["image"], train=False))
+    logits, mask = prediction_logits(output.logits), batch["mask"]
+    averages = {
+        f"{name}_accuracy": average(correct(branch, batch["label"]), mask)
+        for name, branch in logits.items()
+    }
+    losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
+    averages["test_loss"] = average(losses, mask)
+    examples: Examples = {
+        **{name: batch[name] for name in ("index", "image", "label")},
+        "annotated_box": batch["box"],
+        "probabilities": jax.nn.softmax(logits[predict_from]),
+    }
+    if output.region is not None:
+        averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
+        shown = ("gate", "relevance", "box")
+        examples |= {name: getattr(output.region, name) for name in shown}
+    return averages, examples
+
+
+def localization(region: Region, annotated: Array, mask: Array, image_size: int) -> Averages:
+    """Returns how large the boxes are and how well they agree with the annotated ones.
+
+    Paper: table 6 asks which box is better; the annotations answer without training.
+    """
+    boxes = region.box
+    known = mask & ~jnp.isnan(annotated).any(axis=-1)
+    return {
+        "box_area_mean": average(box_area(boxes) / image_size**2, mask),
+        "box_iou_mean": average(box_iou(boxes, annotated), known),
+        "centred_box_iou_mean": average(box_iou(centred_box(boxes, image_size), annotated), known),
+        "box_contains_mean": average(box_contains(boxes, annotated), known),
+    }
+
+
+def evaluate(
+    step: Callable[[Mapping[str, Array]], tuple[Averages, Examples]],
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    keep: Collection[int],
+    batch_size: int,
+) -> Evaluation:
+    """Returns the averages over all batches and the examples whose index is in `keep`.
+
+    Args:
+      step: of a batch, compiled.
+      batches: global arrays; batch number k holds examples k * batch_size and on.
+      keep: positions in the test split; every process passes the same ones.
+      batch_size: of all processes together.
+
+    Choice: batches with an example to keep are gathered to every host, the others never leave.
+    """
+    kept_batches = {index // batch_size for index in keep}
+    reports, samples = [], []
+    for number, batch in enumerate(batches):
+        averages, examples = step(batch)
+        reports.append(averages)
+        if number in kept_batches:
+            gathered = multihost_utils.process_allgather(examples, tiled=True)
+            rows = [row for row, index in enumerate(gathered["index"]) if index in keep]
+            samples += [
+                jax.tree.map(lambda x, row=row: np.asarray(x[row]), gathered) for row in rows
+            ]
+    merged = merge(reports)
+    samples.sort(key=lambda sample: sample["index"])
+    return Evaluation(compute(merged), int(merged["test_loss"].count), samples)

@@ -1,0 +1,152 @@
+"""Where numbers go: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+
+import importlib.util
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+Record = Mapping[str, int | float | str | None]
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes indented JSON, whole or not at all; numbers that are not finite become null.
+
+    Choice: a reader of result.json never meets half a file, nor a NaN that JSON does not have.
+    """
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class MetricsLog:
+    """Appends records to metrics.jsonl and, where TensorFlow is there, to TensorBoard through CLU.
+
+    Only the first process writes.
+
+    Choice: the line-based file needs nothing installed and survives a killed run.
+    """
+
+    def __init__(self, workdir: Path, *, tensorboard: bool) -> None:
+        """Opens the logs below `workdir`; `tensorboard` asks for event files as well."""
+        self._path, self._tensorboard = workdir / "metrics.jsonl", None
+        self._writes = jax.process_index() == 0
+        installed = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
+        if tensorboard and self._writes and installed:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            from clu import metric_writers
+
+            self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Appends one record.
+
+        Choice: one object per report, flat, with its step and split.
+        """
+        if not self._writes:
+            return
+        record = _finite({"step": step, "split": split, **values})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._tensorboard is not None:
+            scalars = {f"{split}/{name}": value for name, value in values.items()}
+            self._tensorboard.write_scalars(step, scalars)
+            self._tensorboard.flush()
+
+    def history(self) -> list[dict[str, float]]:
+        """Returns the training records so far; a line cut short by a kill is passed over.
+
+        Choice: the report's curves come from the file, so a resumed run shows them whole.
+        """
+        records = {}
+        for line in (
+            self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        ):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if record["split"] == "train":
+                records[record["step"]] = record  # a resumed run repeats steps; the last one counts
+        return [records[step] for step in sorted(records)]
+
+
+class Progress:
+    """A bar with loss, accuracy, images/s and time left on a terminal; plain lines elsewhere.
+
+    Choice: logs of batch jobs stay readable, one line a report.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        """Shows nothing until `start`."""
+        self._num_steps, self._start, self._began = num_steps, 0, time.monotonic()
+        self._bar: tqdm | None = None
+
+    def start(self, step: int) -> None:
+        """Begins to count and to time from a step on.
+
+        Choice: a resumed run's time left is that of the steps it still has to do.
+        """
+        self._start, self._began = step, time.monotonic()
+        if sys.stderr.isatty() and jax.process_index() == 0:
+            self._bar = tqdm(total=self._num_steps, initial=step, unit="step", dynamic_ncols=True)
+
+    def advance(self) -> None:
+        """Moves the bar by one step.
+
+        Follows: tqdm.
+        """
+        if self._bar is not None:
+            self._bar.update()
+
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows the averages of the last steps.
+
+        Choice: the four numbers one watches.
+        """
+        shown = {
+            "loss": f"{values['loss']:.3f}",
+            "accuracy": f"{values['accuracy']:.1%}",
+            "images/s": f"{values['images_per_second']:.1f}",
+        }
+        if self._bar is not None:
+            self._bar.set_postfix(shown)
+        else:
+            seconds = (time.monotonic() - self._began) / max(1, step - self._start)
+            left = tqdm.format_interval(seconds * (self._num_steps - step))
+            self.say(
+                f"step {step}/{self._num_steps}  "
+                + "  ".join(f"{name} {value}" for name, value in shown.items())
+                + f"  left {left}"
+            )
+
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar where there is one.
+
+        Follows: tqdm.write.
+        """
+        if jax.process_index() == 0:
+            tqdm.write(line) if self._bar is not None else print(line, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it is.
+
+        Follows: tqdm.close.
+        """
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,48 @@
+"""Everything that training changes, as arrays."""
+
+from typing import Any
+
+import flax.struct
+import jax.numpy as jnp
+import optax
+from flax.training.dynamic_scale import DynamicScale
+from jaxtyping import Array, Int
+
+from aftrans_jax.training.precision import NoLossScale
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters, optimizer state and counters; a resumed run needs nothing else.
+
+    step: updates applied.
+    skipped: batches whose float16 gradients overflowed and changed nothing.
+    step + skipped is the number of the next batch, and names its augmentation and dropout.
+
+    Follows: flax TrainState, arrays only.
+    """
+
+    step: Int[Array, ""]
+    skipped: Int[Array, ""]
+    params: Any
+    opt_state: optax.OptState
+    loss_scale: NoLossScale | DynamicScale
+
+    @property
+    def batch_number(self) -> Int[Array, ""]:
+        """Returns how many batches were consumed.
+
+        Choice: a skipped step is no progress, but its batch is gone.
+        """
+        return self.step + self.skipped
+
+
+def create_state(
+    params: Any, optimizer: optax.GradientTransformation, loss_scale: NoLossScale | DynamicScale
+) -> TrainState:
+    """Returns the state before the first step.
+
+    Follows: flax TrainState.create.
+    """
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, zero, params, optimizer.init(params), loss_scale)

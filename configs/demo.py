@@ -1,0 +1,31 @@
+"""The built-in birds from the built-in weights: `bash launch/demo.sh`."""
+
+import importlib.resources
+
+from ml_collections import ConfigDict
+
+from aftrans_jax.config import base_config
+
+
+def get_config() -> ConfigDict:
+    """Returns a run of minutes on two CPU cores.
+
+    Small crops are not shrunk: at 32 px the local branch could not see the marks.
+    """
+    config = base_config()
+    config.pretrained = str(importlib.resources.files("aftrans_jax") / "assets" / "mini8.npz")
+    config.model.variant = "mini8"
+    config.model.stride = 8
+    config.data.name = "synthetic"
+    config.data.image_size = 64
+    config.data.local_size = 64
+    config.region.min_box = 16
+    config.train.steps = 400
+    config.train.batch_size = 24
+    config.train.learning_rate = 0.02
+    config.train.warmup_steps = 40
+    config.train.save_every = 200
+    config.eval.logits = "sum"
+    config.eval.batch_size = 100
+    config.report.tensorboard = False  # its import alone would take longer than a hundred steps
+    return config
