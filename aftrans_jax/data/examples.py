@@ -84,6 +84,7 @@ class Examples:
         return len(self.names)
 
     def box(self, index: int) -> Float32[np.ndarray, "4"]:
+        """Returns the box of one image, NaN where there is none."""
         return _NO_BOX if self.boxes is None else self.boxes[index]
 
     def missing(self) -> list[str]:

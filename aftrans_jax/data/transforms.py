@@ -54,7 +54,7 @@ def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height widt
       FileNotFoundError: there is no such file.
       ValueError: the file is not a complete image; the message names it.
 
-    Choice: a truncated file is an error, where OpenCV alone would return a half-grey image.
+    Choice: a truncated file is an error, where OpenCV alone may return half an image.
     """
     data = Path(path).read_bytes()
     try:
@@ -76,7 +76,7 @@ def _decode_plain_jpeg(
     """Returns OpenCV's pixels, or None where OpenCV and PIL could disagree."""
     plain = image.format == "JPEG" and image.mode in ("RGB", "L")
     upright = image.getexif().get(0x0112, 1) in (0, 1)
-    # OpenCV fills what a truncated file lacks with grey; without its end marker PIL must judge it.
+    # OpenCV 4.10 and 4.11 fill a truncated image with the one before it (opencv issue 26488).
     complete = data.endswith(b"\xff\xd9")
     if _CV2 is None or not (plain and upright and complete):
         return None

@@ -4,11 +4,11 @@ from types import MappingProxyType
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import DESCRIPTORS
 from aftrans_jax.model.encoder import BranchTokens
-from aftrans_jax.model.outputs import ModelOutput, Region
+from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate, crop_and_resize, resample_relevance
 from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.vit import ViT
@@ -86,7 +86,7 @@ class AFTrans(nn.Module):
         self.local = LocalTokens(1 + num_patches, variant.hidden)
         self.sacm = SACM(self.reduction, self.head_fusion)
 
-    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
+    def __call__(self, images: Images, *, train: bool) -> ModelOutput:
         """Returns both branches' logits and the region between them.
 
         Args:
@@ -114,7 +114,7 @@ class AFTrans(nn.Module):
         }
         return ModelOutput(logits, region)
 
-    def predict(self, images: Num[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+    def predict(self, images: Images) -> Float[Array, "batch classes"]:
         """Returns the global logits: no SACM, no crop, no second pass.
 
         Paper: table 4.

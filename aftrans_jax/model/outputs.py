@@ -1,8 +1,11 @@
-"""What every model returns."""
+"""What every model takes and returns."""
 
 from typing import NamedTuple
 
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Num
+
+Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255, uint8 as a rule
 
 
 class Region(NamedTuple):

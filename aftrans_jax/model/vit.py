@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
-from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import Variant
 
 GELUS = MappingProxyType(
@@ -70,15 +70,13 @@ class ViT(nn.Module):
             self.num_classes, kernel_init=nn.initializers.zeros_init(), dtype=jnp.float32
         )
 
-    def normalize(
-        self, images: Num[Array, "batch height width 3"]
-    ) -> Float[Array, "batch height width 3"]:
+    def normalize(self, images: Images) -> Float[Array, "batch height width 3"]:
         """Returns images of pixel values 0..255 as the trunk expects them, in float32.
 
         Choice: uint8 crosses to the device, a quarter of the bytes.
         """
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
-        return (images.astype(jnp.float32) / 255 - mean) / std
+        return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
 
     def embed(
         self, images: Float[Array, "batch height width 3"]
@@ -126,9 +124,7 @@ class ViT(nn.Module):
         """
         return self.head(tokens[:, 0].astype(jnp.float32))
 
-    def __call__(
-        self, images: Num[Array, "batch height width 3"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
         """Returns the logits of images of pixel values 0..255.
 
         Follows: vit_jax VisionTransformer.
@@ -145,14 +141,14 @@ class Baseline(nn.Module):
 
     vit: ViT
 
-    def __call__(self, images: Num[Array, "batch height width 3"], *, train: bool) -> ModelOutput:
+    def __call__(self, images: Images, *, train: bool) -> ModelOutput:
         """Returns global logits and no region.
 
         Paper: the ViT of table 3.
         """
         return ModelOutput({"global": self.vit(images, train=train)}, None)
 
-    def predict(self, images: Num[Array, "batch height width 3"]) -> Float[Array, "batch classes"]:
+    def predict(self, images: Images) -> Float[Array, "batch classes"]:
         """Returns the logits.
 
         Paper: the ViT of table 3.

@@ -1,0 +1,32 @@
+"""Four fake devices, shapes checked at run time, and the folder of real photos where there is one."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+
+import sys
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # oracles.py, from the folders below as well
+
+jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
+
+REAL = Path(__file__).parents[2] / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real photos, weights and annotations; skips where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip(f"{REAL} is absent: real photos and weights are not part of the project")
+    return REAL
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

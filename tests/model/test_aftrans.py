@@ -1,0 +1,165 @@
+"""The two branches together, option by option, and where the gradient goes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import tiny
+
+from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
+from aftrans_jax.model.regions import Geometry, locate_region
+
+MIN_BOX = 5
+
+
+def tiny_aftrans(**changes) -> AFTrans:
+    method = changes.pop("method", "largest_component")
+    geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
+    locate = partial(locate_region, method=method, geometry=geometry, min_box=MIN_BOX)
+    fields = {"keep_ratio": 0.3, "reduction": 2} | changes
+    return AFTrans(tiny.tiny_vit(), locate, tiny.LOCAL_SIZE, **fields)
+
+
+@pytest.fixture
+def subject(rng):
+    images = tiny.random_images(rng, batch=3)
+    return tiny.random_params(tiny_aftrans(), rng, images), images
+
+
+OPTIONS = [
+    {},
+    {"head_fusion": "product"},
+    {"head_fusion": "mean"},
+    {"descriptor": "full_map"},
+    {"selection": "union"},
+    {"selection": "votes"},
+    {"method": "extreme_values"},
+    {"keep_ratio": 1.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_option_agrees_with_float64(subject, options):
+    params, images = subject
+    output = tiny_aftrans(**options).apply({"params": params}, images, train=False)
+    kernels = [params["sacm"][name]["kernel"] for name in ("squeeze", "excite")]
+    local = params["local"]
+    names = {"keep_ratio": 0.3, "head_fusion": "geometric", "selection": "fused"}
+    names |= {"descriptor": "class_row", "method": "largest_component"} | options
+    names["descriptor_kind"] = names.pop("descriptor")
+    for row, image in enumerate(images):
+        expected = oracles.aftrans(
+            tiny.flat(params["vit"]), local["cls"], local["pos_embedding"], *kernels,
+            tiny.normalized(image), tiny.LOCAL_SIZE, tiny.STRIDE, "exact", min_box=MIN_BOX, **names,
+        )  # fmt: skip
+        region = jax.tree.map(lambda x, row=row: np.asarray(x[row]), output.region)
+        np.testing.assert_allclose(region.gate, expected.gate, atol=1e-4)
+        np.testing.assert_allclose(region.relevance.ravel(), expected.relevance, atol=1e-5)
+        np.testing.assert_array_equal(region.mask, expected.mask)
+        assert tuple(region.box.tolist()) == expected.box
+        np.testing.assert_allclose(output.logits["global"][row], expected.global_logits, atol=1e-4)
+        np.testing.assert_allclose(output.logits["local"][row], expected.local_logits, atol=1e-4)
+
+
+def gradients(model, params, images, branch="local"):
+    def loss(params):
+        return (model.apply({"params": params}, images, train=False).logits[branch] ** 2).sum()
+
+    return jax.grad(loss)(params)
+
+
+def test_the_gate_learns_from_the_local_loss_without_changing_the_forward_pass(subject):
+    params, images = subject
+    models = {name: tiny_aftrans(gate_gradient=name) for name in GATE_GRADIENTS}
+    letter, ours = (
+        models[name].apply({"params": params}, images, train=False)
+        for name in ("none", "straight_through")
+    )
+    jax.tree.map(np.testing.assert_array_equal, letter, ours)
+    none = gradients(models["none"], params, images)["sacm"]
+    through = gradients(models["straight_through"], params, images)["sacm"]
+    for kernel in ("squeeze", "excite"):
+        assert not np.any(none[kernel]["kernel"])
+        assert np.abs(through[kernel]["kernel"]).max() > 1e-6
+
+
+def test_straight_through_is_the_gradient_of_weighted_patches(subject):
+    """The gate's gradient is that of x * r at r's value, by finite differences in float64."""
+    params, images = subject
+    model, image = tiny_aftrans(), tiny.normalized(images[0])
+    flat, local = tiny.flat(params["vit"]), params["local"]
+    found = gradients(model, params, images[:1])["sacm"]["excite"]["kernel"]
+    w1, w2 = (params["sacm"][name]["kernel"].astype(np.float64) for name in ("squeeze", "excite"))
+    log_attention = oracles.vit(flat, image, tiny.STRIDE, "exact").log_attention
+    rows = oracles.layer_rows(log_attention, "geometric")
+    describe = oracles.descriptor(log_attention, "class_row")
+    box = tuple(model.apply({"params": params}, images[:1], train=False).region.box[0].tolist())
+    crop = oracles.crop(image, box, tiny.LOCAL_SIZE)
+    patches = oracles.patch_embed(flat, crop, tiny.STRIDE)
+
+    def weights(w2):
+        relevance = oracles.relevance(oracles.gate(describe, w1, w2), rows).reshape(7, 7)
+        return oracles.resample_relevance(relevance, box, tiny.LOCAL_SIZE, 4, tiny.STRIDE)
+
+    at = weights(w2)
+
+    def loss(w2):
+        scaled = patches * (1 + weights(w2) - at)[:, None]
+        logits = oracles.vit(
+            flat, None, tiny.STRIDE, "exact", local["cls"], local["pos_embedding"], scaled
+        ).logits
+        return (logits**2).sum()
+
+    step = 1e-5
+    for index in np.ndindex(w2.shape):
+        nudge = np.zeros_like(w2)
+        nudge[index] = step
+        slope = (loss(w2 + nudge) - loss(w2 - nudge)) / (2 * step)
+        np.testing.assert_allclose(found[index], slope, rtol=2e-3, atol=2e-3 * np.abs(found).max())
+
+
+def test_no_gradient_flows_through_the_attention_maps(subject):
+    """With the local branch's weights out of the way, only the gate hears the local loss."""
+    params, images = subject
+    own = gradients(tiny_aftrans(), params, images, "local")["vit"]["cls"]
+    assert not np.any(own)  # the trunk's class token reaches the local branch through maps only
+
+
+def test_prediction_is_the_global_branch_alone(subject):
+    params, images = subject
+    model = tiny_aftrans()
+    logits = model.apply({"params": params}, images, method="predict")
+    both = model.apply({"params": params}, images, train=False)
+    np.testing.assert_allclose(logits, both.logits["global"], atol=1e-6)
+    text = jax.jit(partial(model.apply, method="predict")).lower({"params": params}, images)
+    assert "while" not in text.as_text()  # neither labelling nor selection is in it
+
+
+def test_no_tokens_by_tokens_array_is_kept_for_the_backward_pass(subject):
+    params, images = subject
+    tokens, model = 50, tiny_aftrans()
+
+    def loss(params):
+        return model.apply({"params": params}, images, train=True)[0]["local"].sum()
+
+    _, pullback = jax.vjp(loss, params)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(pullback) if hasattr(leaf, "shape")]
+    assert shapes
+    assert not [shape for shape in shapes if shape[-2:] == (tokens, tokens)]
+
+
+def test_the_shared_trunk_hears_both_losses(subject):
+    params, images = subject
+    for branch in ("global", "local"):
+        kernel = gradients(tiny_aftrans(), params, images, branch)["vit"]["embedding"]["kernel"]
+        assert np.abs(kernel).max() > 1e-6
+
+
+def test_white_images_have_a_region_and_finite_gradients(subject):
+    params, _ = subject
+    white = jnp.full((1, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3), 255, jnp.uint8)
+    grads = gradients(tiny_aftrans(), params, white)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))

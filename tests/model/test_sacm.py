@@ -1,0 +1,97 @@
+"""Head fusion, gate, relevance and selection against the float64 reference."""
+
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from aftrans_jax.model import sacm
+
+
+def random_log_rows(rng, batch=3, layers=4, heads=5, patches=30):
+    scores = rng.normal(size=(batch, layers, heads, patches + 1), scale=2)
+    return oracles.log_softmax(scores, -1)[..., 1:].astype(np.float32)
+
+
+@pytest.mark.parametrize("name", sacm.HEAD_FUSIONS)
+def test_gates_and_rows_agree_with_float64(rng, name):
+    log_rows = random_log_rows(rng)
+    descriptor = log_rows.sum(axis=2).mean(axis=-1)
+    w1, w2 = (jnp.array(rng.normal(size=s), jnp.float32) for s in ((4, 2), (2, 4)))
+    params = {"squeeze": {"kernel": w1}, "excite": {"kernel": w2}}
+    module = sacm.SACM(reduction=2, head_fusion=name)
+    gate, rows = module.apply({"params": params}, jnp.array(log_rows), jnp.array(descriptor))
+    for image in range(len(log_rows)):
+        fused = [oracles.fuse_heads(layer, name) for layer in log_rows[image]]
+        np.testing.assert_allclose(rows[image], oracles.softmax(np.stack(fused), -1), atol=1e-6)
+        exact = descriptor[image].astype(np.float64)
+        exact = (exact - exact.mean()) / (exact.std() + 1e-6)
+        np.testing.assert_allclose(gate[image], oracles.gate(exact, w1, w2), atol=1e-5)
+    np.testing.assert_allclose(
+        sacm.relevance(gate, rows)[0], oracles.relevance(gate[0], rows[0]), atol=1e-6
+    )
+
+
+def test_twelve_sharp_heads_underflow_as_a_product_and_not_in_log_space(rng):
+    """Twelve heads over 1369 patches: what eq. 6 multiplies is gone in float32 and half."""
+    log_rows = oracles.log_softmax(rng.normal(size=(1, 1, 12, 1370), scale=3), -1)[..., 1:]
+    log_rows = log_rows.astype(np.float32)
+    product = np.exp(log_rows).prod(axis=2, dtype=np.float32)
+    assert (product < np.finfo(np.float32).tiny).mean() > 0.9
+    assert (np.exp(log_rows).astype(np.float16).prod(axis=2, dtype=np.float16) == 0).all()
+    for name, fuse in sacm.HEAD_FUSIONS.items():
+        fused = np.asarray(fuse(jnp.array(log_rows)))[0, 0]
+        assert np.isfinite(fused).all()
+        assert (fused.argsort() == oracles.fuse_heads(log_rows[0, 0], name).argsort()).mean() > 0.99
+
+
+@pytest.mark.parametrize("name", sacm.SELECTIONS)
+@pytest.mark.parametrize("keep_ratio", [0.001, 0.1, 0.4, 1.0])
+def test_selected_patches_agree_with_float64(rng, name, keep_ratio):
+    gate = rng.uniform(0.1, 0.9, (3, 4)).astype(np.float32)
+    rows = oracles.softmax(rng.normal(size=(3, 4, 30)), -1).astype(np.float32)
+    found = sacm.SELECTIONS[name](jnp.array(gate), jnp.array(rows), keep_ratio)
+    for image in range(3):
+        # Products in float32 on both sides: only the selection is under test, not its rounding.
+        expected = oracles.select(gate[image], rows[image], keep_ratio, name)
+        np.testing.assert_array_equal(found[image], expected)
+
+
+def test_a_gate_of_zero_silences_its_layer(rng):
+    rows = oracles.softmax(rng.normal(size=(1, 2, 20)), -1).astype(np.float32)
+    only_second = jnp.array([[0.0, 1.0]], jnp.float32)
+    for name in ("fused", "union"):
+        mask = np.asarray(sacm.SELECTIONS[name](only_second, jnp.array(rows), 0.1))[0]
+        count = 2 if name == "fused" else 4
+        assert set(np.flatnonzero(mask)) == set(rows[0, 1].argsort()[-count:])
+
+
+values = hnp.arrays(
+    np.float32,
+    st.tuples(st.just(2), st.just(17)),
+    elements=st.one_of(
+        st.floats(0, 3e38, width=32),
+        st.sampled_from([0.0, -0.0, 1e-45, 1.1754944e-38, 1.0, np.inf]),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(values, st.integers(1, 17))
+def test_kth_largest_is_what_sorting_gives(array, k):
+    found = sacm.kth_largest(jnp.array(array), k)
+    np.testing.assert_array_equal(found[:, 0], np.sort(np.abs(array), axis=-1)[:, -k])
+
+
+def test_equal_values_are_all_kept_and_nan_selects_nothing():
+    rows = jnp.full((1, 2, 10), 0.1)
+    gate = jnp.array([[0.5, 0.5]])
+    assert sacm.select_fused(gate, rows, 0.2).all()
+    assert not sacm.select_fused(gate * jnp.nan, rows, 0.2).any()
+
+
+def test_standardize_survives_layers_that_are_all_alike():
+    assert np.array_equal(sacm.standardize(jnp.full((1, 4), -7.0)), np.zeros((1, 4)))

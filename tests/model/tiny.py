@@ -1,0 +1,37 @@
+"""A tiny trunk with random weights, as the tests' common subject."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from aftrans_jax.model.variants import Variant
+from aftrans_jax.model.vit import ViT
+from flax.traverse_util import flatten_dict
+
+VARIANT = Variant(patch_size=4, hidden=12, mlp=20, layers=3, heads=3)
+IMAGE_SIZE, LOCAL_SIZE, STRIDE, CLASSES = 22, 14, 3, 5
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+
+
+def tiny_vit(**changes) -> ViT:
+    fields = {"stride": STRIDE, "gelu": "exact", "mean": MEAN, "std": STD} | changes
+    return ViT(VARIANT, CLASSES, IMAGE_SIZE, **fields)
+
+
+def random_params(model, rng: np.random.Generator, images: np.ndarray):
+    """Parameters of ordinary size everywhere, zeros and ones of the initialisers included."""
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32), shapes
+    )
+
+
+def random_images(rng: np.random.Generator, batch: int = 2) -> np.ndarray:
+    return rng.integers(0, 256, (batch, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+
+
+def flat(tree) -> dict[str, np.ndarray]:
+    return flatten_dict(tree, sep="/")
+
+
+def normalized(image: np.ndarray) -> np.ndarray:
+    return (image / 255 - np.array(MEAN)) / np.array(STD)
