@@ -1,6 +1,6 @@
 """The two branches together, option by option, and where the gradient goes."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from aftrans_jax.model.regions import Geometry, locate_region
 MIN_BOX = 5
 
 
+@lru_cache  # equal options give the same object, and so the same compiled function
 def tiny_aftrans(**changes) -> AFTrans:
     method = changes.pop("method", "largest_component")
     geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
@@ -44,7 +45,7 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_option_agrees_with_float64(subject, options):
     params, images = subject
-    output = tiny_aftrans(**options).apply({"params": params}, images, train=False)
+    output = tiny.apply(tiny_aftrans(**options), params, images, train=False)
     kernels = [params["sacm"][name]["kernel"] for name in ("squeeze", "excite")]
     local = params["local"]
     names = {"keep_ratio": 0.3, "head_fusion": "geometric", "selection": "fused"}
@@ -64,9 +65,10 @@ def test_every_option_agrees_with_float64(subject, options):
         np.testing.assert_allclose(output.logits["local"][row], expected.local_logits, atol=1e-4)
 
 
+@partial(jax.jit, static_argnums=(0, 3))
 def gradients(model, params, images, branch="local"):
     def loss(params):
-        return (model.apply({"params": params}, images, train=False).logits[branch] ** 2).sum()
+        return (tiny.apply(model, params, images, train=False).logits[branch] ** 2).sum()
 
     return jax.grad(loss)(params)
 
@@ -75,7 +77,7 @@ def test_the_gate_learns_from_the_local_loss_without_changing_the_forward_pass(s
     params, images = subject
     models = {name: tiny_aftrans(gate_gradient=name) for name in GATE_GRADIENTS}
     letter, ours = (
-        models[name].apply({"params": params}, images, train=False)
+        tiny.apply(models[name], params, images, train=False)
         for name in ("none", "straight_through")
     )
     jax.tree.map(np.testing.assert_array_equal, letter, ours)
@@ -92,11 +94,11 @@ def test_straight_through_is_the_gradient_of_weighted_patches(subject):
     model, image = tiny_aftrans(), tiny.normalized(images[0])
     flat, local = tiny.flat(params["vit"]), params["local"]
     found = gradients(model, params, images[:1])["sacm"]["excite"]["kernel"]
-    w1, w2 = (params["sacm"][name]["kernel"].astype(np.float64) for name in ("squeeze", "excite"))
+    w1, w2 = (np.float64(params["sacm"][name]["kernel"]) for name in ("squeeze", "excite"))
     log_attention = oracles.vit(flat, image, tiny.STRIDE, "exact").log_attention
     rows = oracles.layer_rows(log_attention, "geometric")
     describe = oracles.descriptor(log_attention, "class_row")
-    box = tuple(model.apply({"params": params}, images[:1], train=False).region.box[0].tolist())
+    box = tuple(tiny.apply(model, params, images[:1], train=False).region.box[0].tolist())
     crop = oracles.crop(image, box, tiny.LOCAL_SIZE)
     patches = oracles.patch_embed(flat, crop, tiny.STRIDE)
 
@@ -131,8 +133,8 @@ def test_no_gradient_flows_through_the_attention_maps(subject):
 def test_prediction_is_the_global_branch_alone(subject):
     params, images = subject
     model = tiny_aftrans()
-    logits = model.apply({"params": params}, images, method="predict")
-    both = model.apply({"params": params}, images, train=False)
+    logits = tiny.apply(model, params, images, method="predict")
+    both = tiny.apply(model, params, images, train=False)
     np.testing.assert_allclose(logits, both.logits["global"], atol=1e-6)
     text = jax.jit(partial(model.apply, method="predict")).lower({"params": params}, images)
     assert "while" not in text.as_text()  # neither labelling nor selection is in it
@@ -143,7 +145,7 @@ def test_no_tokens_by_tokens_array_is_kept_for_the_backward_pass(subject):
     tokens, model = 50, tiny_aftrans()
 
     def loss(params):
-        return model.apply({"params": params}, images, train=True)[0]["local"].sum()
+        return tiny.apply(model, params, images, train=True)[0]["local"].sum()
 
     _, pullback = jax.vjp(loss, params)
     shapes = [leaf.shape for leaf in jax.tree.leaves(pullback) if hasattr(leaf, "shape")]

@@ -41,7 +41,7 @@ def test_parameter_counts_are_the_published_ones(name, millions):
 def test_logits_agree_with_float64(rng, gelu):
     vit, images = tiny.tiny_vit(gelu=gelu), tiny.random_images(rng)
     params = tiny.random_params(vit, rng, images)
-    logits = vit.apply({"params": params}, images, train=False)
+    logits = tiny.apply(vit, params, images, train=False)
     for image, found in zip(images, logits, strict=True):
         expected = oracles.vit(tiny.flat(params), tiny.normalized(image), tiny.STRIDE, gelu).logits
         np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -51,14 +51,13 @@ def test_class_rows_agree_with_float64_to_1e_4_log_units(rng):
     vit, images = tiny.tiny_vit(), tiny.random_images(rng)
     params = tiny.random_params(vit, rng, images)
 
-    def rows(module, x, name):
-        patches = module.embed(module.normalize(x))
-        return module.encode(
-            patches, train=False, describe=DESCRIPTORS[name], all_tokens=name == "full_map"
-        )
+    for name, describe in DESCRIPTORS.items():
 
-    for name in DESCRIPTORS:
-        encoded = vit.apply({"params": params}, images, name, method=rows)
+        def rows(module, x, describe=describe, all_tokens=name == "full_map"):
+            patches = module.embed(module.normalize(x))
+            return module.encode(patches, train=False, describe=describe, all_tokens=all_tokens)
+
+        encoded = tiny.apply(vit, params, images, method=rows)
         for row, image in enumerate(images):
             log_attention = oracles.vit(
                 tiny.flat(params), tiny.normalized(image), tiny.STRIDE, "exact"
@@ -91,22 +90,22 @@ def test_last_block_for_the_class_token_alone_is_exact(rng):
             assert encoded.tokens.shape[1] == (50 if all_tokens else 1)
             return module.classify(encoded.tokens)
 
-        return vit.apply({"params": params}, images, method=run)
+        return tiny.apply(vit, params, images, method=run)
 
     np.testing.assert_allclose(logits(params, False), logits(params, True), atol=1e-5)
     short, long = (
-        jax.grad(lambda p, a=a: (logits(p, a) ** 2).sum())(params) for a in (False, True)
+        jax.jit(jax.grad(lambda p, a=a: (logits(p, a) ** 2).sum()))(params) for a in (False, True)
     )
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-3), short, long)
 
 
 def test_dropout_and_stochastic_depth_act_in_training_only(rng):
     vit, images = tiny.tiny_vit(dropout=0.3, stochastic_depth=0.5), tiny.random_images(rng)
-    params = {"params": tiny.random_params(vit, rng, images)}
-    plain = tiny.tiny_vit().apply(params, images, train=False)
-    np.testing.assert_array_equal(vit.apply(params, images, train=False), plain)
+    params = tiny.random_params(vit, rng, images)
+    plain = tiny.apply(tiny.tiny_vit(), params, images, train=False)
+    np.testing.assert_array_equal(tiny.apply(vit, params, images, train=False), plain)
     first, again, other = (
-        vit.apply(params, images, train=True, rngs={"dropout": jax.random.key(seed)})
+        tiny.apply(vit, params, images, train=True, rngs={"dropout": jax.random.key(seed)})
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
@@ -117,26 +116,26 @@ def test_stochastic_depth_drops_whole_branches_of_single_images(rng):
     """At rate 1 in the last layer, the last block is the identity."""
     vit, images = tiny.tiny_vit(stochastic_depth=1.0), tiny.random_images(rng)
     params = tiny.random_params(vit, rng, images)
-    before = vit.apply({"params": params}, images, train=True, rngs={"dropout": jax.random.key(0)})
+    before = tiny.apply(vit, params, images, train=True, rngs={"dropout": jax.random.key(0)})
     last = params["Transformer"]["encoderblock_2"]
     params["Transformer"]["encoderblock_2"] = jax.tree.map(lambda x: x + 1, last)
-    after = vit.apply({"params": params}, images, train=True, rngs={"dropout": jax.random.key(0)})
+    after = tiny.apply(vit, params, images, train=True, rngs={"dropout": jax.random.key(0)})
     np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_stays_near_float32_and_returns_float32(rng, dtype):
     images = tiny.random_images(rng)
-    params = {"params": tiny.random_params(tiny.tiny_vit(), rng, images)}
-    exact = np.asarray(tiny.tiny_vit().apply(params, images, train=False))
-    half = tiny.tiny_vit(dtype=jnp.dtype(dtype)).apply(params, images, train=False)
+    params = tiny.random_params(tiny.tiny_vit(), rng, images)
+    exact = np.asarray(tiny.apply(tiny.tiny_vit(), params, images, train=False))
+    half = tiny.apply(tiny.tiny_vit(dtype=jnp.dtype(dtype)), params, images, train=False)
     assert half.dtype == jnp.float32
     assert np.linalg.norm(half - exact) / np.linalg.norm(exact) < 0.03
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (8, 0), (8, 5)])
 def test_impossible_patches_are_refused_with_the_remedy(size, stride):
-    with pytest.raises(ValueError, match="use (at least 4 px|1 to 4)"):
+    with pytest.raises(ValueError, match=r"use (at least 4 px|1 to 4)"):
         tiny.VARIANT.patches_per_side(size, stride)
 
 
@@ -150,8 +149,8 @@ def test_deit_tiny_agrees_with_float64_on_a_real_photo(real):
     shapes = jax.eval_shape(lambda: vit.init(jax.random.key(0), image[None], train=False))
     params, notes = fit_to_model(arrays, shapes["params"])
     assert notes == ()
-    variables = {"params": jax.tree.map(jnp.asarray, params)}
-    found = np.asarray(vit.apply(variables, image[None], train=False))[0]
+    params = jax.tree.map(jnp.asarray, params)
+    found = np.asarray(tiny.apply(vit, params, image[None], train=False))[0]
     expected = oracles.vit(arrays, (image / 255 - mean) / std, 16, "exact").logits
     assert np.abs(found - expected).max() <= 1e-4
     assert found.argmax() == 146
