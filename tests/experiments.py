@@ -1,0 +1,52 @@
+"""A run of seconds: the built-in birds at 32 px on a trunk of two narrow layers."""
+
+import contextlib
+from unittest import mock
+
+import aftrans_jax.build
+import aftrans_jax.checks
+from aftrans_jax.build import Experiment, build
+from aftrans_jax.config import base_config
+from aftrans_jax.model.variants import Variant
+from aftrans_jax.training import sharding
+
+NUM_TEST = 20
+_VARIANTS = {"mini8": Variant(patch_size=8, hidden=12, mlp=20, layers=2, heads=2)}
+
+
+def tiny_config(**changes):
+    """`base_config` at its smallest; keys are written `group__name`."""
+    config = base_config()
+    tiny = {
+        "model__variant": "mini8",
+        "model__stride": 8,
+        "data__name": "synthetic",
+        "data__image_size": 32,
+        "data__local_size": 24,
+        "data__num_train": 24,
+        "data__num_test": NUM_TEST,
+        "data__num_threads": 1,
+        "region__min_box": 8,
+        "train__steps": 6,
+        "train__batch_size": 8,
+        "train__warmup_steps": 1,
+        "train__report_every": 1,
+        "eval__batch_size": 8,
+        "report__num_images": 2,
+        "report__tensorboard": False,
+    }
+    for key, value in (tiny | changes).items():
+        group, _, name = key.rpartition("__")
+        section = config[group] if group else config
+        section[name] = value
+    return config
+
+
+def tiny_experiment(mesh=None, **changes) -> Experiment:
+    """The experiment of `tiny_config`, on a mesh of its own if one is given."""
+    with contextlib.ExitStack() as patched:
+        for module in (aftrans_jax.build, aftrans_jax.checks):
+            patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
+        if mesh is not None:
+            patched.enter_context(mock.patch.object(sharding, "data_mesh", lambda: mesh))
+        return build(tiny_config(**changes))
