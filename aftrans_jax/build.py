@@ -1,7 +1,9 @@
 """From a configuration to the objects of a run; the only reader of configurations."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
+from ml_collections import ConfigDict
 
 from aftrans_jax.checks import check
 from aftrans_jax.config import Config
@@ -24,6 +27,7 @@ from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training import sharding
+from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
@@ -89,17 +93,7 @@ def build(config: Config) -> Experiment:
     num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype, mesh)
     params, notes = initial_params(config, build_model(config, num_classes, precision.dtype))
-    schedule = learning_rate_schedule(
-        peak=config.train.learning_rate,
-        warmup_steps=config.train.warmup_steps,
-        num_steps=config.train.steps,
-    )
-    optimizer = sgd(
-        schedule,
-        momentum=config.train.momentum,
-        clip_norm=config.train.clip_norm,
-        weight_decay=config.train.weight_decay,
-    )
+    schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
     rules = {
         "model": model,
@@ -118,6 +112,73 @@ def build(config: Config) -> Experiment:
         partial(_train_batches, config, dataset, mesh),
         _evaluator(config, dataset, mesh, partial(eval_step, **rules)),
     )
+
+
+def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Returns the learning rate by step, and the optimizer that follows it.
+
+    Paper: section 4.2 names SGD; TransFG's recipe fills in what it does not say.
+    """
+    schedule = learning_rate_schedule(
+        peak=config.train.learning_rate,
+        warmup_steps=config.train.warmup_steps,
+        num_steps=config.train.steps,
+    )
+    optimizer = sgd(
+        schedule,
+        momentum=config.train.momentum,
+        clip_norm=config.train.clip_norm,
+        weight_decay=config.train.weight_decay,
+    )
+    return schedule, optimizer
+
+
+class Trained(NamedTuple):
+    """A model as a run left it: module, parameters, names of its classes, and image sizes.
+
+    sizes: `image_size` and `resize_size`, as `data.transforms.test_transform` takes them.
+
+    Choice: the working directory says everything, so a user names nothing else.
+    """
+
+    model: Model
+    params: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    sizes: Mapping[str, int]
+
+
+def load_trained(workdir: Path) -> Trained:
+    """Returns the model of a working directory at its newest checkpoint, for one device.
+
+    Raises:
+      FileNotFoundError: no run has left a configuration and a checkpoint there.
+      ValueError: no checkpoint can be used.
+
+    Choice: float32, since prediction has no training's haste.
+    """
+    try:
+        config = ConfigDict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
+        class_names = json.loads((workdir / "classes.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error.filename} is absent: --workdir must name the folder of a training run"
+        ) from error
+    model = build_model(config, len(class_names), jnp.dtype("float32"))
+    loss_scale = PRECISIONS[config.train.precision]().loss_scale
+    size = config.data.image_size
+
+    def new_state() -> TrainState:
+        images = jnp.zeros((1, size, size, 3), jnp.uint8)
+        params = model.init(jax.random.key(0), images, train=False)["params"]
+        return create_state(params, build_optimizer(config)[1], loss_scale)
+
+    template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(new_state))
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score="")
+    state = checkpoints.restore_latest(template)
+    checkpoints.close()
+    if state is None:
+        raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
+    return Trained(model, state.params, tuple(class_names), _sizes(config))
 
 
 def _plan(config: Config, dtype: jnp.dtype) -> Plan:
@@ -194,8 +255,8 @@ def build_model(
         image_size=config.data.image_size,
         stride=config.model.stride,
         gelu=config.model.gelu,
-        mean=config.data.mean,
-        std=config.data.std,
+        mean=tuple(config.data.mean),
+        std=tuple(config.data.std),
         dropout=config.model.dropout,
         stochastic_depth=config.model.stochastic_depth,
         dtype=dtype,
@@ -213,17 +274,18 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     Paper: section 4.2, ViT-B/16 pretrained on ImageNet-21k.
     """
+    # Read first: a file that is absent or damaged is told of before anything is compiled.
+    arrays = read_npz(config.pretrained) if config.pretrained else None
     size = config.data.image_size
     images = jnp.zeros((1, size, size, 3), jnp.uint8)
     init = jax.jit(partial(model.init, train=False))  # compiled, so that only shapes are traced
     params = jax.device_get(init(jax.random.key(config.seed), images)["params"])
-    if not config.pretrained:
+    if arrays is None:
         return params, ("random weights: pretrained is empty",)
-    arrays = read_npz(config.pretrained)
     pretrained = fit_to_model(arrays, params["vit"])
     params["vit"] = {**params["vit"], **pretrained.params}
     if "local" in params:
-        positions = arrays[POSITIONS]
+        positions = np.asarray(arrays[POSITIONS], np.float32)
         num_tokens = params["local"]["pos_embedding"].shape[1]
         params["local"] = {
             "cls": params["vit"]["cls"],
@@ -283,11 +345,11 @@ def _evaluator(
     return run
 
 
-def _reading(config: Config) -> dict[str, int]:
+def _sizes(config: Config) -> dict[str, int]:
     size = config.data.image_size
-    return {
-        "image_size": size,
-        "resize_size": round(size * config.data.resize_ratio),
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
-    }
+    return {"image_size": size, "resize_size": round(size * config.data.resize_ratio)}
+
+
+def _reading(config: Config) -> dict[str, int]:
+    rows = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    return _sizes(config) | rows

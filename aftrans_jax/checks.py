@@ -71,21 +71,44 @@ def _check_ranges(config: Config) -> None:
         "data.num_train": config.data.num_train,
         "data.num_test": config.data.num_test,
     }
+    not_negative = {
+        "seed": config.seed,
+        "data.num_threads": config.data.num_threads,
+        "region.min_box": config.region.min_box,
+        "loss.alpha": config.loss.alpha,
+        "loss.beta": config.loss.beta,
+        "train.weight_decay": config.train.weight_decay,
+        "report.num_images": config.report.num_images,
+    }
+    rates = {
+        "model.dropout": config.model.dropout,
+        "model.stochastic_depth": config.model.stochastic_depth,
+        "train.momentum": config.train.momentum,
+    }
+    # Said so that NaN, which compares false with everything, is refused too.
     for key, value in positive.items():
-        if value <= 0:
+        if not value > 0:
             raise ValueError(f"{key}={value} must be above 0")
+    for key, value in not_negative.items():
+        if not value >= 0:
+            raise ValueError(f"{key}={value} must be at least 0")
+    for key, value in rates.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{key}={value} must lie in [0, 1)")
     if not 0 < config.sacm.keep_ratio <= 1:
         raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")
-    if config.data.resize_ratio < 1:
+    if not config.data.resize_ratio >= 1:
         raise ValueError(
             f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
             "to ratio x data.image_size and cropped from there"
         )
     for key in ("mean", "std"):
         value = config.data[key]
-        if len(value) != 3 or (key == "std" and min(value) <= 0):
+        numbers = len(value) == 3 and all(isinstance(number, int | float) for number in value)
+        if not numbers or (key == "std" and not min(value) > 0):
             raise ValueError(
-                f"data.{key}={value} must be three numbers, one a channel, std above 0"
+                f"data.{key}={value} must be three numbers, one a channel, std above 0; "
+                f"for example --config.data.{key}='(0.5,0.5,0.5)'"
             )
 
 
@@ -104,4 +127,8 @@ def _check_geometry(config: Config) -> None:
             f"{variant.patch_size} px cover {covered} px; use {covered} or {covered + stride}, "
             "or another stride"
         )
-    variant.patches_per_side(config.data.local_size, stride)
+    if config.data.local_size < variant.patch_size:
+        raise ValueError(
+            f"data.local_size={config.data.local_size} is smaller than one patch of "
+            f"{variant.patch_size} px: raise it, or use a model.variant with smaller patches"
+        )

@@ -1,5 +1,7 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
+import difflib
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from aftrans_jax.config import base_config
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -32,6 +36,30 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Returns the arguments that are no flags; exits with 1 where a key or the file is unknown.
+
+    Choice: ml_collections would show a traceback that ends in the last part of the key.
+    """
+    settings = base_config().to_dict()
+    groups = {name: group for name, group in settings.items() if isinstance(group, dict)}
+    keys = [f"{name}.{key}" for name, group in groups.items() for key in group]
+    keys += settings.keys() - groups.keys()
+    for argument in argv[1:]:
+        given = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if given and given[1] not in keys:
+            near = ", ".join(difflib.get_close_matches(given[1], keys))
+            sys.exit(
+                f"error: --config.{given[1]} is no key of the configuration"
+                + (f"; did you mean one of {near}?" if near else "")
+                + " (aftrans_jax/config.py lists all keys)"
+            )
+    try:
+        return app.parse_flags_with_usage(argv)
+    except OSError as error:  # from reading the file, when keys are set on the command line
+        sys.exit(f"error: {error}")
 
 
 def main(argv: list[str]) -> None:
@@ -60,4 +88,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

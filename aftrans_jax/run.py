@@ -34,7 +34,7 @@ def run(
 
     Args:
       experiment: built.
-      workdir: holds config.json, metrics.jsonl, checkpoints/, report/ and result.json afterwards;
+      workdir: holds config.json, classes.json, metrics.jsonl, checkpoints/, report/ and result.json afterwards;
         checkpoints that it holds already are resumed.
       mode: "train", or "eval" to score the newest checkpoint.
       settings: the configuration as plain values, written to config.json.
@@ -59,6 +59,7 @@ def run(
         progress.say(line)
     if jax.process_index() == 0:
         write_json(workdir / "config.json", settings)
+        write_json(workdir / "classes.json", experiment.dataset.class_names)
     log = MetricsLog(workdir, tensorboard=plan.tensorboard)
     actions = _actions(experiment, checkpoints, log, progress)
     speed = math.nan

@@ -39,7 +39,7 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not a readable npz, or holds pickled objects or non-finite numbers.
+      ValueError: it is not a readable npz, or holds anything but finite real numbers.
 
     Choice: `allow_pickle=False`, since a pickle may run any code.
     """
@@ -50,17 +50,29 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
             "--config.pretrained= (empty) starts from random weights"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, AttributeError) as error:
-        reason = "it holds pickled objects" if "pickle" in str(error) else str(error)
+        # Opened here: np.load would leave a damaged file open.
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    # A bare npy file is no context manager: TypeError.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as error:
+        complete = zipfile.is_zipfile(path)
+        reason = str(error) if complete else "it is no npz file, or only the beginning of one"
         raise ValueError(
             f"pretrained={str(path)!r} cannot be read as an npz of plain arrays ({reason}): "
-            "download it again and compare its size with the source's"
+            "download it again and compare its size with the source's, or save it as plain arrays"
         ) from error
+    odd = [f"{name} ({array.dtype})" for name, array in arrays.items() if not _is_real(array)]
+    if odd:
+        raise ValueError(
+            f"pretrained={str(path)!r}: not of real numbers: {_listed(odd)}. "
+            "Save the arrays as float32"
+        )
     bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if bad:
-        raise ValueError(f"{path}: non-finite numbers in {_listed(bad)}: the file is damaged")
+        raise ValueError(
+            f"pretrained={str(path)!r}: non-finite numbers in {_listed(bad)}: the file is damaged, "
+            "download it again"
+        )
     return arrays
 
 
@@ -81,25 +93,27 @@ def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
     """
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
-    arrays, notes = dict(arrays), []
+    # First of all: scipy does not interpolate float16, and would round integers.
+    arrays, notes = {name: np.asarray(array, np.float32) for name, array in arrays.items()}, []
     dropped = sorted(name for name in arrays if name.startswith("pre_logits/"))
     for name in dropped:
         del arrays[name]
     if dropped:
         notes.append("dropped pre_logits: the head follows the class token directly")
     if any(name not in arrays or arrays[name].shape != wanted[name] for name in HEAD):
-        found = arrays["head/bias"].size if "head/bias" in arrays else "no"
+        found = arrays["head/bias"].size if "head/bias" in arrays else "none"
         notes.append(f"new head for {wanted['head/bias'][0]} classes (the file has {found})")
         for name in HEAD:
             arrays.pop(name, None)
             del wanted[name]
-    if POSITIONS in arrays and arrays[POSITIONS].shape != wanted[POSITIONS]:
-        old_shape = arrays[POSITIONS].shape
-        arrays[POSITIONS] = resize_positions(arrays[POSITIONS], wanted[POSITIONS][1])
-        notes.append(f"position embedding resized from {old_shape} to {arrays[POSITIONS].shape}")
-    _check(arrays, wanted)
-    params = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-    return Pretrained(unflatten_dict(params, sep="/"), tuple(notes))
+    positions_shape, num_tokens = wanted[POSITIONS], wanted[POSITIONS][1]
+    old_shape = arrays[POSITIONS].shape if POSITIONS in arrays else ()
+    resizable = len(old_shape) == 3 and (old_shape[0], old_shape[2]) == positions_shape[::2]
+    _check(arrays, {**wanted, POSITIONS: old_shape} if resizable else wanted)
+    if old_shape != positions_shape:
+        arrays[POSITIONS] = resize_positions(arrays[POSITIONS], num_tokens)
+        notes.append(f"position embedding resized from {old_shape} to {positions_shape}")
+    return Pretrained(unflatten_dict(arrays, sep="/"), tuple(notes))
 
 
 def resize_positions(
@@ -133,6 +147,10 @@ def save_npz(path: str | PathLike[str], trunk: Params) -> None:
     flat: dict[str, Any] = flatten_dict(trunk, sep="/")
     arrays: dict[str, Any] = {name: np.asarray(leaf, np.float32) for name, leaf in flat.items()}
     np.savez_compressed(path, **arrays)
+
+
+def _is_real(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiu"
 
 
 def _check(arrays: Arrays, wanted: dict[str, tuple[int, ...]]) -> None:

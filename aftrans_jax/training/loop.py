@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Self
 
 import jax
 import numpy as np
@@ -65,7 +64,7 @@ class StopRequest:
         self._requested = False
         self._agree_every = agree_every
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopRequest":
         self._previous = {number: signal.signal(number, self._note) for number in self._SIGNALS}
         return self
 

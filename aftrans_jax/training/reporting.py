@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 Record = Mapping[str, int | float | str | None]
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
     """Writes indented JSON, whole or not at all; numbers that are not finite become null.
 
     Choice: a reader of result.json never meets half a file, nor a NaN that JSON does not have.

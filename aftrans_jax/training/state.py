@@ -10,6 +10,9 @@ from jaxtyping import Array, Int
 
 from aftrans_jax.training.precision import NoLossScale
 
+# An int32 scalar. Unchecked: JAX puts placeholders there while it takes a tree apart.
+Count = Any
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -22,8 +25,8 @@ class TrainState:
     Follows: flax TrainState, arrays only.
     """
 
-    step: Int[Array, ""]
-    skipped: Int[Array, ""]
+    step: Count
+    skipped: Count
     params: Any
     opt_state: optax.OptState
     loss_scale: NoLossScale | DynamicScale

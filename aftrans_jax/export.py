@@ -1,0 +1,25 @@
+"""Writes a trained trunk as an official npz: `python -m aftrans_jax.export --workdir=runs/cub`."""
+
+import argparse
+from pathlib import Path
+
+from aftrans_jax.build import load_trained
+from aftrans_jax.model.pretrained import save_npz
+
+
+def main() -> None:
+    """Writes the trunk, which other ViT code opens; gate and local tokens stay behind."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
+    parser.add_argument("--out", type=Path, help="default: trunk.npz in the workdir")
+    args = parser.parse_args()
+    try:
+        path = args.out or args.workdir / "trunk.npz"
+        save_npz(path, load_trained(args.workdir).params["vit"])
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

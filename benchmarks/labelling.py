@@ -1,0 +1,153 @@
+"""Our connected components beside scipy's: the same answer, in how many iterations, how fast.
+
+    python -m benchmarks.labelling --out=benchmarks/results/NAME.json
+
+scipy is timed in both ways one would call it: once per mask, and once for the whole batch as a
+volume whose slices do not touch. Calls take turns, so that another job on the machine slows all.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy import ndimage
+
+from aftrans_jax.model.components import label_components, largest_component
+from aftrans_jax.training.reporting import write_json
+from benchmarks.record import circumstances
+
+BATCH, SIDE = 128, 37  # patches of 448 px at stride 12
+NUM_CALLS, NUM_WARM_UP = 30, 3
+TOUCHING = np.zeros((3, 3, 3), bool)
+TOUCHING[1] = True  # 8-connected within a slice, nothing across slices
+
+Masks = Bool[np.ndarray, "batch rows cols"]
+
+
+def blobs(rng: np.random.Generator) -> Masks:
+    """Returns what relevance maps give: the highest 20 % of smooth noise."""
+    noise = ndimage.gaussian_filter(rng.normal(size=(BATCH, SIDE, SIDE)), sigma=(0, 2, 2))
+    return noise >= np.quantile(noise, 0.8, axis=(1, 2), keepdims=True)
+
+
+def percolation(rng: np.random.Generator) -> Masks:
+    """Returns random cells near the density where components become as ragged as they get."""
+    return rng.random((BATCH, SIDE, SIDE)) < 0.41
+
+
+def spirals(rng: np.random.Generator) -> Masks:
+    """Returns one path that winds inwards, turned and mirrored."""
+    line = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1])
+    mask = np.minimum(line[:, None], line) % 2 == 0  # rings, one in the other
+    for ring in range(0, SIDE // 2 - 1, 2):  # each is opened and led on to the next
+        mask[ring + 1, ring], mask[ring + 2, ring + 1] = False, True
+    return _turned(mask, rng)
+
+
+def serpentines(rng: np.random.Generator) -> Masks:
+    """Returns one path that runs to and fro, turned and mirrored."""
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[::2] = mask[1::4, -1] = mask[3::4, 0] = True
+    return _turned(mask, rng)
+
+
+MASKS = {
+    "blobs, 20 %": blobs,
+    "percolation, 0.41": percolation,
+    "spiral": spirals,
+    "serpentine": serpentines,
+}
+
+
+def scipy_labels(masks: Masks) -> Int[np.ndarray, "batch rows cols"]:
+    """Returns labels that count through the batch, 0 in the background."""
+    return ndimage.label(masks, structure=TOUCHING)[0]
+
+
+def scipy_largest(masks: Masks) -> Masks:
+    """Returns the largest component of each mask; a tie goes to the first in raster order."""
+    labels = scipy_labels(masks)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    flat = labels.reshape(len(masks), -1)
+    winner = np.take_along_axis(flat, sizes[flat].argmax(axis=1, keepdims=True), axis=1)
+    return (labels == winner[:, :, None]) & masks
+
+
+def canonical(labels: Int[np.ndarray, "batch rows cols"]) -> Int[np.ndarray, "batch rows cols"]:
+    """Returns scipy's labels renamed as ours are: the first cell of each component in its mask."""
+    num_cells = labels[0].size
+    first = np.full(labels.max() + 1, labels.size)
+    np.minimum.at(first, labels.ravel(), np.arange(labels.size))
+    return np.where(labels > 0, first[labels] % num_cells, num_cells)
+
+
+def median_ms(calls: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
+    """Returns the median time of each call in milliseconds, all of them taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(NUM_WARM_UP + NUM_CALLS):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            if turn >= NUM_WARM_UP:
+                times[name].append(1000 * (time.perf_counter() - began))
+    return {name: round(median(values), 3) for name, values in times.items()}
+
+
+def measure(masks: Masks) -> dict[str, Any]:
+    """Returns agreement, iterations and times on one batch."""
+    label, largest = jax.jit(label_components), jax.jit(largest_component)
+    on_device = jax.device_put(masks)
+    labelling = label(on_device)
+    return {
+        "num_iterations": int(labelling.num_iterations),
+        "labels_agree": bool((canonical(scipy_labels(masks)) == labelling.labels).all()),
+        "largest_agree": bool((scipy_largest(masks) == largest(on_device)).all()),
+        "label_ms": median_ms(
+            {
+                "ours": lambda: label(on_device).labels,
+                "scipy_per_mask": lambda: [scipy_labels(mask[None]) for mask in masks],
+                "scipy_one_call": lambda: scipy_labels(masks),
+            }
+        ),
+        "largest_ms": median_ms(
+            {
+                "ours": lambda: largest(on_device),
+                "scipy_per_mask": lambda: [scipy_largest(mask[None]) for mask in masks],
+                "scipy_one_call": lambda: scipy_largest(masks),
+            }
+        ),
+    }
+
+
+def _turned(mask: Bool[np.ndarray, "rows cols"], rng: np.random.Generator) -> Masks:
+    symmetries = [np.rot90(side, turns) for side in (mask, mask.T) for turns in range(4)]
+    return np.stack(symmetries)[rng.integers(len(symmetries), size=BATCH)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    args = parser.parse_args()
+    columns = ("ours", "scipy_per_mask", "scipy_one_call")
+    print(f"{BATCH} masks of {SIDE}x{SIDE}, ms      iterations  agree  " + "  ".join(columns))
+    results = {}
+    for name, draw in MASKS.items():
+        result = results[name] = measure(draw(np.random.default_rng(0)))
+        for task in ("label", "largest"):
+            agree = result["labels_agree" if task == "label" else "largest_agree"]
+            times = "".join(f"{result[f'{task}_ms'][column]:12.2f}" for column in columns)
+            print(f"{name:18} {task:8} {result['num_iterations']:10}  {agree!s:5} {times}")
+    settings = {"batch": BATCH, "side": SIDE, "num_calls": NUM_CALLS, "seed": 0}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(args.out, {"settings": settings, "results": results, **circumstances()})
+
+
+if __name__ == "__main__":
+    main()
