@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from aftrans_jax.checks import check
 from aftrans_jax.config import Config
@@ -157,7 +158,9 @@ def load_trained(workdir: Path) -> Trained:
     Choice: float32, since prediction has no training's haste.
     """
     try:
-        config = ConfigDict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
+        config: Config = ConfigDict(
+            json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        )
         class_names = json.loads((workdir / "classes.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -328,6 +331,9 @@ def _evaluator(
     shown = np.linspace(0, num_test - 1, min(config.report.num_images, num_test))
     keep = set(shown.round().astype(int).tolist())
 
+    bar = {"desc": "evaluating", "total": -(-num_test // batch_size), "leave": False}
+    bar["disable"] = None  # shown on a terminal only
+
     def run(state: TrainState) -> Evaluation:
         batches = eval_batches(
             dataset.test,
@@ -337,7 +343,7 @@ def _evaluator(
         )
         return evaluate(
             partial(compiled, state.params),
-            sharding.to_devices(batches, mesh),
+            sharding.to_devices(tqdm(batches, **bar), mesh),
             keep=keep,
             batch_size=batch_size,
         )

@@ -9,14 +9,14 @@ from ml_collections import ConfigDict
 Config = Any
 
 
-def base_config() -> ConfigDict:
+def base_config() -> Config:
     """Returns the configuration that every file in `configs/` starts from, locked.
 
     "paper" is AFTrans, "TransFG" the recipe that stands in where the paper is silent.
 
     Choice: defaults live here and nowhere else; an unknown key is an error.
     """
-    config = ConfigDict()
+    config: Config = ConfigDict()
     config.seed = 0  # of weights, order, augmentation and dropout
     config.pretrained = ""  # path of a ViT npz; empty: random weights
 

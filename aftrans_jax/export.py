@@ -9,7 +9,9 @@ from aftrans_jax.model.pretrained import save_npz
 
 def main() -> None:
     """Writes the trunk, which other ViT code opens; gate and local tokens stay behind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Writes the trunk of a trained model as an official npz."
+    )
     parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
     parser.add_argument("--out", type=Path, help="default: trunk.npz in the workdir")
     args = parser.parse_args()

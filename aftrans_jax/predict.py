@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from aftrans_jax.data.transforms import decode_image, test_transform
 
 def main() -> None:
     """Prints the likeliest classes of each image; the global branch alone predicts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Names images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="image files")
     parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
@@ -31,7 +32,8 @@ def main() -> None:
 
     @jax.jit
     def predict(params: dict, image: jax.Array) -> jax.Array:
-        return jax.nn.softmax(trained.model.apply(params, image, method="predict"))[0]
+        logits = cast(jax.Array, trained.model.apply(params, image, method="predict"))
+        return jax.nn.softmax(logits[0])
 
     for path, image in zip(args.images, images, strict=True):
         probabilities = np.asarray(predict({"params": trained.params}, jnp.asarray(image[None])))

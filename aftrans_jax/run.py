@@ -34,8 +34,8 @@ def run(
 
     Args:
       experiment: built.
-      workdir: holds config.json, classes.json, metrics.jsonl, checkpoints/, report/ and result.json afterwards;
-        checkpoints that it holds already are resumed.
+      workdir: holds config.json, classes.json, parameters.txt, metrics.jsonl, checkpoints/, report/
+        and result.json afterwards; checkpoints that it holds already are resumed.
       mode: "train", or "eval" to score the newest checkpoint.
       settings: the configuration as plain values, written to config.json.
 
@@ -60,6 +60,8 @@ def run(
     if jax.process_index() == 0:
         write_json(workdir / "config.json", settings)
         write_json(workdir / "classes.json", experiment.dataset.class_names)
+        overview = parameter_overview.get_parameter_overview(state.params)
+        (workdir / "parameters.txt").write_text(overview + "\n", encoding="utf-8")
     log = MetricsLog(workdir, tensorboard=plan.tensorboard)
     actions = _actions(experiment, checkpoints, log, progress)
     speed = math.nan
@@ -69,7 +71,7 @@ def run(
             checkpoints.close()
             progress.say(f"stopped and saved at step {int(state.step)}: the same command resumes")
             return None
-    evaluation = actions[1].finish(state)
+    evaluation = actions[1].evaluate(state)
     checkpoints.close()
     figures = {"images_per_second": speed, "seconds": time.monotonic() - began}
     result = _result(experiment, state, evaluation, figures, settings)

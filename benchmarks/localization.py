@@ -18,10 +18,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 from PIL import Image
 
-from aftrans_jax.config import base_config
+from aftrans_jax.config import Config, base_config
 from aftrans_jax.data.cub import read_cub
 from aftrans_jax.data.transforms import Example, test_transform
 from aftrans_jax.model.attention import class_row_descriptor
@@ -37,15 +37,12 @@ from benchmarks.record import circumstances
 
 VARIANT, GELU = "ti16", "exact"  # DeiT-tiny and its training
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DEFAULTS = base_config()
+DEFAULTS: Config = base_config()
 NUM_SHOWN, TILE_PX, COLUMNS = 12, 280, 6  # of the contact sheet; a photo takes two tiles
 
 
 class Setting(NamedTuple):
-    """One way from class rows to boxes; `layer` is the only one looked at, None: all are.
-
-    Choice: the defaults are the library's, so that a setting names what it changes.
-    """
+    """How class rows become boxes, where not as by default; `layer` is the only one looked at."""
 
     name: str
     selection: str = "fused"
@@ -117,7 +114,7 @@ def find_boxes(
     return locate_region(mask, method=method, geometry=geometry, min_box=min_box)
 
 
-def score(boxes: Array, annotated: np.ndarray, image_size: int) -> dict[str, float]:
+def score(boxes: Array, annotated: Array, image_size: int) -> dict[str, float]:
     """Returns means over the images, and the standard error of the margin over a centred box."""
     iou = np.asarray(box_iou(boxes, annotated))
     centred_iou = np.asarray(box_iou(centred_box(boxes, image_size), annotated))
@@ -178,7 +175,7 @@ def main() -> None:
     test, size = read_cub(args.data).test, args.image_size
     chosen = _evenly_spaced(len(test), args.num_images)
     photos = [test_transform(test[i], image_size=size, resize_size=size) for i in chosen]
-    annotated = np.stack([photo.box for photo in photos])
+    annotated = jnp.stack([photo.box for photo in photos])
     rows = encode(photos, args.pretrained, geometry)
     results = []
     for setting in SETTINGS:
@@ -192,11 +189,11 @@ def main() -> None:
                 args.pictures.mkdir(parents=True, exist_ok=True)
                 sheet = contact_sheet(photos, np.asarray(boxes), relevance(*gated))
                 sheet.save(args.pictures / f"keep_{keep_ratio:g}.png")
-    _print_table(results, args.keep_ratio)
-    settings = {name: getattr(args, name) for name in ("num_images", "image_size", "stride")}
-    settings |= {"variant": VARIANT, "gelu": GELU, "pretrained": args.pretrained.name, "gate": 0.5}
+    settings = {"num_images": len(photos), "image_size": size, "stride": args.stride, "gate": 0.5}
+    settings |= {"variant": VARIANT, "gelu": GELU, "pretrained": args.pretrained.name}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.out, {"settings": settings, "results": results, **circumstances()})
+    _print_table(results, args.keep_ratio)
 
 
 if __name__ == "__main__":

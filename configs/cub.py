@@ -6,12 +6,10 @@
 Hardware: meant for one GPU or TPU host; no full run has been made yet. The paper reports 91.5 %.
 """
 
-from ml_collections import ConfigDict
-
-from aftrans_jax.config import base_config
+from aftrans_jax.config import Config, base_config
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """Returns the base configuration: it is this recipe."""
     config = base_config()
     config.data.name = "cub"

@@ -2,12 +2,10 @@
 
 import importlib.resources
 
-from ml_collections import ConfigDict
-
-from aftrans_jax.config import base_config
+from aftrans_jax.config import Config, base_config
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Config:
     """Returns a run of minutes on two CPU cores.
 
     Small crops are not shrunk: at 32 px the local branch could not see the marks.

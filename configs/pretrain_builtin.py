@@ -8,7 +8,7 @@ The head that is saved has 7 outputs, 4 colours and 3 numbers, so fine-tuning re
 
 import argparse
 import importlib.resources
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import grain.python as grain
@@ -64,7 +64,15 @@ def draw(flock: int, index: int) -> Marks:
         first = np.minimum(np.floor(start + 2 / 3), np.floor(middle)).astype(int)
         last = np.maximum(np.ceil(stop - 2 / 3), np.floor(middle) + 1).astype(int)
         patches[first[0] : last[0], first[1] : last[1]] = name
-    return Marks(np.asarray(image), np.int32(bird.crown), np.int32(bird.bars), patches.ravel())
+    return Marks(np.asarray(image), np.array(bird.crown), np.array(bird.bars), patches.ravel())
+
+
+class Answers(NamedTuple):
+    """Logits [batch (patches) choices] of the three questions."""
+
+    crown: jax.Array
+    bars: jax.Array
+    patches: jax.Array
 
 
 class DensePretraining(nn.Module):
@@ -73,27 +81,27 @@ class DensePretraining(nn.Module):
     vit: ViT
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, images: jax.Array) -> Answers:
         tokens = self.vit.encode(
             self.vit.embed(self.vit.normalize(images)), train=True, all_tokens=True
         ).tokens
         logits = self.vit.classify(tokens)
         patches = nn.Dense(PATCH_CLASSES, name="patches")(tokens[:, 1:])
-        return logits[:, :NUM_COLORS], logits[:, NUM_COLORS:], patches
+        return Answers(logits[:, :NUM_COLORS], logits[:, NUM_COLORS:], patches)
 
 
-def loss_fn(model: DensePretraining, params: dict, batch: Marks) -> jax.Array:
+def loss_fn(model: DensePretraining, params: Any, batch: Marks) -> jax.Array:
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-    crown, bars, patches = model.apply({"params": params}, batch.image)
+    crown, bars, patches = cast(Answers, model.apply({"params": params}, batch.image))
     weight = jnp.where(batch.patches > 0, MARK_WEIGHT, 1.0)
     dense = (cross_entropy(patches, batch.patches) * weight).sum() / weight.sum()
     named = cross_entropy(crown, batch.crown) + cross_entropy(bars, batch.bars)
     return dense + named.mean()
 
 
-def scores(model: DensePretraining, params: dict, birds: Marks) -> dict[str, float]:
+def scores(model: DensePretraining, params: Any, birds: Marks) -> dict[str, float]:
     """Returns the shares of birds whose colour, bars and crown's place are named right."""
-    crown, bars, patches = model.apply({"params": params}, birds.image)
+    crown, bars, patches = cast(Answers, model.apply({"params": params}, birds.image))
     is_crown = jax.nn.softmax(patches)[..., 1 : 1 + NUM_COLORS].sum(-1)
     place = (birds.patches > 0) & (birds.patches <= NUM_COLORS)
     right = {
@@ -105,7 +113,7 @@ def scores(model: DensePretraining, params: dict, birds: Marks) -> dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Makes the built-in weights.")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -122,7 +130,7 @@ def main() -> None:
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))
 
     @jax.jit
-    def step(params: dict, opt_state: optax.OptState, batch: Marks):
+    def step(params: Any, opt_state: optax.OptState, batch: Marks):
         loss, grads = jax.value_and_grad(lambda p: loss_fn(model, p, batch))(params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss

@@ -1,7 +1,10 @@
 """A run of seconds: the built-in birds at 32 px on a trunk of two narrow layers."""
 
 import contextlib
+import functools
 from unittest import mock
+
+import jax
 
 import aftrans_jax.build
 import aftrans_jax.checks
@@ -9,6 +12,7 @@ from aftrans_jax.build import Experiment, build
 from aftrans_jax.config import base_config
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.training import sharding
+from aftrans_jax.training.state import TrainState
 
 NUM_TEST = 20
 _VARIANTS = {"mini8": Variant(patch_size=8, hidden=12, mlp=20, layers=2, heads=2)}
@@ -48,5 +52,19 @@ def tiny_experiment(mesh=None, **changes) -> Experiment:
         for module in (aftrans_jax.build, aftrans_jax.checks):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         if mesh is not None:
-            patched.enter_context(mock.patch.object(sharding, "data_mesh", lambda: mesh))
+            patched.enter_context(mock.patch.object(sharding, "data_mesh", return_value=mesh))
         return build(tiny_config(**changes))
+
+
+@functools.cache
+def _compiled() -> tuple[Experiment, TrainState]:
+    experiment = tiny_experiment()
+    return experiment, jax.device_get(experiment.state)
+
+
+def fresh(**plan) -> Experiment:
+    """The same compiled experiment every time, at its start; `plan` changes its plan."""
+    experiment, state = _compiled()
+    return experiment._replace(
+        state=sharding.replicate(state, experiment.mesh), plan=experiment.plan._replace(**plan)
+    )

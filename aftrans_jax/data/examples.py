@@ -84,11 +84,17 @@ class Examples:
         return len(self.names)
 
     def box(self, index: int) -> Float32[np.ndarray, "4"]:
-        """Returns the box of one image, NaN where there is none."""
+        """Returns the box of one image, NaN where there is none.
+
+        Choice: one shape for every image, so that batches need no second kind.
+        """
         return _NO_BOX if self.boxes is None else self.boxes[index]
 
     def missing(self) -> list[str]:
-        """Returns the names that no file in `root` answers to."""
+        """Returns the names that no file in `root` answers to.
+
+        Choice: apart from the constructor, so that a table can be made without the images.
+        """
         return [name for name in self.names if not (self.root / name).is_file()]
 
 

@@ -151,7 +151,10 @@ class EvaluateAndSave:
         if not (evaluate or save) or int(state.step) >= self._num_steps:
             return  # nothing is due, or `finish` does it
         with self._stopwatch.paused(state):
-            self._save(state, self._scored(state).scores if evaluate else None)
+            if evaluate:
+                self.evaluate(state)
+            else:
+                self.save(state)
 
     def save(self, state: TrainState) -> None:
         """Saves a state that is not evaluated.
@@ -160,13 +163,17 @@ class EvaluateAndSave:
         """
         self._save(state, None)
 
-    def finish(self, state: TrainState) -> Evaluation:
-        """Returns the evaluation of the last state, having written, shown and saved it.
+    def evaluate(self, state: TrainState) -> Evaluation:
+        """Returns the evaluation of a state, having written, shown and saved it.
 
-        Choice: an evaluated checkpoint is left behind whatever the intervals are.
+        Choice: a state is saved with its scores, by which the best one is known.
         """
-        evaluation = self._scored(state)
-        self._save(state, evaluation.scores)
+        scores = None
+        try:
+            evaluation = self._scored(state)
+            scores = evaluation.scores
+        finally:  # an unreadable test image must not cost the training
+            self._save(state, scores)
         return evaluation
 
     def _save(self, state: TrainState, scores: Mapping[str, float] | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-Record = Mapping[str, int | float | str | None]
+Number = int | float
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
@@ -46,6 +46,8 @@ class MetricsLog:
         """Opens the logs below `workdir`; `tensorboard` asks for event files as well."""
         self._path, self._tensorboard = workdir / "metrics.jsonl", None
         self._writes = jax.process_index() == 0
+        if self._writes:
+            _end_last_line(self._path)
         installed = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
         if tensorboard and self._writes and installed:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -68,8 +70,10 @@ class MetricsLog:
             self._tensorboard.write_scalars(step, scalars)
             self._tensorboard.flush()
 
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[dict[str, Number]]:
         """Returns the training records so far; a line cut short by a kill is passed over.
+
+        What was not finite, and so became null, is NaN again.
 
         Choice: the report's curves come from the file, so a resumed run shows them whole.
         """
@@ -81,9 +85,17 @@ class MetricsLog:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if record["split"] == "train":
+            if record.pop("split") == "train":
+                record = {k: math.nan if v is None else v for k, v in record.items()}
                 records[record["step"]] = record  # a resumed run repeats steps; the last one counts
         return [records[step] for step in sorted(records)]
+
+
+def _end_last_line(path: Path) -> None:
+    """Ends a line that a kill cut short, or the next record would be lost with it."""
+    if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
 
 
 class Progress:

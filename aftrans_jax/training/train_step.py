@@ -55,7 +55,7 @@ def train_step(
     metrics = {
         "loss": average(losses, is_finite),
         "accuracy": average(correct(logits, batch["label"]), is_finite),
-        "gradient_norm": average(optax.global_norm(grads)[None], is_finite),
+        "gradient_norm": average(optax.tree.norm(grads)[None], is_finite),
         "skipped": average(1.0 - is_finite[None], jnp.array(True)),
     }
     applied = is_finite.astype(jnp.int32)

@@ -1,0 +1,266 @@
+"""Checkpoints under the accidents that happen to them, and runs that are cut and resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import fresh, tiny_config
+
+from aftrans_jax.run import run
+from aftrans_jax.training.checkpoints import Checkpoints, checksum
+from aftrans_jax.training.loop import StopRequest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tree(value, width=300):
+    return {
+        "kernel": jnp.full((width, 3), value, jnp.float32) * jnp.arange(3),
+        "step": jnp.array(int(value), jnp.int32),
+    }
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def written(directory, *scores):
+    """Checkpoints 1, 2, ... with the values 1, 2, ...; a score of None was not evaluated."""
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    for number, score in enumerate(scores, start=1):
+        checkpoints.save(number, tree(number), None if score is None else {"accuracy": score})
+    checkpoints.close()
+    return directory
+
+
+def restored(directory, template=None):
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    state = checkpoints.restore_latest(tree(0) if template is None else template)
+    checkpoints.close()
+    return state
+
+
+def numbers(directory):
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "checkpoints"
+
+
+def flip_a_byte(folder):
+    """In the middle of the largest file below the folder: an array's data."""
+    path = max(folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else -1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((0.5, 0.9, 0.1, 0.2, 0.3), [2, 4, 5]),
+        ((0.1, None, 0.9, None, None, None), [3, 5, 6]),
+        ((None, None, None), [2, 3]),
+        ((0.1, 0.2, 0.3), [2, 3]),
+    ],
+)
+def test_the_best_and_the_last_two_are_kept(directory, scores, kept):
+    assert numbers(written(directory, *scores)) == kept
+    same(restored(directory), tree(len(scores)))
+
+
+def test_nothing_to_restore_is_none(directory):
+    assert restored(directory) is None
+
+
+def break_empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def break_torn(folder):
+    path = max(folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else -1)
+    path.write_bytes(path.read_bytes()[:7])
+
+
+BREAKS = {"empty folder": break_empty, "flipped byte": flip_a_byte, "torn file": break_torn}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_a_broken_newest_falls_back_and_is_set_aside(directory, caplog, kind):
+    written(directory, 0.1, 0.2, 0.3)
+    BREAKS[kind](directory / "3")
+    same(restored(directory), tree(2))
+    assert "checkpoint 3 is broken" in caplog.text
+    assert "using 2" in caplog.text
+    assert numbers(directory) == [2]
+    assert numbers(directory.parent / "broken_checkpoints") == [3]
+    caplog.clear()
+    same(restored(directory), tree(2))
+    assert "broken" not in caplog.text
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints.save(3, tree(33), None)  # its number is free again
+    checkpoints.close()
+    same(restored(directory), tree(33))
+
+
+def test_a_flipped_byte_is_found_by_the_checksum(directory, caplog):
+    written(directory, 0.1, 0.2)
+    path = next((directory / "2").rglob("meta*/*"), None) or pytest.fail("no metadata")
+    state, meta = tree(2), path.read_text()
+    assert str(checksum(jax.device_get(state))) in meta
+    path.write_text(meta.replace(str(checksum(jax.device_get(state))), "12345"))
+    same(restored(directory), tree(1))
+    assert "checksum does not match" in caplog.text
+
+
+def test_none_usable_names_the_remedy_and_moves_nothing(directory):
+    written(directory, 0.1, 0.2)
+    for number in (1, 2):
+        break_empty(directory / str(number))
+    with pytest.raises(ValueError, match=r"no checkpoint in .* fits.*Choose another --workdir"):
+        restored(directory)
+    assert numbers(directory) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        tree(0, width=301),
+        {"other": jnp.zeros((300, 3)), "step": jnp.array(0)},
+        {**tree(0), "more": jnp.zeros(2)},
+        {"kernel": tree(0)["kernel"]},
+    ],
+    ids=["shape", "name", "more", "fewer"],
+)
+def test_the_checkpoint_of_another_model_is_refused(directory, template):
+    written(directory, 0.1)
+    with pytest.raises(ValueError, match="another model or head"):
+        restored(directory, template)
+
+
+def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
+    written(directory, 0.1)
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3700))
+        with pytest.raises(OSError, match=r"0 MB free.*free some room.*is intact"):
+            checkpoints.save(2, tree(2), None)
+    checkpoints.close()
+    assert numbers(directory) == [1]
+    same(restored(directory), tree(1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_parameters_that_are_not_finite_are_refused(directory, bad):
+    written(directory, 0.1)
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    state = tree(2)
+    state["kernel"] = state["kernel"].at[7, 1].set(bad)
+    with pytest.raises(FloatingPointError, match=r"before batch 2; nothing was saved.*float32"):
+        checkpoints.save(2, state, None)
+    checkpoints.close()
+    assert numbers(directory) == [1]
+
+
+def test_a_save_survives_the_reuse_of_its_buffers(directory):
+    step = jax.jit(lambda t: jax.tree.map(lambda x: x * 0 - 5, t), donate_argnums=0)
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    state = tree(1, width=200_000)
+    checkpoints.save(1, state, None)
+    for _ in range(3):
+        state = step(state)
+    jax.block_until_ready(state)
+    checkpoints.close()
+    same(restored(directory, tree(0, width=200_000)), tree(1, width=200_000))
+
+
+def records(workdir, split="train"):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timing = ("images_per_second",)
+    return [
+        {k: v for k, v in record.items() if k not in timing}
+        for record in lines
+        if record["split"] == split
+    ]
+
+
+def last_state(experiment, workdir):
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
+    state = checkpoints.restore_latest(experiment.state)
+    checkpoints.close()
+    return state
+
+
+def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, capsys):
+    settings = tiny_config().to_dict()
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result = run(fresh(), whole, mode="train", settings=settings)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(StopRequest, "__call__", lambda self, number: number == 3)
+        assert run(fresh(), cut, mode="train", settings=settings) is None
+    assert "stopped and saved at step 3" in capsys.readouterr().out
+    assert not (cut / "result.json").exists()
+    again = run(fresh(), cut, mode="train", settings=settings)
+    assert "resuming" in capsys.readouterr().out
+
+    one, two = (last_state(fresh(), workdir) for workdir in (whole, cut))
+    assert int(one.step) == 6
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    same(one, two)  # parameters, momentum and counters
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(one.opt_state))
+    assert records(cut) == records(whole)
+    assert [record["step"] for record in records(cut)] == [1, 2, 3, 4, 5, 6]
+    assert records(cut, "test") == records(whole, "test")
+    scores = [key for key in result if key.endswith(("_accuracy", "_loss", "_mean"))]
+    assert {key: again[key] for key in scores} == {key: result[key] for key in scores}
+    assert json.loads((cut / "result.json").read_text())["num_test"] == 20
+
+    # A finished run is evaluated again, and nothing else happens to it.
+    assert run(fresh(), cut, mode="train", settings=settings)["step"] == 6
+    assert records(cut) == records(whole)
+
+
+def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--mode=eval finds no checkpoint.*train first"):
+        run(fresh(), tmp_path, mode="eval", settings=tiny_config().to_dict())
+
+
+def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
+    workdir = tmp_path / "run"
+    command = [sys.executable, "-u", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
+    command += [f"--workdir={workdir}", "--config.model.name=vit", "--config.eval.logits=global"]
+    command += ["--config.train.steps=60", "--config.train.report_every=1"]
+    command += ["--config.train.batch_size=4", "--config.data.num_train=12"]
+    command += ["--config.data.num_test=6", "--config.eval.batch_size=6"]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # for the second start
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | cache | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("step 2/"):
+                process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0, "".join(lines)
+    (number,) = numbers(workdir / "checkpoints")
+    assert f"stopped and saved at step {number}:" in lines[-1]
+    assert 2 <= number < 60
+    second = subprocess.run(command, cwd=ROOT, env=environment, check=False, **pipes)
+    assert second.returncode == 0, second.stdout
+    assert f"after batch {number}, step {number}" in second.stdout
+    assert [record["step"] for record in records(workdir)] == list(range(1, 61))
+    assert json.loads((workdir / "result.json").read_text())["step"] == 60

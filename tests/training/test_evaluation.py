@@ -1,0 +1,159 @@
+"""Evaluation: each image once, padding never; accuracies and boxes against numpy and oracles."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training import linear
+
+from aftrans_jax.data.loader import eval_batches
+from aftrans_jax.data.transforms import Example
+from aftrans_jax.model.outputs import Region
+from aftrans_jax.training import metrics
+from aftrans_jax.training.evaluation import eval_step, evaluate, localization
+from aftrans_jax.training.sharding import data_mesh, replicated, split_batch, to_devices
+
+BATCH, SIZE, WEIGHTS = 8, 32, {"global": 0.7, "local": 1.9}
+BOX = st.tuples(*[st.integers(0, SIZE - 1)] * 2, *[st.integers(1, SIZE)] * 2).map(
+    lambda b: (b[0], b[1], min(b[0] + b[2], SIZE), min(b[1] + b[3], SIZE))
+)
+LOCALIZATION = jax.jit(partial(localization, image_size=SIZE))
+MEASURES = jax.jit(
+    lambda boxes, others: (
+        metrics.box_iou(boxes, others),
+        metrics.box_contains(boxes, others),
+        metrics.box_area(boxes),
+        metrics.centred_box(boxes, SIZE),
+    )
+)
+
+
+class Noise:
+    """2 x 2 images in memory; the labels are those of `linear`."""
+
+    def __init__(self, length):
+        self.names = [f"noise/{index}" for index in range(length)]
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        batch = linear.random_batch(np.random.default_rng(index), 1)
+        box = np.array([0, 0, 2, 2], np.float32)
+        return Example(batch["image"][0], int(batch["label"][0]), box)
+
+
+@pytest.fixture(scope="module")
+def step():
+    """`eval_step` as build.py compiles it, on four devices."""
+    whole, split = replicated(data_mesh()), split_batch(data_mesh())
+    rules = {"model": linear.Linear(), "loss_weights": WEIGHTS, "predict_from": "sum"}
+    return jax.jit(
+        partial(eval_step, **rules), in_shardings=(whole, split), out_shardings=(whole, split)
+    )
+
+
+@pytest.mark.parametrize("length", [1, 8, 20, 31])
+def test_every_image_counts_once_and_padding_never(step, rng, length):
+    source, params, shown = Noise(length), linear.random_params(rng), []
+    batches = eval_batches(
+        source,
+        batch_size=BATCH,
+        image_size=2,
+        resize_size=2,
+        process_index=0,
+        process_count=1,
+        num_threads=0,
+    )
+
+    def watched(batch):
+        assert batch["image"].sharding.num_devices == 4
+        shown.extend(np.asarray(batch["index"])[np.asarray(batch["mask"])].tolist())
+        return step(params, batch)
+
+    result = evaluate(
+        watched, to_devices(batches, data_mesh()), keep=range(length), batch_size=BATCH
+    )
+    assert shown == list(range(length)) == [int(s["index"]) for s in result.samples]
+    assert result.num_examples == length
+
+    examples = [source[index] for index in range(length)]
+    batch = {
+        "image": np.stack([example.image for example in examples]),
+        "label": np.array([example.label for example in examples]),
+    }
+    logits = linear.logits(params, batch["image"])
+    logits["sum"] = logits["global"] + logits["local"]
+    for name, branch in logits.items():
+        hits = branch.argmax(axis=1) == batch["label"]
+        assert result.scores[f"{name}_accuracy"] == pytest.approx(hits.mean(), abs=1e-12), name
+    loss = sum(WEIGHTS[k] * v for k, v in linear.losses(params, batch).items()).mean()
+    assert result.scores["test_loss"] == pytest.approx(loss, rel=1e-5)
+    expected = oracles.softmax(logits["sum"], axis=1)
+    for index, sample in enumerate(result.samples):
+        np.testing.assert_array_equal(sample["image"], batch["image"][index])
+        assert sample["label"] == batch["label"][index]
+        np.testing.assert_allclose(sample["probabilities"], expected[index], atol=1e-5)
+
+
+def test_only_the_wanted_images_are_kept(step, rng):
+    params = linear.random_params(rng)
+    sizes = {"image_size": 2, "resize_size": 2, "process_index": 0, "process_count": 1}
+    batches = eval_batches(Noise(20), batch_size=BATCH, num_threads=0, **sizes)
+    result = evaluate(
+        partial(step, params), to_devices(batches, data_mesh()), keep={19, 0, 7}, batch_size=BATCH
+    )
+    assert [int(sample["index"]) for sample in result.samples] == [0, 7, 19]
+    assert result.num_examples == 20
+
+
+def test_the_sum_is_the_sum_of_logits_and_a_lone_branch_has_none(rng):
+    one, two = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    logits = {"global": jnp.asarray(one), "local": jnp.asarray(two)}
+    both = metrics.prediction_logits(logits)
+    assert list(both) == ["global", "local", "sum"]
+    np.testing.assert_array_equal(both["sum"], one + two)
+    assert list(metrics.prediction_logits({"global": logits["global"]})) == ["global"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(BOX, BOX), min_size=4, max_size=4))
+def test_box_measures_against_the_oracles(pairs):
+    boxes, others = (jnp.array(side, jnp.int32) for side in zip(*pairs, strict=True))
+    iou, contains, area, middle = MEASURES(boxes, others)
+    middle = np.asarray(middle, np.float64)
+    for row, (box, other) in enumerate(pairs):
+        assert float(iou[row]) == pytest.approx(oracles.iou(box, other), abs=1e-6)
+        assert bool(contains[row]) == oracles.contains(box, other)
+        assert int(area[row]) == oracles.area(box)
+        top, left, bottom, right = middle[row]
+        assert (top + bottom, left + right) == pytest.approx((SIZE, SIZE), abs=1e-4)
+        assert bottom - top == pytest.approx(right - left, abs=1e-4)
+        assert oracles.area(middle[row]) == pytest.approx(oracles.area(box), rel=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(st.tuples(BOX, BOX), min_size=6, max_size=6),
+    st.lists(st.sampled_from(["real", "unannotated", "padding"]), min_size=6, max_size=6),
+)
+def test_localization_averages_over_real_and_annotated_images(pairs, kinds):
+    boxes, annotated = (np.array(side) for side in zip(*pairs, strict=True))
+    given_boxes = annotated.astype(np.float32)
+    given_boxes[[kind != "real" for kind in kinds]] = np.nan
+    mask = np.array([kind != "padding" for kind in kinds])
+    region = Region(jnp.ones((6, 2)), jnp.ones((6, 2, 2)), jnp.ones((6, 2, 2)), jnp.asarray(boxes))
+    averages = LOCALIZATION(region, given_boxes, mask)
+    known = [pair for pair, kind in zip(pairs, kinds, strict=True) if kind == "real"]
+    areas = [oracles.area(box) / SIZE**2 for box, real in zip(boxes, mask, strict=True) if real]
+    ious, inside = ([f(*pair) for pair in known] for f in (oracles.iou, oracles.contains))
+    wanted = {"box_area_mean": areas, "box_iou_mean": ious, "box_contains_mean": inside}
+    for name, values in wanted.items():
+        assert int(averages[name].count) == len(values), name
+        assert float(averages[name].total) == pytest.approx(sum(values), abs=1e-5), name
+    assert int(averages["centred_box_iou_mean"].count) == len(known)

@@ -1,0 +1,97 @@
+"""metrics.jsonl, JSON files and plain lines, as a reader finds them."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
+
+
+def strict(text):
+    """JSON as every other language reads it: no NaN, no Infinity."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return MetricsLog(tmp_path, tensorboard=False)
+
+
+def test_one_object_a_line_and_no_nan(log, tmp_path):
+    log.write(1, "train", {"loss": 2.5, "images_per_second": float("nan")})
+    log.write(1, "test", {"global_accuracy": 0.25, "test_loss": float("inf")})
+    first, second = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert strict(first) == {"step": 1, "split": "train", "loss": 2.5, "images_per_second": None}
+    assert strict(second) == {
+        "step": 1,
+        "split": "test",
+        "global_accuracy": 0.25,
+        "test_loss": None,
+    }
+
+
+def test_history_is_empty_before_the_first_record(log):
+    assert log.history() == []
+
+
+def test_a_torn_line_costs_itself_alone(log, tmp_path):
+    log.write(1, "train", {"loss": 3.0})
+    log.write(2, "train", {"loss": 2.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])  # killed while it wrote
+    log = MetricsLog(tmp_path, tensorboard=False)
+    assert [record["loss"] for record in log.history()] == [3.0]
+    log.write(2, "train", {"loss": 1.5})  # the resumed run
+    log.write(3, "train", {"loss": 1.0})
+    assert [record["loss"] for record in log.history()] == [3.0, 1.5, 1.0]
+
+
+def test_what_became_null_is_nan_again(log):
+    log.write(1, "train", {"loss": float("inf"), "skipped_steps": 2})
+    (record,) = log.history()
+    assert np.isnan(record.pop("loss"))
+    assert record == {"step": 1, "skipped_steps": 2}
+
+
+def test_history_holds_each_training_step_once_in_order(log):
+    for step, loss in ((1, 5.0), (2, 4.0), (3, 3.0), (2, 2.0)):
+        log.write(step, "train", {"loss": loss})
+    log.write(4, "test", {"loss": 9.0})
+    assert [(r["step"], r["loss"]) for r in log.history()] == [(1, 5.0), (2, 2.0), (3, 3.0)]
+
+
+def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": float("nan"), "b": [1.5, float("-inf")], "c": {"d": (1, None)}})
+    before = path.read_text()
+    assert strict(before) == {"a": None, "b": [1.5, None], "c": {"d": [1, None]}}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": 1, "b": object()})
+
+    def killed(source, target):
+        raise OSError("killed before the rename")
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(OSError, match="killed"):
+        write_json(path, {"a": 2})
+    assert path.read_text() == before
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    progress = Progress(40)
+    progress.start(10)
+    progress.advance()
+    values = {"loss": 1.23456, "accuracy": 0.5, "images_per_second": 99.96}
+    progress.report(20, values)
+    progress.close()
+    out, err = capsys.readouterr()
+    assert err == ""
+    (line,) = out.splitlines()
+    assert line.startswith("step 20/40  loss 1.235  accuracy 50.0%  images/s 100.0  left 00:")
+    assert "\r" not in line

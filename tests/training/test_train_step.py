@@ -1,0 +1,240 @@
+"""The step against SGD written out in numpy; float16's skipped steps; the loop; precisions."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import tiny_experiment
+from flax.training.dynamic_scale import DynamicScale
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training import linear
+
+from aftrans_jax.training.actions import Report, Stopwatch
+from aftrans_jax.training.loop import train
+from aftrans_jax.training.metrics import average, compute, merge
+from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
+from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.reporting import MetricsLog, Progress
+from aftrans_jax.training.sharding import data_mesh
+from aftrans_jax.training.state import create_state
+from aftrans_jax.training.train_step import train_step
+
+WEIGHTS = {"global": 0.7, "local": 1.9}
+RNG = jax.random.key(0)
+
+
+def compiled_step(schedule, *, dtype=jnp.float32, predict_from="sum", clip_norm=1.0, decay=0.0):
+    optimizer = sgd(schedule, momentum=0.9, clip_norm=clip_norm, weight_decay=decay)
+    step = partial(
+        train_step,
+        model=linear.Linear(dtype),
+        optimizer=optimizer,
+        loss_weights=WEIGHTS,
+        predict_from=predict_from,
+    )
+    return jax.jit(step), optimizer
+
+
+def on_device(tree):
+    return jax.tree.map(jnp.asarray, tree)
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, 1e6], ids=["clipped", "free"])
+def test_steps_are_those_of_sgd_by_hand(rng, clip_norm):
+    rates, decay = (0.0, 0.002, 0.001), 0.1
+    step, optimizer = compiled_step(
+        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, decay=decay
+    )
+    params = linear.random_params(rng)
+    expected = {name: kernel.astype(np.float64) for name, kernel in params.items()}
+    momentum = {name: np.zeros_like(kernel) for name, kernel in expected.items()}
+    state = create_state(on_device(params), optimizer, NoLossScale())
+    for rate in rates:
+        batch = linear.random_batch(rng)
+        grads = linear.gradients(expected, batch, WEIGHTS)
+        norm = np.sqrt(sum((grad**2).sum() for grad in grads.values()))
+        losses = sum(WEIGHTS[k] * v for k, v in linear.losses(expected, batch).items())
+        hits = sum(linear.logits(expected, batch["image"]).values()).argmax(1) == batch["label"]
+        for name, grad in grads.items():
+            clipped = grad / max(1.0, norm / clip_norm)
+            momentum[name] = 0.9 * momentum[name] + clipped + decay * expected[name]
+            expected[name] = expected[name] - rate * momentum[name]
+        assert norm > 1  # or nothing would be clipped
+        state, metrics = step(state, batch, RNG)
+        values = compute(merge([metrics]))
+        assert values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+        assert values["gradient_norm"] == pytest.approx(norm, rel=1e-5)
+        assert values["accuracy"] == hits.mean()
+        assert values["skipped"] == 0
+    for name in params:
+        np.testing.assert_allclose(state.params[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert (int(state.step), int(state.skipped)) == (3, 0)
+
+
+@pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
+def test_accuracy_is_that_of_the_chosen_logits(rng, predict_from):
+    step, optimizer = compiled_step(lambda count: 0.0 * count, predict_from=predict_from)
+    params, batch = linear.random_params(rng), linear.random_batch(rng, 64)
+    state = create_state(on_device(params), optimizer, NoLossScale())
+    logits = linear.logits(params, batch["image"])
+    logits["sum"] = logits["global"] + logits["local"]
+    hits = {name: (branch.argmax(1) == batch["label"]).sum() for name, branch in logits.items()}
+    assert len(set(hits.values())) == 3  # so that no branch can stand in for another
+    accuracy = step(state, batch, RNG)[1]["accuracy"]
+    assert (float(accuracy.total), int(accuracy.count)) == (hits[predict_from], 64)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 20), st.integers(1, 60), st.floats(1e-4, 1.0))
+def test_learning_rate_is_the_closed_formula(warmup, rest, peak):
+    steps = warmup + rest
+    schedule = learning_rate_schedule(peak=peak, warmup_steps=warmup, num_steps=steps)
+    for step in {0, warmup // 2, warmup, warmup + rest // 3, steps}:
+        cosine = (1 + np.cos(np.pi * (step - warmup) / rest)) / 2
+        expected = peak * (step / warmup if step < warmup else cosine)
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-4, atol=1e-6 * peak)
+
+
+@pytest.mark.parametrize("warmup", [10, 11, -1])
+def test_a_warm_up_as_long_as_the_training_is_refused(warmup):
+    with pytest.raises(ValueError, match=f"warmup_steps={warmup} .*train.steps=10.*shorten"):
+        learning_rate_schedule(peak=1.0, warmup_steps=warmup, num_steps=10)
+
+
+def test_averages_merge_exactly_over_uneven_batches(rng):
+    values = [rng.normal(size=size).astype(np.float32) for size in (1, 7, 3)]
+    masks = [rng.random(size=part.shape) < 0.6 for part in values]
+    values[1][~masks[1]] = np.nan  # what is masked may be anything
+    reports = [
+        {"x": average(jnp.asarray(part), jnp.asarray(mask))}
+        for part, mask in zip(values, masks, strict=True)
+    ]
+    expected = np.concatenate(values)[np.concatenate(masks)].mean(dtype=np.float64)
+    assert compute(merge(reports))["x"] == pytest.approx(expected, abs=1e-6)
+    nothing = {"x": average(jnp.ones(3), jnp.zeros(3, bool))}
+    assert np.isnan(compute(merge([nothing]))["x"])
+
+
+# float16: gradients of bright images overflow until the scale has come down, those of black ones
+# are zero. Logits stay near 0, so the losses are finite throughout.
+BRIGHT = {"image": np.full((8, 2, 2, 3), 255, np.uint8), "label": np.zeros(8, np.int32)}
+BLACK = {"image": np.zeros((8, 2, 2, 3), np.uint8), "label": np.zeros(8, np.int32)}
+
+
+@pytest.fixture(scope="module")
+def float16():
+    step, optimizer = compiled_step(lambda count: 1e-4 + 0.0 * count, dtype=jnp.float16)
+    params = on_device(linear.random_params(np.random.default_rng(0)))
+    return step, create_state(params, optimizer, DynamicScale())
+
+
+def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
+    step, state = float16
+    state, _ = step(state, BLACK, RNG)  # momentum and counters are not all zero any more
+    new, metrics = step(state, BRIGHT, RNG)
+    for name in ("step", "params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(new, name), getattr(state, name))
+    assert int(new.skipped) == int(state.skipped) + 1
+    assert int(new.batch_number) == int(state.batch_number) + 1
+    assert float(new.loss_scale.scale) == float(state.loss_scale.scale) / 2
+    for name in ("loss", "accuracy", "gradient_norm"):
+        assert (float(metrics[name].total), int(metrics[name].count)) == (0, 0), name
+    _, fine = step(state, BLACK, RNG)
+    alone, both = compute(merge([fine])), compute(merge([metrics, fine]))
+    assert both == alone | {"skipped": 0.5}
+    assert alone["loss"] == pytest.approx(sum(WEIGHTS.values()) * np.log(5), rel=1e-3)
+
+
+def test_the_loop_goes_on_until_enough_updates_were_applied(float16):
+    step, state = float16
+    drawn, seen = [], []
+
+    def batches():
+        while True:
+            drawn.append(len(drawn))
+            yield BRIGHT
+
+    final = train(
+        state,
+        step_fn=lambda state, batch: step(state, batch, RNG),
+        batches=batches(),
+        num_steps=4,
+        actions=[lambda number, state, averages: seen.append((number, int(state.step)))],
+        should_stop=lambda number: False,
+    )
+    skipped = int(final.skipped)
+    assert int(final.step) == 4
+    assert skipped > 0
+    assert len(drawn) == 4 + skipped
+    assert seen == [(i + 1, max(0, i + 1 - skipped)) for i in range(4 + skipped)]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(final.params))
+
+
+def test_the_loop_stops_when_asked_and_a_finished_run_takes_no_batch(float16):
+    step, state = float16
+    rules = {"step_fn": lambda state, batch: step(state, batch, RNG), "actions": []}
+    stopped = train(
+        state,
+        batches=iter([BLACK] * 2),
+        num_steps=5,
+        should_stop=lambda number: number == 2,
+        **rules,
+    )
+    assert int(stopped.step) == 2
+    again = train(stopped, batches=iter([]), num_steps=2, should_stop=lambda number: False, **rules)
+    assert again is stopped
+
+
+def report_of(tmp_path, every=2):
+    log = MetricsLog(tmp_path, tensorboard=False)
+    return Report(
+        every,
+        batch_size=8,
+        schedule=lambda step: jnp.float32(0.25 * step),
+        stopwatch=Stopwatch(),
+        log=log,
+        progress=Progress(9),
+    ), log
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(float16, tmp_path):
+    _, state = float16
+    good = {name: average(jnp.ones(8), jnp.array(True)) for name in ("loss", "accuracy")}
+    good |= {"skipped": average(jnp.zeros(1), jnp.array(True))}
+    bad = good | {"loss": average(jnp.full(8, jnp.nan), jnp.array(True))}
+    state = state.replace(step=jnp.array(4))
+    report, log = report_of(tmp_path)
+    report(3, state, good)
+    with pytest.raises(FloatingPointError, match=r"nan at step 4.*lower train\.learning_rate"):
+        report(4, state, bad)
+    (record,) = log.history()  # what led there can be read
+    assert record["step"] == 4
+    assert np.isnan(record["loss"])
+    assert record["learning_rate"] == 1.0
+    report, _ = report_of(tmp_path)
+    skipped = bad | {"loss": average(jnp.full(8, jnp.nan), jnp.array(False))}
+    skipped |= {"skipped": average(jnp.ones(1), jnp.array(True))}
+    report(3, state, skipped)
+    with pytest.raises(FloatingPointError, match=r"overflowed in all of the last 2 .*bfloat16"):
+        report(4, state, skipped)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_every_precision_learns_on_the_built_in_birds(precision):
+    mesh = jax.sharding.Mesh(data_mesh().devices[:1], data_mesh().axis_names)
+    experiment = tiny_experiment(
+        mesh, train__precision=precision, train__steps=40, train__learning_rate=0.1
+    )
+    assert experiment.plan.dtype == precision
+    state, losses = experiment.state, []
+    batch = next(experiment.train_batches(0))
+    while int(state.step) < 8:
+        state, metrics = experiment.train_step(state, batch)
+        losses += [compute(merge([metrics]))["loss"]] if metrics["loss"].count else []
+        assert int(state.skipped) < 20
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0] - 0.05
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state.params))
