@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.build import load_trained
+from aftrans_jax.build.trained import load_trained
 from aftrans_jax.model.pretrained import save_npz
 
 

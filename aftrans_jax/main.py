@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     # After the devices are known; these import what a --help does not need.
-    from aftrans_jax.build import build
+    from aftrans_jax.build.experiment import build
     from aftrans_jax.run import run
 
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem

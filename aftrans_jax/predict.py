@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aftrans_jax.build import load_trained
+from aftrans_jax.build.trained import load_trained
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.transforms import decode_image, test_transform
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from clu import parameter_overview
 
-from aftrans_jax.build import Experiment
+from aftrans_jax.build.experiment import Experiment
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.training.actions import EvaluateAndSave, Report, Stopwatch
 from aftrans_jax.training.checkpoints import Checkpoints

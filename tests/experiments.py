@@ -6,9 +6,9 @@ from unittest import mock
 
 import jax
 
-import aftrans_jax.build
-import aftrans_jax.checks
-from aftrans_jax.build import Experiment, build
+import aftrans_jax.build.checks
+import aftrans_jax.build.model
+from aftrans_jax.build.experiment import Experiment, build
 from aftrans_jax.config import base_config
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.training import sharding
@@ -49,7 +49,7 @@ def tiny_config(**changes):
 def tiny_experiment(mesh=None, **changes) -> Experiment:
     """The experiment of `tiny_config`, on a mesh of its own if one is given."""
     with contextlib.ExitStack() as patched:
-        for module in (aftrans_jax.build, aftrans_jax.checks):
+        for module in (aftrans_jax.build.model, aftrans_jax.build.checks):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         if mesh is not None:
             patched.enter_context(mock.patch.object(sharding, "data_mesh", return_value=mesh))

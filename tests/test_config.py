@@ -12,10 +12,15 @@ from absl import flags
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from aftrans_jax import build, checks, main
+from aftrans_jax import main
+from aftrans_jax.build import checks
+from aftrans_jax.build.data import DATASETS
+from aftrans_jax.build.experiment import build
+from aftrans_jax.build.model import MODELS, build_model, build_optimizer
 from aftrans_jax.config import base_config
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.training.precision import PRECISIONS
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -121,10 +126,10 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     monkeypatch.setattr(build, "check", lambda config, num_devices: None)
     read: set[str] = set()
     config = Recorder(tiny_config(), read)
-    experiment = build.build(config)
+    experiment = build(config)
     experiment.train_batches(0)
     with pytest.raises(FileNotFoundError, match=r"no images\.txt"):
-        build.DATASETS["cub"](config.data)
+        DATASETS["cub"](config.data)
     assert KEYS.keys() - read == set()
 
 
@@ -247,8 +252,8 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch, capsys, argument):
 
 
 def test_choices_are_the_tables_that_are_looked_up():
-    assert set(checks.CHOICES["data.name"]) == set(build.DATASETS)
-    assert set(checks.CHOICES["model.name"]) == set(build.MODELS)
+    assert set(checks.CHOICES["data.name"]) == set(DATASETS)
+    assert set(checks.CHOICES["model.name"]) == set(MODELS)
 
 
 @pytest.mark.parametrize("key", sorted(checks.CHOICES))
@@ -274,15 +279,15 @@ def test_few_rows_hold_every_choice():
     for name, variant in VARIANTS.items():
         config = changed(model__variant=name, model__stride=variant.patch_size)
         checks.check(config, num_devices=1)
-        assert build.build_model(config, 3, np.dtype("float32")).vit.variant == variant
+        assert build_model(config, 3, np.dtype("float32")).vit.variant == variant
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
 def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     config = tiny_config(**{key.replace(".", "__"): value for key, value in row.items()})
     checks.check(config, num_devices=1)
-    assert callable(build.DATASETS[config.data.name])
-    model = build.build_model(config, 3, build.PRECISIONS[config.train.precision]().dtype)
+    assert callable(DATASETS[config.data.name])
+    model = build_model(config, 3, PRECISIONS[config.train.precision]().dtype)
     images = np.zeros((2, 16, 16, 3), np.uint8)
 
     def logits_of():
@@ -393,4 +398,4 @@ def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
     config = changed(train__warmup_steps=warmup, train__steps=steps)
     message = f"^train.warmup_steps={warmup} must be at least 0 and below train.steps={steps}: "
     with pytest.raises(ValueError, match=message):
-        build.build_optimizer(config)
+        build_optimizer(config)

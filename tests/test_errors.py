@@ -9,7 +9,9 @@ from absl.testing import flagsaver
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from aftrans_jax import build, checks, main
+from aftrans_jax import main
+from aftrans_jax.build import checks
+from aftrans_jax.build.model import build_model, initial_params
 from aftrans_jax.config import base_config
 from aftrans_jax.model.pretrained import save_npz
 from aftrans_jax.model.variants import VARIANTS, Variant
@@ -192,8 +194,8 @@ def weights() -> dict[str, np.ndarray]:
     config.data.image_size, config.data.local_size = 16, 16
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "VARIANTS", VARIANTS_HERE)
-        model = build.build_model(config, 2, np.dtype("float32"))
-        params, _ = build.initial_params(config, model)
+        model = build_model(config, 2, np.dtype("float32"))
+        params, _ = initial_params(config, model)
     return flatten_dict(params["vit"], sep="/")
 
 

@@ -10,8 +10,9 @@ from jaxtyping import Array, Int
 
 from aftrans_jax.training.precision import NoLossScale
 
-# An int32 scalar. Unchecked: JAX puts placeholders there while it takes a tree apart.
-Count = Any
+# Unchecked: JAX and orbax put placeholders into a state while they take it apart.
+Count = Any  # an int32 scalar
+LossScale = Any  # NoLossScale or DynamicScale
 
 
 @flax.struct.dataclass
@@ -29,7 +30,7 @@ class TrainState:
     skipped: Count
     params: Any
     opt_state: optax.OptState
-    loss_scale: NoLossScale | DynamicScale
+    loss_scale: LossScale
 
     @property
     def batch_number(self) -> Int[Array, ""]:

@@ -1,0 +1,130 @@
+"""Models by name, their first parameters and their optimizer."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from aftrans_jax.config import Config
+from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.pretrained import POSITIONS, fit_to_model, read_npz, resize_positions
+from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.model.vit import Baseline, ViT
+from aftrans_jax.training import sharding
+from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
+
+Model = AFTrans | Baseline
+
+
+def _aftrans(config: Config, vit: ViT, mesh: Mesh | None) -> AFTrans:
+    locate = partial(
+        locate_region,
+        method=config.region.method,
+        geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
+        min_box=config.region.min_box,
+    )
+    return AFTrans(
+        vit=vit,
+        locate=locate if mesh is None else sharding.per_device(locate, mesh),
+        local_size=config.data.local_size,
+        keep_ratio=config.sacm.keep_ratio,
+        reduction=config.sacm.reduction,
+        head_fusion=config.sacm.head_fusion,
+        descriptor=config.sacm.descriptor,
+        selection=config.sacm.selection,
+        gate_gradient=config.sacm.gate_gradient,
+    )
+
+
+def _baseline(config: Config, vit: ViT, mesh: Mesh | None) -> Baseline:
+    del config, mesh
+    return Baseline(vit)
+
+
+MODELS: Mapping[str, Callable[[Config, ViT, Mesh | None], Model]] = MappingProxyType(
+    {"aftrans": _aftrans, "vit": _baseline}
+)
+
+
+def build_model(
+    config: Config, num_classes: int, dtype: jnp.dtype, mesh: Mesh | None = None
+) -> Model:
+    """Returns the model that `model.name` names, on the trunk that the other keys describe.
+
+    Args:
+      config: of the run.
+      num_classes: from the data.
+      dtype: of the computation.
+      mesh: of the devices that share a batch, None on a single device.
+
+    Choice: the baseline differs from AFTrans by one name.
+    """
+    vit = ViT(
+        variant=VARIANTS[config.model.variant],
+        num_classes=num_classes,
+        image_size=config.data.image_size,
+        stride=config.model.stride,
+        gelu=config.model.gelu,
+        mean=tuple(config.data.mean),
+        std=tuple(config.data.std),
+        dropout=config.model.dropout,
+        stochastic_depth=config.model.stochastic_depth,
+        dtype=dtype,
+    )
+    return MODELS[config.model.name](config, vit, mesh)
+
+
+def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the parameters before training, and notes on how the npz was made to fit.
+
+    The local branch's class token and positions start as the trunk's own.
+
+    Raises:
+      FileNotFoundError, ValueError: from `pretrained.read_npz` and `pretrained.fit_to_model`.
+
+    Paper: section 4.2, ViT-B/16 pretrained on ImageNet-21k.
+    """
+    # Read first: a file that is absent or damaged is told of before anything is compiled.
+    arrays = read_npz(config.pretrained) if config.pretrained else None
+    size = config.data.image_size
+    images = jnp.zeros((1, size, size, 3), jnp.uint8)
+    init = jax.jit(partial(model.init, train=False))  # compiled, so that only shapes are traced
+    params = jax.device_get(init(jax.random.key(config.seed), images)["params"])
+    if arrays is None:
+        return params, ("random weights: pretrained is empty",)
+    pretrained = fit_to_model(arrays, params["vit"])
+    params["vit"] = {**params["vit"], **pretrained.params}
+    if "local" in params:
+        positions = np.asarray(arrays[POSITIONS], np.float32)
+        num_tokens = params["local"]["pos_embedding"].shape[1]
+        params["local"] = {
+            "cls": params["vit"]["cls"],
+            "pos_embedding": resize_positions(positions, num_tokens),
+        }
+    return params, pretrained.notes
+
+
+def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Returns the learning rate by step, and the optimizer that follows it.
+
+    Paper: section 4.2 names SGD; TransFG's recipe fills in what it does not say.
+    """
+    schedule = learning_rate_schedule(
+        peak=config.train.learning_rate,
+        warmup_steps=config.train.warmup_steps,
+        num_steps=config.train.steps,
+    )
+    optimizer = sgd(
+        schedule,
+        momentum=config.train.momentum,
+        clip_norm=config.train.clip_norm,
+        weight_decay=config.train.weight_decay,
+    )
+    return schedule, optimizer
