@@ -138,7 +138,7 @@ def _margin(image_size: int, resize_size: int) -> int:
     if not 1 <= image_size <= resize_size:
         raise ValueError(
             f"image_size {image_size} cannot be cropped from resize_size {resize_size}: expected "
-            "1 <= image_size <= resize_size. Raise data.resize_size or lower data.image_size."
+            "1 <= image_size <= resize_size. Raise data.resize_ratio to 1 or more."
         )
     return resize_size - image_size
 

@@ -127,6 +127,7 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
             ),
         )
+        _check_shapes(restored["state"], template)
         if checksum(restored["state"]) != restored["meta"]["crc32"]:
             raise ValueError("its checksum does not match: a file has changed since it was written")
         return restored["state"]
@@ -154,6 +155,18 @@ def checksum(tree: Any) -> int:
 def _to_host(tree: Any) -> Any:
     # A copy even on CPU, where device_get may alias a buffer that the next step is given.
     return jax.tree.map(lambda x: np.array(jax.device_get(x)), tree)
+
+
+def _check_shapes(restored: Any, template: Any) -> None:
+    """Orbax compares names, but hands out whatever shape was stored."""
+    for (path, stored), wanted in zip(
+        jax.tree.leaves_with_path(restored), jax.tree.leaves(template), strict=True
+    ):
+        if stored.shape != wanted.shape:
+            raise ValueError(
+                f"{jax.tree_util.keystr(path)} has shape {stored.shape}, this model has "
+                f"{wanted.shape}"
+            )
 
 
 def _check_finite(host: Any, number: int) -> None:

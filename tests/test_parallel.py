@@ -1,0 +1,143 @@
+"""One device, four devices and two processes do the same; only gradients are exchanged."""
+
+import inspect
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from experiments import NUM_TEST, fresh, tiny_config, tiny_experiment
+
+from aftrans_jax.run import run
+from aftrans_jax.training.sharding import data_mesh
+
+TESTS = Path(__file__).parent
+PROCESS = """
+import sys
+import jax
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from pathlib import Path
+from experiments import tiny_config, tiny_experiment
+from aftrans_jax.run import run
+run(tiny_experiment(), Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
+"""
+
+
+def three_steps(experiment):
+    state, batches = experiment.state, experiment.train_batches(0)
+    for _ in range(3):
+        state, _ = experiment.train_step(state, next(batches))
+    return state
+
+
+def test_one_device_is_four_devices():
+    mesh = jax.sharding.Mesh(data_mesh().devices[:1], data_mesh().axis_names)
+    one, four = tiny_experiment(mesh), fresh()
+    assert (one.mesh.size, four.mesh.size) == (1, 4)
+    start = jax.device_get(one.state.params)
+    states = [three_steps(experiment) for experiment in (one, four)]
+    params = [jax.device_get(state.params) for state in states]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *params)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, params[0])
+    assert max(jax.tree.leaves(moved)) > 1e-3  # or equality would say nothing
+    first, second = (e.evaluate(state) for e, state in zip((one, four), states, strict=True))
+    assert first.num_examples == second.num_examples == NUM_TEST
+    assert first.scores == pytest.approx(second.scores, abs=1e-5)
+    boxes = [np.stack([sample["box"] for sample in result.samples]) for result in (first, second)]
+    np.testing.assert_array_equal(*boxes)
+
+
+def computations(hlo):
+    """The text of each computation of a compiled module, by name."""
+    blocks = re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", hlo, re.M | re.S)
+    return dict(blocks)
+
+
+def reachable(name, blocks):
+    """The computations that one calls, itself included."""
+    found, pending = set(), [name]
+    while pending:
+        name = pending.pop()
+        if name in blocks and name not in found:
+            found.add(name)
+            pending += re.findall(r"%([\w.\-]+)", blocks[name])
+    return found
+
+
+COLLECTIVE = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+)
+
+
+def test_only_gradients_and_metrics_cross_devices():
+    experiment = fresh()
+    batch = next(experiment.train_batches(0))
+    step = inspect.getclosurevars(experiment.train_step).nonlocals["compiled"]
+    hlo = step.lower(experiment.state, batch, jax.random.key(0)).compile().as_text()
+    blocks = computations(hlo)
+    loops = re.findall(r" while\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)", hlo)
+    assert loops  # the labelling is one
+    inside = {part for loop in loops for name in loop for part in reachable(name, blocks)}
+    assert not [name for name in inside if COLLECTIVE.search(blocks[name])]
+
+    collectives = COLLECTIVE.findall(hlo)
+    assert {kind for _, kind in collectives} == {"all-reduce"}
+    shapes = [
+        shape for result, _ in collectives for shape in re.findall(r"\w+\[([\d,]*)\]", result)
+    ]
+    sizes = [int(np.prod([int(side) for side in shape.split(",") if side])) for shape in shapes]
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
+    assert num_params <= sum(sizes) <= num_params + 16  # sums and counts of the metrics
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_processes_are_one(tmp_path):
+    address, together = f"127.0.0.1:{free_port()}", tmp_path / "two"
+    environment = os.environ | {
+        "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+    }
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, address, str(index), str(together)],
+            env=environment,
+            **pipes,
+        )
+        for index in range(2)
+    ]
+    try:
+        alone = run(fresh(), tmp_path / "one", mode="train", settings=tiny_config().to_dict())
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert "on 4 x cpu" in outputs[0]
+    assert "step" not in outputs[1]  # only the first process speaks
+
+    result = json.loads((together / "result.json").read_text())
+    assert result["num_test"] == alone["num_test"] == NUM_TEST
+    scores = [key for key in alone if key.endswith(("_accuracy", "_loss", "_mean"))]
+    assert len(scores) >= 8
+    for key in scores:
+        assert result[key] == pytest.approx(alone[key], abs=1e-5), key
+    logs = [
+        [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        for workdir in (together, tmp_path / "one")
+    ]
+    assert [log["step"] for log in logs[0]] == [1, 2, 3, 4, 5, 6, 6]
+    for two, one in zip(*logs, strict=True):
+        if one["split"] == "train":
+            assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
