@@ -17,6 +17,7 @@ def get_config() -> Config:
     config.data.name = "synthetic"
     config.data.image_size = 64
     config.data.local_size = 64
+    config.sacm.reduction = 2  # six layers leave three hidden units
     config.region.min_box = 16
     config.train.steps = 400
     config.train.batch_size = 24
