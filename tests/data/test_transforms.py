@@ -190,7 +190,7 @@ def test_golden_central_crop_and_box():
 @pytest.mark.parametrize("image_size", [9, 0])
 def test_a_crop_that_does_not_fit_is_refused(image_size):
     example, sizes = painted(8, (0, 0, 8, 8)), {"image_size": image_size, "resize_size": 8}
-    match = rf"image_size {image_size} .*resize_size 8.*Raise data\.resize_size"
+    match = rf"image_size {image_size} .*resize_size 8.*Raise data\.resize_ratio"
     with pytest.raises(ValueError, match=match):
         transforms.test_transform(example, **sizes)
     with pytest.raises(ValueError, match=match):
