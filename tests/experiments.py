@@ -5,6 +5,7 @@ import functools
 from unittest import mock
 
 import jax
+from jax.sharding import Mesh
 
 import aftrans_jax.build.checks
 import aftrans_jax.build.model
@@ -33,6 +34,7 @@ def tiny_config(**changes):
         "region__min_box": 8,
         "train__steps": 6,
         "train__batch_size": 8,
+        "train__learning_rate": 0.1,
         "train__warmup_steps": 1,
         "train__report_every": 1,
         "eval__batch_size": 8,
@@ -46,25 +48,30 @@ def tiny_config(**changes):
     return config
 
 
-def tiny_experiment(mesh=None, **changes) -> Experiment:
-    """The experiment of `tiny_config`, on a mesh of its own if one is given."""
+@contextlib.contextmanager
+def tiny_variants():
+    """The built-in variant is two narrow layers."""
     with contextlib.ExitStack() as patched:
         for module in (aftrans_jax.build.model, aftrans_jax.build.checks):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
-        if mesh is not None:
-            patched.enter_context(mock.patch.object(sharding, "data_mesh", return_value=mesh))
+        yield
+
+
+def tiny_experiment(num_devices=None, **changes) -> Experiment:
+    """The experiment of `tiny_config`, on the first few devices or on all."""
+    everything = sharding.data_mesh()
+    mesh = Mesh(everything.devices[:num_devices], everything.axis_names)
+    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=mesh):
         return build(tiny_config(**changes))
 
 
 @functools.cache
-def _compiled() -> tuple[Experiment, TrainState]:
-    experiment = tiny_experiment()
+def _compiled(num_devices, precision) -> tuple[Experiment, TrainState]:
+    experiment = tiny_experiment(num_devices, train__precision=precision)
     return experiment, jax.device_get(experiment.state)
 
 
-def fresh(**plan) -> Experiment:
-    """The same compiled experiment every time, at its start; `plan` changes its plan."""
-    experiment, state = _compiled()
-    return experiment._replace(
-        state=sharding.replicate(state, experiment.mesh), plan=experiment.plan._replace(**plan)
-    )
+def fresh(num_devices=4, precision="float32") -> Experiment:
+    """The same compiled experiment every time, at its start."""
+    experiment, state = _compiled(num_devices, precision)
+    return experiment._replace(state=sharding.replicate(state, experiment.mesh))

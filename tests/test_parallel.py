@@ -12,10 +12,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from experiments import NUM_TEST, fresh, tiny_config, tiny_experiment
+from experiments import NUM_TEST, fresh, tiny_config
 
 from aftrans_jax.run import run
-from aftrans_jax.training.sharding import data_mesh
 
 TESTS = Path(__file__).parent
 PROCESS = """
@@ -37,8 +36,7 @@ def three_steps(experiment):
 
 
 def test_one_device_is_four_devices():
-    mesh = jax.sharding.Mesh(data_mesh().devices[:1], data_mesh().axis_names)
-    one, four = tiny_experiment(mesh), fresh()
+    one, four = fresh(num_devices=1), fresh(num_devices=4)
     assert (one.mesh.size, four.mesh.size) == (1, 4)
     start = jax.device_get(one.state.params)
     states = [three_steps(experiment) for experiment in (one, four)]
@@ -93,7 +91,10 @@ def test_only_gradients_and_metrics_cross_devices():
     ]
     sizes = [int(np.prod([int(side) for side in shape.split(",") if side])) for shape in shapes]
     num_params = sum(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
-    assert num_params <= sum(sizes) <= num_params + 16  # sums and counts of the metrics
+    # On CPU both branches' gradients of the shared trunk are reduced apart, then added.
+    assert num_params <= sum(sizes) <= 2 * num_params
+    largest = max(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
+    assert max(sizes) <= largest  # no images, no activations
 
 
 def free_port():
