@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
 from aftrans_jax import main
-from aftrans_jax.build import checks
+from aftrans_jax.build import checks, data, experiment, model, trained
 from aftrans_jax.build.data import DATASETS
 from aftrans_jax.build.experiment import build
 from aftrans_jax.build.model import MODELS, build_model, build_optimizer
@@ -91,7 +91,7 @@ def tiny_config(**values) -> ConfigDict:
 def tiny_variant(monkeypatch):
     """Makes every variant a tiny one."""
     tiny = dict.fromkeys(VARIANTS, Variant(8, 8, 8, 2, 2))
-    monkeypatch.setattr(build, "VARIANTS", tiny)
+    monkeypatch.setattr(model, "VARIANTS", tiny)
     monkeypatch.setattr(checks, "VARIANTS", tiny)
 
 
@@ -123,11 +123,11 @@ class Recorder:
 
 def test_build_reads_every_key(tiny_variant, monkeypatch):
     """Without `check`, which reads nearly all of them by itself: what counts is to be used."""
-    monkeypatch.setattr(build, "check", lambda config, num_devices: None)
+    monkeypatch.setattr(experiment, "check", lambda config, num_devices: None)
     read: set[str] = set()
     config = Recorder(tiny_config(), read)
-    experiment = build(config)
-    experiment.train_batches(0)
+    built = build(config)
+    built.train_batches(0)
     with pytest.raises(FileNotFoundError, match=r"no images\.txt"):
         DATASETS["cub"](config.data)
     assert KEYS.keys() - read == set()
@@ -140,7 +140,7 @@ def attribute_chain(node: ast.AST) -> list[str] | None:
     return [node.id, *names] if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("module", [build, checks])
+@pytest.mark.parametrize("module", [checks, data, experiment, model, trained])
 def test_no_key_is_read_that_does_not_exist(module):
     """On all paths, those that no test takes included."""
     groups = {key.split(".")[0] for key in KEYS}
@@ -158,7 +158,7 @@ def test_no_key_is_read_that_does_not_exist(module):
             and re.fullmatch(r"\w+\.\w+=?", node.value)
         ):
             assert node.value.rstrip("=") in KEYS, node.value
-    assert count > 20
+    assert count >= 2
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in NOT_CONFIGS])

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from aftrans_jax import main
-from aftrans_jax.build import checks
+from aftrans_jax.build import checks, model
 from aftrans_jax.build.model import build_model, initial_params
 from aftrans_jax.config import base_config
 from aftrans_jax.model.pretrained import save_npz
@@ -41,7 +41,7 @@ VARIANTS_HERE = {**VARIANTS, "mini8": Variant(8, 8, 8, 1, 1)}
 
 @pytest.fixture(autouse=True)
 def tiny_variant(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr(model, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(checks, "VARIANTS", VARIANTS_HERE)
     monkeypatch.chdir(tmp_path)
 
@@ -193,9 +193,8 @@ def weights() -> dict[str, np.ndarray]:
     config.model.name, config.model.variant, config.model.stride = "vit", "mini8", 8
     config.data.image_size, config.data.local_size = 16, 16
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "VARIANTS", VARIANTS_HERE)
-        model = build_model(config, 2, np.dtype("float32"))
-        params, _ = initial_params(config, model)
+        patch.setattr(model, "VARIANTS", VARIANTS_HERE)
+        params, _ = initial_params(config, build_model(config, 2, np.dtype("float32")))
     return flatten_dict(params["vit"], sep="/")
 
 

@@ -53,8 +53,8 @@ def global_eval_batches(
     """
     batches = eval_batches(dataset.test, batch_size=batch_size, **_reading(config))
     total = -(-len(dataset.test) // batch_size)
-    batches = tqdm(batches, "evaluating", total, leave=False, disable=None)
-    return sharding.to_devices(batches, mesh)
+    bar = tqdm(batches, "evaluating", total, leave=False, disable=None)
+    return sharding.to_devices(iter(bar), mesh)
 
 
 def image_sizes(config: Config) -> dict[str, int]:

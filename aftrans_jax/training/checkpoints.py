@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 
@@ -138,6 +139,7 @@ class Checkpoints:
             target = self.directory.parent / "broken_checkpoints"
             target.mkdir(exist_ok=True)
             shutil.move(self.directory / str(number), target / str(number))
+        multihost_utils.sync_global_devices("broken checkpoint set aside")
         self._manager = self._open()
 
 

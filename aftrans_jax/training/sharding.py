@@ -1,6 +1,6 @@
 """Data parallelism: one mesh axis, batches split over it, everything else on every device."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -44,11 +44,8 @@ def per_device(function: Callable[[Array], Array], mesh: Mesh) -> Callable[[Arra
     return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
 
 
-def to_devices(batches: Iterable, mesh: Mesh) -> Iterator[dict[str, Array]]:
+def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:
     """Yields this process's part of each batch as global arrays split over the mesh.
-
-    `batches` are mappings of arrays; not said in the signature, since a tqdm bar looks like a
-    collection to beartype, which would take the first batch out of it to check its type.
 
     Choice: `make_array_from_process_local_data` serves one process and many alike.
     """
