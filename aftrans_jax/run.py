@@ -1,5 +1,6 @@
 """One run from start or resume to report: what `main` does once everything is built."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -45,10 +46,22 @@ def run(
 
     Choice: the same command starts, resumes and, once finished, evaluates again.
     """
-    began, plan = time.monotonic(), experiment.plan
     workdir.mkdir(parents=True, exist_ok=True)
+    best_score = f"{experiment.plan.predict_from}_accuracy"
+    # Closing waits for what is still being written, also when something goes wrong.
+    with contextlib.closing(Checkpoints(workdir / "checkpoints", best_score=best_score)) as opened:
+        return _run(experiment, workdir, opened, mode, settings)
+
+
+def _run(
+    experiment: Experiment,
+    workdir: Path,
+    checkpoints: Checkpoints,
+    mode: str,
+    settings: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    began, plan = time.monotonic(), experiment.plan
     progress = Progress(plan.num_steps)
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score=f"{plan.predict_from}_accuracy")
     state, restored = _start(experiment, checkpoints)
     if mode == "eval" and not restored:
         raise FileNotFoundError(
@@ -63,16 +76,14 @@ def run(
         overview = parameter_overview.get_parameter_overview(state.params)
         (workdir / "parameters.txt").write_text(overview + "\n", encoding="utf-8")
     log = MetricsLog(workdir, tensorboard=plan.tensorboard)
-    actions = _actions(experiment, checkpoints, log, progress)
+    report, evaluate_and_save = _actions(experiment, checkpoints, log, progress)
     speed = math.nan
     if mode == "train":
-        state, speed = _train(experiment, state, actions, progress)
+        state, speed = _train(experiment, state, report, evaluate_and_save, progress)
         if int(state.step) < plan.num_steps:
-            checkpoints.close()
             progress.say(f"stopped and saved at step {int(state.step)}: the same command resumes")
             return None
-    evaluation = actions[1].evaluate(state)
-    checkpoints.close()
+    evaluation = evaluate_and_save.evaluate(state)
     figures = {"images_per_second": speed, "seconds": time.monotonic() - began}
     result = _result(experiment, state, evaluation, figures, settings)
     if jax.process_index() == 0:
@@ -156,11 +167,12 @@ def _actions(
 def _train(
     experiment: Experiment,
     state: TrainState,
-    actions: tuple[Report, EvaluateAndSave],
+    report: Report,
+    evaluate_and_save: EvaluateAndSave,
     progress: Progress,
 ) -> tuple[TrainState, float]:
-    """Returns the trained state, saved, and the images per second that training took."""
-    plan, (report, evaluate_and_save) = experiment.plan, actions
+    """Returns the trained state and the images per second; saved if it was stopped early."""
+    plan = experiment.plan
     progress.start(int(state.step))
     with StopRequest(agree_every=plan.report_every) as stop:
         state = train(
@@ -168,7 +180,7 @@ def _train(
             step_fn=experiment.train_step,
             batches=experiment.train_batches(int(state.batch_number)),
             num_steps=plan.num_steps,
-            actions=actions,
+            actions=(report, evaluate_and_save),
             should_stop=stop,
         )
     report.finish(state)

@@ -3,7 +3,7 @@
     python -m aftrans_jax.main --config=configs/cub.py \
         --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
 
-Hardware: meant for one GPU or TPU host; no full run has been made yet. The paper reports 91.5 %.
+Hardware: meant for one GPU or TPU host. No full run has been made yet; the paper reports 91.5 %.
 """
 
 from aftrans_jax.config import Config, base_config
