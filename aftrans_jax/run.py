@@ -104,18 +104,21 @@ def _description(
 ) -> list[str]:
     """Returns what a user should know before the first step, a line each."""
     dataset, plan = experiment.dataset, experiment.plan
-    devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     params = parameter_overview.count_parameters(state.params)
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.class_names)} classes",
-        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {devices}",
+        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {_devices()}",
         *(f"pretrained: {note}" for note in experiment.notes),
     ]
     if (number := int(state.batch_number)) > 0:
         lines.append(f"resuming {workdir} after batch {number}, step {int(state.step)}")
         lines += _changes(workdir / "config.json", settings)
     return lines
+
+
+def _devices() -> str:
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def _changes(path: Path, settings: Mapping[str, Any]) -> list[str]:
@@ -207,7 +210,7 @@ def _result(
         "num_train": len(experiment.dataset.train),
         "num_classes": len(experiment.dataset.class_names),
         **figures,
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "device": _devices(),
         "config": dict(settings),
         "versions": {
             "python": platform.python_version(),

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from aftrans_jax.build.checks import check
 from aftrans_jax.build.data import DATASETS, global_eval_batches, global_train_batches
-from aftrans_jax.build.model import Model, build_model, build_optimizer, initial_params
+from aftrans_jax.build.model import build_model, build_optimizer, initial_params
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.training import sharding
@@ -54,7 +54,6 @@ class Experiment(NamedTuple):
     plan: Plan
     dataset: Dataset
     mesh: Mesh
-    model: Model
     state: TrainState
     notes: tuple[str, ...]
     schedule: optax.Schedule
@@ -90,7 +89,6 @@ def build(config: Config) -> Experiment:
         _plan(config, precision.dtype),
         dataset,
         mesh,
-        model,
         sharding.replicate(jax.device_get(state), mesh),
         notes,
         schedule,
