@@ -22,6 +22,7 @@ from jaxtyping import Array, Int
 from PIL import Image
 
 from aftrans_jax.config import Config, base_config
+from aftrans_jax.data.annotations import photo_dataset
 from aftrans_jax.data.cub import read_cub
 from aftrans_jax.data.transforms import Example, test_transform
 from aftrans_jax.model.attention import class_row_descriptor
@@ -172,7 +173,7 @@ def _parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = _parse_arguments()
     geometry = Geometry(args.image_size, VARIANTS[VARIANT].patch_size, args.stride)
-    test, size = read_cub(args.data).test, args.image_size
+    test, size = photo_dataset(read_cub(args.data)).test, args.image_size
     chosen = _evenly_spaced(len(test), args.num_images)
     photos = [test_transform(test[i], image_size=size, resize_size=size) for i in chosen]
     annotated = jnp.stack([photo.box for photo in photos])

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from tqdm import tqdm
 
 from aftrans_jax.config import Config
+from aftrans_jax.data.annotations import photo_dataset
 from aftrans_jax.data.cub import read_cub
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loader import eval_batches, train_batches
@@ -23,7 +24,7 @@ def _synthetic(data: Config) -> Dataset:
 
 
 DATASETS: Mapping[str, Callable[[Config], Dataset]] = MappingProxyType(
-    {"cub": lambda data: read_cub(data.dir), "synthetic": _synthetic}
+    {"cub": lambda data: photo_dataset(read_cub(data.dir)), "synthetic": _synthetic}
 )
 
 

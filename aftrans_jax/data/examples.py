@@ -17,7 +17,8 @@ _NO_BOX = np.full(4, np.nan, np.float32)
 class Source(Protocol):
     """Random access to the examples of one split; reading it from several threads is safe.
 
-    `names` has one entry an example, by which reports and error messages call it.
+    `names` has one entry an example, by which reports and error messages call it; `labels` has the
+    class of each, in [0, number of classes), known without decoding an image.
 
     Choice: what grain reads, plus names; drawn and photographed sets are the same to the loader.
     """
@@ -25,13 +26,19 @@ class Source(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
+    @property
+    def labels(self) -> Sequence[int]: ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
 
 
 class Dataset(NamedTuple):
-    """Both splits of a data set; `class_names[label]` is the name of a class.
+    """The splits of a data set; `class_names[label]` is the name of a class.
+
+    `validation` holds the examples that were taken out of the official training split to choose
+    checkpoints by, None where none were.
 
     Choice: the number of classes comes from here, never from a config.
     """
@@ -40,6 +47,7 @@ class Dataset(NamedTuple):
     train: Source
     test: Source
     class_names: tuple[str, ...]
+    validation: Source | None = None
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value, so == would raise
@@ -111,6 +119,10 @@ class PhotoSource:
     def names(self) -> tuple[str, ...]:
         return self.examples.names
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return self.examples.labels
+
     def __len__(self) -> int:
         return len(self.examples)
 
@@ -118,23 +130,3 @@ class PhotoSource:
         table = self.examples
         image = decode_image(table.root / table.names[index])
         return Example(image, table.labels[index], table.box(index))
-
-
-def photo_dataset(
-    name: str, train: Examples, test: Examples, class_names: tuple[str, ...]
-) -> Dataset:
-    """Returns a data set over two tables, once every image file they list is known to exist.
-
-    Raises:
-      FileNotFoundError: image files are missing; the message counts them and names a few.
-
-    Choice: a stat of every file at the start (0.1 s for CUB) beats a crash in the third epoch.
-    """
-    missing = train.missing() + test.missing()
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(train) + len(test)} images of {name} are not below "
-            f"{train.root}, the first: {', '.join(missing[:3])}: expected every listed image. "
-            "Unpack the archive again, or set data.dir to the folder that holds all of it."
-        )
-    return Dataset(name, PhotoSource(train), PhotoSource(test), class_names)

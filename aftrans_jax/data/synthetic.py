@@ -169,19 +169,19 @@ class SyntheticBirds:
         self._seed, self._size = seed, size
         rng, num_classes = np.random.default_rng(seed), len(CROWN_COLORS) * len(NUM_BARS)
         rounds = [rng.permutation(num_classes) for _ in range(0, num_images, num_classes)]
-        self._labels: list[int] = np.ravel(rounds).astype(int).tolist()[:num_images]
+        self.labels: list[int] = np.ravel(rounds).astype(int).tolist()[:num_images]
         self._drawn: dict[int, Example] = {}
         self.names = tuple(f"bird_{seed}_{index:05d}" for index in range(num_images))
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         if index not in self._drawn:
-            crown, bars = divmod(self._labels[index], len(NUM_BARS))
+            crown, bars = divmod(self.labels[index], len(NUM_BARS))
             bird = draw_bird(self._seed, index, size=self._size, crown=crown, bars=bars)
-            self._drawn[index] = Example(bird.image, self._labels[index], bird.box)
+            self._drawn[index] = Example(bird.image, self.labels[index], bird.box)
         return self._drawn[index]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aftrans_jax.data.cub import read_annotations, read_cub
+from aftrans_jax.data.annotations import photo_dataset
+from aftrans_jax.data.cub import read_cub
 from aftrans_jax.data.examples import Examples
 
 FEW = settings(deadline=None, max_examples=25)
@@ -41,7 +42,8 @@ def write(root, rows=ROWS):
 
 
 def check(annotations):
-    train, test, class_names = annotations
+    assert annotations.official is None
+    _, train, test, class_names, _ = annotations
     assert class_names == ("Black footed Albatross", "Laysan Albatross")
     assert train.names == ("1/c.jpg", "2/a b.jpg")  # ids 3, 7
     assert test.names == ("2/é鸟.jpg", "1/d.jpg")  # ids 5, 12
@@ -53,8 +55,10 @@ def check(annotations):
 
 def test_a_tiny_copy_end_to_end(tmp_path):
     (tmp_path / "CUB_200_2011").mkdir()
-    check(read_annotations(write(tmp_path / "CUB_200_2011")))
-    name, train, test, class_names = read_cub(str(tmp_path))  # the folder around it will do
+    check(read_cub(write(tmp_path / "CUB_200_2011")))
+    name, train, test, class_names, _ = photo_dataset(
+        read_cub(str(tmp_path))
+    )  # the folder around it will do
     assert (name, len(train), len(test), len(class_names)) == ("cub", 2, 2, 2)
     image, label, box = test[1]
     assert image.shape == (6, 8, 3)
@@ -62,7 +66,7 @@ def test_a_tiny_copy_end_to_end(tmp_path):
     assert (test.names[1], label, box.dtype) == ("1/d.jpg", 0, np.float32)
     np.testing.assert_array_equal(box, [0, 0, 6, 8])
     (tmp_path / "CUB_200_2011" / BOXES).unlink()  # then they are missing, and not invented
-    assert np.isnan([example.box for example in read_cub(tmp_path).test]).all()
+    assert np.isnan([example.box for example in photo_dataset(read_cub(tmp_path)).test]).all()
 
 
 SPACES = st.text(" \t", max_size=3)
@@ -82,7 +86,7 @@ def test_row_order_spaces_and_line_ends_mean_nothing(data):
                 rows.append(f"{before}{number} {before}{rest}{after}")
             start, stop = data.draw(st.sampled_from([("", ""), ("\ufeff", end)]))
             (Path(folder) / name).write_bytes((start + end.join(rows) + stop).encode())
-        check(read_annotations(folder))
+        check(read_cub(folder))
 
 
 @FEW
@@ -93,9 +97,9 @@ def test_a_row_that_is_missing_or_there_twice_is_an_error(name, number, place):
     twice = [*ROWS[name][:place], row, *ROWS[name][place:]]
     with tempfile.TemporaryDirectory() as folder:
         with pytest.raises(ValueError, match=r"\.txt.*expected.*Restore the lists"):
-            read_annotations(write(Path(folder), {**ROWS, name: missing}))
+            read_cub(write(Path(folder), {**ROWS, name: missing}))
         with pytest.raises(ValueError, match=rf"{name}, row \d: .*each id once"):
-            read_annotations(write(Path(folder), {**ROWS, name: twice}))
+            read_cub(write(Path(folder), {**ROWS, name: twice}))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +107,8 @@ def test_a_row_that_is_missing_or_there_twice_is_an_error(name, number, place):
     [
         (LABELS, "5 2", "5 3", r"row 2: '5 3': expected an id and one of the 2 class ids"),
         (LABELS, "5 2", "5", "row 2: '5': expected an id and"),
-        (LABELS, "5 2", "", r"no row for 1 of the 4 ids in images.txt.*\[5\]"),
-        (LABELS, "5 2", "6 2", "row 2: '6 2': expected an id that images.txt lists"),
+        (LABELS, "5 2", "", r"no row for 1 of the 4 ids in the list of images.*\[5\]"),
+        (LABELS, "5 2", "6 2", "row 2: '6 2': expected an id that the list of images has"),
         (SPLIT, "7 1", "7 2", r"row 2: '7 2': expected an id and 1 \(train\) or 0"),
         (SPLIT, "7 1", "seven 1", "row 2: 'seven 1': expected an id"),
         (BOXES, "12 0 0 8 6", "12 0 0 8", "row 3: '12 0 0 8': expected .*x y width"),
@@ -114,13 +118,13 @@ def test_a_row_that_is_missing_or_there_twice_is_an_error(name, number, place):
         ("images.txt", "3 1/c.jpg", r"3 1\..\..\c.jpg", "row 2: .*inside the folder"),
         ("images.txt", "3 1/c.jpg", "3 /etc/c.jpg", "row 2: .*inside the folder"),
         ("images.txt", "3 1/c.jpg", r"3 C:\c.jpg", "row 2: .*inside the folder"),
-        ("images.txt", "3 1/c.jpg", "3 1/d.jpg", "1 images have two ids, .*'1/d.jpg'"),
+        ("images.txt", "3 1/c.jpg", "3 1/d.jpg", "1 images are listed twice, .*'1/d.jpg'"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, name, old, new, message):
     rows = [new if row == old else row for row in ROWS[name]]
     with pytest.raises(ValueError, match=rf"{name}.*{message}.*Restore the lists from CUB_200"):
-        read_annotations(write(tmp_path, {**ROWS, name: rows}))
+        read_cub(write(tmp_path, {**ROWS, name: rows}))
 
 
 @pytest.mark.parametrize(
@@ -134,16 +138,16 @@ def test_a_broken_row_is_named(tmp_path, name, old, new, message):
 def test_an_absent_file_is_named(tmp_path, name, message):
     (write(tmp_path) / name).unlink()
     with pytest.raises(FileNotFoundError, match=message):
-        read_cub(tmp_path)
+        photo_dataset(read_cub(tmp_path))
 
 
 def test_damaged_contents_are_named(tmp_path):
     (write(tmp_path) / "images" / "1" / "c.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1/c\.jpg.*0 bytes"):
-        read_cub(tmp_path).train[0]
+        photo_dataset(read_cub(tmp_path)).train[0]
     (tmp_path / "images.txt").write_bytes(b"3 1/\xe9.jpg\n")
     with pytest.raises(ValueError, match=r"images\.txt is not UTF-8"):
-        read_annotations(tmp_path)
+        read_cub(tmp_path)
 
 
 @pytest.mark.parametrize("num_train", [5993, 200])
@@ -155,8 +159,8 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
         LABELS: [f"{i} {i % 200 + 1}" for i in ids],
         SPLIT: [f"{i} {int(i < num_train)}" for i in ids],
     }
-    with pytest.raises(ValueError, match=rf"{num_train} train and .*: expected 5994 and 5794"):
-        read_annotations(write(tmp_path, rows))
+    with pytest.raises(ValueError, match=rf"{num_train} training and .*: expected 5994 and 5794"):
+        read_cub(write(tmp_path, rows))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,9 @@ def test_a_table_refuses_what_cannot_be(names, labels, boxes, message):
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason=f"{LISTS} is not here")
 def test_the_real_lists_of_the_full_set():
-    train, test, class_names = read_annotations(LISTS)
+    lists = read_cub(LISTS)
+    _, train, test, class_names, official = lists
+    assert official == (5994, 5794)
     assert (len(train), len(test), len(class_names)) == (5994, 5794, 200)
     assert (class_names[0], class_names[199]) == ("Black footed Albatross", "Common Yellowthroat")
     names, labels = train.names + test.names, train.labels + test.labels
@@ -183,12 +189,12 @@ def test_the_real_lists_of_the_full_set():
     assert train.names[0].endswith("Black_Footed_Albatross_0009_34.jpg")
     np.testing.assert_array_equal(train.boxes[0], [30, 139, 294, 292])  # 139 30 153 264
     with pytest.raises(FileNotFoundError, match="11788 of 11788 images of cub"):
-        read_cub(LISTS)
+        photo_dataset(lists)
 
 
 @pytest.mark.skipif(not CUB10.is_dir(), reason=f"{CUB10} is not here")
 def test_ten_real_classes():
-    _, train, test, class_names = read_cub(CUB10)
+    _, train, test, class_names, _ = photo_dataset(read_cub(CUB10))
     assert (len(train), len(test), len(class_names)) == (300, 243, 10)
     for image, label, (top, left, bottom, right) in (train[0], test[242]):
         assert class_names[label] == ("Black footed Albatross", "Red winged Blackbird")[label > 0]
