@@ -44,7 +44,8 @@ def public(node: ast.Module | ast.ClassDef) -> Iterator[Definition]:
 def exempt(definition: Definition) -> bool:
     names = {getattr(item, "id", None) for item in getattr(definition, "decorator_list", ())}
     undocumented = ast.get_docstring(definition) is None
-    return definition.name in ("main", "setup") or ("property" in names and undocumented)
+    accessor = names & {"property", "cached_property"} and undocumented
+    return definition.name in ("main", "setup") or bool(accessor)
 
 
 def ending_problem(docstring: str | None) -> str | None:
