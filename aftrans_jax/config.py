@@ -25,15 +25,23 @@ def base_config() -> Config:
     config.model.variant = "b16"  # paper 4.2; mini8 ti16 s16 b16 b32 l16 l32 h14
     config.model.stride = 12  # px between patches, paper 3.1
     config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
+    config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # choice: fine-tuning is short
     config.model.stochastic_depth = 0.0  # choice: likewise; rate of the last layer
 
     config.data = ConfigDict()
-    config.data.name = "cub"  # cub | synthetic: the built-in birds
-    config.data.dir = ""  # folder of the images and lists
+    config.data.name = "cub"  # cars dogs inat17 nabirds folder csv tfds:NAME synthetic
+    config.data.dir = ""  # folder of the images and lists; csv: the file; tfds: its data_dir
+    config.data.supercategory = ""  # inat17 only: such as Aves; empty: all of them
+    config.data.test_fraction = 0.2  # choice; of folder and csv without a test split
+    config.data.validation_fraction = 0.0  # of the training split, to choose checkpoints by
+    config.data.split_seed = 0  # which images both fractions take, whatever the run's seed
+    config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
+    config.data.cache = "none"  # none | ram: keeps the resized images in memory
     config.data.image_size = 448  # px, global branch, paper 4.2
     config.data.local_size = 224  # px, local branch, paper 4.2
     config.data.resize_ratio = 1.0  # images are resized to ratio x image_size, then cropped
+    config.data.augment = "none"  # none | autoaugment: after crop and flip, TransFG for cars, iNat
     config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
     config.data.std = (0.5, 0.5, 0.5)
     config.data.num_train = 480  # built-in birds only
@@ -78,3 +86,36 @@ def base_config() -> Config:
     config.report.tensorboard = True  # where TensorFlow is installed; importing it takes seconds
 
     return config.lock()
+
+
+def recipe_config(
+    argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
+) -> Config:
+    """Returns the base configuration with one of the field's two recipes, locked.
+
+    Args:
+      argument: what follows the colon of `--config=configs/cub.py:recipe=transfg`; "recipe=paper"
+        or nothing for AFTrans's recipe, "recipe=transfg" for TransFG's.
+      image_size: side in pixels of what the global branch sees.
+      resize_size: side in pixels to which TransFG resizes before it crops.
+      augment: TransFG's augmentation of this data set, a value of `data.augment`.
+
+    Raises:
+      ValueError: there is no such recipe.
+
+    Follows: TransFG `get_loader` and its command for four GPUs with 16 images each.
+    """
+    config = base_config()
+    config.data.image_size = image_size
+    if argument == "recipe=transfg":
+        config.data.resize_ratio = resize_size / image_size
+        config.data.augment = augment
+        config.data.mean = (0.485, 0.456, 0.406)
+        config.data.std = (0.229, 0.224, 0.225)
+        config.train.batch_size = 64
+    elif argument not in ("", "recipe=paper"):
+        raise ValueError(
+            f"{argument!r} is no recipe: expected recipe=paper or recipe=transfg after the colon, "
+            "such as --config=configs/cub.py:recipe=transfg"
+        )
+    return config

@@ -1,31 +1,24 @@
 """One run from start or resume to report: what `main` does once everything is built."""
 
 import contextlib
-import importlib.metadata
 import json
 import math
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from clu import parameter_overview
 
 from aftrans_jax.build.experiment import Experiment
-from aftrans_jax.data.examples import Dataset
-from aftrans_jax.training.actions import EvaluateAndSave, Report, Stopwatch
+from aftrans_jax.results import devices, summary, write_results
+from aftrans_jax.training.actions import EvaluateAndSave, Report, Stopwatch, scored
 from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import StopRequest, train
 from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
 from aftrans_jax.training.sharding import replicate
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.visualize import Picture, write_report
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
 
 
 def run(
@@ -83,11 +76,20 @@ def _run(
         if int(state.step) < plan.num_steps:
             progress.say(f"stopped and saved at step {int(state.step)}: the same command resumes")
             return None
-    evaluation = evaluate_and_save.evaluate(state)
-    figures = {"images_per_second": speed, "seconds": time.monotonic() - began}
-    result = _result(experiment, state, evaluation, figures, settings)
+    evaluation, figures = evaluate_and_save.evaluate(state), {}
+    if experiment.dataset.validation is not None:
+        best, figures["validation"] = checkpoints.restore_best(state)
+        state = replicate(best, experiment.mesh)
+        progress.say(f"best on the validation images: step {int(state.step)}")
+        evaluation = scored(experiment.evaluate["test"], state, "test", log, progress)
+    figures |= {"images_per_second": speed, "seconds": time.monotonic() - began}
+    result = summary(experiment, state, evaluation, settings) | figures
     if jax.process_index() == 0:
-        _write(workdir, experiment.dataset, result, evaluation, log)
+        write_results(workdir, experiment.dataset, result, evaluation, log)
+    for split, names in result["skipped_images"].items():
+        if names:
+            shown = ", ".join(names[:3])
+            progress.say(f"skipped {len(names)} unreadable {split} images, the first: {shown}")
     progress.say(f"report: {(workdir / 'report' / 'index.html').resolve()}")
     return result
 
@@ -108,17 +110,13 @@ def _description(
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.class_names)} classes",
-        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {_devices()}",
-        *(f"pretrained: {note}" for note in experiment.notes),
+        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {devices()}",
+        *experiment.notes,
     ]
     if (number := int(state.batch_number)) > 0:
         lines.append(f"resuming {workdir} after batch {number}, step {int(state.step)}")
         lines += _changes(workdir / "config.json", settings)
     return lines
-
-
-def _devices() -> str:
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def _changes(path: Path, settings: Mapping[str, Any]) -> list[str]:
@@ -146,6 +144,7 @@ def _actions(
     experiment: Experiment, checkpoints: Checkpoints, log: MetricsLog, progress: Progress
 ) -> tuple[Report, EvaluateAndSave]:
     plan, stopwatch = experiment.plan, Stopwatch()
+    split = "test" if experiment.dataset.validation is None else "validation"
     report = Report(
         plan.report_every,
         batch_size=plan.batch_size,
@@ -158,7 +157,8 @@ def _actions(
         num_steps=plan.num_steps,
         evaluate_every=plan.evaluate_every,
         save_every=plan.save_every,
-        evaluate=experiment.evaluate,
+        evaluate=experiment.evaluate[split],
+        split=split,
         checkpoints=checkpoints,
         stopwatch=stopwatch,
         log=log,
@@ -191,66 +191,3 @@ def _train(
     if int(state.step) < plan.num_steps:
         evaluate_and_save.save(state)
     return state, report.images_per_second()
-
-
-def _result(
-    experiment: Experiment,
-    state: TrainState,
-    evaluation: Evaluation,
-    figures: Mapping[str, float],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    scores = ("global_accuracy", "local_accuracy", "sum_accuracy", "test_loss", "box_area_mean")
-    return {
-        "step": int(state.step),
-        "num_test": evaluation.num_examples,
-        **dict.fromkeys(scores),  # null where the model has no such branch or region
-        **evaluation.scores,
-        "skipped_steps": int(state.skipped),
-        "num_train": len(experiment.dataset.train),
-        "num_classes": len(experiment.dataset.class_names),
-        **figures,
-        "device": _devices(),
-        "config": dict(settings),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
-    }
-
-
-def _write(
-    workdir: Path,
-    dataset: Dataset,
-    result: dict[str, Any],
-    evaluation: Evaluation,
-    log: MetricsLog,
-) -> None:
-    """Writes the report and result.json; the speed of an earlier training is kept by `eval`."""
-    path = workdir / "result.json"
-    if math.isnan(result["images_per_second"]) and path.exists():
-        result["images_per_second"] = json.loads(path.read_text())["images_per_second"]
-    gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
-    write_report(
-        workdir / "report" / "index.html",
-        title=f"{result['config']['model']['name']} on {dataset.name}",
-        pictures=[_picture(sample, dataset) for sample in evaluation.samples],
-        gates=np.stack(gates) if gates else None,
-        summary={k: v for k, v in result.items() if k not in ("config", "versions")},
-        history=log.history(),
-    )
-    write_json(path, result)
-
-
-def _picture(sample: Mapping[str, Any], dataset: Dataset) -> Picture:
-    predicted, annotated = int(sample["probabilities"].argmax()), sample["annotated_box"]
-    return Picture(
-        name=dataset.test.names[int(sample["index"])],
-        image=sample["image"],
-        true_class=dataset.class_names[int(sample["label"])],
-        predicted_class=dataset.class_names[predicted],
-        confidence=float(sample["probabilities"][predicted]),
-        box=tuple(sample["box"].tolist()) if "box" in sample else None,
-        relevance=sample.get("relevance"),
-        annotated_box=None if np.isnan(annotated).any() else tuple(annotated.tolist()),
-    )

@@ -1,17 +1,18 @@
-"""CUB-200-2011, the paper's recipe.
+"""CUB-200-2011: 5,994 training and 5,794 test images of 200 birds.
 
     python -m aftrans_jax.main --config=configs/cub.py \
         --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
 
-Hardware: meant for one GPU or TPU host. No full run has been made yet; the paper reports 91.5 %.
+`configs/cub.py:recipe=transfg` is TransFG's recipe: crops of 448 px from 600 px.
+The paper reports 91.5 %. Hardware: meant for one GPU or TPU host. No full run has been made yet.
 """
 
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import Config, recipe_config
 
 
-def get_config() -> Config:
-    """Returns the base configuration: it is this recipe."""
-    config = base_config()
+def get_config(argument: str = "") -> Config:
+    """Returns the paper's recipe, or TransFG's."""
+    config = recipe_config(argument)
     config.data.name = "cub"
     config.data.dir = "data/CUB_200_2011"
     config.pretrained = "ViT-B_16.npz"

@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import re
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,7 +16,7 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import main
 from aftrans_jax.build import checks, data, experiment, model, trained
-from aftrans_jax.build.data import DATASETS
+from aftrans_jax.build.data import READERS
 from aftrans_jax.build.experiment import build
 from aftrans_jax.build.model import MODELS, build_model, build_optimizer
 from aftrans_jax.config import base_config
@@ -129,7 +131,7 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     built = build(config)
     built.train_batches(0)
     with pytest.raises(FileNotFoundError, match=r"no images\.txt"):
-        DATASETS["cub"](config.data)
+        READERS["cub"](config.data)
     assert KEYS.keys() - read == set()
 
 
@@ -161,14 +163,46 @@ def test_no_key_is_read_that_does_not_exist(module):
     assert count >= 2
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in NOT_CONFIGS])
-def test_configs_are_locked_and_have_the_base_keys(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+def configs():
+    for name in sorted(set(CONFIGS) - set(NOT_CONFIGS)):
+        get_config = importlib.import_module(f"configs.{name}").get_config
+        yield pytest.param(get_config, id=name)
+        if inspect.signature(get_config).parameters:
+            yield pytest.param(partial(get_config, "recipe=transfg"), id=f"{name}:transfg")
+
+
+@pytest.mark.parametrize("get_config", configs())
+def test_configs_are_locked_and_have_the_base_keys(get_config):
+    config = get_config()
     assert config.is_locked
     assert leaves(config).keys() == KEYS.keys()
     types = {key: type(value) for key, value in leaves(config).items()}
     assert types == {key: type(value) for key, value in KEYS.items()}
     checks.check(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "augment", "rate"),
+    [
+        ("cub", (600, 448), "none", 0.03),
+        ("cars", (600, 448), "autoaugment", 0.03),
+        ("dogs", (600, 448), "none", 0.003),
+        ("nabirds", (600, 448), "none", 0.03),
+        ("inat17", (400, 304), "autoaugment", 0.01),
+    ],
+)
+def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
+    """TransFG's `get_loader` and the learning rates of its paper, section 4.1."""
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
+    resize, size = sizes
+    assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
+    assert data.image_sizes(paper) == {"image_size": size, "resize_size": size}
+    assert (transfg.data.augment, paper.data.augment) == (augment, "none")
+    assert transfg.train.learning_rate == paper.train.learning_rate == rate
+    assert (paper.train.batch_size, transfg.train.batch_size) == (12, 64)
+    with pytest.raises(ValueError, match=r"'recipe=transgf' is no recipe: expected .*transfg"):
+        get_config("recipe=transgf")
 
 
 def test_the_base_configuration_is_sound_and_fresh():
@@ -252,7 +286,7 @@ def test_a_value_of_the_wrong_type_is_named(monkeypatch, capsys, argument):
 
 
 def test_choices_are_the_tables_that_are_looked_up():
-    assert set(checks.CHOICES["data.name"]) == set(DATASETS)
+    assert set(checks.CHOICES["data.name"]) == set(READERS)
     assert set(checks.CHOICES["model.name"]) == set(MODELS)
 
 
@@ -270,7 +304,8 @@ def nth_choices(row: int, name: str) -> dict[str, str]:
     return nth | {"model.name": name}
 
 
-ROWS = [*(nth_choices(row, "aftrans") for row in range(4)), nth_choices(0, "vit")]
+MOST = max(len(choices) for key, choices in checks.CHOICES.items() if key != "model.variant")
+ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST)), nth_choices(0, "vit")]
 
 
 def test_few_rows_hold_every_choice():
@@ -286,7 +321,7 @@ def test_few_rows_hold_every_choice():
 def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     config = tiny_config(**{key.replace(".", "__"): value for key, value in row.items()})
     checks.check(config, num_devices=1)
-    assert callable(DATASETS[config.data.name])
+    assert callable(READERS[config.data.name])
     model = build_model(config, 3, PRECISIONS[config.train.precision]().dtype)
     images = np.zeros((2, 16, 16, 3), np.uint8)
 
@@ -305,9 +340,12 @@ POSITIVE = words("""
     train.save_every eval.batch_size eval.every sacm.reduction data.num_train data.num_test
 """)
 NOT_NEGATIVE = words("""
-    seed data.num_threads region.min_box loss.alpha loss.beta train.weight_decay report.num_images
+    seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
+    train.weight_decay report.num_images
 """)
-RATES = ["model.dropout", "model.stochastic_depth", "train.momentum"]
+RATES = words("""
+    data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
+""")
 FLOATS = [key for key, value in KEYS.items() if isinstance(value, float)]
 
 

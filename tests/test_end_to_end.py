@@ -88,6 +88,24 @@ def test_the_baseline_reports_no_region(tmp_path):
     assert result["box_area_mean"] is None
 
 
+def test_the_best_on_validation_images_is_tested_once(tmp_path):
+    changes = {"model__name": "vit", "data__validation_fraction": 0.4, "eval__every": 2}
+    workdir = tmp_path / "run"
+    result = start(workdir, **changes, data__num_test=40, eval__batch_size=16)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    scores = {split: {} for split in ("train", "validation", "test")}
+    for record in map(json.loads, lines):
+        scores[record["split"]][record["step"]] = record
+    assert list(scores["validation"]) == [2, 4, 6]
+    assert list(scores["test"]) == [result["step"]]
+    best = max(record["global_accuracy"] for record in scores["validation"].values())
+    assert scores["validation"][result["step"]]["global_accuracy"] == best
+    assert result["validation"]["global_accuracy"] == best
+    assert (result["num_train"], result["num_test"]) == (12, 40)  # one of each class's two is out
+    again = start(workdir, mode="eval", **changes, data__num_test=40, eval__batch_size=16)
+    assert (again["step"], again["test_loss"]) == (result["step"], result["test_loss"])
+
+
 def test_predict_and_export_work_from_the_workdir(trained, tmp_path, monkeypatch, capsys):
     workdir, _ = trained
     Image.new("RGB", (50, 40), (90, 120, 60)).save(tmp_path / "a.png")

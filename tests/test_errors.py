@@ -100,7 +100,7 @@ def seen(call):
 def test_the_paper_s_configuration_without_its_data_says_what_to_set(seen):
     assert seen() == (
         "error: no images.txt in data/CUB_200_2011 or data/CUB_200_2011/CUB_200_2011: expected "
-        "CUB-200-2011 in its official layout. Set data.dir to the folder that CUB_200_2011.tgz "
+        "the official layout. Set data.dir to the folder that CUB_200_2011.tgz "
         "unpacks to."
     )
 
@@ -258,8 +258,8 @@ REMEDY = "Restore the lists from CUB_200_2011.tgz (https://data.caltech.edu/reco
             "image_class_labels.txt",
             "3 2\n",
             "",
-            "{file} has no row for 1 of the 8 ids in images.txt, the first: [3]: expected every id "
-            "in every list. ",
+            "{file} has no row for 1 of the 8 ids in the list of images, the first: [3]: expected "
+            "every id in every list. ",
         ),
         (
             "image_class_labels.txt",
@@ -298,7 +298,7 @@ def test_an_absent_image(seen, cub):
 
 def test_an_absent_folder(seen):
     assert seen(*TINY, "--config.data.dir=nowhere").startswith(
-        "error: no images.txt in nowhere or nowhere/CUB_200_2011: expected CUB-200-2011"
+        "error: no images.txt in nowhere or nowhere/CUB_200_2011: expected the official layout"
     )
 
 
@@ -315,6 +315,22 @@ def test_a_damaged_image_is_named_by_the_training(seen, cub, size):
         ". Expected a complete image file (JPEG, PNG, ...); fetch it again, or take it off the "
         "list of images."
     )
+
+
+def test_a_damaged_image_may_be_skipped_and_is_reported(call, cub, capsys):
+    for number in (2, 6):
+        (cub / "images" / IMAGES[number]).write_bytes(b"")
+    call(*TINY, f"--config.data.dir={cub}", "--config.data.on_error=skip")
+    result = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
+    assert result["skipped_images"] == {"train": ["1/2.jpg"], "test": ["1/6.jpg"]}
+    assert (result["num_train"], result["num_test"]) == (4, 3)
+    assert np.isfinite(result["test_loss"])
+    assert "skipped 1 unreadable test images, the first: 1/6.jpg" in capsys.readouterr().out
+
+
+def test_a_cache_that_fits_is_announced(call, cub, capsys):
+    call(*TINY, f"--config.data.dir={cub}", "--config.data.cache=ram")
+    assert "cache: 8 images of 16 x 16 px take 0.00 GB" in capsys.readouterr().out
 
 
 def test_unusual_images_train_and_are_evaluated(call, cub):

@@ -24,7 +24,12 @@ jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from pathlib import Path
 from experiments import tiny_config, tiny_experiment
 from aftrans_jax.run import run
-run(tiny_experiment(), Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
+experiment = tiny_experiment()
+run(experiment, Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
+batches = experiment.train_batches(0)
+for _ in range(3):  # an epoch
+    shards = next(batches)["index"].addressable_shards
+    print("shards", *(index for shard in shards for index in shard.data.tolist()))
 """
 
 
@@ -44,7 +49,9 @@ def test_one_device_is_four_devices():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *params)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, params[0])
     assert max(jax.tree.leaves(moved)) > 1e-3  # or equality would say nothing
-    first, second = (e.evaluate(state) for e, state in zip((one, four), states, strict=True))
+    first, second = (
+        e.evaluate["test"](state) for e, state in zip((one, four), states, strict=True)
+    )
     assert first.num_examples == second.num_examples == NUM_TEST
     assert first.scores == pytest.approx(second.scores, abs=1e-5)
     boxes = [np.stack([sample["box"] for sample in result.samples]) for result in (first, second)]
@@ -127,6 +134,10 @@ def test_two_processes_are_one(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     assert "on 4 x cpu" in outputs[0]
     assert "step" not in outputs[1]  # only the first process speaks
+    lines = [re.findall(r"^shards (.*)$", output, re.M) for output in outputs]
+    read = [[int(index) for line in own for index in line.split()] for own in lines]
+    assert [len(own) for own in read] == [12, 12]
+    assert sorted(read[0] + read[1]) == list(range(24))
 
     result = json.loads((together / "result.json").read_text())
     assert result["num_test"] == alone["num_test"] == NUM_TEST

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+import jax
+
+from aftrans_jax.build.data import AUGMENTS, READERS, reader_name
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
-from aftrans_jax.model.attention import DESCRIPTORS
+from aftrans_jax.model.attention import DESCRIPTORS, KERNELS, check_kernel
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
@@ -17,7 +21,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model.name": ("aftrans", "vit"),
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),
-        "data.name": ("cub", "synthetic"),
+        "model.attention": tuple(KERNELS),
+        "data.name": tuple(READERS),
+        "data.on_error": ("raise", "skip"),
+        "data.cache": ("none", "ram"),
+        "data.augment": tuple(AUGMENTS),
         "sacm.head_fusion": tuple(HEAD_FUSIONS),
         "sacm.descriptor": tuple(DESCRIPTORS),
         "sacm.selection": tuple(SELECTIONS),
@@ -26,6 +34,37 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "train.precision": tuple(PRECISIONS),
         "eval.logits": ("global", "local", "sum"),
     }
+)
+
+_POSITIVE = (
+    "train.steps",
+    "train.batch_size",
+    "train.learning_rate",
+    "train.clip_norm",
+    "train.report_every",
+    "train.save_every",
+    "eval.batch_size",
+    "eval.every",
+    "sacm.reduction",
+    "data.num_train",
+    "data.num_test",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "data.num_threads",
+    "data.split_seed",
+    "region.min_box",
+    "loss.alpha",
+    "loss.beta",
+    "train.weight_decay",
+    "report.num_images",
+)
+_RATES = (
+    "data.test_fraction",
+    "data.validation_fraction",
+    "model.dropout",
+    "model.stochastic_depth",
+    "train.momentum",
 )
 
 
@@ -38,10 +77,11 @@ def check(config: Config, *, num_devices: int) -> None:
     Choice: one place, one style; modules check only what they alone can know.
     """
     for key, choices in CHOICES.items():
-        group, name = key.split(".")
-        value = config[group][name]
-        if value not in choices:
+        value = _value(config, key)
+        if (reader_name(value) if key == "data.name" else value) not in choices:
             raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
+    dtype = PRECISIONS[config.train.precision]().dtype
+    check_kernel(config.model.attention, dtype, jax.default_backend())
     if config.model.name == "vit" and config.eval.logits != "global":
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
@@ -57,43 +97,22 @@ def check(config: Config, *, num_devices: int) -> None:
     _check_geometry(config)
 
 
+def _value(config: Config, key: str) -> Any:
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
 def _check_ranges(config: Config) -> None:
-    positive = {
-        "train.steps": config.train.steps,
-        "train.batch_size": config.train.batch_size,
-        "train.learning_rate": config.train.learning_rate,
-        "train.clip_norm": config.train.clip_norm,
-        "train.report_every": config.train.report_every,
-        "train.save_every": config.train.save_every,
-        "eval.batch_size": config.eval.batch_size,
-        "eval.every": config.eval.every,
-        "sacm.reduction": config.sacm.reduction,
-        "data.num_train": config.data.num_train,
-        "data.num_test": config.data.num_test,
-    }
-    not_negative = {
-        "seed": config.seed,
-        "data.num_threads": config.data.num_threads,
-        "region.min_box": config.region.min_box,
-        "loss.alpha": config.loss.alpha,
-        "loss.beta": config.loss.beta,
-        "train.weight_decay": config.train.weight_decay,
-        "report.num_images": config.report.num_images,
-    }
-    rates = {
-        "model.dropout": config.model.dropout,
-        "model.stochastic_depth": config.model.stochastic_depth,
-        "train.momentum": config.train.momentum,
-    }
     # Said so that NaN, which compares false with everything, is refused too.
-    for key, value in positive.items():
-        if not value > 0:
+    for key in _POSITIVE:
+        if not (value := _value(config, key)) > 0:
             raise ValueError(f"{key}={value} must be above 0")
-    for key, value in not_negative.items():
-        if not value >= 0:
+    for key in _NOT_NEGATIVE:
+        if not (value := _value(config, key)) >= 0:
             raise ValueError(f"{key}={value} must be at least 0")
-    for key, value in rates.items():
-        if not 0 <= value < 1:
+    for key in _RATES:
+        if not 0 <= (value := _value(config, key)) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
     if not 0 < config.sacm.keep_ratio <= 1:
         raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")

@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from aftrans_jax.build.checks import check
-from aftrans_jax.build.data import DATASETS, global_eval_batches, global_train_batches
+from aftrans_jax.build.data import global_eval_batches, global_train_batches, load_dataset
 from aftrans_jax.build.model import build_model, build_optimizer, initial_params
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.skipped import Skipped
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
 from aftrans_jax.training.loop import StepFn
@@ -44,9 +45,10 @@ class Plan(NamedTuple):
 class Experiment(NamedTuple):
     """What a run needs; every function is compiled at its first call.
 
-    state: before the first step, on all devices. notes: what was changed to fit the weights.
+    state: before the first step, on all devices. notes: what a user should know, a line each.
     train_batches: number of the first batch -> endless global batches.
-    evaluate: state -> evaluation of the whole test split.
+    evaluate: by split, "validation" or "test": state -> evaluation of all of it.
+    skipped: by split, the images that could not be read; empty where they are errors.
 
     Choice: the run reads this, never a configuration.
     """
@@ -59,7 +61,8 @@ class Experiment(NamedTuple):
     schedule: optax.Schedule
     train_step: StepFn
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
-    evaluate: Callable[[TrainState], Evaluation]
+    evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
+    skipped: Mapping[str, Skipped]
 
 
 def build(config: Config) -> Experiment:
@@ -73,11 +76,14 @@ def build(config: Config) -> Experiment:
     """
     mesh = sharding.data_mesh()
     check(config, num_devices=mesh.size)
-    dataset = DATASETS[config.data.name](config.data)
+    dataset, notes = load_dataset(config)
+    splits = dataset.splits()
+    skip = config.data.on_error == "skip"
+    skipped = {name: Skipped(source) for name, source in splits.items() if skip}
     precision = PRECISIONS[config.train.precision]()
     num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype, mesh)
-    params, notes = initial_params(config, build_model(config, num_classes, precision.dtype))
+    params, changes = initial_params(config, build_model(config, num_classes, precision.dtype))
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
     rules = {
@@ -85,16 +91,18 @@ def build(config: Config) -> Experiment:
         "loss_weights": {"global": config.loss.alpha, "local": config.loss.beta},
         "predict_from": config.eval.logits,
     }
+    evaluator = _evaluator(config, mesh, partial(eval_step, **rules))
     return Experiment(
         _plan(config, precision.dtype),
         dataset,
         mesh,
         sharding.replicate(jax.device_get(state), mesh),
-        notes,
+        (*notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
         _compile(partial(train_step, optimizer=optimizer, **rules), config.seed, mesh),
-        partial(global_train_batches, config, dataset, mesh),
-        _evaluator(config, dataset, mesh, partial(eval_step, **rules)),
+        partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
+        {name: evaluator(splits[name], skipped.get(name)) for name in splits.keys() - {"train"}},
+        skipped,
     )
 
 
@@ -122,22 +130,21 @@ def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
 
 
 def _evaluator(
-    config: Config, dataset: Dataset, mesh: Mesh, step: Callable
-) -> Callable[[TrainState], Evaluation]:
+    config: Config, mesh: Mesh, step: Callable
+) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
+    """Returns what makes an evaluation of a source; compiled once for all of them."""
     whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
     compiled = jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, split))
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
-    num_test = len(dataset.test)
-    shown = np.linspace(0, num_test - 1, min(config.report.num_images, num_test))
-    keep = set(shown.round().astype(int).tolist())
 
-    def run(state: TrainState) -> Evaluation:
+    def run(source: Source, skipped: Skipped | None, state: TrainState) -> Evaluation:
+        shown = np.linspace(0, len(source) - 1, min(config.report.num_images, len(source)))
         return evaluate(
             partial(compiled, state.params),
-            global_eval_batches(config, dataset, mesh, batch_size),
-            keep=keep,
+            global_eval_batches(config, source, mesh, skipped, batch_size),
+            keep=set(shown.round().astype(int).tolist()),
             batch_size=batch_size,
         )
 
-    return run
+    return lambda source, skipped: partial(run, source, skipped)

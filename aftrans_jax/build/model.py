@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.attention import KERNELS, AttentionKernel
 from aftrans_jax.model.pretrained import POSITIONS, fit_to_model, read_npz, resize_positions
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
@@ -53,6 +54,14 @@ MODELS: Mapping[str, Callable[[Config, ViT, Mesh | None], Model]] = MappingProxy
 )
 
 
+def _attention(config: Config, mesh: Mesh | None) -> AttentionKernel:
+    kernel = KERNELS[config.model.attention]
+    if mesh is None or jax.default_backend() != "tpu":
+        return kernel
+    # A Pallas kernel is not split over a mesh by the compiler, as the others are.
+    return sharding.per_device(kernel, mesh)
+
+
 def build_model(
     config: Config, num_classes: int, dtype: jnp.dtype, mesh: Mesh | None = None
 ) -> Model:
@@ -74,6 +83,7 @@ def build_model(
         gelu=config.model.gelu,
         mean=tuple(config.data.mean),
         std=tuple(config.data.std),
+        attention=_attention(config, mesh),
         dropout=config.model.dropout,
         stochastic_depth=config.model.stochastic_depth,
         dtype=dtype,

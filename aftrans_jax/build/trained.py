@@ -33,7 +33,9 @@ class Trained(NamedTuple):
 
 
 def load_trained(workdir: Path) -> Trained:
-    """Returns the model of a working directory at its newest checkpoint, for one device.
+    """Returns the model of a working directory at the checkpoint it reports, for one device.
+
+    That is the best one where validation images were held out, else the newest.
 
     Raises:
       FileNotFoundError: no run has left a configuration and a checkpoint there.
@@ -60,8 +62,11 @@ def load_trained(workdir: Path) -> Trained:
         return create_state(params, build_optimizer(config)[1], loss_scale)
 
     template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(new_state))
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score="")
+    best_score = f"{config.eval.logits}_accuracy"
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score)
     state = checkpoints.restore_latest(template)
+    if state is not None and config.data.validation_fraction:
+        state, _ = checkpoints.restore_best(template)
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")

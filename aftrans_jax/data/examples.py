@@ -49,6 +49,14 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...]
     validation: Source | None = None
 
+    def splits(self) -> dict[str, Source]:
+        """Returns the splits that there are, by name.
+
+        Choice: a set without a hold-out has no third split, rather than an empty one.
+        """
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: source for name, source in splits.items() if source is not None}
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value, so == would raise
 class Examples:

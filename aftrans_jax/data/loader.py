@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from aftrans_jax.data.examples import Source
-from aftrans_jax.data.transforms import Example, test_transform, train_transform
+from aftrans_jax.data.skipped import Skipped
+from aftrans_jax.data.transforms import Augment, Example, test_transform, train_transform
 
 _NUM_THREADS = 8
 
@@ -24,8 +25,8 @@ _Row = dict[str, np.ndarray | np.generic]  # a Batch without its first axis
 class Batch(TypedDict):
     """One process's rows of a batch.
 
-    `index` is the position in the source. Rows with a False `mask` only fill up the last batch of
-    an evaluation: their image and label are 0, their index is -1.
+    `index` is the position in the source. Rows with a False `mask` fill up the last batch of an
+    evaluation, or stand for images that were skipped: image and label are 0, the index is -1.
 
     Choice: every key is always there, so that a step is compiled once.
     """
@@ -48,6 +49,8 @@ def train_batches(
     process_index: int,
     process_count: int,
     num_threads: int = _NUM_THREADS,
+    augment: Augment | None = None,
+    skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
     """Returns an endless iterator over this process's rows of the batches from `start_step` on.
 
@@ -63,6 +66,8 @@ def train_batches(
       process_index: which process this is, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
+      augment: what is done to each crop at last, None for nothing.
+      skipped: notes images that cannot be read, and their rows are masked; None raises.
 
     Raises:
       ValueError: the batch cannot be shared by the processes, or another value is out of range.
@@ -74,11 +79,14 @@ def train_batches(
     if seed < 0 or start_step < 0:
         raise ValueError(f"seed {seed}, start_step {start_step}: expected 0 or more. Correct them.")
 
+    sizes = {"image_size": image_size, "resize_size": resize_size}
+    masked = _masked_row(image_size)
+
     def load(index: int, rng: np.random.Generator) -> _Row:
-        example = train_transform(
-            source[index], rng, image_size=image_size, resize_size=resize_size
-        )
-        return _row(example, index)
+        example = _read(source, index, skipped)
+        if example is None:
+            return masked
+        return _row(train_transform(example, rng, augment=augment, **sizes), index)
 
     elements = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(load)
     rows = elements[process_index::process_count][start_step * num_rows :]
@@ -94,6 +102,7 @@ def eval_batches(
     process_index: int,
     process_count: int,
     num_threads: int = _NUM_THREADS,
+    skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
     """Returns an iterator that shows each example once over all processes, in the source's order.
 
@@ -107,6 +116,7 @@ def eval_batches(
       process_index: which process this is, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
+      skipped: notes images that cannot be read, and their rows are masked; None raises.
 
     Raises:
       ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
@@ -115,15 +125,12 @@ def eval_batches(
     Choice: the last batch is filled with masked rows, so no example is dropped or counted twice.
     """
     num_rows = _rows_per_process(batch_size, process_index, process_count)
-    padding = Example(
-        np.zeros((image_size, image_size, 3), np.uint8), 0, np.full(4, np.nan, np.float32)
-    )
+    sizes = {"image_size": image_size, "resize_size": resize_size}
+    masked = _masked_row(image_size)
 
     def load(index: int) -> _Row:
-        if index >= len(source):
-            return _row(padding, -1)
-        example = test_transform(source[index], image_size=image_size, resize_size=resize_size)
-        return _row(example, index)
+        example = _read(source, index, skipped) if index < len(source) else None
+        return masked if example is None else _row(test_transform(example, **sizes), index)
 
     num_batches = -(-len(source) // batch_size)
     elements = grain.MapDataset.range(num_batches * batch_size).map(load)
@@ -144,8 +151,22 @@ def _rows_per_process(batch_size: int, process_index: int, process_count: int) -
     return batch_size // process_count
 
 
+def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None:
+    try:
+        return source[index]
+    except (ValueError, OSError) as error:
+        if skipped is None:
+            raise
+        skipped.note(index, error)
+        return None
+
+
+def _masked_row(image_size: int) -> _Row:
+    image = np.zeros((image_size, image_size, 3), np.uint8)
+    return _row(Example(image, 0, np.full(4, np.nan, np.float32)), -1)
+
+
 def _row(example: Example, index: int) -> _Row:
-    """Returns one row of a batch; index -1 masks it."""
     return {
         "image": example.image,
         "label": np.int32(example.label),

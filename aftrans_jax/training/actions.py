@@ -135,6 +135,7 @@ class EvaluateAndSave:
         evaluate_every: int,
         save_every: int,
         evaluate: Callable[[TrainState], Evaluation],
+        split: str,
         checkpoints: Checkpoints,
         stopwatch: Stopwatch,
         log: MetricsLog,
@@ -142,7 +143,8 @@ class EvaluateAndSave:
     ) -> None:
         self._num_steps = num_steps
         self._evaluate_every, self._save_every = evaluate_every, save_every
-        self._evaluate, self._checkpoints, self._stopwatch = evaluate, checkpoints, stopwatch
+        self._evaluate, self._split = evaluate, split
+        self._checkpoints, self._stopwatch = checkpoints, stopwatch
         self._log, self._progress = log, progress
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
@@ -170,9 +172,9 @@ class EvaluateAndSave:
         """
         scores = None
         try:
-            evaluation = self._scored(state)
+            evaluation = scored(self._evaluate, state, self._split, self._log, self._progress)
             scores = evaluation.scores
-        finally:  # an unreadable test image must not cost the training
+        finally:  # an unreadable image must not cost the training
             self._save(state, scores)
         return evaluation
 
@@ -181,15 +183,26 @@ class EvaluateAndSave:
         if number != self._checkpoints.latest:  # a finished run is evaluated again as it is
             self._checkpoints.save(number, state, scores)
 
-    def _scored(self, state: TrainState) -> Evaluation:
-        evaluation = self._evaluate(state)
-        step = int(state.step)
-        self._log.write(step, "test", evaluation.scores)
-        accuracies = "  ".join(
-            f"{name.removesuffix('_accuracy')} {value:.1%}"
-            for name, value in evaluation.scores.items()
-            if name.endswith("_accuracy")
-        )
-        images = evaluation.num_examples
-        self._progress.say(f"step {step}: accuracy on {images} test images: {accuracies}")
-        return evaluation
+
+def scored(
+    evaluate: Callable[[TrainState], Evaluation],
+    state: TrainState,
+    split: str,
+    log: MetricsLog,
+    progress: Progress,
+) -> Evaluation:
+    """Returns the evaluation of a state on a split, having written and shown it.
+
+    Choice: apart from saving, since the test split may be scored after everything is saved.
+    """
+    evaluation = evaluate(state)
+    step = int(state.step)
+    log.write(step, split, evaluation.scores)
+    accuracies = "  ".join(
+        f"{name.removesuffix('_accuracy')} {value:.1%}"
+        for name, value in evaluation.scores.items()
+        if name.endswith("_accuracy")
+    )
+    images = evaluation.num_examples
+    progress.say(f"step {step}: accuracy on {images} {split} images: {accuracies}")
+    return evaluation

@@ -4,7 +4,7 @@ import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -79,6 +79,27 @@ class Checkpoints:
             ),
             metrics=dict(scores) if scores else None,
         )
+
+    def restore_best(self, template: Any) -> tuple[Any, dict[str, float]]:
+        """Returns the state with the best score as a tree of host arrays, and its scores.
+
+        Args:
+          template: tree of arrays with the state's names, shapes and types.
+
+        Raises:
+          ValueError: no state was saved with scores, or the best one is broken.
+
+        Choice: among those that are still there, which always include the best one.
+        """
+        self._manager.wait_until_finished()
+        number = self._manager.best_step()
+        if number is None:
+            raise ValueError(
+                f"no checkpoint in {self.directory} has scores: expected at least one evaluation. "
+                "Train with this workdir, or choose another --workdir."
+            )
+        scores = cast(dict[str, float], self._manager.metrics(number))
+        return self._restore(number, _to_host(template)), scores
 
     def restore_latest(self, template: Any) -> Any | None:
         """Returns the newest intact state as a tree of host arrays, None when there is none at all.

@@ -29,7 +29,7 @@ Examples = dict[str, Any]
 
 
 class Evaluation(NamedTuple):
-    """Averages over the test split, how many images they are over, and the images kept.
+    """Averages over a split, how many images they are over, and the images kept.
 
     samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
     the model has a region: gate, relevance, box.
@@ -68,7 +68,7 @@ def eval_step(
         for name, branch in logits.items()
     }
     losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
-    averages["test_loss"] = average(losses, mask)
+    averages["loss"] = average(losses, mask)
     examples: Examples = {
         **{name: batch[name] for name in ("index", "image", "label")},
         "annotated_box": batch["box"],
@@ -108,7 +108,7 @@ def evaluate(
     Args:
       step: of a batch, compiled.
       batches: global arrays; batch number k holds examples k * batch_size and on.
-      keep: positions in the test split; every process passes the same ones.
+      keep: positions in the split; every process passes the same ones.
       batch_size: of all processes together.
 
     Choice: batches with an example to keep are gathered to every host, the others never leave.
@@ -126,4 +126,4 @@ def evaluate(
             ]
     merged = merge(reports)
     samples.sort(key=lambda sample: sample["index"])
-    return Evaluation(compute(merged), int(merged["test_loss"].count), samples)
+    return Evaluation(compute(merged), int(merged["loss"].count), samples)

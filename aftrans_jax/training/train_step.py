@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from aftrans_jax.model.outputs import ModelOutput
-from aftrans_jax.training.losses import branch_losses, total_loss
+from aftrans_jax.training.losses import branch_losses, masked_mean, total_loss
 from aftrans_jax.training.metrics import Averages, average, correct, prediction_logits
 from aftrans_jax.training.precision import where_finite
 from aftrans_jax.training.state import TrainState
@@ -30,7 +30,8 @@ def train_step(
 
     Args:
       state: donated by the caller's jit.
-      batch: "image" uint8 [batch height width 3] and "label" int32 [batch].
+      batch: "image" uint8 [batch height width 3], "label" int32 [batch] and "mask" bool [batch],
+        False where a row holds no example and must not count.
       rng: of the run; dropout folds the batch's number into it.
       model: of images and `train` to a `ModelOutput`.
       optimizer: of the parameters' gradients.
@@ -45,16 +46,16 @@ def train_step(
         variables, rngs = {"params": params}, {"dropout": dropout}
         output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
         losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
-        return losses.mean(), (losses, output)
+        return masked_mean(losses, batch["mask"]), (losses, output)
 
     grad_fn = state.loss_scale.value_and_grad(loss_fn, has_aux=True)
     loss_scale, is_finite, (_, (losses, output)), grads = grad_fn(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    logits = prediction_logits(output.logits)[predict_from]
+    logits, counted = prediction_logits(output.logits)[predict_from], is_finite & batch["mask"]
     metrics = {
-        "loss": average(losses, is_finite),
-        "accuracy": average(correct(logits, batch["label"]), is_finite),
+        "loss": average(losses, counted),
+        "accuracy": average(correct(logits, batch["label"]), counted),
         "gradient_norm": average(optax.tree.norm(grads)[None], is_finite),
         "skipped": average(1.0 - is_finite[None], jnp.array(True)),
     }

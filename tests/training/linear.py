@@ -35,6 +35,7 @@ def random_batch(rng, size=8):
     return {
         "image": rng.integers(0, 256, (size, 2, 2, 3), dtype=np.uint8),
         "label": rng.integers(0, NUM_CLASSES, size, dtype=np.int32),
+        "mask": np.ones(size, bool),
     }
 
 

@@ -93,7 +93,7 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
         hits = branch.argmax(axis=1) == batch["label"]
         assert result.scores[f"{name}_accuracy"] == pytest.approx(hits.mean(), abs=1e-12), name
     loss = sum(WEIGHTS[k] * v for k, v in linear.losses(params, batch).items()).mean()
-    assert result.scores["test_loss"] == pytest.approx(loss, rel=1e-5)
+    assert result.scores["loss"] == pytest.approx(loss, rel=1e-5)
     expected = oracles.softmax(logits["sum"], axis=1)
     for index, sample in enumerate(result.samples):
         np.testing.assert_array_equal(sample["image"], batch["image"][index])

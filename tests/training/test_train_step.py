@@ -53,6 +53,9 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm):
     state = create_state(on_device(params), optimizer, NoLossScale())
     for rate in rates:
         batch = linear.random_batch(rng)
+        batch["mask"] = rng.random(8) < 0.7
+        masked, batch["image"][~batch["mask"]] = batch, 255  # which must not count
+        batch = {key: value[batch["mask"]] for key, value in masked.items()}
         grads = linear.gradients(expected, batch, WEIGHTS)
         norm = np.sqrt(sum((grad**2).sum() for grad in grads.values()))
         losses = sum(WEIGHTS[k] * v for k, v in linear.losses(expected, batch).items())
@@ -62,15 +65,25 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm):
             momentum[name] = 0.9 * momentum[name] + clipped + decay * expected[name]
             expected[name] = expected[name] - rate * momentum[name]
         assert norm > 1  # or nothing would be clipped
-        state, metrics = step(state, batch, RNG)
+        state, metrics = step(state, masked, RNG)
         values = compute(merge([metrics]))
         assert values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
         assert values["gradient_norm"] == pytest.approx(norm, rel=1e-5)
-        assert values["accuracy"] == hits.mean()
+        assert values["accuracy"] == pytest.approx(hits.mean())
         assert values["skipped"] == 0
     for name in params:
         np.testing.assert_allclose(state.params[name], expected[name], rtol=1e-4, atol=1e-6)
     assert (int(state.step), int(state.skipped)) == (3, 0)
+
+
+def test_a_batch_without_a_readable_image_changes_nothing(rng):
+    step, optimizer = compiled_step(lambda count: 0.1 + 0.0 * count)
+    params, batch = linear.random_params(rng), linear.random_batch(rng)
+    batch["mask"][:] = False
+    state, metrics = step(create_state(on_device(params), optimizer, NoLossScale()), batch, RNG)
+    assert compute(merge([metrics]))["gradient_norm"] == 0
+    for name in params:
+        np.testing.assert_array_equal(state.params[name], params[name])
 
 
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
@@ -119,8 +132,9 @@ def test_averages_merge_exactly_over_uneven_batches(rng):
 
 # float16: gradients of bright images overflow until the scale has come down, those of black ones
 # are zero. Logits stay near 0, so the losses are finite throughout.
-BRIGHT = {"image": np.full((8, 2, 2, 3), 255, np.uint8), "label": np.zeros(8, np.int32)}
-BLACK = {"image": np.zeros((8, 2, 2, 3), np.uint8), "label": np.zeros(8, np.int32)}
+LABELS = {"label": np.zeros(8, np.int32), "mask": np.ones(8, bool)}
+BRIGHT = {"image": np.full((8, 2, 2, 3), 255, np.uint8), **LABELS}
+BLACK = {"image": np.zeros((8, 2, 2, 3), np.uint8), **LABELS}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,22 @@
+"""Your own photos, in a folder or listed in a CSV file.
+
+    python -m aftrans_jax.main --config=configs/folder.py \
+        --config.data.dir=/data/photos --config.pretrained=ViT-B_16.npz
+
+The folder holds `train/<class>/` and `test/<class>/` (or `val/<class>/`); or a folder for each
+class, of which a fifth is kept for the test. A CSV file with the columns path, label and, if you
+like, split: add `--config.data.name=csv` and let `data.dir` name the file.
+Look at the data first: `python -m aftrans_jax.check_data` takes the same arguments.
+"""
+
+from aftrans_jax.config import Config, base_config
+
+
+def get_config() -> Config:
+    """Returns the paper's recipe; checkpoints are chosen by a tenth of the training images."""
+    config = base_config()
+    config.data.name = "folder"
+    config.data.dir = "data/photos"
+    config.data.validation_fraction = 0.1
+    config.pretrained = "ViT-B_16.npz"
+    return config

@@ -1,0 +1,21 @@
+"""iNaturalist 2017: 579,184 training and 95,986 validation images of 5,089 species.
+
+    python -m aftrans_jax.main --config=configs/inat17.py \
+        --config.data.dir=/data/inat2017 --config.pretrained=ViT-B_16.npz
+
+`configs/inat17.py:recipe=transfg` is TransFG's recipe: crops of 304 px from 400 px, AutoAugment.
+`--config.data.supercategory=Aves` keeps one of the thirteen super-categories.
+Hardware: meant for one GPU or TPU host. No full run has been made yet.
+"""
+
+from aftrans_jax.config import Config, recipe_config
+
+
+def get_config(argument: str = "") -> Config:
+    """Returns the paper's recipe, or TransFG's."""
+    config = recipe_config(argument, image_size=304, resize_size=400, augment="autoaugment")
+    config.data.name = "inat17"
+    config.data.dir = "data/inat2017"
+    config.pretrained = "ViT-B_16.npz"
+    config.train.learning_rate = 0.01  # TransFG
+    return config

@@ -1,0 +1,19 @@
+"""NABirds: 23,929 training and 24,633 test images of 555 birds.
+
+    python -m aftrans_jax.main --config=configs/nabirds.py \
+        --config.data.dir=/data/nabirds --config.pretrained=ViT-B_16.npz
+
+`configs/nabirds.py:recipe=transfg` is TransFG's recipe: crops of 448 px from 600 px.
+Hardware: meant for one GPU or TPU host. No full run has been made yet.
+"""
+
+from aftrans_jax.config import Config, recipe_config
+
+
+def get_config(argument: str = "") -> Config:
+    """Returns the paper's recipe, or TransFG's."""
+    config = recipe_config(argument)
+    config.data.name = "nabirds"
+    config.data.dir = "data/nabirds"
+    config.pretrained = "ViT-B_16.npz"
+    return config
