@@ -1,6 +1,7 @@
 """Data sets by name, and their batches on the devices."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -13,14 +14,29 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.annotations import Annotations, photo_dataset
 from aftrans_jax.data.autoaugment import auto_augment
 from aftrans_jax.data.cache import ResizedCache, check_memory
+from aftrans_jax.data.cars import read_cars
+from aftrans_jax.data.csv_list import read_csv
 from aftrans_jax.data.cub import read_cub
+from aftrans_jax.data.dogs import read_dogs
 from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.folder import read_folder
 from aftrans_jax.data.holdout import hold_out
+from aftrans_jax.data.inat import read_inat2017
 from aftrans_jax.data.loader import eval_batches, train_batches
+from aftrans_jax.data.nabirds import read_nabirds
 from aftrans_jax.data.skipped import Skipped
 from aftrans_jax.data.synthetic import synthetic_dataset
+from aftrans_jax.data.tfds import read_tfds
 from aftrans_jax.data.transforms import Augment
 from aftrans_jax.training import sharding
+
+
+def _folder(read: Callable[..., Annotations], data: Config) -> Annotations:
+    return read(data.dir, test_fraction=data.test_fraction, seed=data.split_seed)
+
+
+def _inat2017(data: Config) -> Annotations:
+    return read_inat2017(data.dir, supercategory=data.supercategory)
 
 
 def _synthetic(data: Config) -> Dataset:
@@ -30,8 +46,6 @@ def _synthetic(data: Config) -> Dataset:
 
 
 def _tfds(data: Config) -> Dataset:
-    from aftrans_jax.data.tfds import read_tfds
-
     return read_tfds(data.name.removeprefix("tfds:"), data.dir)
 
 
@@ -39,6 +53,12 @@ def _tfds(data: Config) -> Dataset:
 READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyType(
     {
         "cub": lambda data: read_cub(data.dir),
+        "cars": lambda data: read_cars(data.dir),
+        "dogs": lambda data: read_dogs(data.dir),
+        "inat17": _inat2017,
+        "nabirds": lambda data: read_nabirds(data.dir),
+        "folder": partial(_folder, read_folder),
+        "csv": partial(_folder, read_csv),
         "tfds:NAME": _tfds,
         "synthetic": _synthetic,
     }
