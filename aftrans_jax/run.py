@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def _run(
             f"--mode=eval finds no checkpoint in {checkpoints.directory}: train first, or pass "
             "the --workdir of a run that was trained"
         )
+    if restored:
+        _check_classes(workdir / "classes.json", experiment.dataset.class_names)
     for line in _description(experiment, state, workdir, settings):
         progress.say(line)
     if jax.process_index() == 0:
@@ -99,6 +101,16 @@ def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState
     if restored is None:
         return experiment.state, False
     return replicate(restored, experiment.mesh), True
+
+
+def _check_classes(path: Path, class_names: Sequence[str]) -> None:
+    """The same classes in another order would fit the head, and every prediction would be wrong."""
+    trained = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if trained not in (None, list(class_names)):
+        raise ValueError(
+            f"{path} names other classes, or in another order, than the data: expected the data "
+            "set that this workdir was trained on. Name it, or choose another --workdir"
+        )
 
 
 def _description(

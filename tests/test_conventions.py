@@ -183,7 +183,7 @@ def test_only_build_reads_configurations(path):
     names = {name for name in own(path) if within(name, "aftrans_jax.config")}
     allowed = {
         "build": {"aftrans_jax.config.Config"},
-        "main": {"aftrans_jax.config.base_config"},  # the names of its keys, for an error
+        "flags": {"aftrans_jax.config.base_config"},  # the names of its keys, for an error
     }
     assert names <= allowed.get(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), set())
 

@@ -1,6 +1,7 @@
 """A whole run through the command line, and what it leaves behind for users and other code."""
 
 import json
+import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -79,6 +80,15 @@ def test_eval_scores_the_checkpoint_as_training_did_and_keeps_its_speed(trained)
     again = start(workdir, mode="eval")
     for name in ("step", "num_test", "global_accuracy", "test_loss", "images_per_second"):
         assert again[name] == result[name]
+
+
+def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    names = json.loads((workdir / "classes.json").read_text())
+    (workdir / "classes.json").write_text(json.dumps([*names[1:], names[0]]))
+    with pytest.raises(SystemExit, match=r"classes\.json names other classes, or in another order"):
+        start(workdir, mode="eval")
 
 
 def test_the_baseline_reports_no_region(tmp_path):

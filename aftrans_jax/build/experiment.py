@@ -137,9 +137,10 @@ def _evaluator(
     compiled = jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, split))
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
+    num_shown = config.report.num_images
 
     def run(source: Source, skipped: Skipped | None, state: TrainState) -> Evaluation:
-        shown = np.linspace(0, len(source) - 1, min(config.report.num_images, len(source)))
+        shown = np.linspace(0, len(source) - 1, min(num_shown, len(source)))
         return evaluate(
             partial(compiled, state.params),
             global_eval_batches(config, source, mesh, skipped, batch_size),

@@ -55,12 +55,12 @@ def annotations(
     source: str | Path,
     remedy: str,
 ) -> Annotations:
-    """Returns both splits of the records, in the order given.
+    """Returns both splits of the records, each sorted by name.
 
     Args:
       name: of the data set.
       root: folder of the images.
-      records: of all images, in an order that does not depend on the order of rows in a file.
+      records: of all images, in any order.
       class_names: `class_names[label]` names a class.
       official: numbers of training and test images that there must be, None where any will do.
       source: the file or folder that the records come from, for messages.
@@ -70,7 +70,8 @@ def annotations(
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
 
-    Choice: every reader ends here, so these checks are written once.
+    Choice: every reader ends here, so these checks are written once; and sorted by path, the same
+    photos give the same batches whatever lists them: folders, a CSV file or the official lists.
     """
     twins = [
         path for path, count in Counter(record.name for record in records).items() if count > 1
@@ -80,7 +81,8 @@ def annotations(
             f"{source}: {len(twins)} images are listed twice, the first: {twins[0]!r}: expected "
             f"each image once. {remedy}"
         )
-    splits = [[record for record in records if record.train == train] for train in (True, False)]
+    ordered = sorted(records, key=lambda record: record.name)
+    splits = [[record for record in ordered if record.train == train] for train in (True, False)]
     counts = tuple(len(split) for split in splits)
     if official not in (None, counts):
         raise ValueError(

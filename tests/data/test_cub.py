@@ -46,11 +46,11 @@ def check(annotations):
     _, train, test, class_names, _ = annotations
     assert class_names == ("Black footed Albatross", "Laysan Albatross")
     assert train.names == ("1/c.jpg", "2/a b.jpg")  # ids 3, 7
-    assert test.names == ("2/é鸟.jpg", "1/d.jpg")  # ids 5, 12
-    assert (train.labels, test.labels) == ((0, 1), (1, 0))
+    assert test.names == ("1/d.jpg", "2/é鸟.jpg")  # ids 12, 5: the order is that of the paths
+    assert (train.labels, test.labels) == ((0, 1), (0, 1))
     # x y width height -> top left bottom right
     np.testing.assert_array_equal(train.boxes, [[2, 1.5, 6, 4.5], [1, 2, 4, 6]])
-    np.testing.assert_array_equal(test.boxes, [[2, 1, 6, 4], [0, 0, 6, 8]])
+    np.testing.assert_array_equal(test.boxes, [[0, 0, 6, 8], [2, 1, 6, 4]])
 
 
 def test_a_tiny_copy_end_to_end(tmp_path):
@@ -60,10 +60,10 @@ def test_a_tiny_copy_end_to_end(tmp_path):
         read_cub(str(tmp_path))
     )  # the folder around it will do
     assert (name, len(train), len(test), len(class_names)) == ("cub", 2, 2, 2)
-    image, label, box = test[1]
+    image, label, box = test[0]
     assert image.shape == (6, 8, 3)
     assert abs(int(image[0, 0, 0]) - 12) <= 2
-    assert (test.names[1], label, box.dtype) == ("1/d.jpg", 0, np.float32)
+    assert (test.names[0], label, box.dtype) == ("1/d.jpg", 0, np.float32)
     np.testing.assert_array_equal(box, [0, 0, 6, 8])
     (tmp_path / "CUB_200_2011" / BOXES).unlink()  # then they are missing, and not invented
     assert np.isnan([example.box for example in photo_dataset(read_cub(tmp_path)).test]).all()
@@ -186,8 +186,8 @@ def test_the_real_lists_of_the_full_set():
     assert (class_names[0], class_names[199]) == ("Black footed Albatross", "Common Yellowthroat")
     names, labels = train.names + test.names, train.labels + test.labels
     assert [int(name[:3]) - 1 for name in names] == list(labels)  # official folders are numbered
-    assert train.names[0].endswith("Black_Footed_Albatross_0009_34.jpg")
-    np.testing.assert_array_equal(train.boxes[0], [30, 139, 294, 292])  # 139 30 153 264
+    assert train.names[0].endswith("Black_Footed_Albatross_0007_796138.jpg")
+    np.testing.assert_array_equal(train.boxes[0], [86, 152, 227, 272])  # 152 86 120 141
     with pytest.raises(FileNotFoundError, match="11788 of 11788 images of cub"):
         photo_dataset(lists)
 

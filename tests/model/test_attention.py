@@ -1,0 +1,166 @@
+"""Attention kernels: the same numbers from each, and which one runs where."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import tiny
+
+from aftrans_jax.build import model
+from aftrans_jax.config import base_config
+from aftrans_jax.model import attention
+from aftrans_jax.model.attention import (
+    FUSED,
+    KERNELS,
+    automatic_kernel,
+    check_kernel,
+    splash_attention,
+    xla_attention,
+)
+from aftrans_jax.training import sharding
+
+FLOATS = ["float32", "bfloat16", "float16"]
+
+
+def oracle(query, key, value, upstream):
+    """Returns output and gradients by hand in float64; arrays are [batch tokens heads head_dim]."""
+    scale = query.shape[-1] ** -0.5
+    q, k, v, g = (np.asarray(x, np.float64).swapaxes(1, 2) for x in (query, key, value, upstream))
+    weights = oracles.softmax(scale * q @ k.mT, axis=-1)
+    d_weights = g @ v.mT
+    d_scores = weights * (d_weights - (weights * d_weights).sum(axis=-1, keepdims=True))
+    results = weights @ v, scale * d_scores @ k, scale * d_scores.mT @ q, weights.mT @ g
+    return [x.swapaxes(1, 2) for x in results]
+
+
+@partial(jax.jit, static_argnums=0)
+def output_and_gradients(kernel, query, key, value, upstream):
+    output, pull_back = jax.vjp(kernel, query, key, value)
+    return output, *pull_back(upstream)
+
+
+def inputs(rng, dtype, num_queries, num_tokens, heads=2, head_dim=16, batch=2):
+    """Every score is far below zero, so that a padded key, which scores zero, would win."""
+    queries = (batch, num_queries, heads, head_dim)
+    tokens = (batch, num_tokens, heads, head_dim)
+    query, key = 1.5 + rng.normal(size=queries), rng.normal(size=tokens) - 1.5
+    arrays = query, key, rng.normal(size=tokens), rng.normal(size=queries)
+    return [jnp.asarray(x, dtype) for x in arrays]
+
+
+def assert_close(kernel, arrays):
+    results = output_and_gradients(kernel, *arrays)
+    tolerance = 12 * float(jnp.finfo(arrays[0].dtype).eps)
+    for result, expected in zip(results, oracle(*arrays), strict=True):
+        assert result.dtype == arrays[0].dtype
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(
+            np.asarray(result, np.float64), expected, rtol=0, atol=tolerance * size
+        )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("num_queries", [1, 37])
+def test_xla_in_every_precision(rng, dtype, num_queries):
+    assert_close(xla_attention, inputs(rng, dtype, num_queries, 37))
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "block", "head_dim", "dtype"),
+    [
+        (37, 512, 5, "float32"),  # less than a block
+        (130, 128, 64, "float32"),  # two blocks, the second nearly all padding
+        (256, 128, 16, "bfloat16"),  # no padding
+    ],
+)
+def test_splash(rng, monkeypatch, num_tokens, block, head_dim, dtype):
+    monkeypatch.setattr(attention, "SPLASH_BLOCK", block)
+    arrays = inputs(rng, dtype, num_tokens, num_tokens, head_dim=head_dim)
+    assert_close(partial(splash_attention, interpret=True), arrays)
+
+
+def test_kernels_of_tpus_run_on_each_device_s_images(rng, monkeypatch):
+    """The compiler does not split them over a mesh by itself."""
+    monkeypatch.setattr(model, "KERNELS", {"splash": partial(splash_attention, interpret=True)})
+    config, mesh = base_config(), sharding.data_mesh()
+    config.model.attention = "splash"
+
+    def kernel_on(mesh):
+        return model.build_model(config, 3, jnp.dtype("float32"), mesh).vit.attention
+
+    assert kernel_on(mesh) is kernel_on(None) is model.KERNELS["splash"]
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert kernel_on(None) is model.KERNELS["splash"]
+    seen = []
+    monkeypatch.setitem(model.KERNELS, "splash", lambda *arrays: seen.append(arrays) or arrays[0])
+    arrays = inputs(rng, "float32", 3, 3, batch=8)[:3]
+    assert jax.jit(kernel_on(mesh))(*arrays).shape == arrays[0].shape
+    assert [x.shape[0] for x in seen[0]] == [8 // mesh.size] * 3
+
+
+# ---------------------------------------------------------------------------------------- the choice
+
+
+@pytest.mark.parametrize(
+    ("backend", "names"),
+    [
+        ("cpu", ["xla", "xla", "xla"]),
+        ("gpu", ["xla", "cudnn", "cudnn"]),
+        ("tpu", ["splash", "splash", "xla"]),
+    ],
+)
+def test_auto(rng, monkeypatch, backend, names):
+    assert [automatic_kernel(jnp.dtype(dtype), backend) for dtype in FLOATS] == names
+    named = {name: lambda *_, name=name: jnp.array([[[[ord(name[0])]]]]) for name in set(names)}
+    monkeypatch.setattr(attention, "KERNELS", named)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for dtype, name in zip(FLOATS, names, strict=True):
+        arrays = jnp.zeros((3, 1, 1, 1, 1), dtype)
+        assert KERNELS["auto"](*arrays).item() == ord(name[0])
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_a_single_query_runs_everywhere(rng, name):
+    assert_close(KERNELS[name], inputs(rng, "float32", 1, 7))
+
+
+@pytest.mark.parametrize("name", sorted(FUSED))
+def test_fused_kernels_are_really_called(rng, name):
+    """By what they say on a CPU, whose remedy is `check_kernel`'s."""
+    with pytest.raises((RuntimeError, ValueError), match="cuDNN|interpret mode"):
+        KERNELS[name](*inputs(rng, "bfloat16", 2, 2)[:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "dtypes"),
+    [("cudnn", "gpu", ("bfloat16", "float16")), ("splash", "tpu", ("float32", "bfloat16"))],
+)
+def test_a_kernel_that_cannot_run_is_refused(name, backend, dtypes):
+    for here in ("cpu", "gpu", "tpu"):
+        for dtype in FLOATS:
+            check_kernel("auto", jnp.dtype(dtype), here)
+            check_kernel("xla", jnp.dtype(dtype), here)
+            if here == backend and dtype in dtypes:
+                check_kernel(name, jnp.dtype(dtype), here)
+                continue
+            with pytest.raises(ValueError, match=f"^model.attention='{name}' needs a ") as caught:
+                check_kernel(name, jnp.dtype(dtype), here)
+            ending = f"; this is a {here} in {dtype}: use --config.model.attention=auto"
+            assert str(caught.value).endswith(ending)
+            assert all(dtype in str(caught.value).partition(";")[0] for dtype in dtypes)
+
+
+def test_every_layer_runs_the_chosen_kernel():
+    seen = []
+
+    def kernel(query, key, value):
+        seen.append((query.shape[1], key.shape[1]))
+        return query
+
+    vit = tiny.tiny_vit(attention=kernel)
+    images = np.zeros((2, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3), np.uint8)
+    jax.eval_shape(lambda: vit.init(jax.random.key(0), images, train=False))
+    assert seen == [(50, 50), (50, 50), (1, 50)]
