@@ -155,6 +155,7 @@ BAD_FIELDS = [
     *(("class", bad) for bad in (0, 3, -1, float("nan"), float("inf"), 1.5, "1", "", [1, 2], [])),
     *(("bbox_x1", bad) for bad in (0, 9, float("nan"), 1.5)),
     *(("bbox_y2", bad) for bad in (-1, 0, float("inf"))),
+    ("bbox_y1", 0),
     *(
         ("name", bad)
         for bad in ("../a.jpg", "/etc/a.jpg", r"..\a.jpg", r"C:\a.jpg", "", " ", ".", 7, ["a", "b"])

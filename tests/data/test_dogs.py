@@ -126,10 +126,22 @@ def test_a_damaged_entry_is_named(tmp_path, path, entry, message):
         read_dogs(write(tmp_path, replaced(path, 1, entry)))
 
 
-def test_the_damaged_row_is_the_one_named(tmp_path):
-    rows = replaced(TRAIN, 2, (f"{SHIH}/a.jpg", 2))
-    message = rf"{TRAIN}, row 3: '{SHIH}/a\.jpg 2': .*2 goes with {TOY}, {SHIH} with 1"
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(
+    ("train", "row", "message"),
+    [
+        ([(TOY, 2), (SHIH, 1), (SHIH, 2)], 3, f"2 goes with {TOY}, {SHIH} with 1"),
+        ([(SHIH, 1), (SHIH, 2), (TOY, 2)], 2, f"2 goes with {SHIH}, {SHIH} with 1"),
+        ([(SHIH, 1), (TOY, 1), (TOY, 1)], 2, f"1 goes with {SHIH}, {TOY} with 1"),
+        ([(SHIH, 1), (TOY, 3), (TOY, 3)], 2, f"3 goes with {TOY}, {TOY} with 3"),
+        ([(SHIH, 0), (TOY, 2), (SHIH, 0)], 1, f"0 goes with {SHIH}, {SHIH} with 0"),
+    ],
+)
+def test_the_first_row_where_labels_and_folders_part_is_named(tmp_path, train, row, message):
+    rows = {
+        TRAIN: [(f"{folder}/{number}.jpg", label) for number, (folder, label) in enumerate(train)],
+        TEST: [(f"{folder}/test.jpg", label) for folder, label in dict(reversed(train)).items()],
+    }
+    with pytest.raises(ValueError, match=rf"{TRAIN}, row {row}: .* from 1 to 2, .*{message}"):
         read_dogs(write(tmp_path, rows))
 
 
