@@ -2,11 +2,12 @@
 
 Everything is uint8 on the host; the device casts and normalises. OpenCV decodes JPEG and enlarges
 where it is installed, PIL does everything else and everything where it is not. Measured on 543
-photos, both decode to the same bytes and enlarge within one grey level of each other. Shrinking is
-PIL's alone: OpenCV's bilinear filter does not antialias (up to 144 grey levels off at 224 px).
+photos, both decode to the same bytes and enlarge within one grey level of each other. OpenCV does
+not shrink: its bilinear filter does not antialias (up to 144 grey levels off at 224 px).
 """
 
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +17,15 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from aftrans_jax.data.shrinking import shrink_rows
+
 
 def _import_cv2() -> ModuleType | None:
     try:
         import cv2
     except ImportError:
         return None
+    cv2.setNumThreads(1)  # the loader's threads have one image each
     return cv2
 
 
@@ -42,10 +46,11 @@ class Example(NamedTuple):
     box: Float32[np.ndarray, "4"]
 
 
+Augment = Callable[[Example, np.random.Generator], Example]
+
+
 def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the RGB pixels of an image file, upright according to its EXIF orientation.
-
-    Greyscale (8 and 16 bits), CMYK and palette images become RGB; an alpha channel is dropped.
 
     Args:
       path: an image in any format that PIL reads; of an animation, the first frame counts.
@@ -54,9 +59,25 @@ def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height widt
       FileNotFoundError: there is no such file.
       ValueError: the file is not a complete image; the message names it.
 
+    Choice: one decoder for files and for the records of other sets, see `decode_bytes`.
+    """
+    return decode_bytes(Path(path).read_bytes(), os.fspath(path))
+
+
+def decode_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the RGB pixels of the contents of an image file, see `decode_image`.
+
+    Greyscale (8 and 16 bits), CMYK and palette images become RGB; an alpha channel is dropped.
+
+    Args:
+      data: the contents of the file.
+      name: by which the error message calls it.
+
+    Raises:
+      ValueError: the data is not a complete image.
+
     Choice: a truncated file is an error, where OpenCV alone may return half an image.
     """
-    data = Path(path).read_bytes()
     try:
         with Image.open(BytesIO(data)) as image:
             pixels = _decode_plain_jpeg(data, image)
@@ -65,8 +86,8 @@ def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height widt
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "no image format begins like this" if unknown else str(error)
         raise ValueError(
-            f"cannot decode {os.fspath(path)!r} ({len(data)} bytes): {reason}. Expected a complete "
-            "image file (JPEG, PNG, ...); fetch it again, or take it off the list of images."
+            f"cannot decode {name!r} ({len(data)} bytes): {reason}. Expected a complete image file "
+            "(JPEG, PNG, ...); fetch it again, or take it off the list of images."
         ) from error
 
 
@@ -95,16 +116,22 @@ def _decode_with_pil(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def train_transform(
-    example: Example, rng: np.random.Generator, *, image_size: int, resize_size: int
+    example: Example,
+    rng: np.random.Generator,
+    *,
+    image_size: int,
+    resize_size: int,
+    augment: Augment | None = None,
 ) -> Example:
     """Returns a random crop of the resized image, mirrored half of the time, with its box.
 
     Args:
       example: an image of any size, left as it is.
-      rng: gives the place of the crop and the flip.
+      rng: gives the place of the crop, the flip and what `augment` draws.
       image_size: side of the result in pixels.
       resize_size: side in pixels of the square that the whole image becomes first; its aspect
         ratio is lost.
+      augment: what is done to the crop at last, None for nothing.
 
     Raises:
       ValueError: the crop is larger than the resized image.
@@ -113,8 +140,9 @@ def train_transform(
     """
     margin = _margin(image_size, resize_size)
     top, left = (int(offset) for offset in rng.integers(0, margin, size=2, endpoint=True))
-    cropped = _resize_and_crop(example, top, left, image_size, resize_size)
-    return _mirror(cropped) if rng.random() < 0.5 else cropped
+    cropped = _crop(resize(example, resize_size), top, left, image_size)
+    flipped = _mirror(cropped) if rng.random() < 0.5 else cropped
+    return augment(flipped, rng) if augment else flipped
 
 
 def test_transform(example: Example, *, image_size: int, resize_size: int) -> Example:
@@ -131,7 +159,7 @@ def test_transform(example: Example, *, image_size: int, resize_size: int) -> Ex
     Follows: TransFG `get_loader` (Resize, CenterCrop).
     """
     offset = _margin(image_size, resize_size) // 2
-    return _resize_and_crop(example, offset, offset, image_size, resize_size)
+    return _crop(resize(example, resize_size), offset, offset, image_size)
 
 
 def _margin(image_size: int, resize_size: int) -> int:
@@ -143,27 +171,49 @@ def _margin(image_size: int, resize_size: int) -> int:
     return resize_size - image_size
 
 
-def _resize_and_crop(
-    example: Example, top: int, left: int, image_size: int, resize_size: int
-) -> Example:
-    height, width, _ = example.image.shape
-    resized = _resize(example.image, resize_size)
-    image = resized[top : top + image_size, left : left + image_size]
-    scale = resize_size / np.array([height, width, height, width], np.float32)
-    box = np.clip(example.box * scale - np.array([top, left, top, left], np.float32), 0, image_size)
+def _crop(example: Example, top: int, left: int, size: int) -> Example:
+    image = example.image[top : top + size, left : left + size]
+    box = np.clip(example.box - np.array([top, left, top, left], np.float32), 0, size)
     return Example(np.ascontiguousarray(image), example.label, box)
 
 
-def _resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "n n 3"]:
-    if _CV2 is not None and max(image.shape) <= size:
-        return _CV2.resize(image, (size, size), interpolation=_CV2.INTER_LINEAR)
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+def resize(example: Example, size: int) -> Example:
+    """Returns the example as a square of `size` pixels, with its box; one of that size as it is.
+
+    Follows: PIL `Image.resize`, bilinear.
+    """
+    height, width, _ = example.image.shape
+    if height == width == size:
+        return example
+    scale = size / np.array([height, width, height, width], np.float32)
+    if _CV2 is not None and max(height, width) <= 2 * size:
+        image = _resize_with_cv2(example.image, size)
+    else:
+        square = Image.fromarray(example.image).resize((size, size), Image.Resampling.BILINEAR)
+        image = np.asarray(square)
+    return Example(image, example.label, example.box * scale)
+
+
+def _resize_with_cv2(
+    image: UInt8[np.ndarray, "height width 3"], size: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    # Columns before rows, as PIL does, for the pixels are rounded in between.
+    assert _CV2 is not None
+    height, width, _ = image.shape
+    if width > size:
+        image = _CV2.transpose(shrink_rows(_CV2.transpose(image), size))
+    if height > size:
+        enlarged = _CV2.resize(image, (size, height), interpolation=_CV2.INTER_LINEAR)
+        return shrink_rows(enlarged, size)
+    return _CV2.resize(image, (size, size), interpolation=_CV2.INTER_LINEAR)
 
 
 def _mirror(example: Example) -> Example:
     width = example.image.shape[1]
-    # By channel: numpy copies reversed rows of whole pixels nine times slower.
-    image = np.stack([example.image[:, ::-1, channel] for channel in range(3)], axis=-1)
+    if _CV2 is not None:
+        image = _CV2.flip(example.image, 1)
+    else:  # by channel: numpy copies reversed rows of whole pixels nine times slower
+        image = np.stack([example.image[:, ::-1, channel] for channel in range(3)], axis=-1)
     top, left, bottom, right = example.box
     box = np.array([top, width - right, bottom, width - left], np.float32)
     return Example(image, example.label, box)

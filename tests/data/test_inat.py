@@ -126,25 +126,26 @@ def test_ids_join_whatever_their_order_and_the_other_fields(data):
     assert lists.class_names == tuple(f"n{key}" for key in sorted(classes))
 
 
-@FEW
-@given(data=st.data(), name=st.sampled_from(sorted(FIELDS)), number=st.integers(0, 1))
-def test_a_wrong_entry_is_named(data, name, number):
-    lists = copy.deepcopy(TRAIN)
-    field, kind = data.draw(st.sampled_from(sorted(FIELDS[name].items())))
-    wrong = [None, True, 1.0, [], {}, "1" if kind is int else 1]
-    how = data.draw(st.sampled_from(["value", "no field", "entry", "twice"]))
-    if how == "value":
-        lists[name][number][field] = data.draw(st.sampled_from(wrong))
-    elif how == "no field":
-        del lists[name][number][field]
-    elif how == "entry":
-        lists[name][number] = data.draw(st.sampled_from([*wrong, "id", ["id"]]))
-    else:
-        number += 1
-        lists[name].insert(number, lists[name][number - 1])
-    message = rf"train2017\.json, {name}\[{number}\]: .*: expected \w+ \(int\), .*{REMEDY}"
-    with tempfile.TemporaryDirectory() as directory, pytest.raises(ValueError, match=message):
-        read_inat2017(write(Path(directory), train=lists))
+def wrong_entries(entry, fields):
+    """Yields the entry with each of its fields absent or of a wrong type, and what is no entry."""
+    for field, kind in fields.items():
+        yield {key: value for key, value in entry.items() if key != field}
+        for value in (None, True, 1.0, [], {}, "1" if kind is int else 1):
+            yield {**entry, field: value}
+    yield from (None, True, 1, "id", ["id"], {})
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_wrong_entry_is_named(tmp_path, name, number):
+    before, after = TRAIN[name][:number], TRAIN[name][number + 1 :]
+    for wrong in wrong_entries(TRAIN[name][number], FIELDS[name]):
+        message = rf"train2017\.json, {name}\[{number}\]: .*: expected \w+ \(int\), .*{REMEDY}"
+        with pytest.raises(ValueError, match=message):
+            read_inat2017(write(tmp_path, train={**TRAIN, name: [*before, wrong, *after]}))
+    twice = [*TRAIN[name], TRAIN[name][number]]
+    with pytest.raises(ValueError, match=rf"{name}\[{len(twice) - 1}\]: .* each \w+ once"):
+        read_inat2017(write(tmp_path, train={**TRAIN, name: twice}))
 
 
 @FEW
