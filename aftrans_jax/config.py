@@ -67,6 +67,7 @@ def base_config() -> Config:
     config.train = ConfigDict()
     config.train.steps = 10_000  # TransFG
     config.train.batch_size = 12  # over all devices, paper 4.2
+    config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
     config.train.learning_rate = 0.03  # TransFG
     config.train.warmup_steps = 500  # TransFG
     config.train.momentum = 0.9  # TransFG

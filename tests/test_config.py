@@ -303,7 +303,8 @@ def test_an_unknown_choice_lists_the_known(key):
 def nth_choices(row: int, name: str) -> dict[str, str]:
     """The n-th choice of every key at once, so that few models are traced."""
     nth = {key: choices[row % len(choices)] for key, choices in checks.CHOICES.items()}
-    return nth | {"model.name": name}
+    # Both that run on a CPU; tests/model/test_attention.py has the others.
+    return nth | {"model.name": name, "model.attention": ("auto", "xla")[row % 2]}
 
 
 MOST = max(len(choices) for key, choices in checks.CHOICES.items() if key != "model.variant")
@@ -312,7 +313,8 @@ ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST)), nth_choices(0, "v
 
 def test_few_rows_hold_every_choice():
     for key, choices in checks.CHOICES.items():
-        assert {row[key] for row in ROWS} == set(choices) or key == "model.variant"
+        if key not in ("model.variant", "model.attention"):
+            assert {row[key] for row in ROWS} == set(choices)
     for name, variant in VARIANTS.items():
         config = changed(model__variant=name, model__stride=variant.patch_size)
         checks.check(config, num_devices=1)
@@ -419,6 +421,11 @@ def test_the_ends_of_a_range_are_taken(key, value):
         (
             {"train__batch_size": 14},
             "train.batch_size=14 cannot be split over 4 devices: use a multiple, such as 16",
+        ),
+        (
+            {"model__attention": "cudnn"},
+            "model.attention='cudnn' needs a CUDA GPU and bfloat16 or float16; this is a cpu in "
+            "float32: use --config.model.attention=auto",
         ),
         (
             {"model__name": "vit", "eval__logits": "sum"},

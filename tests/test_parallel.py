@@ -1,6 +1,5 @@
 """One device, four devices and two processes do the same; only gradients are exchanged."""
 
-import inspect
 import json
 import os
 import re
@@ -83,8 +82,7 @@ COLLECTIVE = re.compile(
 def test_only_gradients_and_metrics_cross_devices():
     experiment = fresh()
     batch = next(experiment.train_batches(0))
-    step = inspect.getclosurevars(experiment.train_step).nonlocals["compiled"]
-    hlo = step.lower(experiment.state, batch, jax.random.key(0)).compile().as_text()
+    hlo = experiment.train_step.lower(experiment.state, batch).compile().as_text()
     blocks = computations(hlo)
     loops = re.findall(r" while\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)", hlo)
     assert loops  # the labelling is one
@@ -98,8 +96,7 @@ def test_only_gradients_and_metrics_cross_devices():
     ]
     sizes = [int(np.prod([int(side) for side in shape.split(",") if side])) for shape in shapes]
     num_params = sum(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
-    # On CPU both branches' gradients of the shared trunk are reduced apart, then added.
-    assert num_params <= sum(sizes) <= 2 * num_params
+    assert num_params <= sum(sizes) <= num_params + 10  # and what is averaged
     largest = max(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
     assert max(sizes) <= largest  # no images, no activations
 

@@ -39,6 +39,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _POSITIVE = (
     "train.steps",
     "train.batch_size",
+    "train.accumulation_steps",
     "train.learning_rate",
     "train.clip_norm",
     "train.report_every",
@@ -87,13 +88,15 @@ def check(config: Config, *, num_devices: int) -> None:
             f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
             "use --config.eval.logits=global"
         )
-    if config.train.batch_size % num_devices:
-        nearest = max(1, round(config.train.batch_size / num_devices)) * num_devices
+    _check_ranges(config)
+    parts = num_devices * config.train.accumulation_steps
+    if config.train.batch_size % parts:
+        nearest = max(1, round(config.train.batch_size / parts)) * parts
         raise ValueError(
             f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
-            f"devices: use a multiple, such as {nearest}"
+            f"devices in train.accumulation_steps={config.train.accumulation_steps} parts each: "
+            f"use a multiple of {parts}, such as {nearest}"
         )
-    _check_ranges(config)
     _check_geometry(config)
 
 

@@ -20,6 +20,7 @@ from aftrans_jax.data.skipped import Skipped
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
 from aftrans_jax.training.loop import StepFn
+from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.state import TrainState, create_state
 from aftrans_jax.training.train_step import train_step
@@ -82,15 +83,17 @@ def build(config: Config) -> Experiment:
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}
     precision = PRECISIONS[config.train.precision]()
     num_classes = len(dataset.class_names)
-    model = build_model(config, num_classes, precision.dtype, mesh)
-    params, changes = initial_params(config, build_model(config, num_classes, precision.dtype))
+    model = build_model(config, num_classes, precision.dtype)
+    params, changes = initial_params(config, model)
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
     rules = {
         "model": model,
         "loss_weights": {"global": config.loss.alpha, "local": config.loss.beta},
         "predict_from": config.eval.logits,
+        "all_sum": sharding.all_sum,
     }
+    updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
     evaluator = _evaluator(config, mesh, partial(eval_step, **rules))
     return Experiment(
         _plan(config, precision.dtype),
@@ -99,7 +102,7 @@ def build(config: Config) -> Experiment:
         sharding.replicate(jax.device_get(state), mesh),
         (*notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
-        _compile(partial(train_step, optimizer=optimizer, **rules), config.seed, mesh),
+        _compile(partial(train_step, **updating, **rules), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
         {name: evaluator(splits[name], skipped.get(name)) for name in splits.keys() - {"train"}},
         skipped,
@@ -121,20 +124,20 @@ def _plan(config: Config, dtype: jnp.dtype) -> Plan:
 
 
 def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
-    whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
-    compiled = jax.jit(
-        step, in_shardings=(whole, split, whole), out_shardings=whole, donate_argnums=0
-    )
-    rng = sharding.replicate(jax.random.key_data(jax.random.key(seed)), mesh)
-    return lambda state, batch: compiled(state, batch, jax.random.wrap_key_data(rng))
+    def with_rng(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Averages]:
+        rng = jax.random.fold_in(jax.random.key(seed), sharding.device_index())
+        return step(state, batch, rng)
+
+    arguments, results = (sharding.WHOLE, sharding.SPLIT), (sharding.WHOLE, sharding.WHOLE)
+    return sharding.per_device(with_rng, mesh, arguments=arguments, results=results, donate=(0,))
 
 
 def _evaluator(
     config: Config, mesh: Mesh, step: Callable
 ) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
     """Returns what makes an evaluation of a source; compiled once for all of them."""
-    whole, split = sharding.replicated(mesh), sharding.split_batch(mesh)
-    compiled = jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, split))
+    specs = (sharding.WHOLE, sharding.SPLIT)
+    compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
     num_shown = config.report.num_images

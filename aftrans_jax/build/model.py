@@ -9,22 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.attention import KERNELS, AttentionKernel
+from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.pretrained import POSITIONS, fit_to_model, read_npz, resize_positions
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
-from aftrans_jax.training import sharding
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
 
 Model = AFTrans | Baseline
 
 
-def _aftrans(config: Config, vit: ViT, mesh: Mesh | None) -> AFTrans:
+def _aftrans(config: Config, vit: ViT) -> AFTrans:
     locate = partial(
         locate_region,
         method=config.region.method,
@@ -33,7 +31,7 @@ def _aftrans(config: Config, vit: ViT, mesh: Mesh | None) -> AFTrans:
     )
     return AFTrans(
         vit=vit,
-        locate=locate if mesh is None else sharding.per_device(locate, mesh),
+        locate=locate,
         local_size=config.data.local_size,
         keep_ratio=config.sacm.keep_ratio,
         reduction=config.sacm.reduction,
@@ -44,34 +42,23 @@ def _aftrans(config: Config, vit: ViT, mesh: Mesh | None) -> AFTrans:
     )
 
 
-def _baseline(config: Config, vit: ViT, mesh: Mesh | None) -> Baseline:
-    del config, mesh
+def _baseline(config: Config, vit: ViT) -> Baseline:
+    del config
     return Baseline(vit)
 
 
-MODELS: Mapping[str, Callable[[Config, ViT, Mesh | None], Model]] = MappingProxyType(
+MODELS: Mapping[str, Callable[[Config, ViT], Model]] = MappingProxyType(
     {"aftrans": _aftrans, "vit": _baseline}
 )
 
 
-def _attention(config: Config, mesh: Mesh | None) -> AttentionKernel:
-    kernel = KERNELS[config.model.attention]
-    if mesh is None or jax.default_backend() != "tpu":
-        return kernel
-    # A Pallas kernel is not split over a mesh by the compiler, as the others are.
-    return sharding.per_device(kernel, mesh)
-
-
-def build_model(
-    config: Config, num_classes: int, dtype: jnp.dtype, mesh: Mesh | None = None
-) -> Model:
+def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
     """Returns the model that `model.name` names, on the trunk that the other keys describe.
 
     Args:
       config: of the run.
       num_classes: from the data.
       dtype: of the computation.
-      mesh: of the devices that share a batch, None on a single device.
 
     Choice: the baseline differs from AFTrans by one name.
     """
@@ -83,12 +70,12 @@ def build_model(
         gelu=config.model.gelu,
         mean=tuple(config.data.mean),
         std=tuple(config.data.std),
-        attention=_attention(config, mesh),
+        attention=KERNELS[config.model.attention],
         dropout=config.model.dropout,
         stochastic_depth=config.model.stochastic_depth,
         dtype=dtype,
     )
-    return MODELS[config.model.name](config, vit, mesh)
+    return MODELS[config.model.name](config, vit)
 
 
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:

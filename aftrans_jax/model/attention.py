@@ -4,8 +4,9 @@ The main path runs a fused kernel. What the SACM needs is a by-product of the sa
 the class token's row, one dot product per key and head. No tokens x tokens array is stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,32 +14,169 @@ from jaxtyping import Array, Float
 
 # Queries taken at a time when every row's normaliser is wanted: bounds the transient memory.
 QUERY_CHUNK = 128
+# A TPU register's width, of which splash's blocks are multiples, and their largest size.
+LANES, SPLASH_BLOCK = 128, 512
 
+AttentionKernel = Callable[..., Array]  # query, key, value -> attended, as `xla_attention`
 Descriptor = Callable[[Array, Array, Array], Array]
 
 
-def dot_product_attention(
+def xla_attention(
     query: Float[Array, "batch queries heads head_dim"],
     key: Float[Array, "batch tokens heads head_dim"],
     value: Float[Array, "batch tokens heads head_dim"],
 ) -> Float[Array, "batch queries heads head_dim"]:
-    """Returns softmax(q k / sqrt(head_dim)) v per head.
+    """Returns softmax(q k / sqrt(head_dim)) v per head, from XLA's own operations.
 
-    cuDNN's fused kernel on CUDA in half precision. XLA elsewhere, recomputed in the backward pass
-    so that the attention map lives only while its own layer is at work.
+    It is recomputed in the backward pass, so that the attention map lives only while its own layer
+    is at work.
 
-    Choice: cuDNN takes half precision only and a single query gains nothing from it.
+    Choice: runs everywhere; jax.nn's own XLA path has no float16 on CPU.
     """
-    half = query.dtype in (jnp.bfloat16, jnp.float16)
-    if jax.default_backend() == "gpu" and half and query.shape[1] > 1:
-        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
-    return jax.checkpoint(_xla_attention)(query, key, value)
+    return jax.checkpoint(_attend)(query, key, value)
 
 
-def _xla_attention(query: Array, key: Array, value: Array) -> Array:
-    # jax.nn's own XLA path has no float16 on CPU.
+def _attend(query: Array, key: Array, value: Array) -> Array:
     weights = jax.nn.softmax(_scores(query, key, "bqhd,bkhd->bhqk"), axis=-1)
     return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
+
+
+def cudnn_attention(
+    query: Float[Array, "batch queries heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+    value: Float[Array, "batch tokens heads head_dim"],
+) -> Float[Array, "batch queries heads head_dim"]:
+    """Returns what `xla_attention` does, from cuDNN's fused kernel.
+
+    Choice: a single query gains nothing from it and stays in XLA.
+    """
+    if query.shape[1] == 1:
+        return xla_attention(query, key, value)
+    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+
+
+def splash_attention(
+    query: Float[Array, "batch queries heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+    value: Float[Array, "batch tokens heads head_dim"],
+    *,
+    interpret: bool = False,
+) -> Float[Array, "batch queries heads head_dim"]:
+    """Returns what `xla_attention` does, from the fused kernel for TPUs, v4 and later.
+
+    The kernel takes whole blocks of tokens. Padding is a segment of its own: no real query sees a
+    padded key, and the rows of padded queries are cut off. There are one or as many queries as
+    keys; a single one stays in XLA. `interpret` emulates the kernel, as tests do on a CPU.
+
+    Choice: blocks of at most 512 tokens, which fit the memory of every such TPU.
+    """
+    if query.shape[1] == 1:
+        return xla_attention(query, key, value)
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash  # for TPUs alone
+
+    _, num_tokens, num_heads, head_dim = query.shape
+    num_blocks = -(-num_tokens // SPLASH_BLOCK)
+    block = -(-num_tokens // (num_blocks * LANES)) * LANES
+    padded = num_blocks * block
+
+    def arranged(x: Array) -> Array:
+        x = jnp.pad(x, ((0, 0), (0, padded - num_tokens), (0, 0), (0, 0)))
+        return x.swapaxes(1, 2)  # tokens, heads -> heads, tokens
+
+    kernel = splash.make_splash_mha_single_device(
+        splash.MultiHeadMask([splash.FullMask((padded, padded))] * num_heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
+        interpret=interpret,
+    )
+    segment = (jnp.arange(padded) < num_tokens).astype(jnp.int32)
+    attended = jax.vmap(kernel, in_axes=(0, 0, 0, None))(
+        arranged(query * head_dim**-0.5),
+        arranged(key),
+        arranged(value),
+        splash.SegmentIds(segment, segment),
+    )
+    return cast(Array, attended).swapaxes(1, 2)[:, :num_tokens]
+
+
+def auto_attention(
+    query: Float[Array, "batch queries heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+    value: Float[Array, "batch tokens heads head_dim"],
+) -> Float[Array, "batch queries heads head_dim"]:
+    """Returns what `xla_attention` does, from the kernel that `automatic_kernel` names.
+
+    Choice: the backend is known only when the model is traced.
+    """
+    name = automatic_kernel(query.dtype, jax.default_backend())
+    return KERNELS[name](query, key, value)
+
+
+KERNELS: Mapping[str, AttentionKernel] = MappingProxyType(
+    {
+        "auto": auto_attention,
+        "xla": xla_attention,
+        "cudnn": cudnn_attention,
+        "splash": splash_attention,
+    }
+)
+
+
+class Needs(NamedTuple):
+    """What a fused kernel runs on: a JAX backend, its device in words, names of types.
+
+    Choice: one table says what can run and what "auto" takes.
+    """
+
+    backend: str
+    device: str
+    dtypes: tuple[str, ...]
+
+    def met_by(self, dtype: jnp.dtype, backend: str) -> bool:
+        """Returns whether a backend computing in a type will do.
+
+        Choice: by name, so that it can be asked of a device that is not here.
+        """
+        return backend == self.backend and jnp.dtype(dtype).name in self.dtypes
+
+
+# The compiler for TPUs refuses splash in float16 (libtpu 0.0.23 and 0.0.48).
+FUSED: Mapping[str, Needs] = MappingProxyType(
+    {
+        "cudnn": Needs("gpu", "a CUDA GPU", ("bfloat16", "float16")),
+        "splash": Needs("tpu", "a TPU", ("bfloat16", "float32")),
+    }
+)
+
+
+def automatic_kernel(dtype: jnp.dtype, backend: str) -> str:
+    """Returns the name of the fused kernel that runs on a backend in a type, else "xla".
+
+    Choice: nothing of size tokens x tokens is stored where that can be had.
+    """
+    return next((name for name, needs in FUSED.items() if needs.met_by(dtype, backend)), "xla")
+
+
+def check_kernel(name: str, dtype: jnp.dtype, backend: str) -> None:
+    """Checks that the kernel of `model.attention` runs on a backend in a type.
+
+    Raises:
+      ValueError: says what the kernel needs and what is here.
+
+    Choice: told before anything is compiled.
+    """
+    needs = FUSED.get(name)
+    if needs is not None and not needs.met_by(dtype, backend):
+        raise ValueError(
+            f"model.attention={name!r} needs {needs.device} and {' or '.join(needs.dtypes)}; this "
+            f"is a {backend} in {jnp.dtype(dtype).name}: use --config.model.attention=auto"
+        )
 
 
 def log_class_row(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import Descriptor, dot_product_attention, log_class_row
+from aftrans_jax.model.attention import AttentionKernel, Descriptor, log_class_row
 from aftrans_jax.model.variants import Variant
 
 
@@ -56,10 +56,11 @@ class PositionEmbedding(nn.Module):
 class Attention(nn.Module):
     """Returns attended queries and, given a descriptor, the class row and its statistic.
 
-    Follows: flax MultiHeadDotProductAttention, with the attention kernel and class row of ours.
+    Follows: flax MultiHeadDotProductAttention, with a kernel and a class row of ours.
     """
 
     heads: int
+    kernel: AttentionKernel
     dtype: jnp.dtype
 
     @nn.compact
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         )
         query = project(name="query")(queries)
         key, value = project(name="key")(tokens), project(name="value")(tokens)
-        attended = dot_product_attention(query, key, value)
+        attended = self.kernel(query, key, value)
         out = nn.DenseGeneral(
             hidden,
             axis=(-2, -1),
@@ -124,6 +125,7 @@ class EncoderBlock(nn.Module):
 
     variant: Variant
     gelu: Callable[[Array], Array]
+    attention: AttentionKernel
     dropout: float
     stochastic_depth: float
     dtype: jnp.dtype
@@ -143,7 +145,9 @@ class EncoderBlock(nn.Module):
         )
         normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(tokens)
         kept = 1 if class_only else tokens.shape[1]
-        attend = Attention(self.variant.heads, self.dtype, name="MultiHeadDotProductAttention_1")
+        attend = Attention(
+            self.variant.heads, self.attention, self.dtype, name="MultiHeadDotProductAttention_1"
+        )
         attended, summary = attend(normed[:, :kept], normed, describe)
         attended = nn.Dropout(self.dropout, deterministic=not train)(attended)
         tokens = tokens[:, :kept] + drop_path(attended)
@@ -164,6 +168,7 @@ class Encoder(nn.Module):
     variant: Variant
     num_tokens: int
     gelu: Callable[[Array], Array]
+    attention: AttentionKernel
     dropout: float
     stochastic_depth: float
     dtype: jnp.dtype
@@ -173,7 +178,12 @@ class Encoder(nn.Module):
         last = max(self.variant.layers - 1, 1)
         self.encoderblock = [
             EncoderBlock(
-                self.variant, self.gelu, self.dropout, self.stochastic_depth * i / last, self.dtype
+                self.variant,
+                self.gelu,
+                self.attention,
+                self.dropout,
+                self.stochastic_depth * i / last,
+                self.dtype,
             )
             for i in range(self.variant.layers)
         ]

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import Descriptor
+from aftrans_jax.model.attention import KERNELS, AttentionKernel, Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import Variant
@@ -32,6 +32,7 @@ class ViT(nn.Module):
       gelu: one of `GELUS`; the official files were trained with "tanh", DeiT with "exact".
       mean, std: per channel, of pixel values scaled to [0, 1].
       dropout, stochastic_depth: rates while training; the latter is the last layer's.
+      attention: the kernel, see `attention.KERNELS`.
       dtype: of the computation; parameters, class rows and logits stay float32.
 
     Follows: vit_jax VisionTransformer.
@@ -46,6 +47,7 @@ class ViT(nn.Module):
     std: tuple[float, float, float]
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    attention: AttentionKernel = KERNELS["auto"]
     dtype: jnp.dtype = jnp.dtype("float32")
 
     def setup(self) -> None:
@@ -62,6 +64,7 @@ class ViT(nn.Module):
             variant=self.variant,
             num_tokens=1 + self.variant.patches_per_side(self.image_size, self.stride) ** 2,
             gelu=GELUS[self.gelu],
+            attention=self.attention,
             dropout=self.dropout,
             stochastic_depth=self.stochastic_depth,
             dtype=self.dtype,

@@ -49,15 +49,18 @@ def eval_step(
     model: nn.Module,
     loss_weights: Mapping[str, float],
     predict_from: str,
+    all_sum: Callable[[Averages], Averages],
 ) -> tuple[Averages, Examples]:
-    """Returns averages over the batch's real images and what there is to show of each.
+    """Returns averages over all devices' real images and what there is to show of each image here.
 
     Args:
       params: of the model.
-      batch: "image", "label", "mask" (False on padding), "box" (annotated, NaN without), "index".
+      batch: this device's rows: "image", "label", "mask" (False on padding), "box" (annotated, NaN
+        without), "index".
       model: of images and `train` to a `ModelOutput`.
       loss_weights: alpha and beta by branch.
       predict_from: the logits that the shown prediction comes from.
+      all_sum: of a tree to its sum over all devices.
 
     Paper: section 4.
     """
@@ -78,7 +81,7 @@ def eval_step(
         averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
         shown = ("gate", "relevance", "box")
         examples |= {name: getattr(output.region, name) for name in shown}
-    return averages, examples
+    return all_sum(averages), examples
 
 
 def localization(region: Region, annotated: Array, mask: Array, image_size: int) -> Averages:

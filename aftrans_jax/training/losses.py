@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 
 def branch_losses(
@@ -28,11 +28,3 @@ def total_loss(
     Paper: eq. 10.
     """
     return jnp.stack([weights[name] * loss for name, loss in losses.items()]).sum(axis=0)
-
-
-def masked_mean(losses: Float[Array, " batch"], mask: Bool[Array, " batch"]) -> Float[Array, ""]:
-    """Returns the mean over the examples whose mask is set, 0 where none is.
-
-    Choice: an image that could not be read changes neither the loss nor its scale.
-    """
-    return jnp.where(mask, losses, 0).sum() / jnp.maximum(mask.sum(), 1)

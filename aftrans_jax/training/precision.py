@@ -15,26 +15,58 @@ Tree = TypeVar("Tree")
 
 @flax.struct.dataclass
 class NoLossScale:
-    """Takes gradients as they are; stands where float16 has a `DynamicScale`.
+    """Takes gradients as they are; stands where float16 has a `DynamicLossScale`.
 
     Follows: jmp NoOpLossScale.
     """
 
-    def value_and_grad(self, fun: Callable, *, has_aux: bool) -> Callable:
-        """Returns `jax.value_and_grad(fun)` in the shape that `DynamicScale` returns it.
+    @property
+    def scale(self) -> float:
+        """Returns 1.
+
+        Follows: jmp NoOpLossScale.
+        """
+        return 1.0
+
+    def after(self, grads: Any) -> tuple["NoLossScale", Array]:
+        """Returns itself and True.
 
         A number that is not finite counts as progress here: there is no scale to lower, so it is
         left to show in the metrics and stop the run.
 
-        Follows: flax DynamicScale.value_and_grad.
+        Follows: jmp NoOpLossScale.
         """
-        grad = jax.value_and_grad(fun, has_aux=has_aux)
+        del grads
+        return self, jnp.array(True)
 
-        def wrapped(*args: Any) -> tuple[NoLossScale, Array, Any, Any]:
-            value, gradient = grad(*args)
-            return self, jnp.array(True), value, gradient
 
-        return wrapped
+@flax.struct.dataclass
+class DynamicLossScale:
+    """What float16's loss is multiplied by: halved at an overflow, doubled after long without.
+
+    Follows: flax DynamicScale, whose `rule` decides.
+    """
+
+    rule: Any = flax.struct.field(default_factory=DynamicScale)
+
+    @property
+    def scale(self) -> Array:
+        """Returns the factor.
+
+        Follows: flax DynamicScale.scale.
+        """
+        return jnp.asarray(self.rule.scale)
+
+    def after(self, grads: Any) -> tuple["DynamicLossScale", Array]:
+        """Returns the scale for the next step, and whether all of these gradients are finite.
+
+        Choice: flax's rule judges the gradients that it takes itself; ours are already summed over
+        devices, so it is given a function whose gradient is finite exactly when they are.
+        """
+        is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
+        slope = jnp.where(is_finite, 0.0, jnp.inf)
+        judged = self.rule.value_and_grad(lambda x: x * slope)(0.0)
+        return DynamicLossScale(judged.dynamic_scale), is_finite
 
 
 class Precision(NamedTuple):
@@ -44,13 +76,13 @@ class Precision(NamedTuple):
     """
 
     dtype: jnp.dtype
-    loss_scale: NoLossScale | DynamicScale
+    loss_scale: NoLossScale | DynamicLossScale
 
 
 PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
     {
         "bfloat16": lambda: Precision(jnp.dtype(jnp.bfloat16), NoLossScale()),
-        "float16": lambda: Precision(jnp.dtype(jnp.float16), DynamicScale()),
+        "float16": lambda: Precision(jnp.dtype(jnp.float16), DynamicLossScale()),
         "float32": lambda: Precision(jnp.dtype(jnp.float32), NoLossScale()),
         "auto": lambda: PRECISIONS["float32" if jax.default_backend() == "cpu" else "bfloat16"](),
     }

@@ -9,6 +9,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 DATA_AXIS = "data"
+WHOLE, SPLIT = PartitionSpec(), PartitionSpec(DATA_AXIS)  # on every device | rows of the batch
+
+Specs = PartitionSpec | tuple[PartitionSpec, ...]
 
 
 def data_mesh() -> Mesh:
@@ -24,7 +27,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
     Follows: flax examples, data parallelism with jit.
     """
-    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    return NamedSharding(mesh, SPLIT)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -32,16 +35,49 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
     Follows: flax examples, data parallelism with jit.
     """
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, WHOLE)
 
 
-def per_device(function: Callable[[Array], Array], mesh: Mesh) -> Callable[[Array], Array]:
-    """Returns the function applied to each device's part of the batch by itself.
+def per_device(
+    function: Callable,
+    mesh: Mesh,
+    *,
+    arguments: Specs,
+    results: Specs,
+    donate: tuple[int, ...] = (),
+) -> Callable:
+    """Returns the function compiled to run on every device, each with its own rows of the batch.
 
-    Choice: under plain jit a data-dependent loop's condition costs an all-reduce per iteration.
+    Args:
+      function: of what one device holds; devices meet in `all_sum` alone.
+      mesh: of the devices.
+      arguments: `WHOLE` or `SPLIT` for each argument.
+      results: likewise for each result.
+      donate: numbers of the arguments whose memory the results may take.
+
+    Choice: said explicitly, the gradient is exchanged once and the labelling's loop not at all;
+    plain jit reduced the shared trunk's gradient once a branch and the loop's condition each time.
     """
-    spec = PartitionSpec(DATA_AXIS)
-    return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    mapped = jax.shard_map(
+        function, mesh=mesh, in_specs=arguments, out_specs=results, check_vma=False
+    )
+    return jax.jit(mapped, donate_argnums=donate)
+
+
+def all_sum(tree: Any) -> Any:
+    """Returns the sum over all devices of a tree that each holds its own of; inside `per_device`.
+
+    Follows: jax.lax.psum.
+    """
+    return jax.lax.psum(tree, DATA_AXIS)
+
+
+def device_index() -> Array:
+    """Returns the number of this device, from 0; inside `per_device`.
+
+    Follows: jax.lax.axis_index.
+    """
+    return jax.lax.axis_index(DATA_AXIS)
 
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:

@@ -5,14 +5,13 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 import optax
-from flax.training.dynamic_scale import DynamicScale
 from jaxtyping import Array, Int
 
-from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.
 Count = Any  # an int32 scalar
-LossScale = Any  # NoLossScale or DynamicScale
+LossScale = Any  # NoLossScale or DynamicLossScale
 
 
 @flax.struct.dataclass
@@ -42,7 +41,7 @@ class TrainState:
 
 
 def create_state(
-    params: Any, optimizer: optax.GradientTransformation, loss_scale: NoLossScale | DynamicScale
+    params: Any, optimizer: optax.GradientTransformation, loss_scale: NoLossScale | DynamicLossScale
 ) -> TrainState:
     """Returns the state before the first step.
 

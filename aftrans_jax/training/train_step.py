@@ -1,7 +1,8 @@
-"""One step of training, a pure function."""
+"""One step of training, a pure function of what one device holds."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -10,10 +11,12 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from aftrans_jax.model.outputs import ModelOutput
-from aftrans_jax.training.losses import branch_losses, masked_mean, total_loss
+from aftrans_jax.training.losses import branch_losses, total_loss
 from aftrans_jax.training.metrics import Averages, average, correct, prediction_logits
 from aftrans_jax.training.precision import where_finite
 from aftrans_jax.training.state import TrainState
+
+Tree = TypeVar("Tree")
 
 
 def train_step(
@@ -25,37 +28,49 @@ def train_step(
     optimizer: optax.GradientTransformation,
     loss_weights: Mapping[str, float],
     predict_from: str,
+    accumulation_steps: int,
+    all_sum: Callable[[Any], Any],
 ) -> tuple[TrainState, Averages]:
     """Returns the state after one batch, and what to average over batches.
 
     Args:
       state: donated by the caller's jit.
-      batch: "image" uint8 [batch height width 3], "label" int32 [batch] and "mask" bool [batch],
-        False where a row holds no example and must not count.
-      rng: of the run; dropout folds the batch's number into it.
+      batch: this device's rows: "image" uint8 [batch height width 3], "label" int32 [batch] and
+        "mask" bool [batch], False where a row holds no example and must not count.
+      rng: of this device; dropout folds the batch's number into it.
       model: of images and `train` to a `ModelOutput`.
       optimizer: of the parameters' gradients.
       loss_weights: alpha and beta by branch.
       predict_from: the logits whose accuracy is reported.
+      accumulation_steps: parts that the rows are taken in, one after another, to save memory.
+      all_sum: of a tree to its sum over all devices; called once, on all that they exchange.
 
     Paper: eq. 10 and section 4.2.
     """
     dropout = jax.random.fold_in(rng, state.batch_number)
+    num_rows = len(batch["mask"])
 
-    def loss_fn(params: Mapping[str, Any]) -> tuple[Array, tuple[Array, ModelOutput]]:
-        variables, rngs = {"params": params}, {"dropout": dropout}
-        output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
-        losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
-        return masked_mean(losses, batch["mask"]), (losses, output)
+    def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
+        variables, rngs = {"params": params}, {"dropout": jax.random.fold_in(dropout, number)}
+        output = cast(ModelOutput, model.apply(variables, part["image"], train=True, rngs=rngs))
+        losses = total_loss(branch_losses(output.logits, part["label"]), loss_weights)
+        logits = prediction_logits(output.logits)[predict_from]
+        averages = {
+            "loss": average(losses, part["mask"]),
+            "accuracy": average(correct(logits, part["label"]), part["mask"]),
+        }
+        loss = jnp.where(part["mask"], losses, 0).sum() / num_rows
+        return loss * state.loss_scale.scale, averages
 
-    grad_fn = state.loss_scale.value_and_grad(loss_fn, has_aux=True)
-    loss_scale, is_finite, (_, (losses, output)), grads = grad_fn(state.params)
+    grad_fn = partial(jax.grad(loss_fn, has_aux=True), state.params)
+    grads, averages = all_sum(_sum_over_parts(grad_fn, batch, accumulation_steps))
+    factor = num_rows / jnp.maximum(averages["loss"].count, 1) / state.loss_scale.scale
+    grads = jax.tree.map(lambda grad: grad * factor, grads)  # of the mean over all devices' rows
+    loss_scale, is_finite = state.loss_scale.after(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    logits, counted = prediction_logits(output.logits)[predict_from], is_finite & batch["mask"]
     metrics = {
-        "loss": average(losses, counted),
-        "accuracy": average(correct(logits, batch["label"]), counted),
+        **where_finite(is_finite, averages, jax.tree.map(jnp.zeros_like, averages)),
         "gradient_norm": average(optax.tree.norm(grads)[None], is_finite),
         "skipped": average(1.0 - is_finite[None], jnp.array(True)),
     }
@@ -68,3 +83,20 @@ def train_step(
         loss_scale=loss_scale,
     )
     return state, metrics
+
+
+def _sum_over_parts(
+    function: Callable[[Mapping[str, Array], Array], Tree],
+    batch: Mapping[str, Array],
+    num_parts: int,
+) -> Tree:
+    """Returns the sum of a function of a part of the rows and its number, one part at a time."""
+    parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), dict(batch))
+    numbered = (parts, jnp.arange(num_parts))
+    first = jax.tree.map(lambda x: x[0], numbered)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *first))
+
+    def add(total: Tree, part: tuple[Mapping[str, Array], Array]) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    return jax.lax.scan(add, zeros, numbered)[0]

@@ -9,8 +9,6 @@ import oracles
 import pytest
 import tiny
 
-from aftrans_jax.build import model
-from aftrans_jax.config import base_config
 from aftrans_jax.model import attention
 from aftrans_jax.model.attention import (
     FUSED,
@@ -20,9 +18,10 @@ from aftrans_jax.model.attention import (
     splash_attention,
     xla_attention,
 )
-from aftrans_jax.training import sharding
 
-FLOATS = ["float32", "bfloat16", "float16"]
+# Of each type, relative to the largest number: about three times the errors seen.
+TOLERANCES = {"float32": 6e-6, "bfloat16": 1.2e-2, "float16": 1.5e-3}
+FLOATS = list(TOLERANCES)
 
 
 def oracle(query, key, value, upstream):
@@ -53,13 +52,10 @@ def inputs(rng, dtype, num_queries, num_tokens, heads=2, head_dim=16, batch=2):
 
 def assert_close(kernel, arrays):
     results = output_and_gradients(kernel, *arrays)
-    tolerance = 12 * float(jnp.finfo(arrays[0].dtype).eps)
     for result, expected in zip(results, oracle(*arrays), strict=True):
         assert result.dtype == arrays[0].dtype
-        size = np.abs(expected).max()
-        np.testing.assert_allclose(
-            np.asarray(result, np.float64), expected, rtol=0, atol=tolerance * size
-        )
+        error = np.abs(np.asarray(result, np.float64) - expected).max()
+        assert error < TOLERANCES[result.dtype.name] * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -71,7 +67,6 @@ def test_xla_in_every_precision(rng, dtype, num_queries):
 @pytest.mark.parametrize(
     ("num_tokens", "block", "head_dim", "dtype"),
     [
-        (37, 512, 5, "float32"),  # less than a block
         (130, 128, 64, "float32"),  # two blocks, the second nearly all padding
         (256, 128, 16, "bfloat16"),  # no padding
     ],
@@ -82,26 +77,7 @@ def test_splash(rng, monkeypatch, num_tokens, block, head_dim, dtype):
     assert_close(partial(splash_attention, interpret=True), arrays)
 
 
-def test_kernels_of_tpus_run_on_each_device_s_images(rng, monkeypatch):
-    """The compiler does not split them over a mesh by itself."""
-    monkeypatch.setattr(model, "KERNELS", {"splash": partial(splash_attention, interpret=True)})
-    config, mesh = base_config(), sharding.data_mesh()
-    config.model.attention = "splash"
-
-    def kernel_on(mesh):
-        return model.build_model(config, 3, jnp.dtype("float32"), mesh).vit.attention
-
-    assert kernel_on(mesh) is kernel_on(None) is model.KERNELS["splash"]
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert kernel_on(None) is model.KERNELS["splash"]
-    seen = []
-    monkeypatch.setitem(model.KERNELS, "splash", lambda *arrays: seen.append(arrays) or arrays[0])
-    arrays = inputs(rng, "float32", 3, 3, batch=8)[:3]
-    assert jax.jit(kernel_on(mesh))(*arrays).shape == arrays[0].shape
-    assert [x.shape[0] for x in seen[0]] == [8 // mesh.size] * 3
-
-
-# ---------------------------------------------------------------------------------------- the choice
+# ---------------------------------------------------------------------------------------- a choice
 
 
 @pytest.mark.parametrize(
@@ -112,14 +88,15 @@ def test_kernels_of_tpus_run_on_each_device_s_images(rng, monkeypatch):
         ("tpu", ["splash", "splash", "xla"]),
     ],
 )
-def test_auto(rng, monkeypatch, backend, names):
+def test_auto(monkeypatch, backend, names):
     assert [automatic_kernel(jnp.dtype(dtype), backend) for dtype in FLOATS] == names
-    named = {name: lambda *_, name=name: jnp.array([[[[ord(name[0])]]]]) for name in set(names)}
+    called = []
+    named = {name: lambda q, k, v, name=name: called.append(name) or q for name in names}
     monkeypatch.setattr(attention, "KERNELS", named)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    for dtype, name in zip(FLOATS, names, strict=True):
-        arrays = jnp.zeros((3, 1, 1, 1, 1), dtype)
-        assert KERNELS["auto"](*arrays).item() == ord(name[0])
+    for dtype in FLOATS:
+        KERNELS["auto"](*jnp.zeros((3, 1, 2, 1, 1), dtype))
+    assert called == names
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
@@ -130,7 +107,7 @@ def test_a_single_query_runs_everywhere(rng, name):
 @pytest.mark.parametrize("name", sorted(FUSED))
 def test_fused_kernels_are_really_called(rng, name):
     """By what they say on a CPU, whose remedy is `check_kernel`'s."""
-    with pytest.raises((RuntimeError, ValueError), match="cuDNN|interpret mode"):
+    with pytest.raises((RuntimeError, ValueError), match=r"cuDNN|interpret mode"):
         KERNELS[name](*inputs(rng, "bfloat16", 2, 2)[:3])
 
 

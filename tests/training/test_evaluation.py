@@ -16,7 +16,7 @@ from aftrans_jax.data.transforms import Example
 from aftrans_jax.model.outputs import Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization
-from aftrans_jax.training.sharding import data_mesh, replicated, split_batch, to_devices
+from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, data_mesh, per_device, to_devices
 
 BATCH, SIZE, WEIGHTS = 8, 32, {"global": 0.7, "local": 1.9}
 BOX = st.tuples(*[st.integers(0, SIZE - 1)] * 2, *[st.integers(1, SIZE)] * 2).map(
@@ -38,6 +38,7 @@ class Noise:
 
     def __init__(self, length):
         self.names = [f"noise/{index}" for index in range(length)]
+        self.labels = [0] * length  # not read
 
     def __len__(self):
         return len(self.names)
@@ -51,11 +52,10 @@ class Noise:
 @pytest.fixture(scope="module")
 def step():
     """`eval_step` as build.py compiles it, on four devices."""
-    whole, split = replicated(data_mesh()), split_batch(data_mesh())
     rules = {"model": linear.Linear(), "loss_weights": WEIGHTS, "predict_from": "sum"}
-    return jax.jit(
-        partial(eval_step, **rules), in_shardings=(whole, split), out_shardings=(whole, split)
-    )
+    specs = (WHOLE, SPLIT)
+    step = partial(eval_step, all_sum=all_sum, **rules)
+    return per_device(step, data_mesh(), arguments=specs, results=specs)
 
 
 @pytest.mark.parametrize("length", [1, 8, 20, 31])

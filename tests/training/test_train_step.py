@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import fresh
-from flax.training.dynamic_scale import DynamicScale
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import linear
@@ -16,7 +15,7 @@ from aftrans_jax.training.actions import Report, Stopwatch
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.metrics import average, compute, merge
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
-from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import train_step
@@ -25,7 +24,9 @@ WEIGHTS = {"global": 0.7, "local": 1.9}
 RNG = jax.random.key(0)
 
 
-def compiled_step(schedule, *, dtype=jnp.float32, predict_from="sum", clip_norm=1.0, decay=0.0):
+def compiled_step(
+    schedule, *, dtype=jnp.float32, predict_from="sum", clip_norm=1.0, decay=0.0, parts=1
+):
     optimizer = sgd(schedule, momentum=0.9, clip_norm=clip_norm, weight_decay=decay)
     step = partial(
         train_step,
@@ -33,6 +34,8 @@ def compiled_step(schedule, *, dtype=jnp.float32, predict_from="sum", clip_norm=
         optimizer=optimizer,
         loss_weights=WEIGHTS,
         predict_from=predict_from,
+        accumulation_steps=parts,
+        all_sum=lambda tree: tree,  # there is one device
     )
     return jax.jit(step), optimizer
 
@@ -41,11 +44,12 @@ def on_device(tree):
     return jax.tree.map(jnp.asarray, tree)
 
 
+@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
 @pytest.mark.parametrize("clip_norm", [1.0, 1e6], ids=["clipped", "free"])
-def test_steps_are_those_of_sgd_by_hand(rng, clip_norm):
+def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
     rates, decay = (0.0, 0.002, 0.001), 0.1
     step, optimizer = compiled_step(
-        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, decay=decay
+        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, decay=decay, parts=parts
     )
     params = linear.random_params(rng)
     expected = {name: kernel.astype(np.float64) for name, kernel in params.items()}
@@ -141,7 +145,7 @@ BLACK = {"image": np.zeros((8, 2, 2, 3), np.uint8), **LABELS}
 def float16():
     step, optimizer = compiled_step(lambda count: 1e-4 + 0.0 * count, dtype=jnp.float16)
     params = on_device(linear.random_params(np.random.default_rng(0)))
-    return step, create_state(params, optimizer, DynamicScale())
+    return step, create_state(params, optimizer, DynamicLossScale())
 
 
 def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
