@@ -1,7 +1,5 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
-import difflib
-import re
 import sys
 import traceback
 from pathlib import Path
@@ -10,15 +8,9 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from aftrans_jax.config import base_config
+from aftrans_jax.flags import CONFIG, parse_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "A file in configs/. Any key of aftrans_jax/config.py is set by --config.KEY=VALUE, "
-    "for example --config.train.steps=90.",
-    lock_config=True,
-)
+flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -38,30 +30,6 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Returns the arguments that are no flags; exits with 1 where a key or the file is unknown.
-
-    Choice: ml_collections would show a traceback that ends in the last part of the key.
-    """
-    settings = base_config().to_dict()
-    groups = {name: group for name, group in settings.items() if isinstance(group, dict)}
-    keys = [f"{name}.{key}" for name, group in groups.items() for key in group]
-    keys += settings.keys() - groups.keys()
-    for argument in argv[1:]:
-        given = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if given and given[1] not in keys:
-            near = ", ".join(difflib.get_close_matches(given[1], keys))
-            sys.exit(
-                f"error: --config.{given[1]} is no key of the configuration"
-                + (f"; did you mean one of {near}?" if near else "")
-                + " (aftrans_jax/config.py lists all keys)"
-            )
-    try:
-        return app.parse_flags_with_usage(argv)
-    except OSError as error:  # from reading the file, when keys are set on the command line
-        sys.exit(f"error: {error}")
-
-
 def main(argv: list[str]) -> None:
     """Runs what the flags say; exits with 1 and one line when something is wrong.
 
@@ -78,7 +46,7 @@ def main(argv: list[str]) -> None:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     try:
-        run(build(_CONFIG.value), workdir, mode=_MODE.value, settings=_CONFIG.value.to_dict())
+        run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
     except (ValueError, OSError, FloatingPointError) as error:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Examines a data set: `python -m aftrans_jax.check_data --config=configs/cub.py`.
+
+Opens every image and prints what it found; exits with 1 where training would be wrong.
+"""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from absl import app, flags
+
+from aftrans_jax.data.csv_list import write_csv
+from aftrans_jax.data.doctor import Diagnosis, clean, examine
+from aftrans_jax.data.findings import problems, report
+from aftrans_jax.flags import CONFIG, parse_flags
+
+flags.declare_key_flag("config")  # so that --help shows it
+_WRITE = flags.DEFINE_string(
+    "write",
+    None,
+    "A new CSV file in the folder of the images or above it, to list what is usable as "
+    "path,label,split: what can be read, no picture twice in train, under two labels or also in "
+    "test.",
+)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the report; exits with 1 where something is wrong."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
+    from aftrans_jax.build.data import read_lists  # which a --help does not need
+
+    config, target = CONFIG.value, Path(_WRITE.value) if _WRITE.value else None
+    try:
+        listed = read_lists(config)
+        if target:  # before the minutes or hours that opening takes
+            _prefix(target, getattr(listed.train, "root", None))
+        num_threads = os.cpu_count() or 1
+        diagnosis = examine(listed, tiny_px=config.data.local_size, num_threads=num_threads)
+        wrong = problems(diagnosis)
+        _print(*report(diagnosis), "", *(f"problem: {text}" for text in wrong))
+        if target:
+            _print(_write(target, diagnosis))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if wrong:
+        can_write = diagnosis.root and not target
+        hint = " --write=clean.csv lists what is usable." if can_write else ""
+        sys.exit(f"Training on this set as it is would be wrong.{hint}")
+    _print("No problems.")
+
+
+def _print(*lines: str) -> None:
+    encoding = sys.stdout.encoding  # which may lack what file names are made of
+    for line in lines:
+        print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _prefix(target: Path, root: Path | None) -> PurePosixPath:
+    """Returns the path of the images' folder from that of the CSV file to write."""
+    if root is None:
+        raise ValueError("--write: the images of this set are no files. Leave the flag out.")
+    if target.exists():
+        raise ValueError(f"--write={target}: expected a new file. Delete it or choose another.")
+    folder, images = Path(os.path.abspath(target.parent)), Path(os.path.abspath(root))
+    if not (folder.is_dir() and images.is_relative_to(folder)):
+        raise ValueError(
+            f"--write={target}: expected a file in the folder of the images, {root}, or in one "
+            f"above it. Use --write={root.parent / target.name}"
+        )
+    return PurePosixPath(images.relative_to(folder).as_posix())
+
+
+def _write(target: Path, diagnosis: Diagnosis) -> str:
+    """Lists the usable images; returns what to do with the list."""
+    images, names = clean(diagnosis), diagnosis.class_names
+    number = Counter(image.split for image in images)
+    num_classes = len({image.label for image in images})
+    if num_classes < 2 or not number["test"]:
+        raise ValueError(
+            f"--write: {number['train']} training and {number['test']} test images of {num_classes}"
+            " classes are usable: expected at least two classes and a test image. See above."
+        )
+    if len(set(names)) < len(names):
+        names = [f"{label} {name}" for label, name in enumerate(names)]
+    prefix = _prefix(target, diagnosis.root)
+    write_csv(
+        target,
+        ((f"{prefix / image.name}", names[image.label], image.split) for image in images),
+    )
+    return (
+        f"wrote {target}: {number['train']} training and {number['test']} test images; train on "
+        f"them by --config.data.name=csv --config.data.dir={target}"
+    )
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,42 @@
+"""The flag `--config` of the commands that take a configuration; what is said of a wrong one."""
+
+import difflib
+import re
+import sys
+
+from absl import app
+from ml_collections import config_flags
+
+from aftrans_jax.config import base_config
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "A file in configs/. Any key of aftrans_jax/config.py is set by --config.KEY=VALUE, "
+    "for example --config.train.steps=90.",
+    lock_config=True,
+)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Returns the arguments that are no flags; exits with 1 where a key or the file is unknown.
+
+    Choice: ml_collections would show a traceback that ends in the last part of the key.
+    """
+    settings = base_config().to_dict()
+    groups = {name: group for name, group in settings.items() if isinstance(group, dict)}
+    keys = [f"{name}.{key}" for name, group in groups.items() for key in group]
+    keys += settings.keys() - groups.keys()
+    for argument in argv[1:]:
+        given = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if given and given[1] not in keys:
+            near = ", ".join(difflib.get_close_matches(given[1], keys))
+            sys.exit(
+                f"error: --config.{given[1]} is no key of the configuration"
+                + (f"; did you mean one of {near}?" if near else "")
+                + " (aftrans_jax/config.py lists all keys)"
+            )
+    try:
+        return app.parse_flags_with_usage(argv)
+    except OSError as error:  # from reading the file, when keys are set on the command line
+        sys.exit(f"error: {error}")
