@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy")
+PACKAGES = """
+    jax jaxlib flax numpy scipy grain pillow opencv-python-headless tensorflow-cpu torch
+""".split()
 
 
 def circumstances() -> dict[str, Any]:
@@ -23,10 +25,17 @@ def circumstances() -> dict[str, Any]:
         "load_average": [round(load, 2) for load in os.getloadavg()],  # over 1, 5, 15 minutes
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: version for name in PACKAGES if (version := _version(name))},
         },
         "commit": _commit(),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

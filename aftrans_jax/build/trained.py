@@ -52,6 +52,7 @@ def load_trained(workdir: Path) -> Trained:
         raise FileNotFoundError(
             f"{error.filename} is absent: --workdir must name the folder of a training run"
         ) from error
+    config.model.attention = "auto"  # the kernel of a run belongs to its devices
     model = build_model(config, len(class_names), jnp.dtype("float32"))
     loss_scale = PRECISIONS[config.train.precision]().loss_scale
     size = config.data.image_size

@@ -17,7 +17,7 @@ QUERY_CHUNK = 128
 # A TPU register's width, of which splash's blocks are multiples, and their largest size.
 LANES, SPLASH_BLOCK = 128, 512
 
-AttentionKernel = Callable[..., Array]  # query, key, value -> attended, as `xla_attention`
+AttentionKernel = Callable[[Array, Array, Array], Array]
 Descriptor = Callable[[Array, Array, Array], Array]
 
 

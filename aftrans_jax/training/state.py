@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
+from aftrans_jax.training.precision import DynamicLossScale, NoLossScale, where_finite
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.
 Count = Any  # an int32 scalar
@@ -38,6 +38,22 @@ class TrainState:
         Choice: a skipped step is no progress, but its batch is gone.
         """
         return self.step + self.skipped
+
+    def after(
+        self, is_finite: Array, params: Any, opt_state: optax.OptState, loss_scale: LossScale
+    ) -> "TrainState":
+        """Returns the state after a batch; where gradients overflowed, only counter and scale move.
+
+        Follows: flax TrainState.apply_gradients, with flax DynamicScale's example.
+        """
+        applied = is_finite.astype(jnp.int32)
+        return TrainState(
+            step=self.step + applied,
+            skipped=self.skipped + 1 - applied,
+            params=where_finite(is_finite, params, self.params),
+            opt_state=where_finite(is_finite, opt_state, self.opt_state),
+            loss_scale=loss_scale,
+        )
 
 
 def create_state(

@@ -48,41 +48,46 @@ def train_step(
     Paper: eq. 10 and section 4.2.
     """
     dropout = jax.random.fold_in(rng, state.batch_number)
-    num_rows = len(batch["mask"])
+    scale = state.loss_scale.scale / len(batch["mask"])
+    summed = partial(_summed_loss, model, loss_weights, predict_from)
 
     def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
-        variables, rngs = {"params": params}, {"dropout": jax.random.fold_in(dropout, number)}
-        output = cast(ModelOutput, model.apply(variables, part["image"], train=True, rngs=rngs))
-        losses = total_loss(branch_losses(output.logits, part["label"]), loss_weights)
-        logits = prediction_logits(output.logits)[predict_from]
-        averages = {
-            "loss": average(losses, part["mask"]),
-            "accuracy": average(correct(logits, part["label"]), part["mask"]),
-        }
-        loss = jnp.where(part["mask"], losses, 0).sum() / num_rows
-        return loss * state.loss_scale.scale, averages
+        loss, averages = summed(params, part, jax.random.fold_in(dropout, number))
+        return loss * scale, averages
 
     grad_fn = partial(jax.grad(loss_fn, has_aux=True), state.params)
     grads, averages = all_sum(_sum_over_parts(grad_fn, batch, accumulation_steps))
-    factor = num_rows / jnp.maximum(averages["loss"].count, 1) / state.loss_scale.scale
-    grads = jax.tree.map(lambda grad: grad * factor, grads)  # of the mean over all devices' rows
+    num_examples = jnp.maximum(averages["loss"].count, 1)  # of all devices
+    grads = jax.tree.map(lambda grad: grad / (scale * num_examples), grads)
     loss_scale, is_finite = state.loss_scale.after(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    new = state.after(is_finite, optax.apply_updates(state.params, updates), opt_state, loss_scale)
     metrics = {
         **where_finite(is_finite, averages, jax.tree.map(jnp.zeros_like, averages)),
         "gradient_norm": average(optax.tree.norm(grads)[None], is_finite),
         "skipped": average(1.0 - is_finite[None], jnp.array(True)),
     }
-    applied = is_finite.astype(jnp.int32)
-    state = TrainState(
-        step=state.step + applied,
-        skipped=state.skipped + 1 - applied,
-        params=where_finite(is_finite, params, state.params),
-        opt_state=where_finite(is_finite, opt_state, state.opt_state),
-        loss_scale=loss_scale,
-    )
-    return state, metrics
+    return new, metrics
+
+
+def _summed_loss(
+    model: nn.Module,
+    loss_weights: Mapping[str, float],
+    predict_from: str,
+    params: Any,
+    batch: Mapping[str, Array],
+    dropout: PRNGKeyArray,
+) -> tuple[Array, Averages]:
+    """Returns the sum of the losses of the rows that count, and what to average over them."""
+    variables, rngs = {"params": params}, {"dropout": dropout}
+    output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
+    losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
+    logits, mask = prediction_logits(output.logits)[predict_from], batch["mask"]
+    averages = {
+        "loss": average(losses, mask),
+        "accuracy": average(correct(logits, batch["label"]), mask),
+    }
+    return jnp.where(mask, losses, 0).sum(), averages
 
 
 def _sum_over_parts(

@@ -18,6 +18,7 @@ from aftrans_jax.model.attention import (
     splash_attention,
     xla_attention,
 )
+from aftrans_jax.training import sharding
 
 # Of each type, relative to the largest number: about three times the errors seen.
 TOLERANCES = {"float32": 6e-6, "bfloat16": 1.2e-2, "float16": 1.5e-3}
@@ -75,6 +76,14 @@ def test_splash(rng, monkeypatch, num_tokens, block, head_dim, dtype):
     monkeypatch.setattr(attention, "SPLASH_BLOCK", block)
     arrays = inputs(rng, dtype, num_tokens, num_tokens, head_dim=head_dim)
     assert_close(partial(splash_attention, interpret=True), arrays)
+
+
+def test_splash_runs_on_every_device_of_a_step(rng):
+    """A Pallas kernel cannot be split by the compiler, nor have what it returns checked."""
+    mesh, split = sharding.data_mesh(), sharding.SPLIT
+    kernel = partial(splash_attention, interpret=True)
+    kernel = sharding.per_device(kernel, mesh, arguments=(split,) * 3, results=split)
+    assert_close(kernel, inputs(rng, "float32", 37, 37, head_dim=5, batch=mesh.size))
 
 
 # ---------------------------------------------------------------------------------------- a choice
