@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 
-PACKAGES = """
-    jax jaxlib flax numpy scipy grain pillow opencv-python-headless tensorflow-cpu torch
-""".split()
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "numpy", "scipy", "torch", "tensorflow-cpu"),
+    *("grain", "pillow", "opencv-python-headless"),
+)
 
 
 def circumstances() -> dict[str, Any]:
