@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Every figure of PERFORMANCE that one GPU gives, within 9 minutes, the most wanted first.
+#
+#   bash benchmarks/gpu.sh [FOLDER]     JSON goes to FOLDER, else to $OUT, else to benchmarks/results
+#
+# Where packages cannot be fetched, clu and ml-collections travel as wheels in an ignored folder:
+#   python -m pip download --no-deps --only-binary=:all: -d .whl clu==0.0.12 ml-collections==1.1.0
+# What there is no time for is left out and named. BUDGET: seconds in all. PYTHON: the interpreter
+# that has JAX.
+set -uo pipefail # one benchmark that fails does not stop the others
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+results=${1:-${OUT:-benchmarks/results}}
+deadline=$((SECONDS + ${BUDGET:-530}))
+failed=0
+mkdir -p "$results"
+
+shopt -s nullglob
+wheels=(.wheels/*.whl .whl/*.whl)
+if ((${#wheels[@]})); then
+  site=$(mktemp -d)
+  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" \
+    "${wheels[@]}" || exit 1
+  export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
+fi
+if ! "$python" -c 'import clu.metrics, ml_collections'; then
+  echo "error: clu and ml_collections are needed: see the head of $0" >&2
+  exit 1
+fi
+
+export PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=2
+export XLA_PYTHON_CLIENT_MEM_FRACTION=0.93 # the largest batch is looked for
+# Programs that two benchmarks share are compiled once.
+cache=$(mktemp -d)
+export JAX_COMPILATION_CACHE_DIR=$cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+trap 'rm -rf "$cache" "${site:-}"' EXIT
+
+run() { # at most SECONDS of what is left: run SECONDS MODULE FLAG...
+  local left=$((deadline - SECONDS)) limit=$1
+  shift
+  echo "== $* (${left} s left)"
+  if ((left < 15)); then
+    echo "left out: no time"
+    failed=1
+    return 1
+  fi
+  timeout --kill-after=5 $((limit < left ? limit : left)) "$python" -m "benchmarks.$@"
+  local status=$?
+  ((status == 0)) || { echo "exit status $status" && failed=1; }
+  return $status
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+attention=cudnn
+run 90 cudnn_check || attention=xla
+echo "attention: $attention"
+model=(--precision=bfloat16 --attention="$attention")
+run 250 step "${model[@]}" --batch=48 --output="$results/step_48_gpu.json"
+run 120 side_path "${model[@]}" --batch=48 --output="$results/side_path_gpu.json"
+run 60 predict "${model[@]}" --batch=48,128 --output="$results/predict_gpu.json"
+run 40 labelling --out="$results/labelling_gpu.json"
+run 250 step "${model[@]}" --batch=12 --output="$results/step_12_gpu.json"
+run 400 step "${model[@]}" --models=aftrans,naive --batch=12 --steps=5 --largest-batch \
+  --output="$results/largest_batch_gpu.json"
+exit $failed
