@@ -1,5 +1,6 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -55,5 +56,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
+    if not jax.config.jax_compilation_cache_dir:  # a resumed run compiles nothing again
+        caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(caches / "aftrans_jax"))
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

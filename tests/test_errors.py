@@ -148,7 +148,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
     [
         (
             "train.batch_size=6",
-            "train.batch_size=6 cannot be split over 4 devices: use a multiple, such as 8",
+            "train.batch_size=6 cannot be split over 4 devices, in train.accumulation_steps=1 "
+            "parts each: use a multiple of 4, such as 8",
         ),
         (
             "data.image_size=20",

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from experiments import NUM_TEST, fresh, tiny_config
 
 from aftrans_jax.run import run
+from benchmarks.hlo import collectives, num_loops
+from benchmarks.scaling import free_port
 
 TESTS = Path(__file__).parent
 PROCESS = """
@@ -57,54 +58,19 @@ def test_one_device_is_four_devices():
     np.testing.assert_array_equal(*boxes)
 
 
-def computations(hlo):
-    """The text of each computation of a compiled module, by name."""
-    blocks = re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", hlo, re.M | re.S)
-    return dict(blocks)
-
-
-def reachable(name, blocks):
-    """The computations that one calls, itself included."""
-    found, pending = set(), [name]
-    while pending:
-        name = pending.pop()
-        if name in blocks and name not in found:
-            found.add(name)
-            pending += re.findall(r"%([\w.\-]+)", blocks[name])
-    return found
-
-
-COLLECTIVE = re.compile(
-    r"= (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
-)
-
-
 def test_only_gradients_and_metrics_cross_devices():
     experiment = fresh()
     batch = next(experiment.train_batches(0))
     hlo = experiment.train_step.lower(experiment.state, batch).compile().as_text()
-    blocks = computations(hlo)
-    loops = re.findall(r" while\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)", hlo)
-    assert loops  # the labelling is one
-    inside = {part for loop in loops for name in loop for part in reachable(name, blocks)}
-    assert not [name for name in inside if COLLECTIVE.search(blocks[name])]
-
-    collectives = COLLECTIVE.findall(hlo)
-    assert {kind for _, kind in collectives} == {"all-reduce"}
-    shapes = [
-        shape for result, _ in collectives for shape in re.findall(r"\w+\[([\d,]*)\]", result)
-    ]
-    sizes = [int(np.prod([int(side) for side in shape.split(",") if side])) for shape in shapes]
+    assert num_loops(hlo)  # the labelling is one
+    found = collectives(hlo)
+    assert not [exchange for exchange in found if exchange.in_loop]
+    assert {exchange.kind for exchange in found} == {"all-reduce"}
+    sizes = [size for exchange in found for size in exchange.sizes]
     num_params = sum(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
     assert num_params <= sum(sizes) <= num_params + 10  # and what is averaged
     largest = max(leaf.size for leaf in jax.tree.leaves(experiment.state.params))
     assert max(sizes) <= largest  # no images, no activations
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_two_processes_are_one(tmp_path):

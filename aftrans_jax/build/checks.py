@@ -94,7 +94,7 @@ def check(config: Config, *, num_devices: int) -> None:
         nearest = max(1, round(config.train.batch_size / parts)) * parts
         raise ValueError(
             f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
-            f"devices in train.accumulation_steps={config.train.accumulation_steps} parts each: "
+            f"devices, in train.accumulation_steps={config.train.accumulation_steps} parts each: "
             f"use a multiple of {parts}, such as {nearest}"
         )
     _check_geometry(config)
