@@ -82,8 +82,9 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
             f"--write: {number['train']} training and {number['test']} test images of {num_classes}"
             " classes are usable: expected at least two classes and a test image. See above."
         )
-    if len(set(names)) < len(names):
-        names = [f"{label} {name}" for label, name in enumerate(names)]
+    if list(names) != sorted(set(names)):  # numbered, for a CSV file's classes are sorted by name
+        width = len(str(len(names)))
+        names = [f"{label:0{width}d}.{name}" for label, name in enumerate(names)]
     prefix = _prefix(target, diagnosis.root)
     write_csv(
         target,

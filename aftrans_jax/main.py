@@ -19,7 +19,10 @@ _WORKDIR = flags.DEFINE_string(
     "holds checkpoints is resumed.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval"], "Train, or score the newest checkpoint of the workdir."
+    "mode",
+    "train",
+    ["train", "eval"],
+    "Train, or score the newest checkpoint of the workdir (the best one, with a hold-out).",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other hosts that TPU pods, Slurm and GKE tell of."
@@ -44,20 +47,25 @@ def main(argv: list[str]) -> None:
     from aftrans_jax.build.experiment import build
     from aftrans_jax.run import run
 
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     try:
         run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        if "RESOURCE_EXHAUSTED" in str(error):
+            error = (
+                f"{error}\nThe batch is too large for this device: raise train.accumulation_steps"
+            )
         sys.exit(f"error: {error}\n(traceback in {workdir / 'error.log'})")
 
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
-    if not jax.config.jax_compilation_cache_dir:  # a resumed run compiles nothing again
-        caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a resumed run compiles nothing again
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "aftrans_jax"))
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

@@ -83,7 +83,9 @@ def write_results(
     """
     path = workdir / "result.json"
     if math.isnan(result["images_per_second"]) and path.exists():
-        result["images_per_second"] = json.loads(path.read_text())["images_per_second"]
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        result["images_per_second"] = earlier["images_per_second"]
+        result["skipped_images"] = earlier["skipped_images"] | result["skipped_images"]
     gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
     write_report(
         workdir / "report" / "index.html",

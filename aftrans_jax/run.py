@@ -20,6 +20,12 @@ from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
 from aftrans_jax.training.sharding import replicate
 from aftrans_jax.training.state import TrainState
 
+# What decides which images are in which split, and what the model sees of them.
+_KEPT = {
+    *("data.validation_fraction", "data.test_fraction", "data.split_seed", "data.supercategory"),
+    *("data.resize_ratio", "data.mean", "data.std"),
+}
+
 
 def run(
     experiment: Experiment, workdir: Path, *, mode: str, settings: Mapping[str, Any]
@@ -61,9 +67,10 @@ def _run(
             f"--mode=eval finds no checkpoint in {checkpoints.directory}: train first, or pass "
             "the --workdir of a run that was trained"
         )
+    changes = _changes(workdir / "config.json", settings) if restored else {}
     if restored:
-        _check_classes(workdir / "classes.json", experiment.dataset.class_names)
-    for line in _description(experiment, state, workdir, settings):
+        _check_same_data(workdir, experiment.dataset.class_names, changes)
+    for line in _description(experiment, state, workdir, changes):
         progress.say(line)
     if jax.process_index() == 0:
         write_json(workdir / "config.json", settings)
@@ -80,7 +87,7 @@ def _run(
             return None
     evaluation, figures = evaluate_and_save.evaluate(state), {}
     if experiment.dataset.validation is not None:
-        best, figures["validation"] = checkpoints.restore_best(state)
+        best, figures["validation"] = checkpoints.best_of(state, evaluation.scores)
         state = replicate(best, experiment.mesh)
         progress.say(f"best on the validation images: step {int(state.step)}")
         evaluation = scored(experiment.evaluate["test"], state, "test", log, progress)
@@ -98,23 +105,34 @@ def _run(
 
 def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
     restored = checkpoints.restore_latest(experiment.state)
-    if restored is None:
-        return experiment.state, False
-    return replicate(restored, experiment.mesh), True
+    state = experiment.state if restored is None else restored
+    return replicate(state, experiment.mesh), restored is not None
 
 
-def _check_classes(path: Path, class_names: Sequence[str]) -> None:
-    """The same classes in another order would fit the head, and every prediction would be wrong."""
+def _check_same_data(
+    workdir: Path, class_names: Sequence[str], changes: Mapping[str, tuple[Any, Any]]
+) -> None:
+    """Other classes would fit the head, and another split would test on what was trained on."""
+    path = workdir / "classes.json"
     trained = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if trained not in (None, list(class_names)):
         raise ValueError(
             f"{path} names other classes, or in another order, than the data: expected the data "
             "set that this workdir was trained on. Name it, or choose another --workdir"
         )
+    for key in sorted(changes.keys() & _KEPT):
+        old, new = changes[key]
+        raise ValueError(
+            f"{key} was {old!r} when {workdir} was trained and is now {new!r}: expected the same "
+            "images in every split, prepared alike. Set it back, or choose another --workdir"
+        )
 
 
 def _description(
-    experiment: Experiment, state: TrainState, workdir: Path, settings: Mapping[str, Any]
+    experiment: Experiment,
+    state: TrainState,
+    workdir: Path,
+    changes: Mapping[str, tuple[Any, Any]],
 ) -> list[str]:
     """Returns what a user should know before the first step, a line each."""
     dataset, plan = experiment.dataset, experiment.plan
@@ -127,21 +145,21 @@ def _description(
     ]
     if (number := int(state.batch_number)) > 0:
         lines.append(f"resuming {workdir} after batch {number}, step {int(state.step)}")
-        lines += _changes(workdir / "config.json", settings)
+        lines += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in changes.items()]
     return lines
 
 
-def _changes(path: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Returns a line for each setting that differs from those the run was started with."""
+def _changes(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Returns each setting that differs from those the run was started with, as it was and is."""
     if not path.exists():
-        return []
+        return {}
     old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
     flat_old, flat_new = (_flat(tree) for tree in (old, new))
-    return [
-        f"note: {key} was {flat_old[key]!r}, is now {flat_new[key]!r}"
+    return {
+        key: (flat_old[key], flat_new[key])
         for key in sorted(flat_old.keys() & flat_new.keys())
         if flat_old[key] != flat_new[key]
-    ]
+    }
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from aftrans_jax.config import Config, base_config
-from aftrans_jax.model.attention import KERNELS, automatic_kernel, check_kernel
+from aftrans_jax.model.attention import KERNELS, automatic_kernel, check_kernel, current_backend
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.reporting import write_json
@@ -36,7 +34,7 @@ def settings(args: argparse.Namespace) -> tuple[Config, dict[str, Any]]:
     config.model.attention, config.train.precision = args.attention, args.precision
     config.data.image_size = args.image_size
     config.data.local_size = args.local_size or args.image_size // 2
-    dtype, backend = PRECISIONS[args.precision]().dtype, jax.default_backend()
+    dtype, backend = PRECISIONS[args.precision]().dtype, current_backend()
     check_kernel(args.attention, dtype, backend)
     kernel = automatic_kernel(dtype, backend) if args.attention == "auto" else args.attention
     return config, {

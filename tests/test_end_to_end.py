@@ -91,6 +91,14 @@ def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):
         start(workdir, mode="eval")
 
 
+def test_another_split_does_not_pass_for_the_one_trained_on(trained, tmp_path):
+    """Else the best on "validation" images would be the best on those it had learnt."""
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    with pytest.raises(SystemExit, match=r"data\.validation_fraction was 0\.0 .* is now 0\.3: exp"):
+        start(workdir, mode="eval", data__validation_fraction=0.3)
+
+
 def test_the_baseline_reports_no_region(tmp_path):
     result = start(tmp_path / "vit", model__name="vit", train__steps=2)
     assert result["global_accuracy"] is not None

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
-
 from aftrans_jax.build.data import AUGMENTS, READERS, reader_name
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
-from aftrans_jax.model.attention import DESCRIPTORS, KERNELS, check_kernel
+from aftrans_jax.model.attention import DESCRIPTORS, KERNELS, check_kernel, current_backend
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
@@ -82,7 +80,12 @@ def check(config: Config, *, num_devices: int) -> None:
         if (reader_name(value) if key == "data.name" else value) not in choices:
             raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
     dtype = PRECISIONS[config.train.precision]().dtype
-    check_kernel(config.model.attention, dtype, jax.default_backend())
+    check_kernel(config.model.attention, dtype, current_backend())
+    if config.data.supercategory and config.data.name != "inat17":
+        raise ValueError(
+            f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
+            "none; leave it empty, or use --config.data.name=inat17"
+        )
     if config.model.name == "vit" and config.eval.logits != "global":
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "

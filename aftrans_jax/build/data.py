@@ -138,7 +138,8 @@ def global_eval_batches(
     """
     batches = eval_batches(source, batch_size=batch_size, skipped=skipped, **_reading(config))
     total = -(-len(source) // batch_size)
-    bar = tqdm(batches, "evaluating", total, leave=False, disable=None)
+    hidden = True if jax.process_index() else None  # None: shown on a terminal
+    bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
     return sharding.to_devices(iter(bar), mesh)
 
 

@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 class Experiment(NamedTuple):
     """What a run needs; every function is compiled at its first call.
 
-    state: before the first step, on all devices. notes: what a user should know, a line each.
+    state: before the first step, on the host. notes: what a user should know, a line each.
     train_batches: number of the first batch -> endless global batches.
     evaluate: by split, "validation" or "test": state -> evaluation of all of it.
     skipped: by split, the images that could not be read; empty where they are errors.
@@ -99,12 +99,12 @@ def build(config: Config) -> Experiment:
         _plan(config, precision.dtype),
         dataset,
         mesh,
-        sharding.replicate(jax.device_get(state), mesh),
+        jax.device_get(state),
         (*notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
         _compile(partial(train_step, **updating, **rules), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {name: evaluator(splits[name], skipped.get(name)) for name in splits.keys() - {"train"}},
+        {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
         skipped,
     )
 

@@ -66,8 +66,8 @@ def load_trained(workdir: Path) -> Trained:
     best_score = f"{config.eval.logits}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score)
     state = checkpoints.restore_latest(template)
-    if state is not None and config.data.validation_fraction:
-        state, _ = checkpoints.restore_best(template)
+    if config.data.validation_fraction and (best := checkpoints.restore_best(template)):
+        state, _ = best
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")

@@ -1,5 +1,7 @@
 """Resized images in memory, so that every epoch but the first decodes nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import psutil
 
@@ -49,7 +51,7 @@ def check_memory(num_images: int, size: int) -> str:
 
     Choice: refused at the start, not killed by the system in the first epoch.
     """
-    needed, free = num_images * size * size * 3, psutil.virtual_memory().available
+    needed, free = num_images * size * size * 3, _free_memory()
     figures = (
         f"{num_images:,} images of {size} x {size} px take {needed / 1e9:.2f} GB of the "
         f"{free / 1e9:.2f} GB of free memory"
@@ -60,3 +62,14 @@ def check_memory(num_images: int, size: int) -> str:
             "--config.data.cache=none, or a smaller data.image_size."
         )
     return f"cache: {figures}"
+
+
+def _free_memory() -> int:
+    """Returns the bytes that this process may still take, a container's limit counted."""
+    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())["anon"]
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit: "max"
+        return free
+    return min(free, limit - int(used))

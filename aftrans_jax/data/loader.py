@@ -153,6 +153,8 @@ def _rows_per_process(batch_size: int, process_index: int, process_count: int) -
 
 def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None:
     try:
+        if skipped is not None:
+            skipped.saw(index)
         return source[index]
     except (ValueError, OSError) as error:
         if skipped is None:

@@ -6,6 +6,8 @@ from jaxtyping import Bool
 
 from aftrans_jax.data.examples import Source
 
+_FEW = 10  # unreadable images that say nothing about the disk
+
 
 class Skipped:
     """Notes the unreadable images of one source; from several threads.
@@ -19,24 +21,32 @@ class Skipped:
         """Starts with none."""
         self._source = source
         self.flags = np.zeros(len(source), bool)
+        self._seen = np.zeros(len(source), bool)
+
+    def saw(self, index: int) -> None:
+        """Notes that an image was asked for.
+
+        Choice: one of several processes sees its share only, of which too much may be unreadable.
+        """
+        self._seen[index] = True
 
     def note(self, index: int, error: Exception) -> None:
-        """Notes an image, with a warning when it is the first time.
+        """Notes an unreadable image, with a warning when it is the first time.
 
         Raises:
-          ValueError: more than half of the images are unreadable.
+          ValueError: more than half of the images seen are unreadable, and that is ten or more.
 
         Choice: a disk that went away must not pass for a set of damaged photos.
         """
         if self.flags[index]:
             return
         self.flags[index] = True
-        number, total = int(self.flags.sum()), len(self.flags)
+        number, total = int(self.flags.sum()), int(self._seen.sum())
         logging.warning("skipping image %d of now %d unreadable ones: %s", index, number, error)
-        if 2 * number > total:
+        if 2 * number > total and number >= _FEW:
             raise ValueError(
-                f"{number} of {total} images cannot be read; data.on_error='skip': expected at "
-                f"least half of them intact. Look whether the disk is there. The last: {error}"
+                f"{number} of {total} images so far cannot be read; data.on_error='skip': expected "
+                f"at least half of them intact. Look whether the disk is there. The last: {error}"
             ) from error
 
     def names(self, flags: Bool[np.ndarray, " examples"]) -> list[str]:

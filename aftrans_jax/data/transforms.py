@@ -82,6 +82,8 @@ def decode_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
         with Image.open(BytesIO(data)) as image:
             pixels = _decode_plain_jpeg(data, image)
             return _decode_with_pil(image) if pixels is None else pixels
+    except MemoryError:
+        raise
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "no image format begins like this" if unknown else str(error)

@@ -4,6 +4,7 @@ The main path runs a fused kernel. What the SACM needs is a by-product of the sa
 the class token's row, one dot product per key and head. No tokens x tokens array is stored.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, cast
@@ -114,7 +115,7 @@ def auto_attention(
 
     Choice: the backend is known only when the model is traced.
     """
-    name = automatic_kernel(query.dtype, jax.default_backend())
+    name = automatic_kernel(query.dtype, current_backend())
     return KERNELS[name](query, key, value)
 
 
@@ -149,10 +150,23 @@ class Needs(NamedTuple):
 # The compiler for TPUs refuses splash in float16 (libtpu 0.0.23 and 0.0.48).
 FUSED: Mapping[str, Needs] = MappingProxyType(
     {
-        "cudnn": Needs("gpu", "a CUDA GPU", ("bfloat16", "float16")),
+        "cudnn": Needs(
+            "gpu", "a CUDA GPU of compute capability 8.0 or later", ("bfloat16", "float16")
+        ),
         "splash": Needs("tpu", "a TPU", ("bfloat16", "float32")),
     }
 )
+
+
+def current_backend() -> str:
+    """Returns JAX's backend, or "older gpu" for one that cuDNN has no fused attention for.
+
+    Choice: that is Ampere and later (compute capability 8.0), so neither T4, V100 nor AMD's.
+    """
+    backend = jax.default_backend()
+    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
+    recent = re.fullmatch(r"\d+\.\d+", capability) and float(capability) >= 8
+    return "older gpu" if backend == "gpu" and not recent else backend
 
 
 def automatic_kernel(dtype: jnp.dtype, backend: str) -> str:

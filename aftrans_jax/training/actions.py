@@ -170,12 +170,13 @@ class EvaluateAndSave:
 
         Choice: a state is saved with its scores, by which the best one is known.
         """
-        scores = None
         try:
             evaluation = scored(self._evaluate, state, self._split, self._log, self._progress)
-            scores = evaluation.scores
-        finally:  # an unreadable image must not cost the training
-            self._save(state, scores)
+        except Exception:
+            if jax.process_count() == 1:  # others would not come to the save
+                self._save(state, None)  # an unreadable image must not cost the training
+            raise
+        self._save(state, evaluation.scores)
         return evaluation
 
     def _save(self, state: TrainState, scores: Mapping[str, float] | None) -> None:

@@ -1,5 +1,6 @@
 """Orbax checkpoints that are checked when they are read: the last two and the best."""
 
+import math
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -36,7 +37,8 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         def score(scores: Mapping[str, float]) -> float:
-            return scores[self._best_score]
+            value = scores[self._best_score]
+            return value if math.isfinite(value) else -math.inf
 
         best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
@@ -80,26 +82,39 @@ class Checkpoints:
             metrics=dict(scores) if scores else None,
         )
 
-    def restore_best(self, template: Any) -> tuple[Any, dict[str, float]]:
-        """Returns the state with the best score as a tree of host arrays, and its scores.
+    def best_of(self, state: Any, scores: Mapping[str, float]) -> tuple[Any, Mapping[str, float]]:
+        """Returns this state or the saved one with a better score, and the scores of whichever.
+
+        Args:
+          state: tree of arrays.
+          scores: of this state.
+
+        Raises:
+          ValueError: the best checkpoint is broken.
+
+        Choice: a state that was saved before it was evaluated takes part as well.
+        """
+        best = self.restore_best(state)
+        if best is None or best[1][self._best_score] <= scores[self._best_score]:
+            return state, scores
+        return best
+
+    def restore_best(self, template: Any) -> tuple[Any, dict[str, float]] | None:
+        """Returns the saved state with the best score, on the host, and its scores.
 
         Args:
           template: tree of arrays with the state's names, shapes and types.
 
         Raises:
-          ValueError: no state was saved with scores, or the best one is broken.
+          ValueError: the best checkpoint is broken.
 
-        Choice: among those that are still there, which always include the best one.
+        Choice: None where no state was saved with scores.
         """
         self._manager.wait_until_finished()
         number = self._manager.best_step()
-        if number is None:
-            raise ValueError(
-                f"no checkpoint in {self.directory} has scores: expected at least one evaluation. "
-                "Train with this workdir, or choose another --workdir."
-            )
-        scores = cast(dict[str, float], self._manager.metrics(number))
-        return self._restore(number, _to_host(template)), scores
+        if number is None or (scores := self._manager.metrics(number)) is None:
+            return None
+        return self._restore(number, _to_host(template)), cast(dict[str, float], scores)
 
     def restore_latest(self, template: Any) -> Any | None:
         """Returns the newest intact state as a tree of host arrays, None when there is none at all.

@@ -20,14 +20,14 @@ TRAINING = OPTIONS | {"seed": 0, "start_step": 0}
 
 
 class Damaged:
-    """Ten images in memory; some cannot be read."""
+    """Images in memory, ten of them by default; some cannot be read."""
 
-    def __init__(self, broken, error=ValueError):
-        self.names, self.labels = [f"photo {index}" for index in range(10)], [0] * 10
+    def __init__(self, broken, error=ValueError, length=10):
+        self.names, self.labels = [f"photo {index}" for index in range(length)], [0] * length
         self.broken, self.error = broken, error
 
     def __len__(self):
-        return 10
+        return len(self.names)
 
     def __getitem__(self, index):
         if index in self.broken:
@@ -69,12 +69,15 @@ def test_an_image_is_noted_once_and_warned_of_once(caplog):
     assert sum("half a file" in record.message for record in caplog.records) <= 1
 
 
-def test_more_than_half_is_too_much():
-    skipped = Skipped(Damaged(()))
-    for index in range(5):
-        skipped.note(index, OSError("gone"))
-    with pytest.raises(ValueError, match=r"6 of 10 images cannot be read.*at least half.*gone"):
-        skipped.note(5, OSError("gone"))
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_more_than_half_of_those_seen_is_too_much(process_count):
+    """A disk that is gone, as each process sees it: its own share of the images."""
+    source = Damaged(range(30), OSError, length=60)
+    sharing = OPTIONS | {"process_count": process_count}
+    with pytest.raises(ValueError, match=r"10 of 10 images so far cannot be read.*at least half"):
+        list(eval_batches(source, **sharing, num_threads=0, skipped=Skipped(source)))
+    late = Damaged(range(29, 58), OSError, length=60)
+    list(eval_batches(late, **sharing, num_threads=0, skipped=Skipped(late)))  # 29 of 58 is half
 
 
 def test_other_errors_are_not_swallowed():

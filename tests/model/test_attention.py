@@ -1,6 +1,7 @@
 """Attention kernels: the same numbers from each, and which one runs where."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from aftrans_jax.model.attention import (
     KERNELS,
     automatic_kernel,
     check_kernel,
+    current_backend,
     splash_attention,
     xla_attention,
 )
@@ -102,10 +104,24 @@ def test_auto(monkeypatch, backend, names):
     called = []
     named = {name: lambda q, k, v, name=name: called.append(name) or q for name in names}
     monkeypatch.setattr(attention, "KERNELS", named)
+    device = SimpleNamespace(compute_capability="9.0")
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
     for dtype in FLOATS:
         KERNELS["auto"](*jnp.zeros((3, 1, 2, 1, 1), dtype))
     assert called == names
+
+
+@pytest.mark.parametrize(
+    ("capability", "backend"),
+    [("9.0", "gpu"), ("8.0", "gpu"), ("10.3", "gpu"), ("7.5", "older gpu"), ("gfx90a", "older gpu")],
+)
+def test_cudnn_is_for_ampere_and_later(monkeypatch, capability, backend):
+    device = SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert current_backend() == backend
+    assert (automatic_kernel(jnp.dtype("bfloat16"), backend) == "cudnn") == (backend == "gpu")
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
