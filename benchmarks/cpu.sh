@@ -20,3 +20,9 @@ model=(--variant=ti16 --image-size=224 --precision=float32)
 "$python" -m benchmarks.predict "${model[@]}" --batch=8 --steps=7 --warmup=1 \
   --output="$results/predict_cpu.json"
 "$python" -m benchmarks.labelling --out="$results/labelling_cpu.json"
+if "$python" -c "import torch" 2>/dev/null; then
+  "$python" -m benchmarks.torch_peer "${model[@]}" --batch=4 --steps=7 --warmup=1 \
+    --output="$results/torch_peer_cpu.json"
+else
+  echo "torch_peer left out: no PyTorch in $python"
+fi

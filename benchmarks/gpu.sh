@@ -58,6 +58,7 @@ model=(--precision=bfloat16 --attention="$attention")
 run 250 step "${model[@]}" --batch=48 --output="$results/step_48_gpu.json"
 run 120 side_path "${model[@]}" --batch=48 --output="$results/side_path_gpu.json"
 run 60 predict "${model[@]}" --batch=48,128 --output="$results/predict_gpu.json"
+run 150 torch_peer "${model[@]}" --batch=12 --output="$results/torch_peer_gpu.json"
 run 40 labelling --out="$results/labelling_gpu.json"
 run 250 step "${model[@]}" --batch=12 --output="$results/step_12_gpu.json"
 run 400 step "${model[@]}" --models=aftrans,naive --batch=12 --steps=5 --largest-batch \

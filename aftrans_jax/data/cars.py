@@ -67,11 +67,12 @@ def _devkit(root: Path) -> tuple[list[str], list[Record]]:
             f"car_devkit.tgz, whose cars_test_annos.mat lacks the labels. {_REMEDY}"
         )
 
-    train = devkit / "cars_train_annos.mat"
-    return class_names, [
-        *_records(train, len(class_names), ["fname"], partial(_in_folder, "cars_train", 0)),
-        *_records(labelled, len(class_names), ["fname"], partial(_in_folder, "cars_test", 1)),
-    ]
+    lists = {"cars_train": devkit / "cars_train_annos.mat", "cars_test": labelled}
+    records = []
+    for test, (name, path) in enumerate(lists.items()):
+        folder = f"{name}/{name}" if (root / name / name).is_dir() else name  # as Kaggle's archive
+        records += _records(path, len(class_names), ["fname"], partial(_in_folder, folder, test))
+    return class_names, records
 
 
 def _in_folder(folder: str, test: int, name: object) -> tuple[str, int]:

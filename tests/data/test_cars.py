@@ -128,6 +128,16 @@ def test_the_images_choose_the_layout_where_both_have_lists(tmp_path, folders, l
     check(read_cars(tmp_path), layout)
 
 
+def test_folders_nested_in_their_own_name_are_found(tmp_path):
+    """As the archive on Kaggle has them."""
+    write(tmp_path, DEVKIT_LAYOUT)
+    for folder in ("cars_train", "cars_test"):
+        (tmp_path / folder / folder).mkdir(parents=True)
+    train, test = read_cars(tmp_path)[1:3]
+    assert all(name.startswith("cars_train/cars_train/") for name in train.names)
+    assert all(name.startswith("cars_test/cars_test/") for name in test.names)
+
+
 def test_the_list_of_one_layout_never_names_images_of_the_other(tmp_path):
     write(tmp_path, ONE_LAYOUT)
     (tmp_path / "cars_train").mkdir()  # as some mirrors have it: their numbers do not match

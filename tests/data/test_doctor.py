@@ -476,7 +476,20 @@ def test_too_little_is_not_written(refused, cub, capsys):
 def test_classes_of_one_name_stay_apart(cub):
     (cub / "classes.txt").write_text("1 001.Crow\n2 002.Crow", encoding="utf-8")
     check_data._write(cub / "clean.csv", diagnose(read_cub(cub)))
-    assert read_csv(cub / "clean.csv").class_names == ("0 Crow", "1 Crow")
+    assert read_csv(cub / "clean.csv").class_names == ("0.Crow", "1.Crow")
+
+
+def test_a_clean_list_keeps_the_numbers_of_the_classes(cub):
+    """CUB's classes are in the order of their ids, a CSV file's in that of their names."""
+    (cub / "classes.txt").write_text("1 001.Tern\n2 002.Gull", encoding="utf-8")
+    official = read_cub(cub)
+    assert official.class_names == ("Tern", "Gull")
+    check_data._write(cub / "clean.csv", diagnose(official))
+    again = read_csv(cub / "clean.csv")
+    assert again.class_names == ("0.Tern", "1.Gull")
+    labels = dict(zip(official.train.names, official.train.labels, strict=True))
+    for name, label in zip(again.train.names, again.train.labels, strict=True):
+        assert labels[name.removeprefix("images/")] == label
 
 
 def test_real_photos(real):

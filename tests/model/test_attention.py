@@ -114,7 +114,13 @@ def test_auto(monkeypatch, backend, names):
 
 @pytest.mark.parametrize(
     ("capability", "backend"),
-    [("9.0", "gpu"), ("8.0", "gpu"), ("10.3", "gpu"), ("7.5", "older gpu"), ("gfx90a", "older gpu")],
+    [
+        ("9.0", "gpu"),
+        ("8.0", "gpu"),
+        ("10.3", "gpu"),
+        ("7.5", "older gpu"),
+        ("gfx90a", "older gpu"),
+    ],
 )
 def test_cudnn_is_for_ampere_and_later(monkeypatch, capability, backend):
     device = SimpleNamespace(compute_capability=capability)
