@@ -13,6 +13,7 @@ import jax
 import psutil
 
 from aftrans_jax.build.experiment import build
+from aftrans_jax.training.sharding import replicate
 from benchmarks.settings import save
 from configs.demo import get_config
 
@@ -32,8 +33,9 @@ def profile(num_steps: int) -> dict[str, float]:
     experiment, seconds["build: drawing lists, weights"] = timed(lambda: build(get_config()))
     batches = experiment.train_batches(0)
     batch, seconds["first batch: drawing birds"] = timed(lambda: next(batches))
+    state = replicate(experiment.state, experiment.mesh)  # as a run does
     (state, _), seconds["compiling the step, first step"] = timed(
-        lambda: experiment.train_step(experiment.state, batch)
+        lambda state=state: experiment.train_step(state, batch)
     )
     waiting = stepping = 0.0
     for _ in range(num_steps):
