@@ -92,10 +92,15 @@ def write_results(
         title=f"{result['config']['model']['name']} on {dataset.name}",
         pictures=[_picture(sample, dataset) for sample in evaluation.samples],
         gates=np.stack(gates) if gates else None,
-        summary={k: v for k, v in result.items() if not isinstance(v, Mapping)},
+        summary={k: v for k, v in result.items() if not isinstance(v, Mapping) and not _is_nan(v)},
         history=log.history(),
     )
     write_json(path, result)
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether it is an average over nothing, such as of overlaps where no box is annotated."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _picture(sample: Mapping[str, Any], dataset: Dataset) -> Picture:

@@ -327,6 +327,9 @@ def test_a_damaged_image_may_be_skipped_and_is_reported(call, cub, capsys):
     assert (result["num_train"], result["num_test"]) == (4, 3)
     assert np.isfinite(result["test_loss"])
     assert "skipped 1 unreadable test images, the first: 1/6.jpg" in capsys.readouterr().out
+    report = Path("run/report/index.html").read_text(encoding="utf-8")
+    assert "global accuracy" in report
+    assert "images per second" not in report  # a single step has no speed: no tile that says nan
 
 
 def test_a_cache_that_fits_is_announced(call, cub, capsys):
