@@ -7,10 +7,8 @@ volume whose slices do not touch. Calls take turns, so that another job on the m
 """
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jax
@@ -21,6 +19,7 @@ from scipy import ndimage
 from aftrans_jax.model.components import label_components, largest_component
 from aftrans_jax.training.reporting import write_json
 from benchmarks.record import circumstances
+from benchmarks.timing import Call, take_turns
 
 BATCH, SIDE = 128, 37  # patches of 448 px at stride 12
 NUM_CALLS, NUM_WARM_UP = 100, 3
@@ -90,16 +89,10 @@ def canonical(labels: Int[np.ndarray, "batch rows cols"]) -> Int[np.ndarray, "ba
     return np.where(labels > 0, first[labels] % num_cells, num_cells)
 
 
-def median_ms(calls: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
+def median_ms(calls: Mapping[str, Call]) -> dict[str, float]:
     """Returns the median time of each call in milliseconds, all of them taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(NUM_WARM_UP + NUM_CALLS):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            if turn >= NUM_WARM_UP:
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: round(median(values), 3) for name, values in times.items()}
+    timings = take_turns(calls, num_calls=NUM_CALLS, num_warm_up=NUM_WARM_UP)
+    return {name: round(timing.median_ms, 3) for name, timing in timings.items()}
 
 
 def measure(masks: Masks) -> dict[str, Any]:

@@ -53,11 +53,7 @@ class NaiveViT(ViT):
                 "out of the comparison"
             )
         del train, all_tokens
-        if own is None:
-            own = BranchTokens(self.cls, self.Transformer.posembed_input())
-        cls = jnp.broadcast_to(own.cls, (patches.shape[0], 1, patches.shape[-1]))
-        tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
-        tokens = tokens + own.pos_embedding.astype(self.dtype)
+        tokens = self.with_class_token(patches, own)
         params, maps = self.Transformer.variables["params"], []
         for layer in range(self.variant.layers):
             tokens, attention = self._block(params[f"encoderblock_{layer}"], tokens)

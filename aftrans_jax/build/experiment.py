@@ -104,7 +104,11 @@ def build(config: Config) -> Experiment:
         schedule,
         _compile(partial(train_step, **updating, **rules), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
+        {
+            name: evaluator(source, skipped.get(name))
+            for name, source in splits.items()
+            if name != "train"
+        },
         skipped,
     )
 

@@ -65,9 +65,8 @@ def load_trained(workdir: Path) -> Trained:
     template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(new_state))
     best_score = f"{config.eval.logits}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score)
-    state = checkpoints.restore_latest(template)
-    if config.data.validation_fraction and (best := checkpoints.restore_best(template)):
-        state, _ = best
+    best = checkpoints.restore_best(template) if config.data.validation_fraction else None
+    state = checkpoints.restore_latest(template) if best is None else best[0]
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")

@@ -111,12 +111,25 @@ class ViT(nn.Module):
 
         Paper: section 3.1, equations 1 to 4.
         """
+        tokens = self.with_class_token(patches, own)
+        return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
+
+    def with_class_token(
+        self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None
+    ) -> Float[Array, "batch tokens hidden"]:
+        """Returns the encoder's input: a class token, then the patches, positions added to both.
+
+        Args:
+          patches: embeddings from `embed`.
+          own: a branch's own class token and positions; the trunk's when None.
+
+        Paper: equation 1.
+        """
         if own is None:
             own = BranchTokens(self.cls, self.Transformer.posembed_input())
         cls = jnp.broadcast_to(own.cls, (patches.shape[0], 1, patches.shape[-1]))
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
-        tokens = tokens + own.pos_embedding.astype(self.dtype)
-        return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
+        return tokens + own.pos_embedding.astype(self.dtype)
 
     def classify(
         self, tokens: Float[Array, "batch tokens hidden"]

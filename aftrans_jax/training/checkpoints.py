@@ -94,10 +94,10 @@ class Checkpoints:
 
         Choice: a state that was saved before it was evaluated takes part as well.
         """
-        best = self.restore_best(state)
+        best = self._best()
         if best is None or best[1][self._best_score] <= scores[self._best_score]:
             return state, scores
-        return best
+        return self._restore(best[0], _to_host(state)), best[1]
 
     def restore_best(self, template: Any) -> tuple[Any, dict[str, float]] | None:
         """Returns the saved state with the best score, on the host, and its scores.
@@ -110,11 +110,8 @@ class Checkpoints:
 
         Choice: None where no state was saved with scores.
         """
-        self._manager.wait_until_finished()
-        number = self._manager.best_step()
-        if number is None or (scores := self._manager.metrics(number)) is None:
-            return None
-        return self._restore(number, _to_host(template)), cast(dict[str, float], scores)
+        best = self._best()
+        return None if best is None else (self._restore(best[0], _to_host(template)), best[1])
 
     def restore_latest(self, template: Any) -> Any | None:
         """Returns the newest intact state as a tree of host arrays, None when there is none at all.
@@ -156,6 +153,14 @@ class Checkpoints:
         """
         self._manager.wait_until_finished()
         self._manager.close()
+
+    def _best(self) -> tuple[int, dict[str, float]] | None:
+        """Returns the number of the checkpoint with the best score, and its scores."""
+        self._manager.wait_until_finished()
+        number = self._manager.best_step()
+        if number is None or (scores := self._manager.metrics(number)) is None:
+            return None
+        return number, cast(dict[str, float], scores)
 
     def _restore(self, number: int, template: Any) -> Any:
         restored = self._manager.restore(

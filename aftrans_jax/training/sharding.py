@@ -22,22 +22,6 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
-def split_batch(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays whose leading axis is the batch.
-
-    Follows: flax examples, data parallelism with jit.
-    """
-    return NamedSharding(mesh, SPLIT)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays that every device holds whole.
-
-    Follows: flax examples, data parallelism with jit.
-    """
-    return NamedSharding(mesh, WHOLE)
-
-
 def per_device(
     function: Callable,
     mesh: Mesh,
@@ -85,7 +69,7 @@ def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dic
 
     Choice: `make_array_from_process_local_data` serves one process and many alike.
     """
-    sharding = split_batch(mesh)
+    sharding = NamedSharding(mesh, SPLIT)
     for batch in batches:
         yield {
             name: jax.make_array_from_process_local_data(sharding, array)
@@ -98,6 +82,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
     Follows: flax examples, data parallelism with jit.
     """
+    sharding = NamedSharding(mesh, WHOLE)
     return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(replicated(mesh), np.asarray(x)), tree
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
