@@ -9,11 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.pretrained import POSITIONS, fit_to_model, read_npz, resize_positions
+from aftrans_jax.model.pretrained import (
+    POSITIONS,
+    Arrays,
+    fit_to_model,
+    read_npz,
+    resize_positions,
+)
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
@@ -90,22 +97,37 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     """
     # Read first: a file that is absent or damaged is told of before anything is compiled.
     arrays = read_npz(config.pretrained) if config.pretrained else None
-    size = config.data.image_size
-    images = jnp.zeros((1, size, size, 3), jnp.uint8)
-    init = jax.jit(partial(model.init, train=False))  # compiled, so that only shapes are traced
-    params = jax.device_get(init(jax.random.key(config.seed), images)["params"])
-    if arrays is None:
-        return params, ("random weights: pretrained is empty",)
-    pretrained = fit_to_model(arrays, params["vit"])
-    params["vit"] = {**params["vit"], **pretrained.params}
-    if "local" in params:
+    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
+    key = jax.random.key(config.seed)
+
+    def init() -> dict[str, Any]:
+        return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
+
+    known, notes = {}, ("random weights: pretrained is empty",)
+    if arrays is not None:
+        known, notes = _pretrained(arrays, unflatten_dict(jax.eval_shape(init), sep="/"))
+    # What is known is not drawn: a compiled function computes nothing that it does not return.
+    drawn = jax.jit(lambda: {name: leaf for name, leaf in init().items() if name not in known})()
+    return unflatten_dict({**jax.device_get(drawn), **known}, sep="/"), notes
+
+
+def _pretrained(
+    arrays: Arrays, expected: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns what an npz says of the (shapes of) parameters, by path, and how it was made to fit.
+
+    The local branch's class token and positions start as the trunk's own.
+    """
+    pretrained = fit_to_model(arrays, expected["vit"])
+    known = {"vit": pretrained.params}
+    if "local" in expected:
         positions = np.asarray(arrays[POSITIONS], np.float32)
-        num_tokens = params["local"]["pos_embedding"].shape[1]
-        params["local"] = {
-            "cls": params["vit"]["cls"],
+        num_tokens = expected["local"]["pos_embedding"].shape[1]
+        known["local"] = {
+            "cls": pretrained.params["cls"],
             "pos_embedding": resize_positions(positions, num_tokens),
         }
-    return params, pretrained.notes
+    return flatten_dict(known, sep="/"), pretrained.notes
 
 
 def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:

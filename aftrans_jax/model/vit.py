@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from aftrans_jax.model.attention import KERNELS, AttentionKernel, Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
 from aftrans_jax.model.outputs import Images, ModelOutput
+from aftrans_jax.model.patches import PatchEmbedding
 from aftrans_jax.model.variants import Variant
 
 GELUS = MappingProxyType(
@@ -51,13 +52,8 @@ class ViT(nn.Module):
     dtype: jnp.dtype = jnp.dtype("float32")
 
     def setup(self) -> None:
-        patch = self.variant.patch_size
-        self.embedding = nn.Conv(
-            self.variant.hidden,
-            (patch, patch),
-            strides=(self.stride, self.stride),
-            padding="VALID",
-            dtype=self.dtype,
+        self.embedding = PatchEmbedding(
+            self.variant.hidden, self.variant.patch_size, self.stride, self.dtype
         )
         self.cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.variant.hidden))
         self.Transformer = Encoder(
@@ -88,8 +84,7 @@ class ViT(nn.Module):
 
         Paper: section 3.1, overlapping patches.
         """
-        patches = self.embedding(images.astype(self.dtype))
-        return patches.reshape(patches.shape[0], -1, patches.shape[-1])
+        return self.embedding(images)
 
     def encode(
         self,
