@@ -23,7 +23,7 @@ from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import train_step
-from benchmarks.naive import NaiveViT
+from benchmarks import trunks
 from benchmarks.timing import executable_bytes
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -107,8 +107,14 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "vit_global": Case(partial(_plain, size="image_size"), ("image_size",), True),
         "aftrans": Case(_aftrans, BOTH, False),
         "aftrans_every_token": Case(partial(_on, EveryTokenViT), BOTH, True),
-        "naive": Case(partial(_on, NaiveViT), BOTH, True),
+        "naive": Case(partial(_on, trunks.NaiveViT), BOTH, True),
         "two_passes": Case(_two_passes, BOTH, False),
+        "fused_product": Case(partial(_on, trunks.FusedProductViT), BOTH, False),
+        "scanned": Case(partial(_on, trunks.ScannedViT), BOTH, False),
+        "remat": Case(partial(_on, trunks.RematViT), BOTH, False),
+        "remat_but_products": Case(partial(_on, trunks.RematButProductsViT), BOTH, False),
+        "float32_residual": Case(partial(_on, trunks.Float32ResidualViT), BOTH, False),
+        "convolution": Case(partial(_on, trunks.ConvolutionViT), BOTH, False),
     }
 )
 
@@ -170,8 +176,24 @@ class Step:
       executable_bytes: what a call holds at most.
     """
 
-    def __init__(self, case: Case, config: Config, batch_size: int) -> None:
-        """Compiles the step that `aftrans_jax.main` runs, on one device."""
+    def __init__(
+        self,
+        case: Case,
+        config: Config,
+        batch_size: int,
+        *,
+        generator: str = "threefry2x32",
+        compiler_options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Compiles the step that `aftrans_jax.main` runs, on one device.
+
+        Args:
+          case: what is trained.
+          config: of the run.
+          batch_size: of the one batch that every call gets.
+          generator: of the random numbers, which dropout alone takes.
+          compiler_options: XLA's, by name.
+        """
         precision = PRECISIONS[config.train.precision]()
         model = case.make(config, precision.dtype)
         self._batch = random_batch(config.data[case.branches[0]], batch_size)
@@ -180,7 +202,7 @@ class Step:
         # By way of the host: some counters are one array, which cannot be donated twice.
         state = jax.device_get(create_state(params, optimizer, precision.loss_scale))
         self._state = jax.device_put(state)
-        self._rng = jax.random.key(0)
+        self._rng = jax.random.key(0, impl=generator)
         step = partial(
             train_step,
             model=model,
@@ -191,7 +213,7 @@ class Step:
             all_sum=lambda tree: tree,  # one device
         )
         lowered = jax.jit(step, donate_argnums=0).lower(self._state, self._batch, self._rng)
-        self._compiled = lowered.compile()
+        self._compiled = lowered.compile(compiler_options=dict(compiler_options))
         self.executable_bytes = executable_bytes(self._compiled)
 
     def __call__(self) -> Any:

@@ -3,10 +3,12 @@
     python -m benchmarks.labelling --out=benchmarks/results/NAME.json
 
 scipy is timed in both ways one would call it: once per mask, and once for the whole batch as a
-volume whose slices do not touch. Calls take turns, so that another job on the machine slows all.
+volume whose slices do not touch. scikit-image, and CuPy on a GPU, are timed where they are
+installed. Calls take turns, so that another job on the machine slows all.
 """
 
 import argparse
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,34 @@ def scipy_labels(masks: Masks) -> Int[np.ndarray, "batch rows cols"]:
     return labels
 
 
+def labellers(masks: Masks) -> dict[str, Call]:
+    """Returns what labels the masks, by the library that does it; CuPy has them on its device.
+
+    Choice: libraries that are no requirement here take part where they are installed.
+    """
+    calls: dict[str, Call] = {
+        "scipy_per_mask": lambda: [scipy_labels(mask[None]) for mask in masks],
+        "scipy_one_call": lambda: scipy_labels(masks),
+    }
+    if importlib.util.find_spec("skimage"):
+        from skimage import measure
+
+        calls["skimage_per_mask"] = lambda: [measure.label(mask, connectivity=2) for mask in masks]
+    if jax.default_backend() == "gpu" and importlib.util.find_spec("cupy"):
+        import cupy
+        import cupyx.scipy.ndimage
+
+        volume, touching = cupy.asarray(masks), cupy.asarray(TOUCHING)
+
+        def on_gpu() -> Any:
+            labels, _ = cupyx.scipy.ndimage.label(volume, structure=touching)
+            cupy.cuda.Device().synchronize()
+            return labels
+
+        calls["cupy_one_call"] = on_gpu
+    return calls
+
+
 def scipy_largest(masks: Masks) -> Masks:
     """Returns the largest component of each mask; a tie goes to the first in raster order."""
     labels = scipy_labels(masks)
@@ -104,13 +134,7 @@ def measure(masks: Masks) -> dict[str, Any]:
         "num_iterations": int(labelling.num_iterations),
         "labels_agree": bool((canonical(scipy_labels(masks)) == labelling.labels).all()),
         "largest_agree": bool((scipy_largest(masks) == largest(on_device)).all()),
-        "label_ms": median_ms(
-            {
-                "ours": lambda: label(on_device).labels,
-                "scipy_per_mask": lambda: [scipy_labels(mask[None]) for mask in masks],
-                "scipy_one_call": lambda: scipy_labels(masks),
-            }
-        ),
+        "label_ms": median_ms({"ours": lambda: label(on_device).labels, **labellers(masks)}),
         "largest_ms": median_ms(
             {
                 "ours": lambda: largest(on_device),
@@ -130,15 +154,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
     args = parser.parse_args()
-    columns = ("ours", "scipy_per_mask", "scipy_one_call")
-    heads = "".join(f"{column:>16}" for column in columns)
+    columns = ("ours", *labellers(np.zeros((1, 1, 1), bool)))
+    heads = "".join(f"{column:>18}" for column in columns)
     print(f"{f'{BATCH} masks of {SIDE}x{SIDE}, ms':27}  iterations  agree{heads}")
     results = {}
     for name, draw in MASKS.items():
         result = results[name] = measure(draw(np.random.default_rng(0)))
         for task in ("label", "largest"):
             agree = result["labels_agree" if task == "label" else "largest_agree"]
-            times = "".join(f"{result[f'{task}_ms'][column]:16.2f}" for column in columns)
+            found = result[f"{task}_ms"]
+            times = "".join(f"{found.get(column, np.nan):18.2f}" for column in columns)
             print(f"{name:18} {task:8}  {result['num_iterations']:10}  {agree!s:5}{times}")
     settings = {"batch": BATCH, "side": SIDE, "num_calls": NUM_CALLS, "seed": 0}
     args.out.parent.mkdir(parents=True, exist_ok=True)

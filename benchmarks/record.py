@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 PACKAGES = (
-    *("jax", "jaxlib", "flax", "numpy", "scipy", "torch", "tensorflow-cpu"),
-    *("grain", "pillow", "opencv-python-headless"),
+    *("jax", "jaxlib", "libtpu", "flax", "numpy", "scipy", "torch", "tensorflow-cpu"),
+    *("grain", "pillow", "opencv-python-headless", "scikit-image", "cupy-cuda13x"),
 )
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 class PatchEmbedding(nn.Module):
     """Returns the embeddings of overlapping patches, in raster order.
 
-    Choice: a convolution written as one matrix product, whose gradient is one as well; XLA's
-    gradient of a strided convolution took a sixth of the step on a CPU.
+    Choice: a matrix product, whose gradient is one as well, and a convolution on TPUs alone, whose
+    layouts do not suit small patches. `benchmarks.options` and `benchmarks.ahead` compare them.
     """
 
     hidden: int
@@ -27,9 +27,37 @@ class PatchEmbedding(nn.Module):
         shape = (self.patch_size, self.patch_size, images.shape[-1], self.hidden)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.hidden,))
-        pixels = flat_patches(images.astype(self.dtype), self.patch_size, self.stride)
-        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        return pixels @ kernel.reshape(-1, self.hidden) + bias
+        images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
+        embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
+        return embed(images, kernel, self.stride) + bias
+
+
+def embed_by_convolution(
+    images: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "patch patch channels hidden"],
+    stride: int,
+) -> Float[Array, "batch patches hidden"]:
+    """Returns each patch's sum of pixels times the kernel, by a strided convolution.
+
+    Follows: vit_jax VisionTransformer.
+    """
+    numbers = ("NHWC", "HWIO", "NHWC")
+    patches = jax.lax.conv_general_dilated(
+        images, kernel, (stride, stride), "VALID", dimension_numbers=numbers
+    )
+    return patches.reshape(len(images), -1, kernel.shape[-1])
+
+
+def embed_by_product(
+    images: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "patch patch channels hidden"],
+    stride: int,
+) -> Float[Array, "batch patches hidden"]:
+    """Returns what `embed_by_convolution` does, by a product of flat patches with the kernel.
+
+    Choice: XLA's gradient of the convolution took a sixth of a step on a CPU.
+    """
+    return flat_patches(images, len(kernel), stride) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def flat_patches(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,17 +30,21 @@ def test_patches_are_the_windows_of_numpy(patch_size, stride, more):
     np.testing.assert_array_equal(found, windows(images, patch_size, stride))
 
 
-def test_embedding_and_its_gradient_agree_with_float64(rng):
-    images = rng.standard_normal((2, 36, 36, 3), np.float32)
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_embedding_and_its_gradient_agree_with_float64(rng, monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    images = jnp.asarray(rng.standard_normal((2, 36, 36, 3)), jnp.float32)
     kernel = rng.standard_normal((8, 8, 3, 5), np.float32)
     bias = rng.standard_normal(5, np.float32)
     module = PatchEmbedding(5, patch_size=8, stride=6, dtype=jnp.dtype("float32"))
 
     def embed(params):
-        return module.apply({"params": params}, jnp.asarray(images))
+        return module.apply({"params": params}, images)
 
+    traced = str(jax.make_jaxpr(embed)({"kernel": kernel, "bias": bias}))
+    assert ("conv_general_dilated" in traced) == (backend == "tpu")
     embedded, pull_back = jax.vjp(embed, {"kernel": kernel, "bias": bias})
-    flat = windows(images.astype(np.float64), 8, 6)
+    flat = windows(np.asarray(images, np.float64), 8, 6)
     np.testing.assert_allclose(embedded, flat @ kernel.reshape(-1, 5) + bias, atol=1e-4)
     pushed = rng.standard_normal(embedded.shape, np.float32)
     (gradient,) = pull_back(pushed)

@@ -1,4 +1,4 @@
-"""The path that stores every map computes what the fast path does, gradients included."""
+"""Every other way to run the trunk computes what ours does, gradients included."""
 
 from functools import partial
 
@@ -12,7 +12,8 @@ from aftrans_jax.model.attention import full_map_descriptor
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
-from benchmarks.naive import NaiveViT
+from benchmarks import trunks
+from benchmarks.trunks import LayeredViT, NaiveViT
 
 VARIANT = Variant(patch_size=4, hidden=12, mlp=20, layers=2, heads=3)
 IMAGE_SIZE, LOCAL_SIZE, STRIDE, CLASSES = 22, 14, 3, 5
@@ -51,23 +52,31 @@ def loss(model, images, labels, params):
     return -sum(likelihood[rows, labels].mean() for likelihood in log_likelihoods), output
 
 
-def test_logits_loss_and_gradients_equal_ours(subject):
+OTHERS = [
+    kind
+    for kind in vars(trunks).values()
+    if isinstance(kind, type) and issubclass(kind, ViT) and kind is not ViT
+]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_logits_loss_and_gradients_equal_ours(subject, kind):
     params, images, labels = subject
     (ours, output), gradient = jax.jit(
         jax.value_and_grad(partial(loss, build(ViT), images, labels), has_aux=True)
     )(params)
-    (naive, other), naive_gradient = jax.jit(
-        jax.value_and_grad(partial(loss, build(NaiveViT), images, labels), has_aux=True)
+    (theirs, other), their_gradient = jax.jit(
+        jax.value_and_grad(partial(loss, build(kind), images, labels), has_aux=True)
     )(params)
     np.testing.assert_array_equal(output.region.box, other.region.box)
     np.testing.assert_array_equal(output.region.mask, other.region.mask)
     for branch in ("global", "local"):
         found, wanted = other.logits[branch], output.logits[branch]
         np.testing.assert_allclose(found, wanted, atol=2e-5, rtol=1e-4)
-    np.testing.assert_allclose(naive, ours, rtol=1e-4)
-    assert jax.tree.structure(gradient) == jax.tree.structure(naive_gradient)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4)
+    assert jax.tree.structure(gradient) == jax.tree.structure(their_gradient)
     for path, wanted in jax.tree_util.tree_leaves_with_path(gradient):
-        found = dict(jax.tree_util.tree_leaves_with_path(naive_gradient))[path]
+        found = dict(jax.tree_util.tree_leaves_with_path(their_gradient))[path]
         error, bound = np.abs(found - wanted).max(), 4e-5 * np.abs(wanted).max() + 2e-6
         assert error <= bound, jax.tree_util.keystr(path)
     assert np.abs(gradient["sacm"]["excite"]["kernel"]).max() > 0
@@ -90,19 +99,20 @@ def test_every_map_is_kept_for_the_backward_pass(subject):
     assert not set(kept_maps(build(ViT), subject)) & set(TOKENS)
 
 
-def test_parameters_are_the_models_own():
+@pytest.mark.parametrize("kind", OTHERS)
+def test_parameters_are_the_models_own(kind):
     images = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    ours, naive = (
+    ours, theirs = (
         jax.eval_shape(partial(build(kind).init, train=False), jax.random.key(0), images)
-        for kind in (ViT, NaiveViT)
+        for kind in (ViT, kind)
     )
-    assert ours == naive
+    assert ours == theirs
 
 
-def test_what_the_naive_path_lacks_is_refused(subject):
+def test_what_other_trunks_lack_is_refused(subject):
     params, images, labels = subject
     with pytest.raises(ValueError, match=r"dropout=0\.1.*expected 0"):
-        jax.eval_shape(partial(loss, build(NaiveViT, dropout=0.1), images, labels), params)
+        jax.eval_shape(partial(loss, build(LayeredViT, dropout=0.1), images, labels), params)
     model = build(NaiveViT).clone(descriptor="full_map")
     with pytest.raises(ValueError, match=full_map_descriptor.__name__):
         jax.eval_shape(partial(loss, model, images, labels), params)

@@ -1,0 +1,58 @@
+"""Options of the step: which are compared, with what, and parts compiled for other devices."""
+
+import jax
+import pytest
+
+from aftrans_jax.config import base_config
+from benchmarks import ahead
+from benchmarks.cases import CASES
+from benchmarks.options import FLAGS, OPTIONS, Option, measure, options, rows
+
+
+def test_every_option_is_a_case_and_is_compared_with_another():
+    for backend in FLAGS:
+        for name, option in options("bfloat16", backend).items():
+            assert option.case in CASES
+            assert option.against in OPTIONS
+            assert name == option.against == "aftrans" or option != OPTIONS[option.against]
+
+
+def test_a_float32_stream_is_an_option_in_half_precision_alone():
+    assert options("bfloat16", "cpu").keys() - options("float32", "cpu").keys() == {
+        "float32_residual"
+    }
+
+
+@pytest.mark.parametrize(("name", "value"), FLAGS["cpu"].items())
+def test_this_xla_knows_the_flags(name, value):
+    jax.jit(lambda x: x + 1).lower(1.0).compile(compiler_options={name: value})
+
+
+def test_an_unknown_flag_is_reported_and_the_others_are_compared():
+    config = base_config()
+    config.model.variant, config.model.stride, config.train.precision = "mini8", 8, "float32"
+    config.data.image_size, config.data.local_size = 16, 8
+    chosen = {"aftrans": Option(), "typo": Option(flags={"xla_no_such_flag": True})}
+    results = measure(chosen, config, 2, num_calls=2, num_warm_up=1)
+    assert results["aftrans"]["time_ratio"] == results["aftrans"]["memory_ratio"] == 1
+    assert results["aftrans"]["bytes_per_image"] > 4 * 700_000 / 2  # the weights at least
+    assert "xla_no_such_flag" in results["typo"]["error"]
+    assert "xla_no_such_flag" in rows(results, 2)[1]
+
+
+def test_parts_compiled_ahead_give_a_gradient_of_what_they_are_given():
+    """Traced only: there may be no compiler for TPUs here."""
+    for make in (ahead.attention_parts, ahead.patch_parts, ahead.trunk_parts):
+        for name, (function, arguments) in make(batch=1).items():
+            given = {(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments)}
+            results = jax.tree.leaves(jax.eval_shape(function, *arguments))
+            assert {(leaf.shape, leaf.dtype) for leaf in results} <= given, name
+            assert results, name
+
+
+def test_side_parts_compiled_ahead_are_the_models():
+    parts = ahead.side_parts(batch=2)
+    shapes = {name: jax.eval_shape(function, *args) for name, (function, args) in parts.items()}
+    assert shapes["selection"].shape == (2, 37 * 37)
+    assert shapes["labelling"].shape == (2, 4)
+    assert shapes["crop"].shape == (2, 224, 224, 3)
