@@ -1,10 +1,15 @@
-"""What XLA makes of the step's parts for a TPU that is not here: memory, traffic, compilation.
+"""What XLA makes of the step for a device that is not here: memory, traffic, compilation.
 
-    pip install "jax[tpu]" && python -m benchmarks.ahead --output=benchmarks/results/NAME.json
+    pip install "jax[tpu]"
+    python -m benchmarks.ahead --tpu=v5e:2x2x1 --output=benchmarks/results/NAME.json
+    pip install "jax[cuda12]"
+    python -m benchmarks.ahead --gpu=h100_sxm.txtpb --output=benchmarks/results/NAME.json
 
-libtpu compiles without a TPU, so what it says holds for one; nothing runs, and nothing is timed but
-the compiler. Each part is a forward and a backward pass in bfloat16, in the sizes of the global
-branch: ViT-B/16 at 448 px, stride 12.
+Both compilers work without their device, so what they say holds for one; nothing runs, and nothing
+is timed but the compiler. For a TPU, which compiles slowly, parts are compiled; for a GPU, whole
+steps. All is bfloat16, ViT-B/16 at 448 and 224 px, stride 12. A GPU is described by a file of XLA's
+sources, xla/backends/gpu/target_config/specs. XLA's own matrix products are chosen by trial on the
+card, so here all are cuBLAS's.
 """
 
 import argparse
@@ -21,6 +26,8 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
+from aftrans_jax.build.model import build_optimizer
+from aftrans_jax.config import base_config
 from aftrans_jax.model.attention import KERNELS, class_row_descriptor
 from aftrans_jax.model.encoder import Encoded
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
@@ -28,8 +35,12 @@ from aftrans_jax.model.regions import Geometry, crop_and_resize, locate_region
 from aftrans_jax.model.sacm import SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
+from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.state import TrainState, create_state
 from benchmarks import trunks
+from benchmarks.cases import CASES, param_shapes, random_batch, step_function
 from benchmarks.settings import save
+from benchmarks.step import bytes_per_image
 from benchmarks.timing import executable_bytes
 
 Part = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and the shapes of its arguments
@@ -37,6 +48,15 @@ Part = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and the shapes o
 B16, IMAGE_SIZE, LOCAL_SIZE, STRIDE = VARIANTS["b16"], 448, 224, 12
 SIDE = B16.patches_per_side(IMAGE_SIZE, STRIDE)
 HALF = (0.5, 0.5, 0.5)
+TPU_BATCH = 8
+BATCHES = (12, 48)
+OTHER_CASES = ("aftrans_every_token", "fused_product", "remat", "remat_but_products", "scanned")
+STEPS = (
+    *(("aftrans", "cudnn", batch) for batch in BATCHES),
+    *(("naive", "xla", batch) for batch in (12, 24)),  # of 48, XLA computes half twice to fit
+    *(("aftrans", "xla", batch) for batch in BATCHES),
+    *((case, "cudnn", 12) for case in (*OTHER_CASES, "convolution", "float32_residual")),
+)
 TRUNKS = (
     *(ViT, trunks.FusedProductViT, trunks.RematViT, trunks.RematButProductsViT),
     trunks.Float32ResidualViT,
@@ -107,9 +127,8 @@ def trunk_parts(batch: int) -> dict[str, Part]:
         def encode(module: ViT, patches: Array) -> Encoded:
             return module.encode(patches, train=True, describe=class_row_descriptor)
 
-        xla = trunk.clone(attention=KERNELS["xla"])  # splash is not for the CPU, where init runs
-        key = jax.random.key(0)
-        params = jax.eval_shape(partial(xla.init, method=encode), key, patches)
+        init = partial(trunk.init, method=encode)
+        params = jax.eval_shape(init, jax.random.key(0), patches)
         apply = partial(trunk.apply, method=encode)
         parts[f"two blocks of {kind.__name__}"] = gradient(apply, 0), (params, patches)
     return parts
@@ -134,47 +153,104 @@ def side_parts(batch: int) -> dict[str, Part]:
     }
 
 
-def account(part: Part, sharding: SingleDeviceSharding) -> dict[str, float]:
+def steps() -> dict[str, Part]:
+    """Returns training steps by case, attention and batch."""
+    parts = {}
+    for case, attention, batch in STEPS:
+        config = base_config()
+        config.model.attention = attention
+        model = CASES[case].make(config, jnp.dtype(jnp.bfloat16))
+        _, optimizer = build_optimizer(config)
+        state = jax.eval_shape(
+            partial(create_state, optimizer=optimizer, loss_scale=NoLossScale()),
+            param_shapes(model, IMAGE_SIZE),
+        )
+        arguments = (
+            state,
+            jax.eval_shape(partial(random_batch, IMAGE_SIZE, batch)),
+            jax.eval_shape(partial(jax.random.key, 0)),
+        )
+        name = f"{case}, {attention}, batch {batch}"
+        parts[name] = step_function(model, optimizer, config), arguments
+    return parts
+
+
+def tpu_parts() -> dict[str, Part]:
+    """Returns the parts of a step on a batch of `TPU_BATCH`."""
+    makers = (attention_parts, patch_parts, side_parts, trunk_parts)
+    return {
+        f"{name}, batch {TPU_BATCH}": part
+        for make in makers
+        for name, part in make(TPU_BATCH).items()
+    }
+
+
+def account(
+    part: Part, sharding: SingleDeviceSharding, compiler_options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns the compiler's account of a part, and the seconds that it took."""
     function, arguments = part
     arguments = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
     )
-    lowered = jax.jit(function).lower(*arguments)
+    # A step's state is given away, as in training; nothing else has room in a part's results.
+    donated = 0 if isinstance(arguments[0], TrainState) else ()
+    lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
     began = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = lowered.compile(compiler_options=dict(compiler_options))
     seconds = time.perf_counter() - began
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
     assert memory is not None  # a compiler without an account of its memory
     return {
         "temporary_bytes": memory.temp_size_in_bytes,
         "executable_bytes": executable_bytes(compiled),
-        "bytes_accessed": costs.get("bytes accessed", 0.0),
+        "bytes_accessed": costs.get("bytes accessed"),  # not told for a GPU
         "compilation_s": round(seconds, 1),
     }
 
 
+def per_image(results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Returns what one more image takes in steps that were compiled at two batch sizes."""
+    known: dict[str, dict[int, int]] = {}
+    for name, result in results.items():
+        step, _, batch = name.rpartition(", batch ")
+        known.setdefault(step, {})[int(batch)] = result["executable_bytes"]
+    return {step: each for step, sizes in known.items() if (each := bytes_per_image(sizes))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--topology", default="v5e:2x2x1", help="one of its chips is compiled for")
-    parser.add_argument("--batch", type=int, default=8)
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--tpu", help="a topology; one of its chips is compiled for: v5e:2x2x1")
+    target.add_argument("--gpu", type=Path, help="XLA's description of one: h100_sxm.txtpb")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
     args = parser.parse_args()
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    device = topologies.get_topology_desc(args.topology, "tpu").devices[0]
-    makers = (attention_parts, patch_parts, side_parts, trunk_parts)
-    parts = {name: part for make in makers for name, part in make(args.batch).items()}
-    results: dict[str, Mapping[str, float]] = {}
-    print(f"{'part, batch ' + str(args.batch):44} temporary MB   MB touched   compilation s")
+    jax.config.update("jax_platforms", "cpu")  # no device is looked for
+    if args.tpu:
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        topology = topologies.get_topology_desc(args.tpu, "tpu")
+        parts, compiler_options = tpu_parts(), {}
+    else:
+        topology = topologies.get_topology_desc(
+            "gpu", "cuda", topology="1x1x1", target_config=args.gpu.read_text(encoding="utf-8")
+        )
+        parts, compiler_options = steps(), {"xla_gpu_enable_triton_gemm": False}
+    device = topology.devices[0]
+    found: dict[str, Any] = {"compiled_for": device.device_kind, "results": {}}
+    print(f"{'compiled for ' + device.device_kind:44} temporary MB   MB touched   compilation s")
     for name, part in parts.items():
-        results[name] = account(part, SingleDeviceSharding(device))
-        temporary, _, touched, seconds = results[name].values()
+        result = account(part, SingleDeviceSharding(device), compiler_options)
+        temporary, _, touched, seconds = result.values()
         print(
             f"{name:44} {temporary / 1e6:12.0f} {touched / 1e6:12.0f} {seconds:15.1f}", flush=True
         )
-        compiled_for = {"kind": device.device_kind, "topology": args.topology}
-        save(args.output, {"compiled_for": compiled_for, "batch": args.batch, "results": results})
+        found["results"][name] = result
+        if args.gpu:
+            found["bytes_per_image"] = per_image(found["results"])
+        save(args.output, found)
+    for name, size in found.get("bytes_per_image", {}).items():
+        print(f"{name}: {size / 1e6:.0f} MB an image")
 
 
 if __name__ == "__main__":

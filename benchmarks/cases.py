@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array
 
 from aftrans_jax.build.model import build_model, build_optimizer
@@ -145,17 +146,21 @@ def case_flops(case: Case, config: Config) -> int:
     return sum(flops(variant, size, stride, every_token=case.every_token) for size in sizes)
 
 
-def random_params(model: nn.Module, images: Images) -> Any:
+def param_shapes(model: nn.Module, side: int) -> Any:
+    """Returns the shapes of the parameters of a model of images of a side in pixels."""
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)["params"]
+
+
+def random_params(model: nn.Module, side: int) -> Any:
     """Returns parameters of the size that training gives them, zeros of initialisers included."""
     rng = np.random.default_rng(0)
-    init = partial(model.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images)["params"]
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         centre = 1 if path[-1].key == "scale" else 0
         return centre + np.float32(0.02) * rng.standard_normal(leaf.shape, np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, param_shapes(model, side))
 
 
 def random_batch(size: int, batch_size: int) -> dict[str, Array]:
@@ -167,6 +172,21 @@ def random_batch(size: int, batch_size: int) -> dict[str, Array]:
         "mask": np.ones(batch_size, bool),
     }
     return jax.device_put(batch)
+
+
+def step_function(
+    model: nn.Module, optimizer: optax.GradientTransformation, config: Config
+) -> Callable[..., Any]:
+    """Returns the step that `aftrans_jax.main` runs, of state, batch and rng, for one device."""
+    return partial(
+        train_step,
+        model=model,
+        optimizer=optimizer,
+        loss_weights={"global": config.loss.alpha, "local": config.loss.beta},
+        predict_from="global",
+        accumulation_steps=config.train.accumulation_steps,
+        all_sum=lambda tree: tree,
+    )
 
 
 class Step:
@@ -196,23 +216,15 @@ class Step:
         """
         precision = PRECISIONS[config.train.precision]()
         model = case.make(config, precision.dtype)
-        self._batch = random_batch(config.data[case.branches[0]], batch_size)
-        params = random_params(model, self._batch["image"][:1])
+        side = config.data[case.branches[0]]
+        self._batch = random_batch(side, batch_size)
         _, optimizer = build_optimizer(config)
+        state = create_state(random_params(model, side), optimizer, precision.loss_scale)
         # By way of the host: some counters are one array, which cannot be donated twice.
-        state = jax.device_get(create_state(params, optimizer, precision.loss_scale))
-        self._state = jax.device_put(state)
+        self._state = jax.device_put(jax.device_get(state))
         self._rng = jax.random.key(0, impl=generator)
-        step = partial(
-            train_step,
-            model=model,
-            optimizer=optimizer,
-            loss_weights={"global": config.loss.alpha, "local": config.loss.beta},
-            predict_from="global",
-            accumulation_steps=config.train.accumulation_steps,
-            all_sum=lambda tree: tree,  # one device
-        )
-        lowered = jax.jit(step, donate_argnums=0).lower(self._state, self._batch, self._rng)
+        step = jax.jit(step_function(model, optimizer, config), donate_argnums=0)
+        lowered = step.lower(self._state, self._batch, self._rng)
         self._compiled = lowered.compile(compiler_options=dict(compiler_options))
         self.executable_bytes = executable_bytes(self._compiled)
 

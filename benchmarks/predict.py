@@ -39,7 +39,7 @@ def measure(config: Config, batch: int, *, num_calls: int, num_warm_up: int) -> 
     dtype = PRECISIONS[config.train.precision]().dtype
     model = CASES["aftrans"].make(config, dtype)
     images = random_batch(config.data.image_size, batch)["image"]
-    params = jax.device_put({"params": random_params(model, images[:1])})
+    params = jax.device_put({"params": random_params(model, images.shape[1])})
     predict = jax.jit(partial(model.apply, method="predict"))
     compiled = predict.lower(params, images).compile()
     check_no_loop(compiled.as_text() or "")

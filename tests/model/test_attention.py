@@ -16,6 +16,7 @@ from aftrans_jax.model.attention import (
     KERNELS,
     automatic_kernel,
     check_kernel,
+    cudnn_attention,
     current_backend,
     splash_attention,
     xla_attention,
@@ -86,6 +87,23 @@ def test_splash_runs_on_every_device_of_a_step(rng):
     kernel = partial(splash_attention, interpret=True)
     kernel = sharding.per_device(kernel, mesh, arguments=(split,) * 3, results=split)
     assert_close(kernel, inputs(rng, "float32", 37, 37, head_dim=5, batch=mesh.size))
+
+
+@pytest.mark.parametrize("num_tokens", [37, 38, 325])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_cudnn_is_given_even_numbers_of_tokens(rng, monkeypatch, dtype, num_tokens):
+    """JAX refuses odd ones in training; XLA stands in for the kernel, in float32 for CPUs."""
+    real, given = jax.nn.dot_product_attention, []
+
+    def stand_in(*arrays, implementation, **lengths):
+        assert implementation == "cudnn"
+        given.append(arrays[0].shape[1])
+        exact = (x.astype(jnp.float32) for x in arrays)
+        return real(*exact, implementation="xla", **lengths).astype(arrays[0].dtype)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+    assert_close(lambda *x: cudnn_attention(*x), inputs(rng, dtype, num_tokens, num_tokens))
+    assert set(given) == {num_tokens + num_tokens % 2}
 
 
 # ---------------------------------------------------------------------------------------- a choice
