@@ -242,9 +242,8 @@ def main() -> None:
     for name, part in parts.items():
         result = account(part, SingleDeviceSharding(device), compiler_options)
         temporary, _, touched, seconds = result.values()
-        print(
-            f"{name:44} {temporary / 1e6:12.0f} {touched / 1e6:12.0f} {seconds:15.1f}", flush=True
-        )
+        shown = "-" if touched is None else f"{touched / 1e6:.0f}"
+        print(f"{name:44} {temporary / 1e6:12.0f} {shown:>12} {seconds:15.1f}", flush=True)
         found["results"][name] = result
         if args.gpu:
             found["bytes_per_image"] = per_image(found["results"])

@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Collects result.json files.")
     parser.add_argument("workdirs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--note", help="what a reader should know of these runs")
     args = parser.parse_args()
     groups = defaultdict(list)
     for workdir in args.workdirs:
@@ -48,7 +49,9 @@ def main() -> None:
         groups[json.dumps(config, sort_keys=True)].append(run)
     content = []
     for key, runs in groups.items():
-        name = f"{runs[0]['config']['model']['name']}, {runs[0]['step']} steps"
+        config = json.loads(key)
+        model, precision = config["model"]["name"], config["train"]["precision"]
+        name = f"{model}, {runs[0]['step']} steps, precision {precision}"
         summary = summarize(runs)
         shown = "  ".join(
             f"{figure} {value['mean']:.3f}" + (f" +- {value['std']:.3f}" if value["std"] else "")
@@ -64,10 +67,10 @@ def main() -> None:
                 "runs": [{figure: run.get(figure) for figure in FIGURES} for run in runs],
                 "device": runs[0]["device"],
                 "versions": runs[0]["versions"],
-                "config": json.loads(key),
+                "config": config,
             }
         )
-    write_json(args.out, {"groups": content})
+    write_json(args.out, {"note": args.note, "groups": content})
 
 
 if __name__ == "__main__":
