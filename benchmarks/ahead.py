@@ -28,7 +28,8 @@ from jaxtyping import Array
 
 from aftrans_jax.build.model import build_optimizer
 from aftrans_jax.config import base_config
-from aftrans_jax.model.attention import KERNELS, class_row_descriptor
+from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.encoder import Encoded
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
 from aftrans_jax.model.regions import Geometry, crop_and_resize, locate_region

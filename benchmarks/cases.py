@@ -16,7 +16,7 @@ from jaxtyping import Array
 from aftrans_jax.build.model import build_model, build_optimizer
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.attention import Descriptor
+from aftrans_jax.model.class_row import Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import VARIANTS, Variant

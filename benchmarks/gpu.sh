@@ -6,7 +6,7 @@
 # Where packages cannot be fetched, clu and ml-collections travel as wheels in an ignored folder:
 #   python -m pip download --no-deps --only-binary=:all: -d .whl clu==0.0.12 ml-collections==1.1.0
 # What there is no time for is left out and named. BUDGET: seconds in all. PYTHON: the interpreter
-# that has JAX.
+# that has JAX. PART=options measures the options of the step instead, which takes a call of its own.
 set -uo pipefail # one benchmark that fails does not stop the others
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -55,6 +55,12 @@ attention=cudnn
 run 90 cudnn_check || attention=xla
 echo "attention: $attention"
 model=(--precision=bfloat16 --attention="$attention")
+if [[ ${PART:-goals} == options ]]; then
+  names="fused_product;scanned;remat_but_products;convolution;float32_residual"
+  names+=";xla_gpu_enable_latency_hiding_scheduler=True;xla_gpu_enable_triton_gemm=False"
+  run 500 options "${model[@]}" --batch=12 --only="$names" --output="$results/options_gpu.json"
+  exit $failed
+fi
 run 250 step "${model[@]}" --batch=48 --output="$results/step_48_gpu.json"
 run 120 side_path "${model[@]}" --batch=48 --output="$results/side_path_gpu.json"
 run 60 predict "${model[@]}" --batch=48,128 --output="$results/predict_gpu.json"

@@ -25,7 +25,7 @@ from aftrans_jax.config import Config, base_config
 from aftrans_jax.data.annotations import photo_dataset
 from aftrans_jax.data.cub import read_cub
 from aftrans_jax.data.transforms import Example, test_transform
-from aftrans_jax.model.attention import class_row_descriptor
+from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.pretrained import fit_to_model, read_npz
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance

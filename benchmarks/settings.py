@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config
-from aftrans_jax.model.attention import KERNELS, automatic_kernel, check_kernel, current_backend
+from aftrans_jax.model.attention import (
+    KERNELS,
+    automatic_kernel,
+    check_kernel,
+    current_backend,
+)
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.reporting import write_json

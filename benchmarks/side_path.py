@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
-from aftrans_jax.model.attention import DESCRIPTORS, log_class_row
+from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
 from aftrans_jax.model.regions import Geometry, crop_and_resize, resample_relevance
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.training.precision import PRECISIONS

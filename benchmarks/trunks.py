@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import Descriptor, class_row_descriptor, log_class_row
+from aftrans_jax.model.class_row import Descriptor, class_row_descriptor, log_class_row
 from aftrans_jax.model.encoder import BranchTokens, Encoded, EncoderBlock, MlpBlock
 from aftrans_jax.model.patches import embed_by_convolution
 from aftrans_jax.model.vit import GELUS, ViT

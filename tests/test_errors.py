@@ -218,7 +218,9 @@ UNREADABLE = (
     "pretrained='x.npz' cannot be read as an npz of plain arrays ({}): download it again and "
     "compare its size with the source's, or save it as plain arrays"
 )
-MISFIT = "the pretrained file does not fit the model; {}. Check model.variant against the file"
+MISFIT = (
+    "pretrained='x.npz': the file does not fit the model; {}. Check model.variant against the file"
+)
 
 
 @pytest.mark.parametrize(

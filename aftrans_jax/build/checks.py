@@ -7,7 +7,8 @@ from typing import Any
 from aftrans_jax.build.data import AUGMENTS, READERS, reader_name
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
-from aftrans_jax.model.attention import DESCRIPTORS, KERNELS, check_kernel, current_backend
+from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
+from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS

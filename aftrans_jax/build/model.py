@@ -88,8 +88,6 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parameters before training, and notes on how the npz was made to fit.
 
-    The local branch's class token and positions start as the trunk's own.
-
     Raises:
       FileNotFoundError, ValueError: from `pretrained.read_npz` and `pretrained.fit_to_model`.
 
@@ -105,7 +103,11 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     known, notes = {}, ("random weights: pretrained is empty",)
     if arrays is not None:
-        known, notes = _pretrained(arrays, unflatten_dict(jax.eval_shape(init), sep="/"))
+        expected = unflatten_dict(jax.eval_shape(init), sep="/")
+        try:
+            known, notes = _pretrained(arrays, expected)
+        except ValueError as error:
+            raise ValueError(f"pretrained={config.pretrained!r}: {error}") from error
     # What is known is not drawn: a compiled function computes nothing that it does not return.
     drawn = jax.jit(lambda: {name: leaf for name, leaf in init().items() if name not in known})()
     return unflatten_dict({**jax.device_get(drawn), **known}, sep="/"), notes

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import DESCRIPTORS
+from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate, crop_and_resize, resample_relevance
@@ -65,7 +65,7 @@ class AFTrans(nn.Module):
       keep_ratio: share of patches (or of layer-patch pairs) that is kept, in (0, 1].
       reduction: of the gate's hidden layer.
       head_fusion, descriptor, selection, gate_gradient: names from `sacm.HEAD_FUSIONS`,
-        `attention.DESCRIPTORS`, `sacm.SELECTIONS` and `GATE_GRADIENTS`.
+        `class_row.DESCRIPTORS`, `sacm.SELECTIONS` and `GATE_GRADIENTS`.
 
     Paper: section 3, fig. 2.
     """

@@ -1,8 +1,4 @@
-"""Multi-head attention beside its log-space class row; the kernel is chosen here and only here.
-
-The main path runs a fused kernel. What the SACM needs is a by-product of the same queries and keys:
-the class token's row, one dot product per key and head. No tokens x tokens array is stored.
-"""
+"""Multi-head attention; the kernel is chosen here and only here."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,13 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Queries taken at a time when every row's normaliser is wanted: bounds the transient memory.
-QUERY_CHUNK = 128
 # A TPU register's width, of which splash's blocks are multiples, and their largest size.
 LANES, SPLASH_BLOCK = 128, 512
 
 AttentionKernel = Callable[[Array, Array, Array], Array]
-Descriptor = Callable[[Array, Array, Array], Array]
 
 
 def xla_attention(
@@ -39,7 +32,7 @@ def xla_attention(
 
 
 def _attend(query: Array, key: Array, value: Array) -> Array:
-    weights = jax.nn.softmax(_scores(query, key, "bqhd,bkhd->bhqk"), axis=-1)
+    weights = jax.nn.softmax(scores(query, key, "bqhd,bkhd->bhqk"), axis=-1)
     return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
 
 
@@ -55,15 +48,14 @@ def cudnn_attention(
 
     Choice: a single query gains nothing from it and stays in XLA.
     """
-    batch, num_queries = query.shape[:2]
-    if num_queries == 1:
+    num_tokens = query.shape[1]
+    if num_tokens == 1:
         return xla_attention(query, key, value)
     attend = partial(jax.nn.dot_product_attention, implementation="cudnn")
-    if num_queries % 2 == 0:
+    if num_tokens % 2 == 0:
         return attend(query, key, value)
-    padding = ((0, 0), (0, 1), (0, 0), (0, 0))
-    padded = [jnp.pad(x, padding) for x in (query, key, value)]
-    num_keys = jnp.full(batch, num_queries, jnp.int32)
+    padded = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
+    num_keys = jnp.full(len(query), num_tokens, jnp.int32)
     return attend(*padded, key_value_seq_lengths=num_keys)[:, :-1]
 
 
@@ -204,59 +196,10 @@ def check_kernel(name: str, dtype: jnp.dtype, backend: str) -> None:
         )
 
 
-def log_class_row(
-    query: Float[Array, "batch queries heads head_dim"],
-    key: Float[Array, "batch tokens heads head_dim"],
-) -> Float[Array, "batch heads patches"]:
-    """Returns the class token's log attention to every patch, per head, in float32.
+def scores(query: Array, key: Array, pattern: str) -> Array:
+    """Returns q k / sqrt(head_dim) in float32, the axes as an einsum pattern says.
 
-    The softmax runs over all tokens; the class token's own entry (token 0) is then dropped, so each
-    row of `exp` sums to one minus the class token's attention to itself.
-
-    Paper: eq. 5, class row, in log space.
+    Paper: eq. 5, before the softmax.
     """
-    scores = _scores(query[:, 0], key, "bhd,bkhd->bhk")
-    return jax.nn.log_softmax(scores, axis=-1)[..., 1:]
-
-
-def class_row_descriptor(
-    query: Float[Array, "batch queries heads head_dim"],
-    key: Float[Array, "batch tokens heads head_dim"],
-    log_row: Float[Array, "batch heads patches"],
-) -> Float[Array, " batch"]:
-    """Returns the mean over patches of the class row's log product over heads.
-
-    Choice: the paper pools the raw product, which underflows to the same zero in every layer.
-    """
-    del query, key
-    return log_row.sum(axis=1).mean(axis=-1)
-
-
-def full_map_descriptor(
-    query: Float[Array, "batch tokens heads head_dim"],
-    key: Float[Array, "batch tokens heads head_dim"],
-    log_row: Float[Array, "batch heads patches"],
-) -> Float[Array, " batch"]:
-    """Returns the mean over all query-key pairs of the log product over heads.
-
-    `mean(q) . mean(k) * scale - mean(lse)`: the scores are never formed together, only their row
-    normalisers, `QUERY_CHUNK` queries at a time.
-
-    Paper: the pooling of eq. 9, in log space.
-    """
-    del log_row
-    mean_query, mean_key = (x.astype(jnp.float32).mean(axis=1) for x in (query, key))
-    mean_score = (mean_query * mean_key).sum(axis=(1, 2)) * query.shape[-1] ** -0.5
-    num_tokens = query.shape[1]
-    starts = range(0, num_tokens, QUERY_CHUNK)
-    chunks = [_scores(query[:, i : i + QUERY_CHUNK], key, "bqhd,bkhd->bhqk") for i in starts]
-    log_norms = [jax.nn.logsumexp(chunk, axis=-1).sum(axis=(1, 2)) for chunk in chunks]
-    return mean_score - sum(log_norms[1:], log_norms[0]) / num_tokens
-
-
-def _scores(query: Array, key: Array, pattern: str) -> Array:
-    scores = jnp.einsum(pattern, query, key, preferred_element_type=jnp.float32)
-    return scores * query.shape[-1] ** -0.5
-
-
-DESCRIPTORS = MappingProxyType({"class_row": class_row_descriptor, "full_map": full_map_descriptor})
+    products = jnp.einsum(pattern, query, key, preferred_element_type=jnp.float32)
+    return products * query.shape[-1] ** -0.5

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import AttentionKernel, Descriptor, log_class_row
+from aftrans_jax.model.attention import AttentionKernel
+from aftrans_jax.model.class_row import Descriptor, log_class_row
 from aftrans_jax.model.variants import Variant
 
 

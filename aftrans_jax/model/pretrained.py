@@ -167,7 +167,7 @@ def _check(arrays: Arrays, wanted: dict[str, tuple[int, ...]]) -> None:
     found = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if found:
         raise ValueError(
-            "the pretrained file does not fit the model; " + "; ".join(found) + ". "
+            "the file does not fit the model; " + "; ".join(found) + ". "
             "Check model.variant against the file"
         )
 

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.attention import KERNELS, AttentionKernel, Descriptor
+from aftrans_jax.model.attention import KERNELS, AttentionKernel
+from aftrans_jax.model.class_row import Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
@@ -101,7 +102,7 @@ class ViT(nn.Module):
           patches: embeddings from `embed`.
           train: whether dropout and stochastic depth are on.
           own: a branch's own class token and positions; the trunk's when None.
-          describe: a layer statistic from `attention.DESCRIPTORS`; class rows are returned with it.
+          describe: a layer statistic from `class_row.DESCRIPTORS`; class rows are returned with it.
           all_tokens: whether patch tokens are wanted from the last block.
 
         Paper: section 3.1, equations 1 to 4.

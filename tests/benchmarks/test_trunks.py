@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.attention import full_map_descriptor
+from aftrans_jax.model.class_row import full_map_descriptor
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT

@@ -203,7 +203,7 @@ def test_one_error_lists_everything_that_does_not_fit(expected, arrays):
     with pytest.raises(ValueError, match="does not fit the model") as caught:
         fit_to_model(arrays, expected)
     assert str(caught.value) == (
-        "the pretrained file does not fit the model; "
+        "the file does not fit the model; "
         "missing: Transformer/encoder_norm/bias, cls; "
         "not expected: Transformer/encoderblock_3/LayerNorm_0/bias; "
         "of another shape: Transformer/posembed_input/pos_embedding (1, 5, 8) instead of "

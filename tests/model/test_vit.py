@@ -8,7 +8,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from aftrans_jax.model.attention import DESCRIPTORS
+from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.pretrained import fit_to_model, read_npz
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT

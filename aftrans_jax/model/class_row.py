@@ -1,0 +1,71 @@
+"""What the SACM needs of a layer's attention: the class token's row, in log space.
+
+It is a by-product of the queries and keys of the main path: one dot product per key and head,
+whatever kernel attends. No tokens x tokens array is stored.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aftrans_jax.model.attention import scores
+
+# Queries taken at a time when every row's normaliser is wanted: bounds the transient memory.
+QUERY_CHUNK = 128
+
+Descriptor = Callable[[Array, Array, Array], Array]
+
+
+def log_class_row(
+    query: Float[Array, "batch queries heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+) -> Float[Array, "batch heads patches"]:
+    """Returns the class token's log attention to every patch, per head, in float32.
+
+    The softmax runs over all tokens; the class token's own entry (token 0) is then dropped, so each
+    row of `exp` sums to one minus the class token's attention to itself.
+
+    Paper: eq. 5, class row, in log space.
+    """
+    return jax.nn.log_softmax(scores(query[:, 0], key, "bhd,bkhd->bhk"), axis=-1)[..., 1:]
+
+
+def class_row_descriptor(
+    query: Float[Array, "batch queries heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+    log_row: Float[Array, "batch heads patches"],
+) -> Float[Array, " batch"]:
+    """Returns the mean over patches of the class row's log product over heads.
+
+    Choice: the paper pools the raw product, which underflows to the same zero in every layer.
+    """
+    del query, key
+    return log_row.sum(axis=1).mean(axis=-1)
+
+
+def full_map_descriptor(
+    query: Float[Array, "batch tokens heads head_dim"],
+    key: Float[Array, "batch tokens heads head_dim"],
+    log_row: Float[Array, "batch heads patches"],
+) -> Float[Array, " batch"]:
+    """Returns the mean over all query-key pairs of the log product over heads.
+
+    `mean(q) . mean(k) * scale - mean(lse)`: the scores are never formed together, only their row
+    normalisers, `QUERY_CHUNK` queries at a time.
+
+    Paper: the pooling of eq. 9, in log space.
+    """
+    del log_row
+    mean_query, mean_key = (x.astype(jnp.float32).mean(axis=1) for x in (query, key))
+    mean_score = (mean_query * mean_key).sum(axis=(1, 2)) * query.shape[-1] ** -0.5
+    num_tokens = query.shape[1]
+    starts = range(0, num_tokens, QUERY_CHUNK)
+    chunks = [scores(query[:, i : i + QUERY_CHUNK], key, "bqhd,bkhd->bhqk") for i in starts]
+    log_norms = [jax.nn.logsumexp(chunk, axis=-1).sum(axis=(1, 2)) for chunk in chunks]
+    return mean_score - sum(log_norms[1:], log_norms[0]) / num_tokens
+
+
+DESCRIPTORS = MappingProxyType({"class_row": class_row_descriptor, "full_map": full_map_descriptor})
