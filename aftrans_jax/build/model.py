@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
@@ -98,19 +99,19 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
 
-    def init() -> dict[str, Any]:
+    def init(key: Array) -> dict[str, Any]:
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
 
     known, notes = {}, ("random weights: pretrained is empty",)
     if arrays is not None:
-        expected = unflatten_dict(jax.eval_shape(init), sep="/")
+        expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
         try:
             known, notes = _pretrained(arrays, expected)
         except ValueError as error:
             raise ValueError(f"pretrained={config.pretrained!r}: {error}") from error
     # What is known is not drawn: a compiled function computes nothing that it does not return.
-    drawn = jax.jit(lambda: {name: leaf for name, leaf in init().items() if name not in known})()
-    return unflatten_dict({**jax.device_get(drawn), **known}, sep="/"), notes
+    drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
+    return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
 
 
 def _pretrained(

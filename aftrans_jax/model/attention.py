@@ -43,8 +43,9 @@ def cudnn_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from cuDNN's fused kernel.
 
-    In training JAX takes even numbers of tokens alone (0.7.2, 0.10.2, 0.11.2), so an odd one is
-    padded, and nothing attends to the padding. There are one or as many queries as keys.
+    There are one or as many queries as keys. In training JAX refuses odd numbers of tokens: its rule
+    for a bias sees the empty array that stands for none (0.7.2, 0.10.2, 0.11.2). So a token is
+    added, which nothing attends to.
 
     Choice: a single query gains nothing from it and stays in XLA.
     """
@@ -55,7 +56,7 @@ def cudnn_attention(
     if num_tokens % 2 == 0:
         return attend(query, key, value)
     padded = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (query, key, value))
-    num_keys = jnp.full(len(query), num_tokens, jnp.int32)
+    num_keys = jnp.full(query.shape[0], num_tokens, jnp.int32)
     return attend(*padded, key_value_seq_lengths=num_keys)[:, :-1]
 
 

@@ -22,7 +22,7 @@ class PatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "batch height width channels"]
+        self, images: Float[Array, "batch side side channels"]
     ) -> Float[Array, "batch patches hidden"]:
         shape = (self.patch_size, self.patch_size, images.shape[-1], self.hidden)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
@@ -33,7 +33,7 @@ class PatchEmbedding(nn.Module):
 
 
 def embed_by_convolution(
-    images: Float[Array, "batch height width channels"],
+    images: Float[Array, "batch side side channels"],
     kernel: Float[Array, "patch patch channels hidden"],
     stride: int,
 ) -> Float[Array, "batch patches hidden"]:
@@ -45,11 +45,11 @@ def embed_by_convolution(
     patches = jax.lax.conv_general_dilated(
         images, kernel, (stride, stride), "VALID", dimension_numbers=numbers
     )
-    return patches.reshape(len(images), -1, kernel.shape[-1])
+    return patches.reshape(images.shape[0], -1, kernel.shape[-1])
 
 
 def embed_by_product(
-    images: Float[Array, "batch height width channels"],
+    images: Float[Array, "batch side side channels"],
     kernel: Float[Array, "patch patch channels hidden"],
     stride: int,
 ) -> Float[Array, "batch patches hidden"]:
@@ -57,11 +57,11 @@ def embed_by_product(
 
     Choice: XLA's gradient of the convolution took a sixth of a step on a CPU.
     """
-    return flat_patches(images, len(kernel), stride) @ kernel.reshape(-1, kernel.shape[-1])
+    return flat_patches(images, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def flat_patches(
-    images: Float[Array, "batch height width channels"], patch_size: int, stride: int
+    images: Float[Array, "batch side side channels"], patch_size: int, stride: int
 ) -> Float[Array, "batch patches pixels"]:
     """Returns overlapping patches in raster order, each one's pixels and channels in a row.
 
@@ -72,8 +72,8 @@ def flat_patches(
 
     Choice: patches are made of cells that neighbours share, so that few strided slices suffice.
     """
-    batch, height, _, channels = images.shape
-    side = (height - patch_size) // stride + 1
+    batch, side_px, _, channels = images.shape
+    side = (side_px - patch_size) // stride + 1
     cell = math.gcd(patch_size, stride)
     covered = stride * (side - 1) + patch_size
     x = images[:, :covered, :covered]
