@@ -242,9 +242,13 @@ def main() -> None:
     print(f"{'compiled for ' + device.device_kind:44} temporary MB   MB touched   compilation s")
     for name, part in parts.items():
         result = account(part, SingleDeviceSharding(device), compiler_options)
-        temporary, _, touched, seconds = result.values()
-        shown = "-" if touched is None else f"{touched / 1e6:.0f}"
-        print(f"{name:44} {temporary / 1e6:12.0f} {shown:>12} {seconds:15.1f}", flush=True)
+        touched = result["bytes_accessed"]
+        print(
+            f"{name:44} {result['temporary_bytes'] / 1e6:12.0f} "
+            f"{'-' if touched is None else f'{touched / 1e6:.0f}':>12} "
+            f"{result['compilation_s']:15.1f}",
+            flush=True,
+        )
         found["results"][name] = result
         if args.gpu:
             found["bytes_per_image"] = per_image(found["results"])

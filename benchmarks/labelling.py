@@ -4,7 +4,7 @@
 
 scipy is timed in both ways one would call it: once per mask, and once for the whole batch as a
 volume whose slices do not touch. scikit-image, and CuPy on a GPU, are timed where they are
-installed. Calls take turns, so that another job on the machine slows all.
+installed, and not checked. Calls take turns, so that another job on the machine slows all.
 """
 
 import argparse
@@ -83,9 +83,9 @@ def labellers(masks: Masks) -> dict[str, Call]:
         "scipy_one_call": lambda: scipy_labels(masks),
     }
     if importlib.util.find_spec("skimage"):
-        from skimage import measure
+        from skimage.measure import label
 
-        calls["skimage_per_mask"] = lambda: [measure.label(mask, connectivity=2) for mask in masks]
+        calls["skimage_per_mask"] = lambda: [label(mask, connectivity=2) for mask in masks]
     if jax.default_backend() == "gpu" and importlib.util.find_spec("cupy"):
         import cupy
         import cupyx.scipy.ndimage

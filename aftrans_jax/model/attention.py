@@ -43,9 +43,9 @@ def cudnn_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from cuDNN's fused kernel.
 
-    There are one or as many queries as keys. In training JAX refuses odd numbers of tokens: its rule
-    for a bias sees the empty array that stands for none (0.7.2, 0.10.2, 0.11.2). So a token is
-    added, which nothing attends to.
+    There are one or as many queries as keys. In training JAX refuses odd numbers of tokens, since
+    its rule for a bias sees the empty array that stands for none (0.7.2, 0.10.2, 0.11.2). So a
+    token is added, which nothing attends to.
 
     Choice: a single query gains nothing from it and stays in XLA.
     """

@@ -116,3 +116,26 @@ def test_what_other_trunks_lack_is_refused(subject):
     model = build(NaiveViT).clone(descriptor="full_map")
     with pytest.raises(ValueError, match=full_map_descriptor.__name__):
         jax.eval_shape(partial(loss, model, images, labels), params)
+
+
+def kept_bytes(kind, subject) -> int:
+    """What the backward pass is given."""
+    params, images, labels = subject
+    loss_of = partial(loss, build(kind), images, labels)
+    pullback = jax.eval_shape(lambda params: jax.vjp(loss_of, params, has_aux=True)[1], params)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+
+
+def test_the_less_is_kept_the_more_is_computed_again(subject):
+    kinds = trunks.RematViT, trunks.RematButProductsViT, ViT, NaiveViT
+    sizes = [kept_bytes(kind, subject) for kind in kinds]
+    assert sizes == sorted(set(sizes))
+
+
+def test_a_float32_stream_is_added_to_in_float32(subject):
+    params, images, labels = subject
+    halves, sums = {"dtype": jnp.dtype("bfloat16")}, []
+    for kind in (ViT, trunks.Float32ResidualViT):
+        traced = jax.make_jaxpr(partial(loss, build(kind, **halves), images, labels))(params)
+        sums.append(str(traced).count(f":f32[3,{TOKENS[0]},{VARIANT.hidden}] = add "))
+    assert sums[1] >= sums[0] + 2  # of a block, behind attention and perceptron
