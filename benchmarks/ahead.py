@@ -250,10 +250,9 @@ def main() -> None:
             flush=True,
         )
         found["results"][name] = result
-        if args.gpu:
-            found["bytes_per_image"] = per_image(found["results"])
+        found["bytes_per_image"] = per_image(found["results"])
         save(args.output, found)
-    for name, size in found.get("bytes_per_image", {}).items():
+    for name, size in found["bytes_per_image"].items():
         print(f"{name}: {size / 1e6:.0f} MB an image")
 
 

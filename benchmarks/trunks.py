@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.class_row import Descriptor, class_row_descriptor, log_class_row
-from aftrans_jax.model.encoder import BranchTokens, Encoded, EncoderBlock, MlpBlock
+from aftrans_jax.model.attention import scores
+from aftrans_jax.model.class_row import Descriptor, Summary, class_row_descriptor, summarize
+from aftrans_jax.model.encoder import BranchTokens, Encoded, EncoderBlock, MlpBlock, encoded
 from aftrans_jax.model.patches import embed_by_convolution
 from aftrans_jax.model.vit import GELUS, ViT
 
 Tree = Mapping[str, Any]
-Summary = tuple[Array, Array] | None  # class rows and descriptor, as an encoder block returns them
 
 
 class LayeredViT(ViT):
@@ -50,15 +50,11 @@ class LayeredViT(ViT):
         layers = [params[f"encoderblock_{layer}"] for layer in range(self.variant.layers)]
         tokens = self.with_class_token(patches, own)
         tokens, summaries = self.run(layers, tokens, describe, all_tokens)
-        tokens = self.norm(params["encoder_norm"], tokens)
-        if describe is None:
-            return Encoded(tokens, None, None)
-        log_rows, descriptors = zip(*summaries, strict=True)
-        return Encoded(tokens, jnp.stack(log_rows, axis=1), jnp.stack(descriptors, axis=1))
+        return encoded(self.norm(params["encoder_norm"], tokens), summaries)
 
     def run(
         self, layers: Sequence[Tree], tokens: Array, describe: Descriptor | None, all_tokens: bool
-    ) -> tuple[Array, list[Summary]]:
+    ) -> tuple[Array, list[Summary | None]]:
         """Returns the tokens after all layers, and what each layer says of its class row."""
         summaries = []
         for layer in layers:
@@ -69,7 +65,7 @@ class LayeredViT(ViT):
 
     def block(
         self, params: Tree, tokens: Array, describe: Descriptor | None, class_only: bool
-    ) -> tuple[Array, Summary]:
+    ) -> tuple[Array, Summary | None]:
         """Returns what an encoder block returns."""
         block = EncoderBlock(
             self.variant, GELUS[self.gelu], self.attention, 0.0, 0.0, self.dtype, parent=None
@@ -96,7 +92,7 @@ class WrittenOutViT(LayeredViT):
 
     def block(
         self, params: Tree, tokens: Array, describe: Descriptor | None, class_only: bool
-    ) -> tuple[Array, Summary]:
+    ) -> tuple[Array, Summary | None]:
         """Returns what an encoder block returns."""
         projections = params["MultiHeadDotProductAttention_1"]
         normed = self.norm(params["LayerNorm_0"], tokens)
@@ -120,14 +116,10 @@ class WrittenOutViT(LayeredViT):
 
     def attend(
         self, query: Array, key: Array, value: Array, describe: Descriptor | None
-    ) -> tuple[Array, Summary]:
+    ) -> tuple[Array, Summary | None]:
         """Returns attended queries and what an encoder block says of the class row."""
-        attended = self.attention(query, key, value)
-        if describe is None:
-            return attended, None
-        query, key = jax.lax.stop_gradient((query, key))
-        log_row = log_class_row(query, key)
-        return attended, (log_row, describe(query, key, log_row))
+        summary = None if describe is None else summarize(query, key, describe)
+        return self.attention(query, key, value), summary
 
 
 class NaiveViT(WrittenOutViT):
@@ -142,7 +134,7 @@ class NaiveViT(WrittenOutViT):
 
     def run(
         self, layers: Sequence[Tree], tokens: Array, describe: Descriptor | None, all_tokens: bool
-    ) -> tuple[Array, list[Summary]]:
+    ) -> tuple[Array, list[Summary | None]]:
         """Returns all tokens after all layers, and what each layer says of its class row.
 
         Raises:
@@ -155,10 +147,9 @@ class NaiveViT(WrittenOutViT):
 
     def attend(
         self, query: Array, key: Array, value: Array, describe: Descriptor | None
-    ) -> tuple[Array, Summary]:
+    ) -> tuple[Array, Summary | None]:
         """Returns attended queries and the class rows of the map that is stored."""
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-        maps = jax.nn.softmax(scores * query.shape[-1] ** -0.5, axis=-1).astype(self.dtype)
+        maps = jax.nn.softmax(scores(query, key, "bqhd,bkhd->bhqk"), axis=-1).astype(self.dtype)
         attended = jnp.einsum("bhqk,bkhd->bqhd", maps, value)
         if describe is None:
             return attended, None
@@ -194,11 +185,11 @@ class ScannedViT(LayeredViT):
 
     def run(
         self, layers: Sequence[Tree], tokens: Array, describe: Descriptor | None, all_tokens: bool
-    ) -> tuple[Array, list[Summary]]:
+    ) -> tuple[Array, list[Summary | None]]:
         """Returns the tokens after all layers, and what each layer says of its class row."""
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[:-1])
 
-        def body(tokens: Array, layer: Tree) -> tuple[Array, Summary]:
+        def body(tokens: Array, layer: Tree) -> tuple[Array, Summary | None]:
             return self.block(layer, tokens, describe, False)
 
         tokens, first = jax.lax.scan(body, tokens, stacked)
@@ -212,7 +203,7 @@ class RematViT(LayeredViT):
 
     def block(
         self, params: Tree, tokens: Array, describe: Descriptor | None, class_only: bool
-    ) -> tuple[Array, Summary]:
+    ) -> tuple[Array, Summary | None]:
         """Returns what an encoder block returns."""
         block = partial(super().block, describe=describe, class_only=class_only)
         return jax.checkpoint(block, policy=self.policy())(params, tokens)
@@ -235,7 +226,7 @@ class Float32ResidualViT(LayeredViT):
 
     def run(
         self, layers: Sequence[Tree], tokens: Array, describe: Descriptor | None, all_tokens: bool
-    ) -> tuple[Array, list[Summary]]:
+    ) -> tuple[Array, list[Summary | None]]:
         """Returns the tokens after all layers, and what each layer says of its class row."""
         return super().run(layers, tokens.astype(jnp.float32), describe, all_tokens)
 
@@ -249,8 +240,5 @@ class ConvolutionViT(ViT):
         """Returns the patch embeddings of normalised images, in raster order."""
         if self.is_initializing():
             return super().embed(images)
-        params = self.embedding.variables["params"]
-        images, kernel, bias = (
-            jnp.asarray(x, self.dtype) for x in (images, params["kernel"], params["bias"])
-        )
-        return embed_by_convolution(images, kernel, self.stride) + bias
+        embedding = self.embedding.clone(embed=embed_by_convolution, parent=None, name=None)
+        return cast(Array, embedding.apply(self.embedding.variables, images))

@@ -99,6 +99,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
 
+    @jax.jit  # traced once, for the shapes and for what is drawn
     def init(key: Array) -> dict[str, Any]:
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
 

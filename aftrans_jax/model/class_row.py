@@ -17,6 +17,17 @@ from aftrans_jax.model.attention import scores
 QUERY_CHUNK = 128
 
 Descriptor = Callable[[Array, Array, Array], Array]
+Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descriptor [batch]
+
+
+def summarize(query: Array, key: Array, describe: Descriptor) -> Summary:
+    """Returns a layer's log class rows and their statistic, through which nothing is learned.
+
+    Choice: the maps say where to look; what they say is not to be bent by the gate's gradient.
+    """
+    query, key = jax.lax.stop_gradient((query, key))
+    log_row = log_class_row(query, key)
+    return log_row, describe(query, key, log_row)
 
 
 def log_class_row(

@@ -1,16 +1,15 @@
 """Transformer encoder whose blocks report their class row, under the official npz names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import AttentionKernel
-from aftrans_jax.model.class_row import Descriptor, log_class_row
+from aftrans_jax.model.class_row import Descriptor, Summary, summarize
 from aftrans_jax.model.variants import Variant
 
 
@@ -37,6 +36,18 @@ class Encoded(NamedTuple):
     tokens: Array
     log_rows: Array | None
     descriptor: Array | None
+
+
+def encoded(tokens: Array, summaries: Sequence[Summary | None]) -> Encoded:
+    """Returns an encoder's output from its normalised tokens and all layers' summaries.
+
+    Choice: layers are the second axis everywhere, behind the batch.
+    """
+    known = [summary for summary in summaries if summary is not None]
+    if not known:
+        return Encoded(tokens, None, None)
+    log_rows, descriptors = zip(*known, strict=True)
+    return Encoded(tokens, jnp.stack(log_rows, axis=1), jnp.stack(descriptors, axis=1))
 
 
 class PositionEmbedding(nn.Module):
@@ -67,7 +78,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(
         self, queries: Array, tokens: Array, describe: Descriptor | None
-    ) -> tuple[Array, tuple[Array, Array] | None]:
+    ) -> tuple[Array, Summary | None]:
         hidden = tokens.shape[-1]
         project = partial(
             nn.DenseGeneral,
@@ -85,12 +96,7 @@ class Attention(nn.Module):
             dtype=self.dtype,
             name="out",
         )(attended)
-        if describe is None:
-            return out, None
-        # The maps say where to look; what they say is not to be bent by the gate's gradient.
-        query, key = jax.lax.stop_gradient((query, key))
-        log_row = log_class_row(query, key)
-        return out, (log_row, describe(query, key, log_row))
+        return out, None if describe is None else summarize(query, key, describe)
 
 
 class MlpBlock(nn.Module):
@@ -139,7 +145,7 @@ class EncoderBlock(nn.Module):
         train: bool,
         describe: Descriptor | None,
         class_only: bool,
-    ) -> tuple[Float[Array, "batch queries hidden"], tuple[Array, Array] | None]:
+    ) -> tuple[Float[Array, "batch queries hidden"], Summary | None]:
         # Whole residual branches drop per image, hence the broadcast over tokens and channels.
         drop_path = partial(
             nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2)), deterministic=not train
@@ -205,8 +211,4 @@ class Encoder(nn.Module):
             class_only = block is self.encoderblock[-1] and not all_tokens
             tokens, summary = block(tokens, train=train, describe=describe, class_only=class_only)
             summaries.append(summary)
-        tokens = self.encoder_norm(tokens)
-        if describe is None:
-            return Encoded(tokens, None, None)
-        log_rows, descriptors = zip(*summaries, strict=True)
-        return Encoded(tokens, jnp.stack(log_rows, axis=1), jnp.stack(descriptors, axis=1))
+        return encoded(self.encoder_norm(tokens), summaries)

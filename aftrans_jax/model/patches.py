@@ -1,24 +1,34 @@
 """Overlapping patches and their embedding."""
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Embed = Callable[[Array, Array, int], Array]
+
 
 class PatchEmbedding(nn.Module):
     """Returns the embeddings of overlapping patches, in raster order.
 
-    Choice: a matrix product, whose gradient is one as well, and a convolution on TPUs alone, whose
-    layouts do not suit small patches. `benchmarks.options` and `benchmarks.ahead` compare them.
+    Attributes:
+      hidden: width of the embeddings.
+      patch_size: side of a patch in pixels.
+      stride: distance between patches in pixels.
+      dtype: of the computation; parameters stay float32.
+      embed: of images, kernel and stride; `embed_automatically` when None.
+
+    Follows: vit_jax VisionTransformer, whose embedding is a flax Conv.
     """
 
     hidden: int
     patch_size: int
     stride: int
     dtype: jnp.dtype
+    embed: Embed | None = None
 
     @nn.compact
     def __call__(
@@ -28,8 +38,21 @@ class PatchEmbedding(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.hidden,))
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
-        embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
-        return embed(images, kernel, self.stride) + bias
+        return (self.embed or embed_automatically)(images, kernel, self.stride) + bias
+
+
+def embed_automatically(
+    images: Float[Array, "batch side side channels"],
+    kernel: Float[Array, "patch patch channels hidden"],
+    stride: int,
+) -> Float[Array, "batch patches hidden"]:
+    """Returns what `embed_by_convolution` does, in the way that suits the backend.
+
+    Choice: a matrix product, whose gradient is one as well, and a convolution on TPUs alone, whose
+    layouts do not suit small patches. `benchmarks.options` and `benchmarks.ahead` compare them.
+    """
+    embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
+    return embed(images, kernel, stride)
 
 
 def embed_by_convolution(
