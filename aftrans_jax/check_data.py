@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from absl import app, flags
 
-from aftrans_jax.data.csv_list import write_csv
-from aftrans_jax.data.doctor import Diagnosis, clean, examine
-from aftrans_jax.data.findings import problems, report
+from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
+from aftrans_jax.data.doctor.findings import problems, report
+from aftrans_jax.data.sets.csv_list import write_csv
 from aftrans_jax.flags import CONFIG, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where something is wrong."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
-    from aftrans_jax.build.data import read_lists  # which a --help does not need
+    from aftrans_jax.experiment.data import read_lists  # which a --help does not need
 
     config, target = CONFIG.value, Path(_WRITE.value) if _WRITE.value else None
     try:

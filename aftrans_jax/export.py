@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.build.trained import load_trained
-from aftrans_jax.model.pretrained import save_npz
+from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.weights.npz import save_npz
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ def main(argv: list[str]) -> None:
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     # After the devices are known; these import what a --help does not need.
-    from aftrans_jax.build.experiment import build
-    from aftrans_jax.run import run
+    from aftrans_jax.experiment.parts import build
+    from aftrans_jax.experiment.run import run
 
     path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aftrans_jax.build.trained import load_trained
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.transforms import decode_image, test_transform
+from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.transforms import test_transform
+from aftrans_jax.experiment.trained import load_trained
 
 
 def main() -> None:

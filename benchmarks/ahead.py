@@ -26,8 +26,8 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
-from aftrans_jax.build.model import build_optimizer
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment.model import build_optimizer
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.encoder import Encoded

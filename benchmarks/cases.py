@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from aftrans_jax.build.model import build_model, build_optimizer
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.model import build_model, build_optimizer
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.class_row import Descriptor
 from aftrans_jax.model.encoder import BranchTokens, Encoded

@@ -28,9 +28,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from aftrans_jax.data.cache import ResizedCache
-from aftrans_jax.data.examples import Examples, PhotoSource
-from aftrans_jax.data.transforms import Example, decode_image, resize, train_transform
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.cache import ResizedCache
+from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.transforms import resize, train_transform
+from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.training.reporting import write_json
 from benchmarks.overlap import overlap
 from benchmarks.readers import (
@@ -149,7 +151,7 @@ def main() -> None:
         if args.photos is None:
             write_photos(folder)
         names = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg")))
-        photos = PhotoSource(Examples(folder, names, (0,) * len(names), 1))
+        photos = PhotoSource(PhotoTable(folder, names, (0,) * len(names), 1))
         kilobytes = median((folder / name).stat().st_size / 1000 for name in names)
         readers = compare(photos, num_cores)
         _print_readers(readers)

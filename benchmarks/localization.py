@@ -22,18 +22,20 @@ from jaxtyping import Array, Int
 from PIL import Image
 
 from aftrans_jax.config import Config, base_config
-from aftrans_jax.data.annotations import photo_dataset
-from aftrans_jax.data.cub import read_cub
-from aftrans_jax.data.transforms import Example, test_transform
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.transforms import test_transform
+from aftrans_jax.data.sets.annotations import photo_dataset
+from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.model.class_row import class_row_descriptor
-from aftrans_jax.model.pretrained import fit_to_model, read_npz
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
+from aftrans_jax.report.page import ANNOTATED, PREDICTED, draw_box, overlay_heat
 from aftrans_jax.training.metrics import box_area, box_iou, centred_box
 from aftrans_jax.training.reporting import write_json
-from aftrans_jax.visualize import ANNOTATED, PREDICTED, draw_box, overlay_heat
+from aftrans_jax.weights.fitting import fit_to_model
+from aftrans_jax.weights.npz import read_npz
 from benchmarks.record import circumstances
 
 VARIANT, GELU = "ti16", "exact"  # DeiT-tiny and its training

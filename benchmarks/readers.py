@@ -11,9 +11,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from aftrans_jax.data.examples import Source
-from aftrans_jax.data.loader import train_batches
-from aftrans_jax.data.transforms import Example
+from aftrans_jax.data.examples import Example, Source
+from aftrans_jax.data.loading.loader import train_batches
 
 HEIGHT, WIDTH, NUM_PHOTOS = 375, 500, 256
 IMAGE_SIZE, BATCH = 448, 16

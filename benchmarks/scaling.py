@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from aftrans_jax.build.experiment import build
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment.parts import build
 from benchmarks.cases import CASES
 from benchmarks.hlo import Collective, collectives, num_loops
 from benchmarks.settings import save

@@ -19,10 +19,10 @@ import optax
 from PIL import Image
 from tqdm import tqdm
 
-from aftrans_jax.data.synthetic import CROWN_COLORS, NUM_BARS, draw_bird
-from aftrans_jax.model.pretrained import save_npz
+from aftrans_jax.data.sets.synthetic import CROWN_COLORS, NUM_BARS, draw_bird
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
+from aftrans_jax.weights.npz import save_npz
 
 IMAGE_SIZE, GRID = 64, 8
 NUM_COLORS = len(CROWN_COLORS)

@@ -30,7 +30,7 @@ import sys
 
 import tensorflow_datasets as tfds
 
-from aftrans_jax.data.tfds import read_tfds
+from aftrans_jax.data.sets.tfds import read_tfds
 
 name, data_dir = sys.argv[1:]
 tfds.builder(name, data_dir=data_dir or None).download_and_prepare(file_format="array_record")

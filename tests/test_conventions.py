@@ -1,9 +1,4 @@
-"""The house rules of ARCHITECTURE.md, read from the source with `ast`.
-
-Exempt from the docstring's last line are `main`, Linen's `setup`, dunder methods other than
-`__call__` of a documented class, and accessors whose class documents them (properties of a
-dataclass or a protocol without a docstring of their own).
-"""
+"""The house rules of ARCHITECTURE.md, read from the source with `ast`."""
 
 import ast
 import re
@@ -41,46 +36,117 @@ def public(node: ast.Module | ast.ClassDef) -> Iterator[Definition]:
                 yield from public(child)
 
 
-def exempt(definition: Definition) -> bool:
-    names = {getattr(item, "id", None) for item in getattr(definition, "decorator_list", ())}
-    undocumented = ast.get_docstring(definition) is None
-    accessor = names & {"property", "cached_property"} and undocumented
-    return definition.name in ("main", "setup") or bool(accessor)
+def undocumented(tree: ast.Module) -> list[str]:
+    """The public definitions without a docstring.
 
-
-def ending_problem(docstring: str | None) -> str | None:
-    """Returns what is wrong with the docstring's end, None where nothing is."""
-    if not docstring:
-        return "no docstring"
-    paragraphs = re.split(r"\n\s*\n", docstring.strip())
-    sources = [line for line in docstring.splitlines() if SOURCE.match(line.strip())]
-    if not SOURCE.match(paragraphs[-1]):
-        return f"ends in {paragraphs[-1]!r}"
-    if not paragraphs[-1].endswith("."):
-        return "no full stop"
-    return None if len(sources) == 1 else f"several sources: {sources}"
-
-
-SOURCE = re.compile(r"(Paper|Follows|Choice): \S")
+    `main` and Linen's `setup` need none, nor do properties that their class describes.
+    """
+    return [
+        f"{definition.name} (line {definition.lineno})"
+        for definition in public(tree)
+        if ast.get_docstring(definition) is None
+        and definition.name not in ("main", "setup")
+        and not {getattr(item, "id", None) for item in getattr(definition, "decorator_list", ())}
+        & {"property", "cached_property"}
+    ]
 
 
 @every_module
-def test_docstrings_end_with_their_source(path):
-    problems = {
-        f"{definition.name} (line {definition.lineno})": problem
-        for definition in public(TREES[path])
-        if not exempt(definition) and (problem := ending_problem(ast.get_docstring(definition)))
-    }
-    assert not problems
+def test_what_is_public_is_documented(path):
+    assert not undocumented(TREES[path])
 
 
 def test_the_docstring_rule_can_fail():
-    assert ending_problem(None) == "no docstring"
-    assert ending_problem("Returns x.") is not None
-    assert ending_problem("Returns x.\n\nPaper: eq. 6") == "no full stop"
-    assert ending_problem("Returns x.\n\nPaper: eq. 6.\nChoice: so.").startswith("several")
-    assert ending_problem("Returns x.\n\nPaper: eq. 6.\n\nArgs:\n  a: b.").startswith("ends in")
-    assert ending_problem("Returns x.\n\nChoice: a long\nreason.") is None
+    assert undocumented(ast.parse("def f(): ..."))
+    assert undocumented(ast.parse("class C:\n  'c'\n  def f(self): ..."))
+    assert not undocumented(ast.parse("class C:\n  'c'\n  @property\n  def f(self): ..."))
+
+
+# ------------------------------------------------------------------- what the paper is quoted for
+
+PAPER = {
+    "section": {"1", "2.1", "2.2", "2.2.1", "2.2.2", "3.1", "3.2", "4.1", "4.2", "4.3", "5"},
+    "eq": {str(number) for number in range(1, 11)},
+    "table": {str(number) for number in range(1, 7)},
+    "fig": {"1", "2", "3"},
+}
+_KIND = r"(section|eq|equation|table|fig|figure)s?\.?\s"
+_NUMBERS = r"(\d+(?:\.\d+)*(?:(?:, | and | or |-| to )\d+(?:\.\d+)*)*)"
+DEPARTURES = ("model/", "weights/fitting.py", "config.py")
+DEPARTURES += tuple(
+    f"training/{name}.py" for name in ("losses", "optimizer", "precision", "train_step")
+)
+
+
+def citations(text: str) -> list[tuple[str, str]]:
+    """What a text cites, as ("section", "2.2.1"); of "tables 3-6" every table."""
+    found = []
+    for kind, numbers in re.findall(_KIND + _NUMBERS, text):
+        kind = {"equation": "eq", "figure": "fig"}.get(kind, kind)
+        first, *rest = re.split(r"(, | and | or |-| to )", numbers)
+        found.append((kind, first))
+        for between, number in zip(rest[::2], rest[1::2], strict=True):
+            start = int(found[-1][1]) + 1 if between in ("-", " to ") else None
+            if start is not None:
+                found += [(kind, str(middle)) for middle in range(start, int(number))]
+            found.append((kind, number))
+    return found
+
+
+def sources(path: Path, word: str) -> list[str]:
+    """The comments, and the paragraphs of docstrings, that begin with "Paper:" or another word."""
+    found = []
+    for paragraph in re.split(r'\n\s*\n|"""', path.read_text(encoding="utf-8")):
+        head, mark, text = paragraph.partition(f"{word}: ")
+        is_comment = "#" in head.rpartition("\n")[2]
+        if mark and is_comment:
+            found += [line.partition(mark)[2] for line in paragraph.splitlines() if mark in line]
+        elif mark and not head.strip():
+            found.append(" ".join(text.split()))
+    return found
+
+
+@every_file
+def test_the_paper_is_cited_where_it_exists(path):
+    for text in sources(path, "Paper"):
+        found = citations(text)
+        assert found, f"no section, equation, table or figure in {text!r}"
+        assert all(number in PAPER[kind] for kind, number in found), text
+
+
+def test_departures_from_the_paper_are_listed_where_it_decides():
+    listed = {label(path): len(sources(path, "Choice")) for path in [*MODULES, *CONFIGS]}
+    elsewhere = {
+        name: count
+        for name, count in listed.items()
+        if count and not name.removeprefix("aftrans_jax/").startswith(DEPARTURES)
+    }
+    assert not elsewhere
+    assert 10 <= sum(listed.values()) <= 45
+
+
+def test_the_citation_rule_can_fail(tmp_path):
+    assert citations("section 3.4 and tables 3-6") == [
+        *[("section", "3.4"), ("table", "3"), ("table", "4"), ("table", "5"), ("table", "6")]
+    ]
+    assert citations("eq. 8 and 9, fig. 2") == [("eq", "8"), ("eq", "9"), ("fig", "2")]
+    assert citations("equations 1 to 4")[-1] == ("eq", "4")
+    source = tmp_path / "a.py"
+    source.write_text('"""A.\n\n    Paper: section\n    9.9.\n"""\nx = 1  # Paper: table 7\n')
+    assert [citations(text) for text in sources(source, "Paper")] == [
+        [("section", "9.9")],
+        [("table", "7")],
+    ]
+
+
+def test_the_paper_has_these_sections():
+    paper = ROOT.parent / "shared" / "PAPER.txt"
+    if not paper.exists():
+        pytest.skip(f"{paper} is absent: the paper's text is not part of the project")
+    text = paper.read_text(encoding="utf-8")
+    assert all(re.search(rf"^{re.escape(x)}\.? +[A-Z]", text, re.M) for x in PAPER["section"])
+    assert all(f"Table {number}." in text for number in PAPER["table"])
+    assert all(f"({number})" in text for number in PAPER["eq"])
 
 
 @every_file
@@ -156,36 +222,49 @@ def own(path: Path) -> set[str]:
     return {name for name in imported(path) if within(name, "aftrans_jax")}
 
 
-def below(folder: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", sorted((PACKAGE / folder).glob("*.py")), ids=label)
+# What each room may import of the others and of other people's packages, None for any package.
+COMMANDS = ("main", "check_data", "predict", "export")
+PLAIN = {"numpy", "jaxtyping", "PIL"}
+ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
+    "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
+    "weights": (set(), {"flax", "jaxtyping", "numpy", "scipy"}),
+    "training": ({"model"}, None),
+    "data.examples": (set(), PLAIN),
+    "data.loading": ({"data.examples"}, PLAIN | {"absl", "cv2", "grain", "psutil", "scipy"}),
+    "data.sets": (
+        {"data.examples", "data.loading"},
+        PLAIN | {"scipy", "tensorflow_datasets"},
+    ),
+    "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
+    "report": (set(), PLAIN),
+    "config": (set(), {"ml_collections"}),
+    "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
+    "flags": ({"config"}, None),
+    **dict.fromkeys(COMMANDS, ({"data", "experiment", "flags", "weights"}, None)),
+}
 
 
-@below("model")
-def test_the_model_needs_jax_and_numpy_alone(path):
-    assert outside(path) <= {"jax", "flax", "jaxtyping", "numpy", "scipy"}
-    assert all(within(name, "aftrans_jax.model") for name in own(path))
-
-
-@below("data")
-def test_data_knows_no_jax(path):
-    assert not outside(path) & {"jax", "flax", "optax", "ml_collections"}
-    assert all(within(name, "aftrans_jax.data") for name in own(path))
-
-
-@below("training")
-def test_training_knows_the_model_alone(path):
-    assert all(within(name, "aftrans_jax.training", "aftrans_jax.model") for name in own(path))
-    assert "ml_collections" not in outside(path)
+def room(path: Path) -> str:
+    """The longest name in `ROOMS` that a module lies in, "" for none."""
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return max((known for known in ROOMS if within(name, known)), key=len, default="")
 
 
 @every_module
-def test_only_build_reads_configurations(path):
-    names = {name for name in own(path) if within(name, "aftrans_jax.config")}
-    allowed = {
-        "build": {"aftrans_jax.config.Config"},
-        "flags": {"aftrans_jax.config.base_config"},  # the names of its keys, for an error
-    }
-    assert names <= allowed.get(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), set())
+def test_every_module_lies_in_a_room(path):
+    assert room(path) or path.name == "__init__.py"
+
+
+@every_module
+def test_imports_follow_the_arrows(path):
+    if not room(path):
+        return  # the face of the package and of data/
+    rooms, packages = ROOMS[room(path)]
+    allowed = [f"aftrans_jax.{name}" for name in {*rooms, room(path)}]
+    assert all(within(name, *allowed) for name in own(path))
+    assert packages is None or outside(path) <= packages
+    if room(path) not in ("config", "experiment", "flags", *COMMANDS):
+        assert "ml_collections" not in outside(path)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=label)
@@ -219,12 +298,14 @@ assert not tops & set(("tensorflow", "tensorboard", "tensorflow_datasets"))
 import io, pathlib, tempfile
 import numpy as np
 from PIL import Image
-from aftrans_jax.data import transforms
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.transforms import test_transform
 
 path = pathlib.Path(tempfile.mkdtemp()) / "x.jpg"
 Image.new("RGB", (9, 7), (200, 10, 10)).save(path, quality=100)
-example = transforms.Example(transforms.decode_image(path), 0, np.full(4, np.nan, np.float32))
-image = transforms.test_transform(example, image_size=16, resize_size=20).image
+example = Example(decode_image(path), 0, np.full(4, np.nan, np.float32))
+image = test_transform(example, image_size=16, resize_size=20).image
 assert image.shape == (16, 16, 3) and image[..., 0].min() > 190
 print("fine")
 """

@@ -1,0 +1,1 @@
+"""The models: pure JAX and Flax Linen, no files, no configuration."""

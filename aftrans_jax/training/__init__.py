@@ -1,0 +1,1 @@
+"""Steps, losses, optimizer, evaluation, checkpoints and the loop: what trains any model here."""

@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from aftrans_jax.build import model as build
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment import model as build
 from aftrans_jax.model.variants import VARIANTS
 from benchmarks import ahead
 from benchmarks.cases import CASES

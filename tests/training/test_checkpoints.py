@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from experiments import fresh, tiny_config
 
-from aftrans_jax.run import run
+from aftrans_jax.experiment.run import run
 from aftrans_jax.training.checkpoints import Checkpoints, checksum
 from aftrans_jax.training.loop import StopRequest
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import linear
 
-from aftrans_jax.data.loader import eval_batches
-from aftrans_jax.data.transforms import Example
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.model.outputs import Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization

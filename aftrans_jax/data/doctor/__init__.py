@@ -1,0 +1,1 @@
+"""What `check_data` finds when it opens every image, and how it says so."""

@@ -1,0 +1,179 @@
+"""The facts about a data set that only opening every image tells, and which images are sound.
+
+Two images are the same picture when all their decoded pixels are equal.
+"""
+
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.sets.annotations import Annotations
+from aftrans_jax.data.sets.folder import find_images
+from aftrans_jax.data.sets.photos import PhotoSource
+
+SPLITS = ("train", "test")
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Listed(NamedTuple):
+    """An image as the lists describe it; `split` is "train" or "test".
+
+    Choice: without its pixels, so that 675,000 fit into memory.
+    """
+
+    split: str
+    name: str
+    label: int
+
+
+Group = tuple[Listed, ...]
+
+
+class Diagnosis(NamedTuple):
+    """Plain facts about a data set; images are in the order of the lists, train first.
+
+    `root` is the folder of the images, None where they are no files; `official` holds the published
+    numbers of training and test images, None where there are none; `error` says why the first of
+    `undecodable` is; `grey` are those without any colour, however they are stored; `tiny` those
+    with a side below `tiny_px`; each of `twins` is one picture that several images are.
+
+    Choice: facts apart from judgement, so that what is a problem is decided in one place.
+    """
+
+    name: str
+    root: Path | None
+    class_names: tuple[str, ...]
+    official: tuple[int, int] | None
+    tiny_px: int
+    listed: Group
+    missing: Group
+    surplus: tuple[str, ...]
+    undecodable: Group
+    error: str
+    readable: Group
+    grey: Group
+    tiny: Group
+    twins: tuple[Group, ...]
+
+
+class _Look(NamedTuple):
+    image: Listed
+    error: str = ""
+    digest: bytes = b""
+    is_grey: bool = False
+    side_px: int = 0
+
+
+def examine(listed: Annotations | Dataset, *, tiny_px: int, num_threads: int) -> Diagnosis:
+    """Returns what is found when every listed image is opened, with a bar on a terminal.
+
+    Args:
+      listed: the lists of a photo set, or a data set whose images are no files.
+      tiny_px: images with a side below this count as tiny.
+      num_threads: images decoded at the same time, at least 1; no others are held in memory.
+
+    Choice: threads, because decoding and hashing release the interpreter's lock.
+    """
+    missing, surplus = _on_disk(listed)
+    places = [
+        (Listed(split, name, label), source, index)
+        for split, source in zip(SPLITS, _sources(listed), strict=True)
+        for index, (name, label) in enumerate(zip(source.names, source.labels, strict=True))
+    ]
+    present = [place for place in places if place[0].name not in missing]
+    looks = _in_threads(lambda place: _look(*place), present, num_threads)
+    looks = list(tqdm(looks, "examining", len(present), leave=False, disable=None))
+    readable = [look for look in looks if not look.error]
+    return Diagnosis(
+        name=listed.name,
+        root=listed.train.root if isinstance(listed, Annotations) else None,
+        class_names=listed.class_names,
+        official=listed.official if isinstance(listed, Annotations) else None,
+        tiny_px=tiny_px,
+        listed=tuple(image for image, _, _ in places),
+        missing=tuple(image for image, _, _ in places if image.name in missing),
+        surplus=surplus,
+        undecodable=tuple(look.image for look in looks if look.error),
+        error=next((look.error for look in looks if look.error), ""),
+        readable=tuple(look.image for look in readable),
+        grey=tuple(look.image for look in readable if look.is_grey),
+        tiny=tuple(look.image for look in readable if look.side_px < tiny_px),
+        twins=_twins(readable),
+    )
+
+
+def _sources(listed: Annotations | Dataset) -> tuple[Source, Source]:
+    if isinstance(listed, Annotations):
+        return PhotoSource(listed.train), PhotoSource(listed.test)
+    return listed.train, listed.test
+
+
+def _on_disk(listed: Annotations | Dataset) -> tuple[set[str], tuple[str, ...]]:
+    """Returns the names of listed images without a file, and of files that are not listed."""
+    if not isinstance(listed, Annotations):
+        return set(), ()
+    root, tables = listed.train.root, (listed.train, listed.test)
+    files = set(find_images(root)) if root.is_dir() else set()
+    surplus = files.difference(*(table.names for table in tables))
+    return {name for table in tables for name in table.missing()}, tuple(sorted(surplus))
+
+
+def _in_threads(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
+) -> Iterator[_Result]:
+    """Yields the results in order; a few items are under way at a time."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        waiting = deque()
+        for item in items:
+            if len(waiting) == 4 * num_threads:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(function, item))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _look(image: Listed, source: Source, index: int) -> _Look:
+    try:
+        pixels = source[index].image
+    except (OSError, ValueError) as error:
+        return _Look(image, str(error) or type(error).__name__)
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    is_grey = all(  # most are told by a few rows
+        bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
+    )
+    return _Look(image, "", digest.digest(), is_grey, min(pixels.shape[:2]))
+
+
+def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
+    groups = defaultdict(list)
+    for look in looks:
+        groups[look.digest].append(look.image)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def clean(diagnosis: Diagnosis) -> Group:
+    """Returns the images to use: readable, none twice in train, none of test in train.
+
+    A picture that train has under two labels leaves it altogether; then test images of classes that
+    train lacks go, too.
+
+    Choice: test keeps all that can be read and learnt, so that scores on it stay comparable.
+    """
+    left_out = set()
+    for group in diagnosis.twins:
+        train = [image for image in group if image.split == "train"]
+        is_sound = len(train) == len(group) and len({image.label for image in train}) == 1
+        left_out.update(train[1:] if is_sound else train)
+    kept = [image for image in diagnosis.readable if image not in left_out]
+    taught = {image.label for image in kept if image.split == "train"}
+    return tuple(image for image in kept if image.label in taught)

@@ -1,0 +1,156 @@
+"""The doctor's findings in words: a table, notes, and the problems that make training wrong."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from aftrans_jax.data.doctor.examine import SPLITS, Diagnosis, Group
+
+_NUM_SHOWN = 3  # names of a finding
+
+
+def report(diagnosis: Diagnosis) -> list[str]:
+    """Returns the lines of a table of counts, then of what is worth knowing but no problem.
+
+    Choice: a number and three names for each finding, however many images it concerns.
+    """
+    where = f" below {diagnosis.root}" if diagnosis.root else ""
+    title = f"{diagnosis.name}: {len(diagnosis.listed)} images{where}"
+    notes = [f"note: {note}" for note in _notes(diagnosis)]
+    return [title, "", *_table(diagnosis), *([""] if notes else []), *notes]
+
+
+def problems(diagnosis: Diagnosis) -> list[str]:
+    """Returns what would make training, or its score, wrong; each with its remedy.
+
+    A picture both in train and in test is a problem where a set has no official counts. An official
+    split is taken as it is, because results are compared on it.
+
+    Choice: greyscale, tiny and repeated images are none, since training copes with them.
+    """
+    return _findings(
+        (
+            "missing images",
+            _names(diagnosis.missing),
+            " Unpack the archive again, or set data.dir to the folder that holds all of it.",
+        ),
+        (
+            "unreadable images",
+            _names(diagnosis.undecodable),
+            f" The first: {diagnosis.error}",
+        ),
+        (
+            "classes without a readable training image",
+            _classes(diagnosis, num_train=0),
+            " Add images of each, or take the class off the lists.",
+        ),
+        (
+            "pictures under two labels in train",
+            _ambiguous(diagnosis, "train"),
+            " Take the wrong ones off the lists.",
+        ),
+        (
+            "pictures both in train and in test",
+            [] if diagnosis.official else _shared(diagnosis),
+            " The score would be too high: take them out of one of the two.",
+        ),
+    )
+
+
+def _notes(diagnosis: Diagnosis) -> list[str]:
+    return _findings(
+        ("image files that no list names", diagnosis.surplus, ""),
+        ("greyscale images", _names(diagnosis.grey), ""),
+        (f"images with a side below {diagnosis.tiny_px} px", _names(diagnosis.tiny), ""),
+        ("classes with one readable training image", _classes(diagnosis, num_train=1), ""),
+        *(
+            (f"pictures more than once in {split}", _repeated(diagnosis, split), "")
+            for split in SPLITS
+        ),
+        (
+            "pictures under two labels in test",
+            _ambiguous(diagnosis, "test"),
+            " At most one of each can be scored as right.",
+        ),
+        (
+            "pictures both in train and in test",
+            _shared(diagnosis) if diagnosis.official else [],
+            " Kept, as in the official split, on which results are compared.",
+        ),
+    )
+
+
+def _findings(*findings: tuple[str, Sequence[str], str]) -> list[str]:
+    """Returns a line for each (what, names, remedy) of which there is at least one."""
+    return [
+        f"{what} ({len(names)}): {', '.join(names[:_NUM_SHOWN])}"
+        f"{', ...' if len(names) > _NUM_SHOWN else '.'}{remedy}"
+        for what, names, remedy in findings
+        if names
+    ]
+
+
+def _names(images: Group) -> list[str]:
+    return [image.name for image in images]
+
+
+def _groups(diagnosis: Diagnosis, groups: Iterable[Group]) -> list[str]:
+    """Returns one text for each picture: where it is listed, and as what."""
+    return [
+        " = ".join(
+            f"{image.name} ({image.split}, {diagnosis.class_names[image.label]})"
+            for image in group[:_NUM_SHOWN]
+        )
+        + (f" = {len(group) - _NUM_SHOWN} more" if len(group) > _NUM_SHOWN else "")
+        for group in groups
+    ]
+
+
+def _of(group: Group, split: str) -> Group:
+    return tuple(image for image in group if image.split == split)
+
+
+def _ambiguous(diagnosis: Diagnosis, split: str) -> list[str]:
+    groups = [_of(group, split) for group in diagnosis.twins]
+    return _groups(diagnosis, (group for group in groups if len({i.label for i in group}) > 1))
+
+
+def _repeated(diagnosis: Diagnosis, split: str) -> list[str]:
+    groups = [_of(group, split) for group in diagnosis.twins]
+    same = (g for g in groups if len(g) > 1 and len({image.label for image in g}) == 1)
+    return _groups(diagnosis, same)
+
+
+def _shared(diagnosis: Diagnosis) -> list[str]:
+    shared = (g for g in diagnosis.twins if len({image.split for image in g}) > 1)
+    return _groups(diagnosis, shared)
+
+
+def _classes(diagnosis: Diagnosis, *, num_train: int) -> list[str]:
+    counts = _images_a_class(diagnosis, "train")
+    return [diagnosis.class_names[label] for label in np.flatnonzero(counts == num_train)]
+
+
+def _images_a_class(diagnosis: Diagnosis, split: str) -> np.ndarray:
+    labels = [image.label for image in _of(diagnosis.readable, split)]
+    return np.bincount(np.array(labels, int), minlength=len(diagnosis.class_names))
+
+
+def _table(diagnosis: Diagnosis) -> list[str]:
+    """Returns a row for each count and a column for each split."""
+    counts = [_images_a_class(diagnosis, split) for split in SPLITS]
+    rows = [
+        ("", *SPLITS),
+        ("official", *(diagnosis.official or "--")),
+        ("listed", *(len(_of(diagnosis.listed, split)) for split in SPLITS)),
+        ("readable", *(of.sum() for of in counts)),
+        ("fewest in a class", *(of.min() for of in counts)),
+        ("median in a class", *(f"{np.median(of):g}" for of in counts)),
+        ("most in a class", *(of.max() for of in counts)),
+    ]
+    octaves = [np.array([int(number).bit_length() for number in of]) for of in counts]
+    for octave in sorted({*octaves[0], *octaves[1]}):
+        low, high = 2**octave // 2, 2**octave - 1
+        bounds = f"{low}" if low >= high else f"{low} to {high}"
+        rows.append((f"classes with {bounds}", *((of == octave).sum() for of in octaves)))
+    return ["  {:<24}{:>8}{:>8}".format(*row).rstrip() for row in rows]

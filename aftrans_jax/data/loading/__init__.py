@@ -1,0 +1,1 @@
+"""From image files to batches: decoding, resizing, augmentation, cache, loader."""

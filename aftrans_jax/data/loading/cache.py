@@ -1,0 +1,75 @@
+"""Resized images in memory, so that every epoch but the first decodes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from aftrans_jax.data.examples import Example, Source
+from aftrans_jax.data.loading.transforms import resize
+
+_LARGEST_SHARE = 0.8  # of the free memory; the rest is for batches and checkpoints
+
+
+class ResizedCache:
+    """The examples of a source as squares of one size, each decoded and resized at first use.
+
+    Batches are bit for bit those of the source itself, since resizing comes first in every
+    transform.
+
+    Choice: uint8 after resizing: at 448 px 0.6 MB an image, 3.6 GB for the training split of CUB.
+    """
+
+    def __init__(self, source: Source, size: int) -> None:
+        """Reserves memory, which is taken page by page as images come in; `size` in pixels."""
+        self._source, self._size = source, size
+        self._images = np.empty((len(source), size, size, 3), np.uint8)
+        self._boxes = np.empty((len(source), 4), np.float32)
+        self._ready = np.zeros(len(source), bool)
+        self.names, self.labels = source.names, source.labels
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        if not self._ready[index]:
+            example = resize(self._source[index], self._size)
+            self._images[index], self._boxes[index] = example.image, example.box
+            self._ready[index] = True  # last, for other threads look at it
+        return Example(self._images[index], self.labels[index], self._boxes[index])
+
+
+def check_memory(num_images: int, size: int) -> str:
+    """Returns a line that says how much memory the resized images will take.
+
+    Args:
+      num_images: of all splits.
+      size: side of the resized images in pixels.
+
+    Raises:
+      ValueError: that is more than four fifths of the free memory.
+
+    Choice: refused at the start, not killed by the system in the first epoch.
+    """
+    needed, free = num_images * size * size * 3, _free_memory()
+    figures = (
+        f"{num_images:,} images of {size} x {size} px take {needed / 1e9:.2f} GB of the "
+        f"{free / 1e9:.2f} GB of free memory"
+    )
+    if needed > _LARGEST_SHARE * free:
+        raise ValueError(
+            f"data.cache='ram': {figures}: expected at most {_LARGEST_SHARE:.0%}. Use "
+            "--config.data.cache=none, or a smaller data.image_size."
+        )
+    return f"cache: {figures}"
+
+
+def _free_memory() -> int:
+    """Returns the bytes that this process may still take, a container's limit counted."""
+    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())["anon"]
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit: "max"
+        return free
+    return min(free, limit - int(used))

@@ -1,0 +1,155 @@
+"""CSV files that list photos, one row each, in the folder that the images lie in or below."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from aftrans_jax.data.sets.annotations import Annotations
+from aftrans_jax.data.sets.folder import SPLITS, NamedPhoto, from_names
+from aftrans_jax.data.sets.lists import inside, read_text, row_error
+
+_COLUMNS = ("path", "label", "split")
+_REMEDY = (
+    "Write the header path,label,split and a row for each image: its path from the folder of the "
+    "CSV file, the name of its class, and train or test."
+)
+
+
+def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Annotations:
+    """Returns the photos that a CSV file lists, by paths relative to the folder of that file.
+
+    The header names the columns, in any order: `path`, `label`, which is the name of a class, and
+    perhaps `split`, one of `SPLITS`. White space around fields and case in header and splits mean
+    nothing. Further columns mean nothing beside `split`; without it they are an error, because one
+    of them may be the split under another name.
+
+    Args:
+      path: of the file, UTF-8.
+      test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
+      seed: of what is held out, at least 0.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the header or a row is damaged, and the message names it; or see `from_names`.
+
+    Choice: the least that a spreadsheet or three lines of Python can write.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a folder: expected a CSV file. Set data.dir to a file.")
+    photos: dict[str, NamedPhoto] = {}
+    for number, row, photo in _photos(path):
+        if photo.path in photos:
+            raise row_error(path, number, row, "each path once, but it has a row above", _REMEDY)
+        photos[photo.path] = photo
+    return from_names(
+        "csv",
+        path.parent,
+        list(photos.values()),
+        source=path,
+        remedy=_REMEDY,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+
+
+def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Writes a file that `read_csv` reads back to the same photos; whole or not at all.
+
+    Args:
+      path: of the file, in the folder that the images lie in or below.
+      rows: path relative to that folder with forward slashes, name of the class, and split.
+
+    Raises:
+      ValueError: a row would not be read back as it is; nothing has been written.
+
+    Choice: refuses what spreadsheets and editors alter unseen, such as white space at the ends.
+    """
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        if not _is_faithful(*row):
+            raise ValueError(
+                f"{path}: {row}: expected a path inside {path.parent} with forward slashes, a class"
+                f" name and one of {', '.join(SPLITS)}, without carriage returns or white space at "
+                "their ends. Rename the file or the class."
+            )
+        writer.writerow(row)
+    data = text.getvalue().encode()
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _is_faithful(path: str, class_name: str, split: str) -> bool:
+    """Returns whether `read_csv` would return exactly these."""
+    try:
+        kept = inside(path) == path
+    except ValueError:
+        return False
+    fields = (path, class_name, split)
+    whole = all(field and field == field.strip() and "\r" not in field for field in fields)
+    return kept and whole and split.lower() in SPLITS
+
+
+def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
+    """Yields the number of a row, its text for messages, and what it says."""
+    rows = _rows(path)
+    number, header = next(rows, (1, []))
+    columns = _columns(path, number, header)
+    splits = SPLITS if "split" in columns else ("",)
+    for number, fields in rows:
+        row = ",".join(fields)
+        if len(fields) != len(columns):
+            wanted = f"{len(columns)} fields as in the header, in quotes where they hold a comma"
+            raise row_error(path, number, row, wanted, _REMEDY)
+        values = dict(zip(columns, fields, strict=True))
+        try:
+            name = inside(values["path"])
+        except ValueError as error:
+            raise row_error(path, number, row, f"a path inside {path.parent}", _REMEDY) from error
+        photo = NamedPhoto(name, values["label"], values.get("split", ""))
+        if not photo.class_name:
+            raise row_error(path, number, row, "the name of a class", _REMEDY)
+        if photo.split.lower() not in splits:
+            raise row_error(path, number, row, f"one of the splits {', '.join(splits)}", _REMEDY)
+        yield number, row, photo
+
+
+def _columns(path: Path, number: int, header: list[str]) -> list[str]:
+    """Returns the names of the columns in lower case, once they are known to be enough."""
+    columns = [field.lower() for field in header]
+    others = [field for field in header if field.lower() not in _COLUMNS]
+    once = all(columns.count(name) == 1 for name in ("path", "label"))
+    if once and columns.count("split") <= 1 and ("split" in columns or not others):
+        return columns
+    raise row_error(
+        path,
+        number,
+        ",".join(header),
+        "a header with the columns path, label and perhaps split, each once and separated by "
+        f"commas; unknown are {others}",
+        "Rename the column of image paths to path, that of class names to label, and that of train "
+        "or test to split; without a split, remove all others.",
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of the line that a row starts in, and its fields; skips empty rows."""
+    text = io.StringIO(read_text(path, remedy=_REMEDY))
+    number, reader = 1, csv.reader(text, strict=True, skipinitialspace=True)
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, row {number}: {error}: expected quotes around whole fields, doubled inside. "
+            f"{_REMEDY}"
+        ) from error

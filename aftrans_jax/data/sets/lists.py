@@ -1,0 +1,199 @@
+"""Reading annotation lists: rows joined by id, paths that stay inside, errors that name the row."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record
+
+_Key = TypeVar("_Key", int, str)
+_Value = TypeVar("_Value")
+
+
+def inside(text: str) -> str:
+    """Returns a relative path with forward slashes.
+
+    Raises:
+      ValueError: the path is empty or leaves the folder it is relative to.
+
+    Choice: a list from the internet must not make us read /etc. Not pathlib, which takes six times
+    as long: iNaturalist lists 675,170 paths.
+    """
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    absolute = text.startswith(("/", "\\")) or text[1:2] == ":"  # the latter is a drive
+    if absolute or not parts or ".." in parts or "\0" in text:
+        raise ValueError(text)
+    return "/".join(parts)
+
+
+def xywh_box(text: str) -> Box:
+    """Returns (top, left, bottom, right) for "x y width height".
+
+    Raises:
+      ValueError: these are not four finite numbers, the last two above 0.
+
+    Choice: boxes have one form inside, whatever a list writes.
+    """
+    left, top, width, height = (float(number) for number in text.split())
+    box = (top, left, top + height, left + width)
+    if not (all(map(math.isfinite, box)) and width > 0 and height > 0):
+        raise ValueError(text)
+    return box
+
+
+def read_rows(
+    path: Path,
+    key: Callable[[str], _Key],
+    parse: Callable[[str], _Value],
+    expected: str,
+    *,
+    remedy: str,
+    ids: Collection[_Key] | None = None,
+    id_form: str = "an id",
+) -> dict[_Key, _Value]:
+    """Returns id -> value for a text file whose rows are an id, white space and a value.
+
+    Args:
+      path: of the file, UTF-8; empty rows mean nothing.
+      key: of the text of an id to the id.
+      parse: of the rest of a row to its value; refuses by a ValueError or KeyError.
+      expected: what `parse` takes, in words.
+      remedy: the sentence that ends each message.
+      ids: exactly those must be there; None takes any.
+      id_form: what `key` takes, in words.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a row is damaged, its id unknown, there twice, or missing; the message names it.
+
+    Choice: rows are joined by id; their order in a file means nothing.
+    """
+    values: dict[_Key, _Value] = {}
+    for number, row in enumerate(read_text(path, remedy=remedy).split("\n"), start=1):
+        if not row.strip():
+            continue
+        try:
+            key_text, text = row.split(maxsplit=1)
+            row_id, value = key(key_text), parse(text.strip())
+        except (ValueError, KeyError) as error:
+            raise row_error(path, number, row, f"{id_form} and {expected}", remedy) from error
+        if row_id in values:
+            wanted = f"each id once, but {row_id} has a row above"
+            raise row_error(path, number, row, wanted, remedy)
+        if ids is not None and row_id not in ids:
+            raise row_error(path, number, row, "an id that the list of images has", remedy)
+        values[row_id] = value
+    missing = sorted(set(ids or ()) - values.keys())
+    if missing:
+        raise ValueError(
+            f"{path} has no row for {len(missing)} of the {len(ids or ())} ids in the list of "
+            f"images, the first: {missing[:3]}: expected every id in every list. {remedy}"
+        )
+    return values
+
+
+def read_text(path: Path, *, remedy: str) -> str:
+    """Returns the text of a UTF-8 file, its line ends as newlines.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not UTF-8.
+
+    Choice: one wording of both errors for all readers.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
+
+
+def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:
+    """Returns the error that names a row, counted from 1, and what was expected of it.
+
+    Choice: one wording for all readers.
+    """
+    return ValueError(f"{path}, row {number}: {row.strip()!r}: expected {expected}. {remedy}")
+
+
+def find_root(
+    directory: str | Path, nested: str, *, holds: str | tuple[str, ...], archive: str
+) -> Path:
+    """Returns the folder that holds a certain file or folder: the one given, or one inside it.
+
+    Args:
+      directory: as the user named it.
+      nested: name of the folder that the archive unpacks to.
+      holds: the file or folder by which the right one is known, relative to it; of several, any.
+      archive: what unpacks to it, for the message.
+
+    Raises:
+      FileNotFoundError: neither folder holds it.
+
+    Choice: both the folder and the one around it are what people name.
+    """
+    directory = Path(directory)
+    marks = (holds,) if isinstance(holds, str) else holds
+    for root in (directory, directory / nested):
+        if any((root / mark).exists() for mark in marks):
+            return root
+    raise FileNotFoundError(
+        f"no {' or '.join(marks)} in {directory} or {directory / nested}: expected the official "
+        f"layout. Set data.dir to the folder that {archive} unpacks to."
+    )
+
+
+def cub_records(
+    root: Path,
+    key: Callable[[str], _Key],
+    class_ids: Collection[int],
+    *,
+    remedy: str,
+    id_form: str = "an id",
+) -> list[Record]:
+    """Returns the images of a set in the layout of CUB.
+
+    The label of each is still the id of its class: see `consecutive_labels`.
+
+    Args:
+      root: folder of the lists; the one of boxes may be absent.
+      key: of the text of an image's id to the id.
+      class_ids: those that an image may have.
+      remedy: the sentence that ends each message.
+      id_form: what `key` takes, in words.
+
+    Raises:
+      FileNotFoundError: a list is absent.
+      ValueError: a row is damaged, or the lists disagree; the message names it.
+
+    Follows: CUB-200-2011 README.
+    """
+
+    def rows(
+        name: str, parse: Callable[[str], _Value], expected: str, ids: Collection[_Key] | None
+    ) -> dict[_Key, _Value]:
+        path = root / name
+        return read_rows(path, key, parse, expected, remedy=remedy, ids=ids, id_form=id_form)
+
+    names = rows("images.txt", inside, "a path inside the folder images/", None)
+    expected = f"one of the {len(class_ids)} class ids in classes.txt"
+    known = {class_id: class_id for class_id in class_ids}
+    classes = rows("image_class_labels.txt", lambda text: known[int(text)], expected, names)
+    in_train = {"1": True, "0": False}.__getitem__
+    train = rows("train_test_split.txt", in_train, "1 (train) or 0 (test)", names)
+    boxes = dict.fromkeys(names, NO_BOX)
+    if (root / "bounding_boxes.txt").is_file():
+        expected = "finite numbers x y width height, the last two above 0"
+        boxes = rows("bounding_boxes.txt", xywh_box, expected, names)
+    return [Record(names[row], classes[row], train[row], boxes[row]) for row in names]
+
+
+def consecutive_labels(records: Sequence[Record], class_ids: Sequence[int]) -> list[Record]:
+    """Returns the records with the position of their class in `class_ids` as label.
+
+    Choice: class ids may have gaps and start anywhere; labels may not.
+    """
+    label_of = {class_id: label for label, class_id in enumerate(class_ids)}
+    return [record._replace(label=label_of[record.label]) for record in records]

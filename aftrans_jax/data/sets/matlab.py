@@ -1,0 +1,119 @@
+"""Reading .mat files: entries parsed one by one, errors that name the file and the entry."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import scipy.io
+
+from aftrans_jax.data.sets.lists import row_error
+
+_Value = TypeVar("_Value")
+
+
+def read_entries(
+    path: Path,
+    columns: Sequence[str],
+    parse: Callable[..., tuple[str, _Value]],
+    expected: str,
+    *,
+    remedy: str,
+    struct: str | None = None,
+) -> dict[str, _Value]:
+    """Returns key -> value for the entries of a .mat file, in the order of the file.
+
+    Args:
+      path: of the file.
+      columns: names of variables with one element an entry, or of fields of the struct array.
+      parse: of an entry's element of each column to its key and value; an element is a str, int or
+        float, else the list of what is there instead. Refuses by a ValueError.
+      expected: what `parse` takes, in words.
+      remedy: the sentence that ends each message.
+      struct: name of the struct array that has the columns as fields; None for plain variables.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, a column is missing, or an entry is damaged or there twice;
+        the message names it, counted from 1.
+
+    Choice: `lists.read_rows` for .mat files.
+    """
+    entries: dict[str, _Value] = {}
+    rows = zip(*_read_columns(path, columns, struct, remedy), strict=True)
+    for number, elements in enumerate(rows, start=1):
+        try:
+            key, value = parse(*elements)
+        except ValueError as error:
+            row = " ".join(map(str, elements))
+            raise row_error(path, number, row, expected, remedy) from error
+        if key in entries:
+            wanted = f"{key!r} once, but it has a row above"
+            raise row_error(path, number, key, wanted, remedy)
+        entries[key] = value
+    return entries
+
+
+def text(element: object) -> str:
+    """Returns an element that is a text.
+
+    Raises:
+      ValueError: it is not, or blank.
+
+    Choice: for `parse` of `read_entries`.
+    """
+    if not (isinstance(element, str) and element.strip()):
+        raise ValueError(element)
+    return element
+
+
+def whole(elements: Iterable[object]) -> list[int]:
+    """Returns elements that are whole numbers, as ints.
+
+    Raises:
+      ValueError: one is not, or is NaN or infinite.
+
+    Choice: 14.0 will do, for MATLAB's numbers are doubles unless told otherwise.
+    """
+    numbers = []
+    for element in elements:
+        if not (isinstance(element, int | float) and float(element).is_integer()):
+            raise ValueError(element)
+        numbers.append(int(element))
+    return numbers
+
+
+def _read_columns(
+    path: Path, columns: Sequence[str], struct: str | None, remedy: str
+) -> list[list[object]]:
+    """Returns the elements of each column, equally many."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}")
+    try:
+        content = scipy.io.loadmat(path, variable_names=columns if struct is None else [struct])
+    except Exception as error:  # scipy and zlib raise a dozen kinds on damaged files
+        raise ValueError(
+            f"{path} cannot be read ({error!r}): expected a MATLAB 5 file, whole. {remedy}"
+        ) from error
+    table = content if struct is None else content.get(struct, np.empty(0))
+    present = table.keys() if isinstance(table, dict) else table.dtype.names or ()
+    missing = [name for name in columns if name not in present]
+    if missing:
+        raise ValueError(
+            f"{path} has no {' or '.join(missing)}{f' in {struct}' if struct else ''}: expected "
+            f"{', '.join(columns)}. {remedy}"
+        )
+    elements = [_elements(np.ravel(table[name])) for name in columns]
+    lengths = [len(column) for column in elements]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"{path} has {lengths} entries in {', '.join(columns)}: expected as many in each. "
+            f"{remedy}"
+        )
+    return elements
+
+
+def _elements(column: np.ndarray) -> list[object]:
+    """Returns what each cell holds as a Python object, a list where it does not hold one."""
+    arrays = map(np.asarray, column)
+    return [array.item() if array.size == 1 else array.tolist() for array in arrays]

@@ -1,0 +1,94 @@
+"""The table that every reader of a photo set ends in, and the source that decodes its images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.decode import decode_image
+
+_NO_BOX = np.full(4, np.nan, np.float32)
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value, so == would raise
+class PhotoTable:
+    """The table of one split of a photo set.
+
+    Attributes:
+      root: folder below which the images lie.
+      names: path of each image relative to `root`, with forward slashes.
+      labels: class of each image, in [0, num_classes).
+      num_classes: number of classes of the whole data set.
+      boxes: (top, left, bottom, right) of each image, half-open, in pixels of the file as it is
+        stored; NaN where one image lacks a box, None where all do.
+
+    Raises:
+      ValueError: the columns disagree in length, are empty, or hold impossible values.
+
+    Choice: every reader ends in this table, so the checks are written once.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    num_classes: int
+    boxes: Float32[np.ndarray, "examples 4"] | None = None
+
+    def __post_init__(self) -> None:
+        num_boxes = len(self.names) if self.boxes is None else len(self.boxes)
+        if not len(self.names) == len(self.labels) == num_boxes >= 1:
+            raise ValueError(
+                f"{self.root}: {len(self.names)} names, {len(self.labels)} labels and {num_boxes} "
+                "boxes: expected as many of each and at least one. Correct the lists of this split."
+            )
+        for name, label in zip(self.names, self.labels, strict=True):
+            if not (isinstance(label, int) and 0 <= label < self.num_classes):
+                raise ValueError(
+                    f"{self.root / name}: label {label!r}: expected an int in "
+                    f"[0, {self.num_classes}). Correct the label or the list of classes."
+                )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def box(self, index: int) -> Float32[np.ndarray, "4"]:
+        """Returns the box of one image, NaN where there is none.
+
+        Choice: one shape for every image, so that batches need no second kind.
+        """
+        return _NO_BOX if self.boxes is None else self.boxes[index]
+
+    def missing(self) -> list[str]:
+        """Returns the names that no file in `root` answers to.
+
+        Choice: apart from the constructor, so that a table can be made without the images.
+        """
+        return [name for name in self.names if not (self.root / name).is_file()]
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """The examples of a table, each decoded when it is asked for.
+
+    Choice: nothing is cached; decoding runs in the loader's threads.
+    """
+
+    examples: PhotoTable
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.examples.names
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return self.examples.labels
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        table = self.examples
+        image = decode_image(table.root / table.names[index])
+        return Example(image, table.labels[index], table.box(index))

@@ -1,0 +1,242 @@
+"""Sets that tensorflow-datasets has prepared as array_record, read at random without TensorFlow."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Float32
+
+from aftrans_jax.data.examples import Dataset, Example
+from aftrans_jax.data.loading.decode import decode_bytes
+from aftrans_jax.data.sets.annotations import NO_BOX
+
+_Record = Mapping[str, Any]  # features by name; the image as the bytes of its file
+
+_NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
+
+
+class TfdsSource:
+    """One split of a prepared set, each image decoded when it is asked for.
+
+    `names` reads one record a name; `labels` reads every record of the split, once.
+
+    Choice: our own decoder gets the bytes, so an image is the same pixels whoever stored it.
+    """
+
+    def __init__(self, records: Sequence[Any], folder: Path, split: str, num_classes: int):
+        """Takes random access to the records, and where they come from, for messages."""
+        self._records, self._folder, self._split = records, folder, split
+        self._num_classes = num_classes
+        self._labels: tuple[int, ...] | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        return _Names(self)
+
+    @property
+    def labels(self) -> Sequence[int]:
+        if self._labels is None:
+            self._labels = tuple(self._label(self.record(i), i) for i in range(len(self)))
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        record = self.record(index)
+        label = self._label(record, index)
+        image = decode_bytes(record["image"], f"{self._name(record, index)} of {self._folder}")
+        return Example(image, label, _box(record, *image.shape[:2]))
+
+    def record(self, index: int) -> _Record:
+        """Returns a record as it is stored, its image not decoded.
+
+        Raises:
+          ValueError: the file it lies in is damaged.
+
+        Choice: array_record keeps checksums, so a flipped bit is an error, not a strange photo.
+        """
+        try:
+            return self._records[index]
+        except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
+            raise ValueError(
+                f"record {self._split}/{index:05d} of {self._folder} cannot be read: {error}: "
+                "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
+                "the set again with launch/prepare_tfds.sh."
+            ) from error
+
+    def name(self, index: int) -> str:
+        """Returns the name that a record has, else its split and number.
+
+        Choice: never an error, so that an unreadable record can be named.
+        """
+        try:
+            return self._name(self.record(index), index)
+        except ValueError:
+            return self._name({}, index)
+
+    def _name(self, record: _Record, index: int) -> str:
+        for feature in _NAME_FEATURES:
+            if feature in record:
+                name = record[feature]
+                return name.decode() if isinstance(name, bytes) else str(name)
+        return f"{self._split}/{index:05d}"
+
+    def _label(self, record: _Record, index: int) -> int:
+        label = int(record["label"])
+        if not 0 <= label < self._num_classes:
+            raise ValueError(
+                f"record {self._split}/{index:05d} of {self._folder} has label {label}: expected "
+                f"one in [0, {self._num_classes}). Choose another set: this one is not labelled."
+            )
+        return label
+
+
+class _Names(Sequence[str]):
+    """The names of a source, read one at a time: reading all reads all images."""
+
+    def __init__(self, source: TfdsSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return tuple(map(self._source.name, chosen))
+        return self._source.name(chosen)
+
+
+def read_tfds(name: str, data_dir: str | Path) -> Dataset:
+    """Returns a set that is prepared as array_record, with boxes where annotated.
+
+    The splits are `train`, and `test` or, where that is absent or unlabelled, `validation`.
+
+    Args:
+      name: as tensorflow-datasets spells it: "caltech_birds2011", also "set/config:version".
+      data_dir: tensorflow-datasets' folder, as for `launch/prepare_tfds.sh`; empty for
+        `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+
+    Raises:
+      FileNotFoundError: the set is not prepared there, or files of it are missing.
+      ValueError: tensorflow-datasets is not installed or has no such set; the set is prepared in
+        another format, has no images and labels, or no labelled test split.
+
+    Follows: tensorflow_datasets `data_source`.
+    """
+    tfds = _import_tfds()
+    builder = _prepared(tfds, name, Path(data_dir).expanduser() if data_dir else "")
+    features = dict(builder.info.features.items())
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    if not all(isinstance(features.get(key), kind) for key, kind in kinds.items()):
+        raise ValueError(
+            f"{builder.data_dir} has the features {', '.join(features)}: expected an image called "
+            "image and a class called label. Choose a set for classification."
+        )
+    classes, splits = features["label"], builder.info.splits
+    sources = {
+        split: _source(tfds, builder, split, classes.num_classes)
+        for split in ("train", "test", "validation")
+        if split in splits
+    }
+    train = sources.pop("train", None)
+    test = next((s for s in sources.values() if s.record(0)["label"] >= 0), None)
+    if train is None or test is None:
+        raise ValueError(
+            f"{builder.data_dir} has the splits {', '.join(splits)}: expected train, and test or "
+            "validation with labels. Choose another set."
+        )
+    return Dataset(f"tfds:{name}", train, test, _class_names(classes.names, train))
+
+
+def _import_tfds() -> ModuleType:
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ValueError(
+            f"data.name='tfds:...' cannot be read: {error}: expected tensorflow-datasets to be "
+            "installed. Run `pip install tensorflow-datasets`, or use one of the other readers."
+        ) from error
+    return tensorflow_datasets
+
+
+def _prepared(tfds: ModuleType, name: str, data_dir: str | Path) -> Any:
+    """Returns the builder of a set that is prepared as array_record."""
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+    except Exception as error:  # ValueError, AssertionError, ImportError...
+        names = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(name, names) or ["caltech_birds2011", "stanford_dogs"]
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"data.name='tfds:{name}': {reason}: expected a set of tensorflow-datasets "
+            f"{tfds.__version__}, such as {', '.join(near)}. Correct the name."
+        ) from error
+    command = f"bash launch/prepare_tfds.sh {name} {data_dir}".rstrip()
+    if not builder.is_prepared():
+        raise FileNotFoundError(
+            f"no prepared set in {builder.data_dir}: expected the folder that tensorflow-datasets "
+            f"makes. Run `{command}`, or correct data.dir."
+        )
+    formats = [found.value for found in builder.info.available_file_formats()]
+    if "array_record" not in formats:
+        raise ValueError(
+            f"{builder.data_dir} is prepared as {', '.join(formats)}: expected array_record, which "
+            f"can be read at random. Delete that folder and run `{command}`; what has been "
+            "downloaded is used again."
+        )
+    return builder
+
+
+def _source(tfds: ModuleType, builder: Any, split: str, num_classes: int) -> TfdsSource:
+    stored = {
+        key: tfds.decode.SkipDecoding()
+        for key, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)  # segmentation masks too
+    }
+    records = builder.as_data_source(split, decoders=stored, file_format="array_record")
+    missing = [path.name for path in builder.info.splits[split].filepaths if not path.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} files of the split {split} are not in {builder.data_dir}, the first: "
+            f"{missing[0]}: expected all that tensorflow-datasets wrote. Copy the whole folder, or "
+            "prepare the set again with launch/prepare_tfds.sh."
+        )
+    return TfdsSource(records, Path(builder.data_dir), split, num_classes)
+
+
+def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:
+    """Returns the first box, stored as shares of the sides, in pixels; NaN where there is none."""
+    stored = record["bbox"] if "bbox" in record else record.get("objects", {}).get("bbox", ())
+    box = np.reshape([*np.ravel(stored), *NO_BOX], (-1, 4))[0]
+    return (box * [height, width, height, width]).astype(np.float32)
+
+
+def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ...]:
+    """Returns the names of the classes, from the records where the set itself has numbers only.
+
+    CUB's are read until every class has been seen; as records are shuffled, a fifth will do.
+    """
+    names = dict(enumerate(label_names))
+    numbered = all(name == str(label) for label, name in names.items())
+    if not (numbered and "label_name" in train.record(0)):
+        return tuple(label_names)
+    unseen = set(names)
+    for index in range(len(train)):
+        record = train.record(index)
+        names[record["label"]] = record["label_name"].decode()
+        unseen.discard(record["label"])
+        if not unseen:
+            break
+    return tuple(names.values())

@@ -1,0 +1,160 @@
+"""Whether a configuration can work, before anything is built from it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aftrans_jax.config import Config
+from aftrans_jax.experiment.data import AUGMENTS, READERS, reader_name
+from aftrans_jax.model.aftrans import GATE_GRADIENTS
+from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
+from aftrans_jax.model.class_row import DESCRIPTORS
+from aftrans_jax.model.regions import REGION_METHODS
+from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.model.vit import GELUS
+from aftrans_jax.training.precision import PRECISIONS
+
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model.name": ("aftrans", "vit"),
+        "model.variant": tuple(VARIANTS),
+        "model.gelu": tuple(GELUS),
+        "model.attention": tuple(KERNELS),
+        "data.name": tuple(READERS),
+        "data.on_error": ("raise", "skip"),
+        "data.cache": ("none", "ram"),
+        "data.augment": tuple(AUGMENTS),
+        "sacm.head_fusion": tuple(HEAD_FUSIONS),
+        "sacm.descriptor": tuple(DESCRIPTORS),
+        "sacm.selection": tuple(SELECTIONS),
+        "sacm.gate_gradient": tuple(GATE_GRADIENTS),
+        "region.method": tuple(REGION_METHODS),
+        "train.precision": tuple(PRECISIONS),
+        "eval.logits": ("global", "local", "sum"),
+    }
+)
+
+_POSITIVE = (
+    "train.steps",
+    "train.batch_size",
+    "train.accumulation_steps",
+    "train.learning_rate",
+    "train.clip_norm",
+    "train.report_every",
+    "train.save_every",
+    "eval.batch_size",
+    "eval.every",
+    "sacm.reduction",
+    "data.num_train",
+    "data.num_test",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "data.num_threads",
+    "data.split_seed",
+    "region.min_box",
+    "loss.alpha",
+    "loss.beta",
+    "train.weight_decay",
+    "report.num_images",
+)
+_RATES = (
+    "data.test_fraction",
+    "data.validation_fraction",
+    "model.dropout",
+    "model.stochastic_depth",
+    "train.momentum",
+)
+
+
+def check(config: Config, *, num_devices: int) -> None:
+    """Checks names, ranges and what must go together.
+
+    Raises:
+      ValueError: names the key, its value, what was expected and what to do.
+
+    Choice: one place, one style; modules check only what they alone can know.
+    """
+    for key, choices in CHOICES.items():
+        value = _value(config, key)
+        if (reader_name(value) if key == "data.name" else value) not in choices:
+            raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
+    dtype = PRECISIONS[config.train.precision]().dtype
+    check_kernel(config.model.attention, dtype, current_backend())
+    if config.data.supercategory and config.data.name != "inat17":
+        raise ValueError(
+            f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
+            "none; leave it empty, or use --config.data.name=inat17"
+        )
+    if config.model.name == "vit" and config.eval.logits != "global":
+        raise ValueError(
+            f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
+            "use --config.eval.logits=global"
+        )
+    _check_ranges(config)
+    parts = num_devices * config.train.accumulation_steps
+    if config.train.batch_size % parts:
+        nearest = max(1, round(config.train.batch_size / parts)) * parts
+        raise ValueError(
+            f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
+            f"devices, in train.accumulation_steps={config.train.accumulation_steps} parts each: "
+            f"use a multiple of {parts}, such as {nearest}"
+        )
+    _check_geometry(config)
+
+
+def _value(config: Config, key: str) -> Any:
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
+def _check_ranges(config: Config) -> None:
+    # Said so that NaN, which compares false with everything, is refused too.
+    for key in _POSITIVE:
+        if not (value := _value(config, key)) > 0:
+            raise ValueError(f"{key}={value} must be above 0")
+    for key in _NOT_NEGATIVE:
+        if not (value := _value(config, key)) >= 0:
+            raise ValueError(f"{key}={value} must be at least 0")
+    for key in _RATES:
+        if not 0 <= (value := _value(config, key)) < 1:
+            raise ValueError(f"{key}={value} must lie in [0, 1)")
+    if not 0 < config.sacm.keep_ratio <= 1:
+        raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")
+    if not config.data.resize_ratio >= 1:
+        raise ValueError(
+            f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
+            "to ratio x data.image_size and cropped from there"
+        )
+    for key in ("mean", "std"):
+        value = config.data[key]
+        numbers = len(value) == 3 and all(isinstance(number, int | float) for number in value)
+        if not numbers or (key == "std" and not min(value) > 0):
+            raise ValueError(
+                f"data.{key}={value} must be three numbers, one a channel, std above 0; "
+                f"for example --config.data.{key}='(0.5,0.5,0.5)'"
+            )
+
+
+def _check_geometry(config: Config) -> None:
+    """A box ends on a patch's last pixel, so the patches must reach the image's edge."""
+    variant, size, stride = (
+        VARIANTS[config.model.variant],
+        config.data.image_size,
+        config.model.stride,
+    )
+    patches = variant.patches_per_side(size, stride)
+    covered = stride * (patches - 1) + variant.patch_size
+    if covered != size:
+        raise ValueError(
+            f"data.image_size={size} does not fit model.stride={stride}: {patches} patches of "
+            f"{variant.patch_size} px cover {covered} px; use {covered} or {covered + stride}, "
+            "or another stride"
+        )
+    if config.data.local_size < variant.patch_size:
+        raise ValueError(
+            f"data.local_size={config.data.local_size} is smaller than one patch of "
+            f"{variant.patch_size} px: raise it, or use a model.variant with smaller patches"
+        )

@@ -1,0 +1,148 @@
+"""Models by name, their first parameters and their optimizer."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
+
+from aftrans_jax.config import Config
+from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.model.vit import Baseline, ViT
+from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
+from aftrans_jax.weights.fitting import POSITIONS, fit_to_model, resize_positions
+from aftrans_jax.weights.npz import Arrays, read_npz
+
+Model = AFTrans | Baseline
+
+
+def _aftrans(config: Config, vit: ViT) -> AFTrans:
+    locate = partial(
+        locate_region,
+        method=config.region.method,
+        geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
+        min_box=config.region.min_box,
+    )
+    return AFTrans(
+        vit=vit,
+        locate=locate,
+        local_size=config.data.local_size,
+        keep_ratio=config.sacm.keep_ratio,
+        reduction=config.sacm.reduction,
+        head_fusion=config.sacm.head_fusion,
+        descriptor=config.sacm.descriptor,
+        selection=config.sacm.selection,
+        gate_gradient=config.sacm.gate_gradient,
+    )
+
+
+def _baseline(config: Config, vit: ViT) -> Baseline:
+    del config
+    return Baseline(vit)
+
+
+MODELS: Mapping[str, Callable[[Config, ViT], Model]] = MappingProxyType(
+    {"aftrans": _aftrans, "vit": _baseline}
+)
+
+
+def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
+    """Returns the model that `model.name` names, on the trunk that the other keys describe.
+
+    Args:
+      config: of the run.
+      num_classes: from the data.
+      dtype: of the computation.
+
+    Choice: the baseline differs from AFTrans by one name.
+    """
+    vit = ViT(
+        variant=VARIANTS[config.model.variant],
+        num_classes=num_classes,
+        image_size=config.data.image_size,
+        stride=config.model.stride,
+        gelu=config.model.gelu,
+        mean=tuple(config.data.mean),
+        std=tuple(config.data.std),
+        attention=KERNELS[config.model.attention],
+        dropout=config.model.dropout,
+        stochastic_depth=config.model.stochastic_depth,
+        dtype=dtype,
+    )
+    return MODELS[config.model.name](config, vit)
+
+
+def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the parameters before training, and notes on how the npz was made to fit.
+
+    Raises:
+      FileNotFoundError, ValueError: from `pretrained.read_npz` and `pretrained.fit_to_model`.
+
+    Paper: section 4.2, ViT-B/16 pretrained on ImageNet-21k.
+    """
+    # Read first: a file that is absent or damaged is told of before anything is compiled.
+    arrays = read_npz(config.pretrained) if config.pretrained else None
+    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
+    key = jax.random.key(config.seed)
+
+    @jax.jit  # traced once, for the shapes and for what is drawn
+    def init(key: Array) -> dict[str, Any]:
+        return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
+
+    known, notes = {}, ("random weights: pretrained is empty",)
+    if arrays is not None:
+        expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
+        try:
+            known, notes = _pretrained(arrays, expected)
+        except ValueError as error:
+            raise ValueError(f"pretrained={config.pretrained!r}: {error}") from error
+    # What is known is not drawn: a compiled function computes nothing that it does not return.
+    drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
+    return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
+
+
+def _pretrained(
+    arrays: Arrays, expected: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns what an npz says of the (shapes of) parameters, by path, and how it was made to fit.
+
+    The local branch's class token and positions start as the trunk's own.
+    """
+    pretrained = fit_to_model(arrays, expected["vit"])
+    known = {"vit": pretrained.params}
+    if "local" in expected:
+        positions = np.asarray(arrays[POSITIONS], np.float32)
+        num_tokens = expected["local"]["pos_embedding"].shape[1]
+        known["local"] = {
+            "cls": pretrained.params["cls"],
+            "pos_embedding": resize_positions(positions, num_tokens),
+        }
+    return flatten_dict(known, sep="/"), pretrained.notes
+
+
+def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Returns the learning rate by step, and the optimizer that follows it.
+
+    Paper: section 4.2 names SGD; TransFG's recipe fills in what it does not say.
+    """
+    schedule = learning_rate_schedule(
+        peak=config.train.learning_rate,
+        warmup_steps=config.train.warmup_steps,
+        num_steps=config.train.steps,
+    )
+    optimizer = sgd(
+        schedule,
+        momentum=config.train.momentum,
+        clip_norm=config.train.clip_norm,
+        weight_decay=config.train.weight_decay,
+    )
+    return schedule, optimizer

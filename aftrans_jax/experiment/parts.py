@@ -1,0 +1,158 @@
+"""Everything that a run needs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from aftrans_jax.config import Config
+from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.data import global_eval_batches, global_train_batches, load_dataset
+from aftrans_jax.experiment.model import build_model, build_optimizer, initial_params
+from aftrans_jax.training import sharding
+from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
+from aftrans_jax.training.loop import StepFn
+from aftrans_jax.training.metrics import Averages
+from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.state import TrainState, create_state
+from aftrans_jax.training.train_step import train_step
+
+
+class Plan(NamedTuple):
+    """How long and how often; `*_every` count batches, `batch_size` is over all devices.
+
+    Choice: plain numbers, so that the run reads no configuration.
+    """
+
+    model_name: str
+    dtype: str
+    num_steps: int
+    batch_size: int
+    report_every: int
+    save_every: int
+    evaluate_every: int
+    predict_from: str
+    tensorboard: bool
+
+
+class Experiment(NamedTuple):
+    """What a run needs; every function is compiled at its first call.
+
+    state: before the first step, on the host. notes: what a user should know, a line each.
+    train_batches: number of the first batch -> endless global batches.
+    evaluate: by split, "validation" or "test": state -> evaluation of all of it.
+    skipped: by split, the images that could not be read; empty where they are errors.
+
+    Choice: the run reads this, never a configuration.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    mesh: Mesh
+    state: TrainState
+    notes: tuple[str, ...]
+    schedule: optax.Schedule
+    train_step: StepFn
+    train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
+    evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
+    skipped: Mapping[str, Skipped]
+
+
+def build(config: Config) -> Experiment:
+    """Returns the experiment that a configuration describes, weights loaded.
+
+    Raises:
+      ValueError: a value is unknown or does not go with the others.
+      FileNotFoundError: the data or the weights are not where the configuration says.
+
+    Choice: everything that can be wrong is found here, before the first step.
+    """
+    mesh = sharding.data_mesh()
+    check(config, num_devices=mesh.size)
+    dataset, notes = load_dataset(config)
+    splits = dataset.splits()
+    skip = config.data.on_error == "skip"
+    skipped = {name: Skipped(source) for name, source in splits.items() if skip}
+    precision = PRECISIONS[config.train.precision]()
+    num_classes = len(dataset.class_names)
+    model = build_model(config, num_classes, precision.dtype)
+    params, changes = initial_params(config, model)
+    schedule, optimizer = build_optimizer(config)
+    state = create_state(params, optimizer, precision.loss_scale)
+    rules = {
+        "model": model,
+        "loss_weights": {"global": config.loss.alpha, "local": config.loss.beta},
+        "predict_from": config.eval.logits,
+        "all_sum": sharding.all_sum,
+    }
+    updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
+    evaluator = _evaluator(config, mesh, partial(eval_step, **rules))
+    return Experiment(
+        _plan(config, precision.dtype),
+        dataset,
+        mesh,
+        jax.device_get(state),
+        (*notes, *(f"pretrained: {change}" for change in changes)),
+        schedule,
+        _compile(partial(train_step, **updating, **rules), config.seed, mesh),
+        partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
+        {
+            name: evaluator(source, skipped.get(name))
+            for name, source in splits.items()
+            if name != "train"
+        },
+        skipped,
+    )
+
+
+def _plan(config: Config, dtype: jnp.dtype) -> Plan:
+    return Plan(
+        model_name=config.model.name,
+        dtype=dtype.name,
+        num_steps=config.train.steps,
+        batch_size=config.train.batch_size,
+        report_every=config.train.report_every,
+        save_every=config.train.save_every,
+        evaluate_every=config.eval.every,
+        predict_from=config.eval.logits,
+        tensorboard=config.report.tensorboard,
+    )
+
+
+def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
+    def with_rng(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Averages]:
+        rng = jax.random.fold_in(jax.random.key(seed), sharding.device_index())
+        return step(state, batch, rng)
+
+    arguments, results = (sharding.WHOLE, sharding.SPLIT), (sharding.WHOLE, sharding.WHOLE)
+    return sharding.per_device(with_rng, mesh, arguments=arguments, results=results, donate=(0,))
+
+
+def _evaluator(
+    config: Config, mesh: Mesh, step: Callable
+) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
+    """Returns what makes an evaluation of a source; compiled once for all of them."""
+    specs = (sharding.WHOLE, sharding.SPLIT)
+    compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
+    # Every device gets equally many rows; padding is masked, so the size may be rounded up.
+    batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
+    num_shown = config.report.num_images
+
+    def run(source: Source, skipped: Skipped | None, state: TrainState) -> Evaluation:
+        shown = np.linspace(0, len(source) - 1, min(num_shown, len(source)))
+        return evaluate(
+            partial(compiled, state.params),
+            global_eval_batches(config, source, mesh, skipped, batch_size),
+            keep=set(shown.round().astype(int).tolist()),
+            batch_size=batch_size,
+        )
+
+    return lambda source, skipped: partial(run, source, skipped)

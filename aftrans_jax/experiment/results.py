@@ -1,0 +1,117 @@
+"""What a finished run leaves behind: result.json and the report."""
+
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.report.page import Picture, write_report
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.reporting import MetricsLog, write_json
+from aftrans_jax.training.state import TrainState
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
+
+
+def devices() -> str:
+    """Returns how many devices of which kind take part.
+
+    Choice: a speed means nothing without them.
+    """
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def summary(
+    experiment: Experiment,
+    state: TrainState,
+    evaluation: Evaluation,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns what result.json says of a state: scores on the test split, data, circumstances.
+
+    Choice: one flat object, null where a model has no such branch or region.
+    """
+    scores = dict(evaluation.scores)
+    dataset = experiment.dataset
+    return {
+        "step": int(state.step),
+        "num_test": evaluation.num_examples,
+        **dict.fromkeys(("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean")),
+        "test_loss": scores.pop("loss"),
+        **scores,
+        "skipped_steps": int(state.skipped),
+        "skipped_images": _skipped_images(experiment),
+        "num_train": len(dataset.train),
+        "num_classes": len(dataset.class_names),
+        "device": devices(),
+        "config": dict(settings),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+    }
+
+
+def _skipped_images(experiment: Experiment) -> dict[str, list[str]]:
+    """Returns the names of the images that some process could not read, by split."""
+    names = {}
+    for split, skipped in experiment.skipped.items():
+        flags = multihost_utils.process_allgather(skipped.flags).reshape(-1, len(skipped.flags))
+        names[split] = skipped.names(flags.any(axis=0))
+    return names
+
+
+def write_results(
+    workdir: Path,
+    dataset: Dataset,
+    result: dict[str, Any],
+    evaluation: Evaluation,
+    log: MetricsLog,
+) -> None:
+    """Writes the report and result.json; the speed of an earlier training is kept by `eval`.
+
+    Choice: result.json comes last, so that where it is, everything is.
+    """
+    path = workdir / "result.json"
+    if math.isnan(result["images_per_second"]) and path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        result["images_per_second"] = earlier["images_per_second"]
+        result["skipped_images"] = earlier["skipped_images"] | result["skipped_images"]
+    gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
+    write_report(
+        workdir / "report" / "index.html",
+        title=f"{result['config']['model']['name']} on {dataset.name}",
+        pictures=[_picture(sample, dataset) for sample in evaluation.samples],
+        gates=np.stack(gates) if gates else None,
+        summary={k: v for k, v in result.items() if not isinstance(v, Mapping) and not _is_nan(v)},
+        history=log.history(),
+    )
+    write_json(path, result)
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether it is an average over nothing, such as of overlaps where no box is annotated."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _picture(sample: Mapping[str, Any], dataset: Dataset) -> Picture:
+    predicted, annotated = int(sample["probabilities"].argmax()), sample["annotated_box"]
+    return Picture(
+        name=dataset.test.names[int(sample["index"])],
+        image=sample["image"],
+        true_class=dataset.class_names[int(sample["label"])],
+        predicted_class=dataset.class_names[predicted],
+        confidence=float(sample["probabilities"][predicted]),
+        box=tuple(sample["box"].tolist()) if "box" in sample else None,
+        relevance=sample.get("relevance"),
+        annotated_box=None if np.isnan(annotated).any() else tuple(annotated.tolist()),
+    )

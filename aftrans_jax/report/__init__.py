@@ -1,0 +1,1 @@
+"""Pictures, charts and the page that a run leaves behind: numpy and PIL, no JAX."""

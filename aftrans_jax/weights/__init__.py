@@ -1,0 +1,1 @@
+"""Files of vision transformer weights: reading, writing, fitting them to a model."""

@@ -1,0 +1,86 @@
+"""Images that cannot be read: an error, or a masked row that is counted."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.loader import eval_batches, train_batches
+from aftrans_jax.data.loading.skipped import Skipped
+
+OPTIONS = {
+    "batch_size": 4,
+    "image_size": 4,
+    "resize_size": 4,
+    "process_index": 0,
+    "process_count": 1,
+}
+TRAINING = OPTIONS | {"seed": 0, "start_step": 0}
+
+
+class Damaged:
+    """Images in memory, ten of them by default; some cannot be read."""
+
+    def __init__(self, broken, error=ValueError, length=10):
+        self.names, self.labels = [f"photo {index}" for index in range(length)], [0] * length
+        self.broken, self.error = broken, error
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise self.error(f"cannot decode {self.names[index]}")
+        return Example(np.full((4, 4, 3), index + 1, np.uint8), 0, np.full(4, np.nan, np.float32))
+
+
+@pytest.mark.parametrize("num_threads", [0, 3])
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, PermissionError])
+def test_unreadable_rows_are_masked_and_noted(num_threads, error):
+    source = Damaged({2, 7}, error)
+    skipped = Skipped(source)
+    batches = islice(train_batches(source, **TRAINING, num_threads=num_threads, skipped=skipped), 5)
+    rows = [row for batch in batches for row in zip(batch["index"], batch["mask"], strict=True)]
+    intact = list(islice(train_batches(Damaged(()), **TRAINING), 5))
+    for (index, mask), wanted in zip(
+        rows, np.concatenate([b["index"] for b in intact]), strict=True
+    ):
+        assert (index, mask) == ((-1, False) if wanted in source.broken else (wanted, True))
+    assert skipped.names(skipped.flags) == ["photo 2", "photo 7"]
+
+
+def test_evaluation_counts_every_readable_image_once():
+    source = Damaged({0, 9})
+    skipped = Skipped(source)
+    batches = list(eval_batches(source, **OPTIONS, skipped=skipped))
+    index = np.concatenate([batch["index"] for batch in batches])
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    assert index[mask].tolist() == list(range(1, 9))
+    assert not np.concatenate([batch["image"] for batch in batches])[~mask].any()
+    assert skipped.flags.nonzero()[0].tolist() == [0, 9]
+
+
+def test_an_image_is_noted_once_and_warned_of_once(caplog):
+    skipped = Skipped(Damaged(()))
+    for _ in range(3):
+        skipped.note(4, ValueError("half a file"))
+    assert skipped.flags.sum() == 1
+    assert sum("half a file" in record.message for record in caplog.records) <= 1
+
+
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_more_than_half_of_those_seen_is_too_much(process_count):
+    """A disk that is gone, as each process sees it: its own share of the images."""
+    source = Damaged(range(30), OSError, length=60)
+    sharing = OPTIONS | {"process_count": process_count}
+    with pytest.raises(ValueError, match=r"10 of 10 images so far cannot be read.*at least half"):
+        list(eval_batches(source, **sharing, num_threads=0, skipped=Skipped(source)))
+    late = Damaged(range(29, 58), OSError, length=60)
+    list(eval_batches(late, **sharing, num_threads=0, skipped=Skipped(late)))  # 29 of 58 is half
+
+
+def test_other_errors_are_not_swallowed():
+    source = Damaged({1}, RuntimeError)
+    with pytest.raises(RuntimeError, match="photo 1"):
+        list(eval_batches(source, **OPTIONS, skipped=Skipped(source)))

@@ -1,0 +1,199 @@
+"""Decoding against PIL and hand-made files; resizing against PIL; boxes against painted pixels."""
+
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading import decode, opencv, transforms
+from aftrans_jax.data.loading.decode import decode_image
+
+FEW = settings(deadline=None, max_examples=25)
+NO_BOX = np.full(4, np.nan, np.float32)
+DECODERS = list(dict.fromkeys([opencv.CV2, None]))  # one only, where cv2 is absent
+
+
+@pytest.fixture(autouse=True, scope="module", params=DECODERS, ids=["cv2", "pil"][-len(DECODERS) :])
+def _decoder(request):
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (decode, transforms):
+            patch.setattr(module, "CV2", request.param)
+        yield
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+ROWS, COLS = np.mgrid[:48, :80].astype(np.uint8)
+SMOOTH = np.stack([ROWS * 3, COLS * 2, np.full_like(ROWS, 100)], axis=-1)  # JPEG keeps it
+
+
+def file_bytes(kind="JPEG"):
+    stream = io.BytesIO()
+    Image.fromarray(noise(40, 60)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 100}])
+def test_a_jpeg_decodes_as_pil_decodes_it(tmp_path, options):
+    Image.fromarray(SMOOTH).save(tmp_path / "a.jpg", **options)
+    decoded = decode_image(str(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(decoded, np.asarray(Image.open(tmp_path / "a.jpg")))
+    assert np.abs(decoded.astype(int) - SMOOTH).max() < 12
+    with open(tmp_path / "a.jpg", "ab") as file:
+        file.write(bytes(100))  # what follows a whole JPEG does not matter
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.jpg"), decoded)
+
+
+WIDE = np.array([[0, 255, 256], [0x7FFF, 0x8000, 0xFFFF]], np.uint16)
+MODES = [  # (file, image, its pixels; one number stands for a grey one)
+    *((f"a.{kind}", Image.fromarray(noise(5, 7)), noise(5, 7)) for kind in ("png", "bmp", "tiff")),
+    *((f"a.{kind}", Image.new("RGB", (1, 1), (9, 9, 9)), [[[9, 9, 9]]]) for kind in ("png", "jpg")),
+    *((f"a.{kind}", Image.new("L", (6, 4), 77), np.full((4, 6, 1), 77)) for kind in ("png", "jpg")),
+    *(
+        (f"a.{kind}", Image.fromarray(WIDE), WIDE[..., None] // 256)
+        for kind in ("png", "tiff", "pgm")
+    ),
+    ("one_bit.png", Image.new("1", (6, 4), 1), np.full((4, 6, 1), 255)),
+    ("alpha.png", Image.new("RGBA", (1, 1), (10, 20, 30, 0)), [[[10, 20, 30]]]),
+    ("alpha_grey.png", Image.new("LA", (1, 1), (40, 128)), [[[40]]]),
+    ("palette.png", Image.new("RGBA", (1, 1), (200, 100, 50, 128)).quantize(), [[[200, 100, 50]]]),
+    ("cmyk.tiff", Image.new("CMYK", (1, 1), (0, 255, 255, 0)), [[[255, 0, 0]]]),
+    ("cmyk.jpg", Image.new("CMYK", (1, 1), (255, 0, 0, 0)), [[[0, 255, 255]]]),
+]
+
+
+@pytest.mark.parametrize(("name", "image", "pixels"), MODES)
+def test_every_kind_of_image_becomes_rgb(tmp_path, name, image, pixels):
+    image.save(tmp_path / name)
+    decoded = decode_image(tmp_path / name)
+    assert decoded.shape == (image.height, image.width, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded - np.asarray(pixels, int)).max() <= 2 * name.endswith("jpg")
+
+
+UPRIGHT = [
+    *[lambda stored: stored] * 2,  # 0 is written by some cameras and means nothing
+    lambda stored: stored[:, ::-1],
+    lambda stored: stored[::-1, ::-1],
+    lambda stored: stored[::-1],
+    lambda stored: stored.swapaxes(0, 1),
+    lambda stored: np.rot90(stored, -1),  # 6: a phone held upright, to be turned clockwise
+    lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    np.rot90,
+]
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, tolerance in (("a.jpg", 12), ("a.png", 0)):
+        Image.fromarray(SMOOTH).save(tmp_path / name, exif=exif)
+        expected = UPRIGHT[orientation](SMOOTH).astype(int)
+        assert np.abs(decode_image(tmp_path / name) - expected).max() <= tolerance
+
+
+@FEW
+@given(share=st.floats(0, 0.99), kind=st.sampled_from(["JPEG", "PNG"]))
+def test_a_truncated_file_is_an_error(tmp_path_factory, share, kind):
+    path = tmp_path_factory.getbasetemp() / "bird 7.jpg"
+    path.write_bytes(file_bytes(kind)[: int(share * len(file_bytes(kind)))])
+    with pytest.raises(ValueError, match=r"bird 7\.jpg.*fetch it again"):
+        decode_image(path)
+
+
+def test_opencv_is_not_asked_about_a_truncated_jpeg(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "CV2", object())  # 4.10 and 4.11 would invent the rest
+    (tmp_path / "a.jpg").write_bytes(file_bytes()[:-100])
+    with pytest.raises(ValueError, match="image file is truncated"):
+        decode_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"404: Not Found"])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "bird.jpg").write_bytes(content)
+    reason = rf"\({len(content)} bytes\): no image format begins like this\. Expected a complete"
+    with pytest.raises(ValueError, match=rf"cannot decode .*bird\.jpg.*{reason}"):
+        decode_image(tmp_path / "bird.jpg")
+    with pytest.raises(FileNotFoundError, match=r"nobody\.jpg"):
+        decode_image(tmp_path / "nobody.jpg")
+
+
+@FEW
+@given(height=st.integers(1, 40), width=st.integers(1, 40), size=st.integers(1, 64))
+def test_resizing_agrees_with_pil_within_one_grey_level(height, width, size):
+    example = Example(noise(height, width, seed=height * width), 3, NO_BOX)
+    oracle = Image.fromarray(example.image).resize((size, size), Image.Resampling.BILINEAR)
+    resized = transforms.test_transform(example, image_size=size, resize_size=size)
+    assert np.abs(resized.image - np.asarray(oracle, int)).max() <= 1
+    assert resized.label == 3
+
+
+BOXES = st.tuples(*[st.integers(0, 15)] * 2, *[st.integers(1, 16)] * 2).map(
+    lambda box: (min(box[0], box[2] - 1), min(box[1], box[3] - 1), *box[2:])
+)
+
+
+def painted(side, box):
+    """An image whose pixels say where they are, and whether they are inside the box."""
+    image = np.stack([*np.mgrid[:side, :side], np.zeros((side, side))], axis=-1).astype(np.uint8)
+    image[box[0] : box[2], box[1] : box[3], 2] = 255
+    return Example(image, 0, np.array(box, np.float32))
+
+
+@FEW
+@given(box=BOXES, size=st.integers(4, 16), seed=st.integers(0, 10**6))
+def test_the_box_stays_around_what_it_held(box, size, seed):
+    transform = partial(transforms.train_transform, image_size=size, resize_size=16)
+    example = painted(16, box)
+    image, _, moved = cropped = transform(example, np.random.default_rng(seed))
+    rows, cols = np.nonzero(image[..., 2])
+    if rows.size:
+        tight = [rows.min(), cols.min(), rows.max() + 1, cols.max() + 1]
+        np.testing.assert_array_equal(moved, tight)
+    else:  # cropped away: nothing is left of it
+        assert (moved[2] - moved[0]) * (moved[3] - moved[1]) == 0
+    assert (moved.dtype, image.flags.c_contiguous) == (np.float32, True)
+    bare = transform(example._replace(box=NO_BOX), np.random.default_rng(seed))
+    assert np.isnan(bare.box).all()
+    again = transform(painted(16, box), np.random.default_rng(seed))
+    for one, other in zip((*cropped, *example), (*again, *painted(16, box)), strict=True):
+        np.testing.assert_array_equal(one, other)  # repeatable, and the input is left alone
+
+
+def test_every_crop_and_both_flips_occur():
+    transform = partial(transforms.train_transform, image_size=6, resize_size=8)
+    rng, example = np.random.default_rng(0), painted(8, (0, 0, 8, 8))
+    drawn = [transform(example, rng).image.astype(int) for _ in range(400)]
+    for image in drawn:  # one window, right way up
+        np.testing.assert_array_equal(np.diff(image[..., 0], axis=0), 1)
+        assert len(np.unique(np.diff(image[..., 1], axis=1))) == 1
+    corners = {(image[..., 0].min(), image[..., 1].min()) for image in drawn}
+    assert corners == {(top, left) for top in range(3) for left in range(3)}
+    assert 160 < sum(image[0, 0, 1] > image[0, -1, 1] for image in drawn) < 240  # 4 deviations
+
+
+def test_golden_central_crop_and_box():
+    # 10 x 20 becomes 40 x 40: rows grow 4 times, columns twice; 6 pixels go on every side.
+    example = Example(noise(10, 20), 0, np.array([2, 5, 9, 20], np.float32))
+    cropped = transforms.test_transform(example, image_size=28, resize_size=40)
+    np.testing.assert_array_equal(cropped.box, [2, 4, 28, 28])
+    resized = Image.fromarray(example.image).resize((40, 40), Image.Resampling.BILINEAR)
+    assert np.abs(cropped.image - np.asarray(resized, int)[6:34, 6:34]).max() <= 1
+
+
+@pytest.mark.parametrize("image_size", [9, 0])
+def test_a_crop_that_does_not_fit_is_refused(image_size):
+    example, sizes = painted(8, (0, 0, 8, 8)), {"image_size": image_size, "resize_size": 8}
+    match = rf"image_size {image_size} .*resize_size 8.*Raise data\.resize_ratio"
+    with pytest.raises(ValueError, match=match):
+        transforms.test_transform(example, **sizes)
+    with pytest.raises(ValueError, match=match):
+        transforms.train_transform(example, np.random.default_rng(0), **sizes)

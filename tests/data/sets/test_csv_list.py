@@ -1,0 +1,253 @@
+"""CSV files that list photos: what spreadsheets make of them, damaged ones, and writing them."""
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from aftrans_jax.data.sets.annotations import photo_dataset
+from aftrans_jax.data.sets.csv_list import read_csv, write_csv
+from aftrans_jax.data.sets.folder import SPLITS, find_images, read_folder
+
+FEW = settings(deadline=None, max_examples=25)
+HEADER = "path,label,split"
+ROWS = ("b/é鸟.png,wren,train", "a.png,wren,test", "c d.png,Owl,train", "b/e.png,Owl,Test")
+
+
+def plant(folder, *lines):
+    (folder / "list.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / "list.csv"
+
+
+def check(lists):
+    assert (lists.name, lists.official, lists.class_names) == ("csv", None, ("Owl", "wren"))
+    assert (lists.train.names, lists.train.labels) == (("b/é鸟.png", "c d.png"), (1, 0))
+    assert (lists.test.names, lists.test.labels) == (("a.png", "b/e.png"), (1, 0))
+
+
+def test_a_tiny_copy_end_to_end(tmp_path):
+    (tmp_path / "b").mkdir()
+    for number, row in enumerate(ROWS):
+        Image.new("RGB", (8, 6), (20 * number, 0, 0)).save(tmp_path / row.split(",")[0])
+    lists = read_csv(str(plant(tmp_path, HEADER, *ROWS)))
+    check(lists)
+    dataset = photo_dataset(lists)
+    image, label, box = dataset.test[1]
+    np.testing.assert_array_equal(image, np.full((6, 8, 3), [60, 0, 0]))
+    assert (dataset.class_names[label], np.isnan(box).all()) == ("Owl", True)
+    (tmp_path / "b" / "e.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 4 images of csv .*first: b/e\.png"):
+        photo_dataset(read_csv(tmp_path / "list.csv"))
+
+
+SPACES = st.text(" ", max_size=2)
+BLANKS = st.lists(st.sampled_from(["", " ", ",,", '"",'])).map(tuple)
+
+
+@FEW
+@given(data=st.data())
+def test_order_spaces_quotes_case_and_line_ends_mean_nothing(data):
+    order = data.draw(st.permutations([0, 1, 2]))
+    lines = []
+    for row in (HEADER, *data.draw(st.permutations(ROWS))):
+        fields = [row.split(",")[column] for column in order]
+        if row == HEADER:
+            fields = [data.draw(st.sampled_from([f, f.upper(), f.title()])) for f in fields]
+        fields = [
+            data.draw(SPACES) + data.draw(st.sampled_from([f + data.draw(SPACES), f'"{f}"']))
+            for f in fields
+        ]
+        lines += [*data.draw(BLANKS), ",".join(fields)]
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    start = data.draw(st.sampled_from(["", "\ufeff"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.csv"
+        path.write_bytes((start + end.join([*lines, *data.draw(BLANKS)])).encode())
+        check(read_csv(path))
+
+
+def test_slashes_of_both_kinds_and_dots_name_the_same_image(tmp_path):
+    lists = read_csv(
+        plant(tmp_path, HEADER, r"b\é鸟.png,wren,train", "./c d.png,Owl,train", *ROWS[1:2])
+    )
+    assert lists.train.names == ("b/é鸟.png", "c d.png")
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
+def test_splits_have_several_names(tmp_path, name):
+    other = "test" if SPLITS[name] else "Train"
+    rows = [f"{n}{label}.jpg,{label},{n}" for n in (name.title(), other) for label in "ab"]
+    lists = read_csv(plant(tmp_path, HEADER, *rows))
+    assert name in ("train", "training", "test", "testing", "val", "valid", "validation")
+    taught = lists.train if name.startswith("train") else lists.test
+    assert taught.names == (f"{name.title()}a.jpg", f"{name.title()}b.jpg")
+
+
+def test_without_splits_a_share_of_each_class_is_held_out_as_in_folders(tmp_path):
+    names = [f"{label}/{number}.png" for label in ("1", "10", "9") for number in range(8)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    assert find_images(tmp_path) == sorted(names)
+    path = plant(tmp_path, "label,path", *(f"{name.split('/')[0]},{name}" for name in names[::-1]))
+    lists = read_csv(path, test_fraction=0.25, seed=7)
+    assert lists.class_names == ("1", "9", "10")
+    assert [lists.test.labels.count(label) for label in range(3)] == [2, 2, 2]
+    same = read_folder(tmp_path, test_fraction=0.25, seed=7)
+    assert (same.test.names, same.test.labels) == (lists.test.names, lists.test.labels)
+    assert (same.train.names, same.train.labels) == (lists.train.names, lists.train.labels)
+    assert read_csv(path, test_fraction=0.25, seed=8).test.names != lists.test.names
+    assert len(read_csv(path).test) == 6  # a fifth of 8 is 2
+
+
+def test_further_columns_mean_nothing_beside_a_split(tmp_path):
+    rows = [f"{number},{row},0.5" for number, row in enumerate(ROWS)]
+    check(read_csv(plant(tmp_path, f",{HEADER},score", *rows)))
+
+
+@pytest.mark.parametrize(
+    ("header", "unknown"),
+    [
+        ("file,class,split", r"\['file', 'class'\]"),
+        ("path;label;split", r"\['path;label;split'\]"),
+        ("path,label,spilt", r"\['spilt'\]"),
+        ("path,label,", r"\[''\]"),
+        ("path,path,label", r"\[\]"),
+        ("path,label,split,split", r"\[\]"),
+        ("label,split", r"\[\]"),
+        (ROWS[0], r"\['b/é鸟.png', 'wren', 'train'\]"),
+    ],
+)
+def test_a_header_that_lacks_something_is_refused(tmp_path, header, unknown):
+    path = plant(tmp_path, "", header, *ROWS)
+    message = (
+        rf"list\.csv, row 2: '{header}': expected a header .*unknown are {unknown}.*Rename the"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("x.png,wren", "expected 3 fields as in the header"),
+        ("x.png,wren, the small,train", "expected 3 fields .*in quotes where they hold a comma"),
+        ("x.png", "expected 3 fields"),
+        (",wren,train", "expected a path inside"),
+        ("x.png,,train", "expected the name of a class"),
+        ("x.png,wren,", "expected one of the splits train, .*test, .*val"),
+        ("x.png,wren,1", "expected one of the splits"),
+        ("../x.png,wren,train", "expected a path inside"),
+        (r"b\..\..\x.png,wren,train", "expected a path inside"),
+        ("/etc/x.png,wren,train", "expected a path inside"),
+        (r"C:\x.png,wren,train", "expected a path inside"),
+        ("x\0.png,wren,train", "expected a path inside"),
+        ("./a.png,Owl,train", "expected each path once"),
+        (r"b\e.png,Owl,test", "expected each path once"),
+        ('x.png,"wren,train', "expected quotes around whole fields"),
+        ('x.png,"wren"s,train', "expected quotes around whole fields"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path, row, message):
+    path = plant(tmp_path, HEADER, '"b/n.png","two\nlines",train', *ROWS, "", row)
+    with pytest.raises(ValueError, match=rf"list\.csv, row 9: .*{message}.*path,label,split"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ((), "row 1: '': expected a header"),
+        ((HEADER,), r"has 0 images of 0 classes \[\]: expected two"),
+        ((HEADER, "a.png,wren,train", "b.png,wren,test"), r"1 classes \['wren'\]: expected two"),
+        ((HEADER, *ROWS, "z.png,Owl,val"), r"splits \['test', 'train', 'val'\]: expected two"),
+        ((HEADER, *ROWS[::2]), r"splits \['train'\]: expected two"),
+        ((HEADER, *ROWS, "z.png,Kite,test"), "1 classes with test images only, .*'Kite'"),
+        ((HEADER, *ROWS, "z.png,wren ,train", "y.png,WREN,test"), "only, .*'WREN'"),
+        (("path,label", "a.png,wren", "b.png,Owl"), "no class has two examples"),
+    ],
+)
+def test_a_file_that_lists_too_little_is_refused(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read_csv(plant(tmp_path, *lines))
+
+
+def test_what_is_no_csv_file_is_refused(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"is a folder: expected a CSV file\. Set data\.dir"
+    ):
+        read_csv(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no list\.csv in .*path,label,split"):
+        read_csv(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_bytes(HEADER.encode("utf-16"))
+    with pytest.raises(ValueError, match=r"list\.csv is not UTF-8"):
+        read_csv(tmp_path / "list.csv")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)
+CLASSES = st.lists(TEXT.map(str.strip).filter(bool), min_size=2, max_size=5, unique=True)
+
+
+@FEW
+@given(class_names=CLASSES, data=st.data())
+@example(class_names=['a,"b"\n,', "'", "\x00\u2028\x85x", "=1+1", "\ufeff", "#"], data=None)
+def test_what_is_written_is_read_back(class_names, data):
+    rows = [
+        (f'{split}/{name} {index}, {{}}\n".jpg', class_name, split)
+        for index, class_name in enumerate(class_names)
+        for split, name in (("train", "é"), ("train", "ß"), ("test", "x"))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.csv"
+        path.write_text("an older file")
+        write_csv(path, iter(data.draw(st.permutations(rows)) if data else rows))
+        assert [entry.name for entry in Path(folder).iterdir()] == ["list.csv"]
+        lists = read_csv(path)
+    read = {
+        (name, lists.class_names[label], split)
+        for split, examples in (("train", lists.train), ("test", lists.test))
+        for name, label in zip(examples.names, examples.labels, strict=True)
+    }
+    assert read == set(rows)
+    assert len(lists.train) + len(lists.test) == len(rows)
+
+
+def test_the_file_is_as_spreadsheets_expect(tmp_path):
+    rows = [("a/ä.jpg", 'say "wren", or', "train"), ("b.jpg", "two\nlines", "test")]
+    write_csv(tmp_path / "list.csv", rows)
+    text = (tmp_path / "list.csv").read_bytes().decode("utf-8")
+    assert text.startswith('path,label,split\na/ä.jpg,"say ""wren"", or",train\n')
+    assert [tuple(row) for row in csv.reader(io.StringIO(text))][1:] == rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("../a.jpg", "wren", "train"),
+        ("/a.jpg", "wren", "train"),
+        (r"b\a.jpg", "wren", "train"),
+        ("b//a.jpg", "wren", "train"),
+        (" a.jpg", "wren", "train"),
+        ("", "wren", "train"),
+        ("a.jpg", "wren ", "train"),
+        ("a.jpg", "\u00a0wren", "train"),
+        ("a.jpg", "wr\ren", "train"),
+        ("a.jpg", "", "train"),
+        ("a.jpg", "wren", ""),
+        ("a.jpg", "wren", "fold 1"),
+        ("a.jpg", "wr\udce9n", "train"),
+    ],
+)
+def test_what_would_not_be_read_back_is_not_written(tmp_path, row):
+    (tmp_path / "list.csv").write_text("an older file")
+    with pytest.raises(ValueError, match=r"list\.csv: .*: expected .*Rename|surrogates"):
+        write_csv(tmp_path / "list.csv", [("b.jpg", "wren", "test"), row])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "list.csv": "an older file"
+    }

@@ -1,0 +1,433 @@
+"""Sets of tensorflow-datasets, prepared offline by its own builders and read without TensorFlow.
+
+Preparing needs TensorFlow, so it runs in processes of its own; nothing is downloaded.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from aftrans_jax.data.loading.decode import decode_bytes
+from aftrans_jax.data.sets import tfds as reader
+from aftrans_jax.data.sets.tfds import read_tfds
+
+ROOT = Path(__file__).parents[2]
+CUB = "caltech_birds2011"
+SPECIES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("tensorflow_datasets", "tensorflow", "cv2"))),
+    reason="preparing sets needs tensorflow-datasets, TensorFlow and OpenCV",
+)
+
+
+class Photo(NamedTuple):
+    data: bytes
+    label: int
+    box: tuple[float, ...]
+    train: bool
+
+
+def photos():
+    """Six small photos of each species, by their names in the archive; the last is damaged."""
+    rng, made = np.random.default_rng(0), {}
+    for number in range(18):
+        label, height, width = number % 3, 20 + number, 50 - number
+        mode = {6: "L", 7: "CMYK"}.get(number, "RGB")
+        pixels = rng.integers(0, 256, (height // 2, width // 2, 3), np.uint8)
+        file = io.BytesIO()
+        image = Image.fromarray(pixels).resize((width, height)).convert(mode)
+        image.save(file, "JPEG", quality=90)
+        data = file.getvalue()[: 300 if number == 17 else None]
+        left, top, right, bottom = 1.5, number / 2, width - 2.0, height - 0.5
+        name = f"{label + 1:03}.{SPECIES[label]}/{SPECIES[label]}_{number:04}_{99 - number}"
+        made[name] = Photo(data, label, (top, left, bottom, right), number % 6 < 4)
+    return made
+
+
+PHOTOS = {f"CUB_200_2011/images/{name}.jpg": photo for name, photo in photos().items()}
+DAMAGED = list(PHOTOS)[-1]
+
+
+def pack(folder):
+    """Writes both archives of CUB-200-2011 as its authors laid them out."""
+    rows = {"images": [], "train_test_split": [], "bounding_boxes": []}
+    for number, (path, photo) in enumerate(PHOTOS.items(), start=1):
+        top, left, bottom, right = photo.box
+        rows["images"].append(f"{number} {path.removeprefix('CUB_200_2011/images/')}")
+        rows["train_test_split"].append(f"{number} {photo.train:d}")
+        rows["bounding_boxes"].append(f"{number} {left} {top} {right - left} {bottom - top}")
+    files = {path: photo.data for path, photo in PHOTOS.items()}
+    files |= {f"CUB_200_2011/{key}.txt": "\n".join(row).encode() for key, row in rows.items()}
+    masks = {}
+    for number, path in enumerate(PHOTOS):
+        file = io.BytesIO()
+        Image.new("L", (50 - number, 20 + number)).save(file, "PNG")
+        name = Path(path).relative_to("CUB_200_2011/images").with_suffix(".png")
+        masks[f"segmentations/{name}"] = file.getvalue()
+    for archive, members in {"CUB_200_2011": files, "segmentations": masks}.items():
+        with tarfile.open(folder / f"{archive}.tgz", "w:gz") as tar:
+            for name, data in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+# Python runs it at its start: the checksums of tensorflow-datasets become those of our archives.
+CHECKSUMS = """
+import os, pathlib
+from tensorflow_datasets.core.download import checksums
+
+original, folder = checksums.load_url_infos, pathlib.Path(os.environ["ARCHIVES"])
+
+def load_url_infos(path):
+    infos = original(path)
+    for url, info in infos.items():
+        if (archive := folder / str(info.filename)).is_file():
+            infos[url] = checksums.compute_url_info(archive)
+    return infos
+
+checksums.load_url_infos = load_url_infos
+"""
+
+
+def call(*command, **variables):
+    """Runs a command, without the fake devices of these tests, to its end."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | variables, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """The folder in which launch/prepare_tfds.sh has prepared the tiny CUB."""
+    root = tmp_path_factory.mktemp("tfds")
+    archives = root / "data" / "downloads" / "manual"
+    for folder in (archives, root / "launch", root / "bin", root / "site"):
+        folder.mkdir(parents=True)
+    pack(archives)
+    (root / "site" / "sitecustomize.py").write_text(CHECKSUMS)
+    python = root / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    shutil.copy(ROOT / "launch" / "prepare_tfds.sh", root / "launch")
+    (root / "launch" / "venv.sh").write_text("")  # installs nothing
+    said = call(
+        "bash", str(root / "launch" / "prepare_tfds.sh"), CUB, str(root / "data"),
+        PATH=f"{root / 'bin'}:{os.environ['PATH']}",
+        PYTHONPATH=f"{root / 'site'}:{ROOT}",
+        ARCHIVES=str(archives),
+    )  # fmt: skip
+    assert "12 training and 6 test images of 200 classes" in said
+    assert f"--config.data.name=tfds:{CUB} --config.data.dir={root / 'data'}" in said
+    return root / "data"
+
+
+def test_what_was_packed_is_read(data_dir):
+    name, train, test, class_names, validation = read_tfds(CUB, str(data_dir))
+    assert (name, validation) == (f"tfds:{CUB}", None)
+    assert class_names[:4] == (*(species.lower() for species in SPECIES), "3")
+    assert len(class_names) == 200
+    for split, source in {True: train, False: test}.items():
+        expected = {name: photo for name, photo in PHOTOS.items() if photo.train == split}
+        assert len(source) == len(expected)
+        assert sorted(source.names) == sorted(expected)
+        assert list(source.labels) == [expected[name].label for name in source.names]
+        for index, name in enumerate(source.names):
+            if name != DAMAGED:
+                image, label, box = source[index]
+                np.testing.assert_array_equal(image, decode_bytes(expected[name].data, name))
+                assert (label, box.dtype) == (expected[name].label, np.float32)
+                np.testing.assert_allclose(box, expected[name].box, atol=1e-4)
+
+
+def test_pixels_are_those_that_tensorflow_datasets_decodes(data_dir):
+    import tensorflow_datasets
+
+    theirs = tensorflow_datasets.builder(CUB, data_dir=data_dir).as_data_source("train")
+    ours, compared = read_tfds(CUB, data_dir).train, 0
+    for index, record in enumerate(theirs):
+        name = record["image/filename"].decode()
+        if Image.open(io.BytesIO(PHOTOS[name].data)).mode == "RGB":
+            np.testing.assert_array_equal(ours[index].image, record["image"])
+            compared += 1
+    assert compared == 10  # all but a grey and a CMYK photo
+
+
+def test_names_and_labels_decode_no_image(data_dir, monkeypatch):
+    monkeypatch.setattr(reader, "decode_bytes", None)
+    train = read_tfds(CUB, data_dir).train
+    assert train.labels is train.labels  # read once
+    names = list(train.names)
+    assert (train.names[-1], train.names[2:4]) == (names[-1], tuple(names[2:4]))
+    with pytest.raises(IndexError):
+        train.names[len(train)]
+    with pytest.raises(IndexError):
+        train[len(train)]
+
+
+def test_many_threads_read_what_one_reads(data_dir):
+    alone = [example for example in read_tfds(CUB, data_dir).train]
+    fresh, order = read_tfds(CUB, data_dir).train, [index % 12 for index in range(0, 600, 7)]
+    with ThreadPoolExecutor(8) as threads:
+        for index, example in zip(order, threads.map(fresh.__getitem__, order), strict=True):
+            for value, expected in zip(example, alone[index], strict=True):
+                np.testing.assert_array_equal(value, expected)
+
+
+def test_a_damaged_photo_is_named(data_dir):
+    test = read_tfds(CUB, data_dir).test
+    with pytest.raises(ValueError, match=f"{DAMAGED} of .*{CUB}"):
+        test[list(test.names).index(DAMAGED)]
+
+
+# ------------------------------------------------------------------- a set that nobody registered
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def copied(data_dir, tmp_path):
+    """A copy under a name that tensorflow-datasets does not know."""
+    folder = tmp_path / "my_birds" / "1.0.0"
+    shutil.copytree(data_dir / CUB / "0.2.0", folder)
+    for path in folder.glob(f"{CUB}-*"):
+        path.rename(path.with_name(path.name.replace(CUB, "my_birds")))
+    edit(folder / "dataset_info.json", lambda info: info.update(name="my_birds", version="1.0.0"))
+    return folder
+
+
+def forget(folder, *features):
+    """Takes features off the description of a set."""
+
+    def change(content):
+        for feature in features:
+            del content["featuresDict"]["features"][feature]
+
+    edit(folder / "features.json", change)
+
+
+def shard(folder, split="train"):
+    return folder / f"my_birds-{split}.array_record-00000-of-00001"
+
+
+def test_a_set_without_names_and_boxes(copied, tmp_path):
+    forget(copied, "image/filename", "bbox", "label_name", "segmentation_mask")
+    train = read_tfds("my_birds", tmp_path).train
+    assert train.names[:] == tuple(f"train/{index:05}" for index in range(12))
+    assert np.isnan([example.box for example in train]).all()
+    assert read_tfds("my_birds:1.0.0", tmp_path).class_names == tuple(map(str, range(200)))
+
+
+def test_a_damaged_record_is_told_by_its_number(copied, tmp_path):
+    data = bytearray(shard(copied, "test").read_bytes())
+    data[3000] ^= 1  # one bit of the second record or so
+    shard(copied, "test").write_bytes(data)
+    test, errors = read_tfds("my_birds", tmp_path).test, {}
+    for index in range(len(test)):
+        try:
+            assert test.record(index)["label"] == PHOTOS[test.names[index]].label
+        except ValueError as error:
+            errors[index] = str(error)
+    ((index, message),) = errors.items()
+    assert test.names[index] == f"test/{index:05}"
+    assert f"record test/{index:05} of {copied} cannot be read" in message
+    with pytest.raises(ValueError, match=test.names[index]):
+        assert test.labels
+
+
+def without_test(info):
+    info["splits"] = info["splits"][:1]
+
+
+CHANGES = {
+    "no such set": (lambda folder: None, "caltech_bird2011", ValueError, "such as caltech_birds"),
+    "no name": (lambda folder: None, "my birds", ValueError, "Correct the name"),
+    "another version": (lambda folder: None, f"{CUB}:9.9.9", ValueError, "only: 0.2.0"),
+    "not prepared": (
+        lambda folder: None,
+        "stanford_dogs",
+        FileNotFoundError,
+        r"in .*stanford_dogs/0\.2\.0: .*`bash launch/prepare_tfds.sh stanford_dogs /",
+    ),
+    "another format": (
+        lambda folder: edit(
+            folder / "dataset_info.json", lambda info: info.update(fileFormat="tfrecord")
+        ),
+        "my_birds",
+        ValueError,
+        "is prepared as tfrecord: expected array_record.*prepare_tfds.sh my_birds",
+    ),
+    "a file is missing": (
+        lambda folder: shard(folder, "test").unlink(),
+        "my_birds",
+        FileNotFoundError,
+        "1 files of the split test .*my_birds-test.array_record",
+    ),
+    "no label": (
+        lambda folder: forget(folder, "label"),
+        "my_birds",
+        ValueError,
+        "has the features .*image/filename.*expected an image .* and a class",
+    ),
+    "no test split": (
+        lambda folder: edit(folder / "dataset_info.json", without_test),
+        "my_birds",
+        ValueError,
+        "has the splits train: expected train, and test or validation",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_errors_say_what_to_do(copied, tmp_path, case):
+    change, name, kind, message = CHANGES[case]
+    change(copied)
+    with pytest.raises(kind, match=message):
+        read_tfds(name, tmp_path)
+
+
+def test_without_tensorflow_datasets(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ValueError, match="Run `pip install tensorflow-datasets`"):
+        read_tfds(CUB, tmp_path)
+
+
+# -------------------------------------------------------------------------------- the other sets
+
+PREPARE = """
+import pathlib, sys
+from unittest import mock
+import tensorflow_datasets as tfds
+
+fakes, data_dir = map(pathlib.Path, sys.argv[1:])
+dogs, inat, cars = (fakes / name for name in ("stanford_dogs", "i_naturalist2017", "cars196"))
+archives = {
+    "stanford_dogs": (dogs / "Images.tar", [dogs / "list.tar", dogs / "Annotation.tar"]),
+    "i_naturalist2017": (None, {
+        "test_images": inat / "test2017.tar.gz",
+        "trainval_annos": inat / "train_val2017",
+        "trainval_images": inat / "train_val_images.tar.gz",
+    }),
+    "cars196": (None, {
+        "train": cars / "train",
+        "test": cars / "test",
+        "extra": cars / "extra",
+        "test_annos": cars / "cars_test_annos_withlabels.mat",
+    }),
+}
+for name, (downloaded, extracted) in archives.items():
+    with mock.patch.multiple(
+        tfds.download.DownloadManager,
+        download=mock.Mock(return_value=downloaded),
+        download_and_extract=mock.Mock(return_value=extracted),
+    ):
+        tfds.builder(name, data_dir=data_dir).download_and_prepare(file_format="array_record")
+"""
+
+
+@pytest.fixture(scope="module")
+def fakes(real, tmp_path_factory):
+    """The archives with which tensorflow-datasets tests its builders, and where they end up."""
+    folder, prepared = real / "annotations" / "tfds_fake_examples", tmp_path_factory.mktemp("fakes")
+    call(sys.executable, "-c", PREPARE, str(folder), str(prepared))
+    return folder, prepared
+
+
+def test_stanford_dogs(fakes):
+    folder, prepared = fakes
+    _, train, test, class_names, _ = read_tfds("stanford_dogs", prepared)
+    assert (len(train), len(test), len(class_names)) == (8, 3, 120)
+    for source in (train, test):
+        for name, (image, label, box) in zip(source.names, source, strict=True):
+            breed, file = Path(name).parts[-2:]
+            assert class_names[label] == breed.lower()
+            note = ET.parse(
+                folder / "stanford_dogs" / "Annotation.tar" / breed / Path(file).stem
+            ).getroot()
+            size = [float(note.findtext(f"size/{side}")) for side in ("height", "width")]
+            corners = [
+                float(note.findtext(f"object[1]/bndbox/{side}"))
+                for side in ("ymin", "xmin", "ymax", "xmax")
+            ]
+            shares = np.minimum(np.divide(corners, size * 2), 1)
+            np.testing.assert_allclose(box, shares * (image.shape[:2] * 2), rtol=1e-5)
+
+
+def test_cars196(fakes):
+    folder, prepared = fakes
+    _, train, test, class_names, _ = read_tfds("cars196", prepared)
+    assert class_names[0] == "AM General Hummer SUV 2000"
+    lists = {"extra/devkit/cars_train_annos.mat": train, "cars_test_annos_withlabels.mat": test}
+    for path, source in lists.items():
+        rows = scipy.io.loadmat(folder / "cars196" / path, squeeze_me=True)["annotations"]
+        rows = {str(row["fname"]).removesuffix(".jpg"): row for row in np.atleast_1d(rows)}
+        assert sorted(source.names) == sorted(rows)
+        for name, (image, label, box) in zip(source.names, source, strict=True):
+            row = rows[name]
+            assert label == int(row["class"]) - 1
+            keys = ("bbox_y1", "bbox_x1", "bbox_y2", "bbox_x2")
+            np.testing.assert_allclose(box, [float(row[key]) for key in keys], rtol=1e-5)
+            assert box[2] <= image.shape[0]
+
+
+def test_i_naturalist2017_is_tested_on_its_validation_split(fakes):
+    """As its official test split has no labels."""
+    _, train, test, class_names, _ = read_tfds("i_naturalist2017", fakes[1])
+    assert (len(train), len(test), len(class_names)) == (4, 3, 5089)
+    species = {"0004": "Mertensia ciliata", "0006": "Nicrophorus tomentosus"}
+    species["0007"] = "Aramus guarauna"
+    found = {name: class_names[label] for name, label in zip(test.names, test.labels, strict=True)}
+    assert found == species
+    assert np.isnan(test[0].box).all()
+
+
+# ------------------------------------------------------------------------------- a run from start
+
+TRAIN = """
+import json, pathlib, sys
+from experiments import tiny_config, tiny_experiment
+from aftrans_jax.experiment.run import run
+
+data_dir, workdir = sys.argv[1:]
+changes = {
+    "data__name": "tfds:caltech_birds2011", "data__dir": data_dir, "data__on_error": "skip",
+    "train__steps": 5,
+}
+settings = tiny_config(**changes).to_dict()
+result = run(tiny_experiment(1, **changes), pathlib.Path(workdir), mode="train", settings=settings)
+loaded = [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]
+print(json.dumps({"loaded": loaded, "result": result}))
+"""
+
+
+def test_a_run_reads_the_set_without_tensorflow(data_dir, tmp_path):
+    paths = f"{ROOT}:{ROOT / 'tests'}"
+    said = call(sys.executable, "-c", TRAIN, str(data_dir), str(tmp_path), PYTHONPATH=paths)
+    done = json.loads(said.splitlines()[-1])
+    assert done["loaded"] == []
+    result = done["result"]
+    assert (result["step"], result["num_test"]) == (5, 5)  # the damaged photo is left out
+    assert result["skipped_images"]["test"] == [DAMAGED]
+    metrics = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in metrics} >= {1, 2, 3, 4, 5}

@@ -1,0 +1,77 @@
+"""A run of seconds: the built-in birds at 32 px on a trunk of two narrow layers."""
+
+import contextlib
+import functools
+from unittest import mock
+
+import jax
+from jax.sharding import Mesh
+
+import aftrans_jax.experiment.checks
+import aftrans_jax.experiment.model
+from aftrans_jax.config import base_config
+from aftrans_jax.experiment.parts import Experiment, build
+from aftrans_jax.model.variants import Variant
+from aftrans_jax.training import sharding
+from aftrans_jax.training.state import TrainState
+
+NUM_TEST = 20
+_VARIANTS = {"mini8": Variant(patch_size=8, hidden=12, mlp=20, layers=2, heads=2)}
+
+
+def tiny_config(**changes):
+    """`base_config` at its smallest; keys are written `group__name`."""
+    config = base_config()
+    tiny = {
+        "model__variant": "mini8",
+        "model__stride": 8,
+        "data__name": "synthetic",
+        "data__image_size": 32,
+        "data__local_size": 24,
+        "data__num_train": 24,
+        "data__num_test": NUM_TEST,
+        "data__num_threads": 1,
+        "region__min_box": 8,
+        "train__steps": 6,
+        "train__batch_size": 8,
+        "train__learning_rate": 0.1,
+        "train__warmup_steps": 1,
+        "train__report_every": 1,
+        "eval__batch_size": 8,
+        "report__num_images": 2,
+        "report__tensorboard": False,
+    }
+    for key, value in (tiny | changes).items():
+        group, _, name = key.rpartition("__")
+        section = config[group] if group else config
+        section[name] = value
+    return config
+
+
+@contextlib.contextmanager
+def tiny_variants():
+    """The built-in variant is two narrow layers."""
+    with contextlib.ExitStack() as patched:
+        for module in (aftrans_jax.experiment.model, aftrans_jax.experiment.checks):
+            patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
+        yield
+
+
+def tiny_experiment(num_devices=None, **changes) -> Experiment:
+    """The experiment of `tiny_config`, on the first few devices or on all."""
+    everything = sharding.data_mesh()
+    mesh = Mesh(everything.devices[:num_devices], everything.axis_names)
+    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=mesh):
+        return build(tiny_config(**changes))
+
+
+@functools.cache
+def _compiled(num_devices, precision) -> tuple[Experiment, TrainState]:
+    experiment = tiny_experiment(num_devices, train__precision=precision)
+    return experiment, jax.device_get(experiment.state)
+
+
+def fresh(num_devices=4, precision="float32") -> Experiment:
+    """The same compiled experiment every time, at its start."""
+    experiment, state = _compiled(num_devices, precision)
+    return experiment._replace(state=sharding.replicate(state, experiment.mesh))

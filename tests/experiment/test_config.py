@@ -1,0 +1,454 @@
+"""Configurations: every key is read, every read key exists, every value is checked."""
+
+import ast
+import importlib
+import inspect
+import re
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from ml_collections import ConfigDict
+
+from aftrans_jax import main
+from aftrans_jax.config import base_config
+from aftrans_jax.experiment import checks, data, model, parts, trained
+from aftrans_jax.experiment.data import READERS
+from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer
+from aftrans_jax.experiment.parts import build
+from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.training.precision import PRECISIONS
+
+# ml_collections loads the configuration's file in a way that Python means to give up.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+NOT_CONFIGS = ["pretrain_builtin"]  # makes the built-in weights; a program of its own
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+# The command line contract of issue 2, section 2: other programs rely on these names.
+CONTRACT = words("""
+    model.name model.variant model.stride model.gelu pretrained data.name data.dir data.image_size
+    data.local_size data.mean data.std sacm.keep_ratio sacm.head_fusion sacm.selection
+    sacm.descriptor sacm.gate_gradient sacm.reduction region.method loss.alpha loss.beta train.steps
+    train.batch_size train.learning_rate train.warmup_steps train.precision eval.logits seed
+""")
+CONTRACT_CHOICES = {
+    "model.name": "aftrans vit",
+    "model.variant": "ti16 s16 b16 b32 l16 l32 h14",
+    "model.gelu": "tanh exact",
+    "region.method": "largest_component extreme_values",
+    "train.precision": "auto bfloat16 float16 float32",
+    "eval.logits": "global local sum",
+}
+
+
+def leaves(config, prefix="") -> dict:
+    found = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict)
+        found |= leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
+
+
+KEYS = leaves(base_config())
+
+
+def changed(**values) -> ConfigDict:
+    """The base configuration with `group__key` set."""
+    config = base_config()
+    for name, value in values.items():
+        with config.unlocked():
+            config.update_from_flattened_dict({name.replace("__", "."): value})
+    return config
+
+
+def tiny_config(**values) -> ConfigDict:
+    small = {
+        "model__stride": 8,
+        "data__name": "synthetic",
+        "data__image_size": 16,
+        "data__local_size": 16,
+        "data__num_train": 4,
+        "data__num_test": 4,
+        "data__num_threads": 0,
+        "region__min_box": 8,
+        "train__batch_size": 4,
+        "sacm__reduction": 1,
+    }
+    return changed(**small | values)
+
+
+@pytest.fixture
+def tiny_variant(monkeypatch):
+    """Makes every variant a tiny one."""
+    tiny = dict.fromkeys(VARIANTS, Variant(8, 8, 8, 2, 2))
+    monkeypatch.setattr(model, "VARIANTS", tiny)
+    monkeypatch.setattr(checks, "VARIANTS", tiny)
+
+
+# ---------------------------------------------------------------------------------------- the keys
+
+
+def test_the_contract_s_keys_exist():
+    assert set(CONTRACT) <= KEYS.keys()
+    for key, names in CONTRACT_CHOICES.items():
+        assert set(names.split()) <= set(checks.CHOICES[key])
+
+
+class Recorder:
+    """A configuration that notes which of its values are read."""
+
+    def __init__(self, config: ConfigDict, read: set[str], prefix: str = "") -> None:
+        self._config, self._read, self._prefix = config, read, prefix
+
+    def __getattr__(self, name: str):
+        value = getattr(self._config, name)  # AttributeError where there is no such key
+        if isinstance(value, ConfigDict):
+            return Recorder(value, self._read, f"{self._prefix}{name}.")
+        if name in self._config:
+            self._read.add(self._prefix + name)
+        return value
+
+    __getitem__ = __getattr__
+
+
+def test_build_reads_every_key(tiny_variant, monkeypatch):
+    """Without `check`, which reads nearly all of them by itself: what counts is to be used."""
+    monkeypatch.setattr(parts, "check", lambda config, num_devices: None)
+    read: set[str] = set()
+    config = Recorder(tiny_config(data__dir="nowhere"), read)
+    built = build(config)
+    built.train_batches(0)
+    for name in READERS.keys() - {"synthetic", "tfds:NAME"}:
+        with pytest.raises(FileNotFoundError):
+            READERS[name](config.data)
+    assert KEYS.keys() - read == set()
+
+
+def attribute_chain(node: ast.AST) -> list[str] | None:
+    names = []
+    while isinstance(node, ast.Attribute):
+        names, node = [node.attr, *names], node.value
+    return [node.id, *names] if isinstance(node, ast.Name) else None
+
+
+@pytest.mark.parametrize("module", [checks, data, model, parts, trained])
+def test_no_key_is_read_that_does_not_exist(module):
+    """On all paths, those that no test takes included."""
+    groups = {key.split(".")[0] for key in KEYS}
+    count = 0
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+        chain = attribute_chain(node)
+        if isinstance(node, ast.Attribute) and chain and chain[0] in ("config", "data"):
+            key = ".".join(chain[1:] if chain[0] == "config" else chain)
+            # What follows a key is a method of its value.
+            assert key in groups or any(f"{key}.".startswith(f"{known}.") for known in KEYS), key
+            count += 1
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if (
+            is_text
+            and node.value.partition(".")[0] in groups
+            and re.fullmatch(r"\w+\.\w+=?", node.value)
+        ):
+            assert node.value.rstrip("=") in KEYS, node.value
+    assert count >= 2
+
+
+def configs():
+    for name in sorted(set(CONFIGS) - set(NOT_CONFIGS)):
+        get_config = importlib.import_module(f"configs.{name}").get_config
+        yield pytest.param(get_config, id=name)
+        if inspect.signature(get_config).parameters:
+            yield pytest.param(partial(get_config, "recipe=transfg"), id=f"{name}:transfg")
+
+
+@pytest.mark.parametrize("get_config", list(configs()))
+def test_configs_are_locked_and_have_the_base_keys(get_config):
+    config = get_config()
+    assert config.is_locked
+    assert leaves(config).keys() == KEYS.keys()
+    types = {key: type(value) for key, value in leaves(config).items()}
+    assert types == {key: type(value) for key, value in KEYS.items()}
+    checks.check(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "augment", "rate"),
+    [
+        ("cub", (600, 448), "none", 0.03),
+        ("cars", (600, 448), "autoaugment", 0.03),
+        ("dogs", (600, 448), "none", 0.003),
+        ("nabirds", (600, 448), "none", 0.03),
+        ("inat17", (400, 304), "autoaugment", 0.01),
+    ],
+)
+def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
+    """TransFG's `get_loader` and the learning rates of its paper, section 4.1."""
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
+    resize, size = sizes
+    assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
+    assert data.image_sizes(paper) == {"image_size": size, "resize_size": size}
+    assert (transfg.data.augment, paper.data.augment) == (augment, "none")
+    assert transfg.train.learning_rate == paper.train.learning_rate == rate
+    assert (paper.train.batch_size, transfg.train.batch_size) == (12, 64)
+    with pytest.raises(ValueError, match=r"'recipe=transgf' is no recipe: expected .*transfg"):
+        get_config("recipe=transgf")
+
+
+def test_the_base_configuration_is_sound_and_fresh():
+    checks.check(base_config(), num_devices=4)
+    base_config().train.steps = 1
+    assert base_config().train.steps == 10_000
+    with pytest.raises(AttributeError, match="nosuch"):
+        base_config().train.nosuch = 1
+
+
+# --------------------------------------------------------------------------------- the command line
+
+
+def parse(monkeypatch, *arguments: str) -> ConfigDict:
+    argv = ["main", f"--config={ROOT / 'configs' / 'demo.py'}", *arguments]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver():
+        main.parse_flags(argv)
+        return flags.FLAGS.config
+
+
+def test_values_are_taken_with_the_type_of_the_default(monkeypatch):
+    config = parse(
+        monkeypatch,
+        "--config.train.steps=7",
+        "--config.data.mean=(0.485,0.456,0.406)",
+        "--noconfig.report.tensorboard",
+        "--config.train.learning_rate=1",
+        "--config.pretrained=",
+    )
+    assert (config.train.steps, config.pretrained) == (7, "")
+    assert config.data.mean == (0.485, 0.456, 0.406)
+    assert config.report.tensorboard is False
+    assert isinstance(config.train.learning_rate, float)
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_key_can_be_set(monkeypatch, key):
+    value = KEYS[key]
+    text = "false" if value is True else str(value) or "text"
+    assert leaves(parse(monkeypatch, f"--config.{key}={text}"))[key] == (
+        False if value is True else value or type(value)(text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "near"),
+    [
+        ("nosuch=1", ""),
+        ("train.nosuch=1", "train.steps"),
+        ("train.step=5", "train.steps"),
+        ("steps=5", "train.steps"),
+        ("data.image-size=5", "data.image_size"),
+        ("nosuch.steps=5", "train.steps"),
+        ("batch_size", "eval.batch_size, train.batch_size"),
+        ("train={}", "train.steps"),
+    ],
+)
+def test_an_unknown_key_is_named_with_those_like_it(monkeypatch, argument, near):
+    with pytest.raises(SystemExit) as caught:
+        parse(monkeypatch, f"--config.{argument}")
+    message, key = caught.value.code, argument.partition("=")[0]
+    assert message.startswith(f"error: --config.{key} is no key of the configuration")
+    assert message.endswith("(aftrans_jax/config.py lists all keys)")
+    assert ("did you mean one of" in message) == bool(near)
+    assert near in message
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["train.steps=abc", "train.steps=1.5", "train.learning_rate=fast", "report.tensorboard=maybe"],
+)
+def test_a_value_of_the_wrong_type_is_named(monkeypatch, capsys, argument):
+    with pytest.raises(SystemExit) as caught:
+        parse(monkeypatch, f"--config.{argument}")
+    assert caught.value.code == 1
+    assert f"flag --config.{argument}: " in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- the choices
+
+
+def test_choices_are_the_tables_that_are_looked_up():
+    assert {"cub", "cars", "dogs", "inat17", "nabirds", "folder", "csv"} < set(READERS)
+    assert set(checks.CHOICES["model.name"]) == set(MODELS)
+
+
+@pytest.mark.parametrize("key", sorted(checks.CHOICES))
+def test_an_unknown_choice_lists_the_known(key):
+    config = changed(**{key.replace(".", "__"): "nosuch"})
+    listed = ", ".join(checks.CHOICES[key])
+    with pytest.raises(ValueError, match=f"^{key}='nosuch' is unknown: choose one of {listed}$"):
+        checks.check(config, num_devices=1)
+
+
+def nth_choices(row: int, name: str) -> dict[str, str]:
+    """The n-th choice of every key at once, so that few models are traced."""
+    nth = {key: choices[row % len(choices)] for key, choices in checks.CHOICES.items()}
+    # Both that run on a CPU; tests/model/test_attention.py has the others.
+    return nth | {"model.name": name, "model.attention": ("auto", "xla")[row % 2]}
+
+
+MOST = max(len(choices) for key, choices in checks.CHOICES.items() if key != "model.variant")
+ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST)), nth_choices(0, "vit")]
+
+
+def test_few_rows_hold_every_choice():
+    for key, choices in checks.CHOICES.items():
+        if key not in ("model.variant", "model.attention"):
+            assert {row[key] for row in ROWS} == set(choices)
+    for name, variant in VARIANTS.items():
+        config = changed(model__variant=name, model__stride=variant.patch_size)
+        checks.check(config, num_devices=1)
+        assert build_model(config, 3, np.dtype("float32")).vit.variant == variant
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
+def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
+    config = tiny_config(**{key.replace(".", "__"): value for key, value in row.items()})
+    checks.check(config, num_devices=1)
+    assert callable(READERS[config.data.name])
+    model = build_model(config, 3, PRECISIONS[config.train.precision]().dtype)
+    images = np.zeros((2, 16, 16, 3), np.uint8)
+
+    def logits_of():
+        params = model.init(jax.random.key(0), images, train=False)["params"]
+        output = model.apply({"params": params}, images, train=False)
+        return prediction_logits(output.logits)[config.eval.logits]
+
+    assert jax.eval_shape(logits_of).shape == (2, 3)
+
+
+# -------------------------------------------------------------------------------------- the ranges
+
+POSITIVE = words("""
+    train.steps train.batch_size train.learning_rate train.clip_norm train.report_every
+    train.save_every eval.batch_size eval.every sacm.reduction data.num_train data.num_test
+""")
+NOT_NEGATIVE = words("""
+    seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
+    train.weight_decay report.num_images
+""")
+RATES = words("""
+    data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
+""")
+FLOATS = [key for key, value in KEYS.items() if isinstance(value, float)]
+
+
+def bad_values():
+    for key in POSITIVE:
+        yield from ((key, value, "must be above 0") for value in (0, -1))
+    yield from ((key, -1, "must be at least 0") for key in NOT_NEGATIVE)
+    for key in RATES:
+        yield from ((key, value, r"must lie in \[0, 1\)") for value in (1.0, -0.1))
+    yield from (("sacm.keep_ratio", value, r"must lie in \(0, 1\]") for value in (0.0, 1.01, -1.0))
+    yield ("data.resize_ratio", 0.99, "must be at least 1")
+    yield from ((key, float("nan"), "must") for key in FLOATS)
+    for value in ((0.5,), (0.5,) * 4, ("a", "b", "c"), ("(a,b,c)",)):
+        yield from ((f"data.{key}", value, "must be three numbers") for key in ("mean", "std"))
+    yield from (("data.std", (0.5, value, 0.5), "must be three numbers") for value in (0, -1))
+
+
+@pytest.mark.parametrize(("key", "value", "message"), list(bad_values()))
+def test_a_value_out_of_range_is_named(key, value, message):
+    config = base_config()
+    group, _, name = key.rpartition(".")
+    with config.ignore_type():
+        setattr(config[group] if group else config, name, value)
+    with pytest.raises(ValueError, match=f"^{key}=.*{message}"):
+        checks.check(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, 1) for key in POSITIVE + NOT_NEGATIVE),
+        *((key, 0) for key in NOT_NEGATIVE + RATES),
+        ("sacm.keep_ratio", 1.0),
+        ("data.resize_ratio", 1.0),
+        ("data.mean", (0.0, 0, -1.0)),
+    ],
+)
+def test_the_ends_of_a_range_are_taken(key, value):
+    config = base_config()
+    group, _, name = key.rpartition(".")
+    with config.ignore_type():
+        setattr(config[group] if group else config, name, value)
+    checks.check(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"data__image_size": 450},
+            "data.image_size=450 does not fit model.stride=12: 37 patches of 16 px cover 448 px; "
+            "use 448 or 460, or another stride",
+        ),
+        (
+            {"data__local_size": 15},
+            "data.local_size=15 is smaller than one patch of 16 px: raise it, or use a "
+            "model.variant with smaller patches",
+        ),
+        (
+            {"model__stride": 17},
+            "model.stride=17 does not suit 16 px patches: use 1 to 16, or patches would not touch "
+            "(the paper: 12 for patches of 16)",
+        ),
+        (
+            {"data__image_size": 8},
+            "image size 8 px is smaller than one 16 px patch: use at least 16 px or a variant with "
+            "smaller patches",
+        ),
+        (
+            {"train__batch_size": 14},
+            "train.batch_size=14 cannot be split over 4 devices, in train.accumulation_steps=1 "
+            "parts each: use a multiple of 4, such as 16",
+        ),
+        (
+            {"train__batch_size": 24, "train__accumulation_steps": 4},
+            "train.batch_size=24 cannot be split over 4 devices, in train.accumulation_steps=4 "
+            "parts each: use a multiple of 16, such as 32",
+        ),
+        (
+            {"model__attention": "cudnn"},
+            "model.attention='cudnn' needs a CUDA GPU of compute capability 8.0 or later and "
+            "bfloat16 or float16; this is a cpu in float32: use --config.model.attention=auto",
+        ),
+        (
+            {"model__name": "vit", "eval__logits": "sum"},
+            "eval.logits='sum': model.name='vit' has global logits only; "
+            "use --config.eval.logits=global",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(values, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        checks.check(changed(**values), num_devices=4)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(10, 10), (11, 10), (-1, 10)])
+def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
+    config = changed(train__warmup_steps=warmup, train__steps=steps)
+    message = f"^train.warmup_steps={warmup} must be at least 0 and below train.steps={steps}: "
+    with pytest.raises(ValueError, match=message):
+        build_optimizer(config)

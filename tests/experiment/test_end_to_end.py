@@ -1,0 +1,146 @@
+"""A whole run through the command line, and what it leaves behind for users and other code."""
+
+import json
+import shutil
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from experiments import tiny_config, tiny_variants
+from PIL import Image
+
+from aftrans_jax import export, main, predict
+from aftrans_jax.weights.npz import read_npz
+
+RESULT_KEYS = {
+    "step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy", "test_loss",
+    "box_area_mean", "images_per_second", "seconds", "config", "versions",
+}  # fmt: skip
+
+
+class Images(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.count = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.count += tag == "article"
+
+
+def start(workdir, mode="train", **changes):
+    """`main` with a configuration file that holds the tiny one."""
+    path = workdir.parent / "tiny.py"
+    settings = tiny_config(report__num_images=20, **changes).to_dict()
+    path.write_text(
+        f"from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({settings})"
+    )
+    given = ["main", f"--config={path}", f"--workdir={workdir}", f"--mode={mode}"]
+    with flagsaver.flagsaver(), tiny_variants():
+        flags.FLAGS.unparse_flags()
+        main.main(main.parse_flags(given))
+    return json.loads((workdir / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("end_to_end") / "run"
+    return workdir, start(workdir)
+
+
+def test_result_json_keeps_the_contract(trained):
+    _, result = trained
+    assert result.keys() >= RESULT_KEYS
+    assert (result["step"], result["num_test"]) == (6, 20)
+    for name in ("global", "local", "sum"):
+        assert (result[f"{name}_accuracy"] * 20) % 1 == pytest.approx(0, abs=1e-6)
+    assert 0 < result["box_area_mean"] <= 1
+    assert result["images_per_second"] > 0
+    assert result["config"]["train"]["steps"] == 6
+    assert {"python", "jax", "flax"} <= result["versions"].keys()
+
+
+def test_the_workdir_holds_what_the_readme_says(trained):
+    workdir, _ = trained
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["split"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records if r["split"] == "test"] == [6]
+    assert Images((workdir / "report" / "index.html").read_text()).count == 20
+    assert json.loads((workdir / "config.json").read_text())["data"]["name"] == "synthetic"
+    assert len(json.loads((workdir / "classes.json").read_text())) == 12
+    assert "vit/embedding/kernel" in (workdir / "parameters.txt").read_text()
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["6"]
+
+
+def test_eval_scores_the_checkpoint_as_training_did_and_keeps_its_speed(trained):
+    workdir, result = trained
+    again = start(workdir, mode="eval")
+    for name in ("step", "num_test", "global_accuracy", "test_loss", "images_per_second"):
+        assert again[name] == result[name]
+
+
+def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    names = json.loads((workdir / "classes.json").read_text())
+    (workdir / "classes.json").write_text(json.dumps([*names[1:], names[0]]))
+    with pytest.raises(SystemExit, match=r"classes\.json names other classes, or in another order"):
+        start(workdir, mode="eval")
+
+
+def test_another_split_does_not_pass_for_the_one_trained_on(trained, tmp_path):
+    """Else the best on "validation" images would be the best on those it had learnt."""
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    with pytest.raises(SystemExit, match=r"data\.validation_fraction was 0\.0 .* is now 0\.3: exp"):
+        start(workdir, mode="eval", data__validation_fraction=0.3)
+
+
+def test_the_baseline_reports_no_region(tmp_path):
+    result = start(tmp_path / "vit", model__name="vit", train__steps=2)
+    assert result["global_accuracy"] is not None
+    assert [result[f"{name}_accuracy"] for name in ("local", "sum")] == [None, None]
+    assert result["box_area_mean"] is None
+
+
+def test_the_best_on_validation_images_is_tested_once(tmp_path):
+    changes = {"model__name": "vit", "data__validation_fraction": 0.4, "eval__every": 2}
+    workdir = tmp_path / "run"
+    result = start(workdir, **changes, data__num_test=40, eval__batch_size=16)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    scores = {split: {} for split in ("train", "validation", "test")}
+    for record in map(json.loads, lines):
+        scores[record["split"]][record["step"]] = record
+    assert list(scores["validation"]) == [2, 4, 6]
+    assert list(scores["test"]) == [result["step"]]
+    best = max(record["global_accuracy"] for record in scores["validation"].values())
+    assert scores["validation"][result["step"]]["global_accuracy"] == best
+    assert result["validation"]["global_accuracy"] == best
+    assert (result["num_train"], result["num_test"]) == (12, 40)  # one of each class's two is out
+    again = start(workdir, mode="eval", **changes, data__num_test=40, eval__batch_size=16)
+    assert (again["step"], again["test_loss"]) == (result["step"], result["test_loss"])
+
+
+def test_predict_and_export_work_from_the_workdir(trained, tmp_path, monkeypatch, capsys):
+    workdir, _ = trained
+    Image.new("RGB", (50, 40), (90, 120, 60)).save(tmp_path / "a.png")
+    monkeypatch.setattr(
+        sys, "argv", ["predict", f"--workdir={workdir}", "--top=12", str(tmp_path / "a.png")]
+    )
+    with tiny_variants():
+        predict.main()
+        lines = capsys.readouterr().out.splitlines()
+        shares = [float(line.split("\t")[1].rstrip("%")) for line in lines]
+        assert len(lines) == 12
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(100, abs=1)
+        monkeypatch.setattr(sys, "argv", ["export", f"--workdir={workdir}"])
+        export.main()
+    arrays = read_npz(workdir / "trunk.npz")
+    assert arrays["Transformer/posembed_input/pos_embedding"].shape == (1, 17, 12)
+    assert arrays["head/bias"].shape == (12,)
+    assert np.abs(arrays["head/kernel"]).max() > 0
+    assert not [name for name in arrays if "local" in name or "sacm" in name]
