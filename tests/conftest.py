@@ -8,18 +8,14 @@ os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 )
 
-import sys
 from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # oracles.py, from the folders below as well
+from places import REAL
 
 jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
-
-REAL = Path(__file__).parents[2] / "shared" / "real"
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "aftrans_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -301,6 +300,8 @@ from PIL import Image
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import test_transform
+
+from places import ROOT
 
 path = pathlib.Path(tempfile.mkdtemp()) / "x.jpg"
 Image.new("RGB", (9, 7), (200, 10, 10)).save(path, quality=100)

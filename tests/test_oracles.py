@@ -1,7 +1,6 @@
 """The oracle itself, against numbers worked out by hand and against scipy, PIL and OpenCV."""
 
 import math
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +12,8 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from places import REAL
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 PATCH, STRIDE = 16, 12  # 37 x 37 patches at 448, 18 x 18 at 224
 
 

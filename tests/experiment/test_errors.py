@@ -8,6 +8,7 @@ import pytest
 from absl.testing import flagsaver
 from flax.traverse_util import flatten_dict
 from PIL import Image
+from places import ROOT
 
 from aftrans_jax import main
 from aftrans_jax.config import base_config
@@ -19,7 +20,6 @@ from aftrans_jax.weights.npz import save_npz
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-ROOT = Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'cub.py'}"
 IMAGES = [f"1/{number}.jpg" for number in range(8)]
 TINY = [

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -14,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import fresh, tiny_config
+from places import ROOT
 
 from aftrans_jax.experiment.run import run
 from aftrans_jax.training.checkpoints import Checkpoints, checksum
 from aftrans_jax.training.loop import StopRequest
-
-ROOT = Path(__file__).parents[2]
 
 
 def tree(value, width=300):

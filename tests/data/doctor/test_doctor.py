@@ -16,6 +16,7 @@ from absl.testing import flagsaver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import ROOT
 
 from aftrans_jax import check_data
 from aftrans_jax.data.doctor.examine import clean, examine
@@ -28,7 +29,6 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-ROOT = Path(__file__).parents[2]
 CUB_CONFIG = f"--config={ROOT / 'configs' / 'cub.py'}"
 CLASSES = ("Crow", "Gull", "Tern")
 TINY_PX = 10

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mat_files import NOT_MAT_FILES, save, save_images, struct
+from places import REAL
 
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
 
 FEW = settings(deadline=None, max_examples=25)
-LISTS = Path(__file__).parents[3] / "shared" / "real" / "annotations" / "stanford_cars"
+LISTS = REAL / "annotations" / "stanford_cars"
 CLASSES = ["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012"]
 ONE, META, TRAIN = "cars_annos.mat", "devkit/cars_meta.mat", "devkit/cars_train_annos.mat"
 UNLABELLED, LABELLED = "devkit/cars_test_annos.mat", "cars_test_annos_withlabels.mat"

@@ -10,13 +10,14 @@ import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mat_files import NOT_MAT_FILES, cells, save, save_images
+from places import REAL
 
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.dogs import read_dogs
 
 FEW = settings(deadline=None, max_examples=25)
-REAL = Path(__file__).parents[3] / "shared" / "real" / "annotations"
-LISTS, FAKES = REAL / "stanford_dogs", REAL / "tfds_fake_examples" / "stanford_dogs"
+LISTS = REAL / "annotations"
+LISTS, FAKES = LISTS / "stanford_dogs", LISTS / "tfds_fake_examples" / "stanford_dogs"
 TRAIN, TEST = "train_list.mat", "test_list.mat"
 # The first label belongs to the last folder: the order of folders cannot pass for the labels.
 SHIH, TOY = "n02086240-Shih-Tzu", "n01-toy_terrier_é鸟"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import REAL
 
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.sets.annotations import photo_dataset
@@ -15,7 +16,7 @@ from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.data.sets.folder import IMAGE_SUFFIXES, find_images, read_folder
 
-CUB10 = Path(__file__).parents[3] / "shared" / "real" / "cub10" / "CUB_200_2011"
+CUB10 = REAL / "cub10" / "CUB_200_2011"
 
 SPLIT = (
     "train/wren/b.jpg",

@@ -25,7 +25,6 @@ from aftrans_jax.data.loading.decode import decode_bytes
 from aftrans_jax.data.sets import tfds as reader
 from aftrans_jax.data.sets.tfds import read_tfds
 
-ROOT = Path(__file__).parents[2]
 CUB = "caltech_birds2011"
 SPECIES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
 
@@ -408,6 +407,8 @@ TRAIN = """
 import json, pathlib, sys
 from experiments import tiny_config, tiny_experiment
 from aftrans_jax.experiment.run import run
+
+from places import ROOT
 
 data_dir, workdir = sys.argv[1:]
 changes = {
