@@ -5,18 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from experiments import NUM_TEST, fresh, tiny_config
+from places import ROOT
 
 from aftrans_jax.experiment.run import run
 from benchmarks.hlo import collectives, num_loops
 from benchmarks.scaling import free_port
 
-TESTS = Path(__file__).parent
+TESTS = ROOT / "tests"
 PROCESS = """
 import sys
 import jax
@@ -24,6 +24,7 @@ jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from pathlib import Path
 from experiments import tiny_config, tiny_experiment
 from aftrans_jax.experiment.run import run
+from places import ROOT
 experiment = tiny_experiment()
 run(experiment, Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
 batches = experiment.train_batches(0)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from places import ROOT
 
 from aftrans_jax.data.loading.decode import decode_bytes
 from aftrans_jax.data.sets import tfds as reader
@@ -407,8 +408,6 @@ TRAIN = """
 import json, pathlib, sys
 from experiments import tiny_config, tiny_experiment
 from aftrans_jax.experiment.run import run
-
-from places import ROOT
 
 data_dir, workdir = sys.argv[1:]
 changes = {
