@@ -31,7 +31,7 @@ from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
-from aftrans_jax.report.page import ANNOTATED, PREDICTED, draw_box, overlay_heat
+from aftrans_jax.report.pictures import ANNOTATED, PREDICTED, draw_box, overlay_heat
 from aftrans_jax.training.metrics import box_area, box_iou, centred_box
 from aftrans_jax.training.reporting import write_json
 from aftrans_jax.weights.fitting import fit_to_model

@@ -235,7 +235,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
-    "report": (set(), PLAIN),
+    "report": (set(), PLAIN | {"jinja2"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
     "flags": ({"config"}, None),

@@ -14,7 +14,8 @@ from jax.experimental import multihost_utils
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.report.page import Picture, write_report
+from aftrans_jax.report.page import write_report
+from aftrans_jax.report.pictures import Picture
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.reporting import MetricsLog, write_json
 from aftrans_jax.training.state import TrainState

@@ -1,1 +1,1 @@
-"""Pictures, charts and the page that a run leaves behind: numpy and PIL, no JAX."""
+"""Pictures, charts and the page that a run leaves behind: numpy, PIL and Jinja2, no JAX."""

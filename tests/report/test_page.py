@@ -1,169 +1,12 @@
-import base64
-import io
 import math
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from pages import page, picture
+from PIL import Image
 
-from aftrans_jax.report import page as report
-
-VOID = {"meta", "img", "input", "path", "br"}
-
-
-class Page(HTMLParser):
-    """What a browser would find: tags with attributes, visible text, and that all tags close."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.source, self.found, self.words, self.open = text, [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag == "li" and self.open[-1] == "li":  # the one end tag that HTML lets us leave out
-            self.open.pop()
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag == "ul" and self.open[-1] == "li":
-            self.open.pop()
-        assert tag in VOID or self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
-
-    def paths(self, kind):
-        return [path["d"] for path in self.all("path") if path.get("class") == kind]
-
-    @property
-    def text(self):
-        return " ".join("".join(self.words).split())
-
-    def images(self):
-        for attributes in self.all("img"):
-            head, data = attributes["src"].split(",")
-            image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-            assert head == f"data:image/{image.format.lower()};base64"
-            assert image.size == (int(attributes["width"]), int(attributes["height"]))
-            yield attributes["alt"], image
-
-
-def picture(seed=0, size=64, **changes):
-    rng = np.random.default_rng(seed)
-    standard = report.Picture(
-        name=f"bird_{seed}.jpg",
-        image=rng.integers(0, 256, (size, size, 3), np.uint8),
-        true_class="Tern",
-        predicted_class="Gull",
-        confidence=0.876,
-        box=(8, 4, 40, 36),
-        relevance=rng.random((7, 7), np.float32),
-        annotated_box=(10.5, 6.25, 44.0, 30.0),
-    )
-    return standard._replace(**changes)
-
-
-def page(path, **changes):
-    parts = {"title": "Run", "pictures": [picture()], "gates": None, "summary": {}, "history": []}
-    report.write_report(path / "report" / "index.html", **{**parts, **changes})
-    return Page((path / "report" / "index.html").read_text(encoding="utf-8"))
-
-
-def test_draw_box_golden():
-    blank = np.zeros((5, 6, 3), np.uint8)
-    drawn = report.draw_box(blank, (1, 2, 4, 6), (7, 8, 9), 1)
-    expected = ["......", "..####", "..#..#", "..####", "......"]
-    np.testing.assert_array_equal(drawn[..., 0] == 7, [[c == "#" for c in r] for r in expected])
-    assert set(map(tuple, drawn.reshape(-1, 3).tolist())) == {(0, 0, 0), (7, 8, 9)}
-    assert not blank.any(), "the argument must stay as it was"
-    dashed = report.draw_box(blank, (0, 0, 5, 6), (7, 8, 9), 1, dash_px=2)[..., 0] == 7
-    np.testing.assert_array_equal(dashed[0], [1, 1, 0, 0, 1, 1])
-    np.testing.assert_array_equal(dashed[:, 0], [1, 1, 0, 0, 1])
-
-
-@pytest.mark.parametrize(
-    ("box", "expected"),
-    [
-        ((2, 3, 3, 4), (2, 3, 3, 4)),  # one pixel
-        ((2, 3, 2, 3), (2, 3, 3, 4)),  # empty: still one pixel
-        ((-9, -9, 99, 99), (0, 0, 8, 8)),  # the whole image and more
-        ((20.0, 20.0, 30.0, 30.0), (7, 7, 8, 8)),  # beside it: the nearest pixel
-        ((0.4, 5.6, 7.6, 8.0), (0, 6, 8, 8)),
-    ],
-)
-def test_draw_box_covers_the_extent_of(box, expected):
-    drawn = report.draw_box(np.zeros((8, 8, 3), np.uint8), box, (1, 1, 1), 1)
-    rows, cols = drawn[..., 0].nonzero()
-    assert (rows.min(), cols.min(), rows.max() + 1, cols.max() + 1) == expected
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.data())
-def test_draw_box_agrees_with_pil(data):
-    height, width, line = (data.draw(st.integers(*ends)) for ends in ((9, 30), (9, 30), (1, 4)))
-    top, left = data.draw(st.integers(0, height - 9)), data.draw(st.integers(0, width - 9))
-    bottom = data.draw(st.integers(top + 9, height))
-    right = data.draw(st.integers(left + 9, width))
-    oracle = Image.new("RGB", (width, height), (1, 2, 3))
-    edges = (left, top, right - 1, bottom - 1)
-    ImageDraw.Draw(oracle).rectangle(edges, outline=(200, 100, 50), width=line)
-    image = np.full((height, width, 3), (1, 2, 3), np.uint8)
-    drawn = report.draw_box(image, (top, left, bottom, right), (200, 100, 50), line)
-    np.testing.assert_array_equal(drawn, np.asarray(oracle))
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_draw_box_names_a_box_that_is_not_finite(bad):
-    with pytest.raises(ValueError, match=r"box \(0, (nan|inf), 4, 4\).*top, left, bottom, right"):
-        report.draw_box(np.zeros((8, 8, 3), np.uint8), (0, bad, 4, 4), (1, 1, 1), 1)
-
-
-def test_overlay_heat_golden():
-    relevance = np.array([[0.5, 0.75, 1.0]])  # 0, 1/2 and 1 of its range
-    heat = report.overlay_heat(np.full((1, 33, 3), 100, np.uint8), relevance)
-    colors = np.array(
-        [[0, 0, 4], [181.5, 56, 119], [252, 253, 191]]
-    )  # 1/2 lies between two anchors
-    np.testing.assert_array_equal(heat[0, [5, 16, 27]], (35 + 0.65 * colors).round())
-    between = report.overlay_heat(np.full((1, 4, 3), 100, np.uint8), np.array([[0.0, 1.0]]))
-    np.testing.assert_array_equal(between[0, 1], [87, 49, 110])  # 1/4: 35 + 0.65 (80, 22.25, 115.5)
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.lists(st.floats(0, 1e30), min_size=12, max_size=12),
-    st.sampled_from([np.float16, np.float32, np.float64]),
-)
-def test_overlay_heat_is_monotone(values, dtype):
-    with np.errstate(over="ignore"):
-        relevance = np.array(values, dtype).reshape(3, 4)
-    relevance[~np.isfinite(relevance)] = 0
-    heat = report.overlay_heat(np.full((45, 60, 3), 90, np.uint8), relevance)
-    light = heat.astype(float) @ [0.2126, 0.7152, 0.0722]
-    centres = light[7::15, 7::15].ravel()
-    order = np.argsort(relevance.ravel(), kind="stable")
-    assert (np.diff(centres[order]) >= -0.5).all()  # brightness follows, up to rounding to uint8
-    assert centres[relevance.argmax()] >= light.max() - 0.5  # no place outshines the hottest cell
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-40, 3.5, np.nan, np.inf])
-def test_overlay_heat_of_a_map_that_says_nothing_is_cold(value):
-    image = np.full((6, 6, 3), 200, np.uint8)
-    heat = report.overlay_heat(image, np.full((3, 3), value))
-    np.testing.assert_array_equal(heat, np.broadcast_to(heat[0, 0], heat.shape))
-    np.testing.assert_array_equal(heat[0, 0], [70, 70, 73])  # 0.35 * 200 + 0.65 * (0, 0, 4)
+from aftrans_jax.report.pictures import ANNOTATED, PREDICTED
 
 
 def test_report_shows_three_panels_a_picture(tmp_path):
@@ -176,10 +19,10 @@ def test_report_shows_three_panels_a_picture(tmp_path):
         "bird_0.jpg: what the local branch sees",
     ]
     whole, heat = (np.asarray(image) for _, image in images[:2])  # PNG: exact; JPEG: nearly
-    assert (whole[52, 31:46] == report.ANNOTATED).all()  # box (10.5, 6.25, ...) times five
-    assert np.abs(heat[41, 60:150] - np.array(report.PREDICTED, float)).mean() < 30
+    assert (whole[52, 31:46] == ANNOTATED).all()  # box (10.5, 6.25, ...) times five
+    assert np.abs(heat[41, 60:150] - np.array(PREDICTED, float)).mean() < 30
     assert images[0][1].format == "PNG"
-    assert (whole[100:110, 20:23] == report.PREDICTED).all()  # box (8, 4, ...) times five
+    assert (whole[100:110, 20:23] == PREDICTED).all()  # box (8, 4, ...) times five
     assert (whole[300:, 300:] == picture(0).image[60:, 60:].repeat(5, 0).repeat(5, 1)).all()
     crop = np.asarray(images[5][1], float)  # 32 x 32 to 224 x 224; JPEG, so only nearly
     crop_box = (4, 8, 36, 40)
@@ -346,9 +189,9 @@ def luminance(color):
 
 def test_text_has_contrast_in_light_and_dark(tmp_path):
     source = page(tmp_path).source
-    dark_from = source.index("prefers-color-scheme:dark")
+    dark_from = source.index("prefers-color-scheme: dark")
     for theme in (source[:dark_from], source[dark_from:]):
-        colors = dict(re.findall(r"--(\w+):(#\w+)", theme))
+        colors = dict(re.findall(r"--(\w+): (#\w+)", theme))
         colors = {
             k: c if len(c) == 7 else "#" + "".join(2 * x for x in c[1:]) for k, c in colors.items()
         }
@@ -356,3 +199,39 @@ def test_text_has_contrast_in_light_and_dark(tmp_path):
             for paper in ("page", "card"):
                 low, high = sorted(luminance(colors[name]) for name in (ink, paper))
                 assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)  # WCAG AA
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' autofocus onfocus='alert(1)",
+    "</title></style></article></main>",
+    "<!-- <![CDATA[ <?",
+    "&lt;b&gt; &amp &#60;",
+    "{{ 7*7 }}",
+    "{% raw %}",
+    "{% include 'report.css' %}",
+    "{# gone #}",
+    "\x01\x07\x1b[31m\x7f\x9f",
+    "\u202e\u2028\ufeff",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_report_shows_hostile_names_as_text(tmp_path, name):
+    def named(name):
+        pictures = [picture(name=name, true_class=name, predicted_class=name)]
+        return page(tmp_path, title=name, pictures=pictures, summary={name: name})
+
+    shown, harmless = named(name), named("harmless")
+    markup, expected = (
+        [(tag, {**attributes, "alt": None}) for tag, attributes in each.found]
+        for each in (shown, harmless)
+    )
+    assert markup == expected
+    assert shown.words == [word.replace("harmless", name) for word in harmless.words]
+    alts, harmless_alts = (
+        [image["alt"] for image in each.all("img")] for each in (shown, harmless)
+    )
+    assert alts == [alt.replace("harmless", name) for alt in harmless_alts]
+    assert shown.words.count(name) == 6  # title, heading, key, value, file name, true class

@@ -1,0 +1,133 @@
+"""Test images with their boxes, their heat maps and what the local branch sees of them.
+
+Numpy and PIL alone, so that a report can be drawn again from saved arrays, without JAX.
+"""
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+Number = float | int | np.floating | np.integer
+Box = tuple[Number, Number, Number, Number]  # top, left, bottom, right in pixels
+Color = tuple[int, int, int]
+
+PREDICTED, ANNOTATED, _RIM = (51, 225, 196), (255, 255, 255), (16, 18, 22)
+MAGMA = ("#000004", "#231151", "#5f187f", "#982d80", "#d3436e", "#f8765c", "#feba80", "#fcfdbf")
+SHOWN_PX = 320  # smaller images are enlarged to about this
+
+
+class Picture(NamedTuple):
+    """One test image of the report, as the global branch saw it; boxes are in its pixels."""
+
+    name: str  # file name or id
+    image: Pixels
+    true_class: str
+    predicted_class: str
+    confidence: float  # probability of the predicted class
+    box: Box | None = None  # what the local branch read; None for a model without one
+    relevance: Float[np.ndarray, "rows cols"] | None = None  # one value >= 0 per patch
+    annotated_box: Box | None = None
+
+
+class Panel(NamedTuple):
+    """An image file for the page, in memory."""
+
+    caption: str
+    kind: str  # "png" or "jpeg"
+    data: bytes
+    width: int  # px
+    height: int  # px
+
+
+def draw_box(image: Pixels, box: Box, color: Color, width: int, *, dash_px: int = 0) -> Pixels:
+    """Returns a copy of the image with the outline of a box, `width` pixels wide.
+
+    The outline lies inside the box, so it shows even where the box touches the image's edge. Parts
+    beyond the image are cut; at least one pixel is drawn. `dash_px` > 0 gives dashes that long.
+    Lines are whole pixels without smoothing, so that the drawn box is the box, exactly.
+
+    Raises:
+      ValueError: The box has a coordinate that is not finite.
+    """
+    top, left, bottom, right = _inside(box, image)
+    rows, cols = np.mgrid[: bottom - top, : right - left]
+    outline = (rows < width) | (rows[::-1] < width) | (cols < width) | (cols[:, ::-1] < width)
+    if dash_px:
+        outline &= (rows + cols) // dash_px % 2 == 0
+    copy = image.copy()
+    copy[top:bottom, left:right][outline] = color
+    return copy
+
+
+def _inside(box: Box, image: Pixels) -> tuple[int, int, int, int]:
+    """Returns the box in whole pixels, at least one of them, all within the image."""
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"box {box} is not finite: expected (top, left, bottom, right) in pixels")
+    top, left = (min(max(round(box[i]), 0), image.shape[i] - 1) for i in (0, 1))
+    bottom = min(max(round(box[2]), top + 1), image.shape[0])
+    return top, left, bottom, min(max(round(box[3]), left + 1), image.shape[1])
+
+
+def overlay_heat(image: Pixels, relevance: Float[np.ndarray, "rows cols"]) -> Pixels:
+    """Returns the image, grey and dimmed, under a colour map of its relevance.
+
+    The map is stretched from its own lowest to its own highest value and spread evenly over the
+    image. Cells that are not finite count as 0; a constant map is lowest everywhere. Magma's
+    lightness grows evenly, so brighter always means more relevant.
+    """
+    values = np.where(np.isfinite(relevance), relevance, 0).astype(np.float64)
+    heat = Image.fromarray(((values - values.min()) / (np.ptp(values) or 1)).astype(np.float32))
+    heat = np.asarray(heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR))
+    anchors = np.array([tuple(bytes.fromhex(color[1:])) for color in MAGMA]).T
+    color = np.stack([np.interp(heat, np.linspace(0, 1, 8), row) for row in anchors], axis=-1)
+    return (0.35 * image.mean(axis=-1, keepdims=True) + 0.65 * color).round().astype(np.uint8)
+
+
+def panels(picture: Picture) -> list[Panel]:
+    """Returns the image with its boxes, its heat map and its crop, the latter two where known.
+
+    All are as large as the image, or enlarged by a whole factor where that is small.
+
+    Raises:
+      ValueError: The image is not uint8 [height width 3], or a box is not finite.
+    """
+    image, box, relevance = picture.image, picture.box, picture.relevance
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise ValueError(
+            f"{picture.name!r} is {image.dtype} {image.shape}: pass uint8 [height width 3]"
+        )
+    scale = max(1, round(SHOWN_PX / max(image.shape)))
+    shown = image.repeat(scale, 0).repeat(scale, 1)
+    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED, dashed=True)
+    drawn = _outlined(drawn, box, scale, PREDICTED, dashed=False)
+    # PNG keeps enlarged pixels crisp, JPEG is smaller for photos.
+    found = [_encoded(drawn, "the whole image", "png" if scale > 1 else "jpeg")]
+    if relevance is not None:
+        heat = _outlined(overlay_heat(shown, relevance), box, scale, PREDICTED, dashed=False)
+        found.append(_encoded(heat, "relevance", "jpeg"))
+    if box is not None:
+        top, left, bottom, right = _inside(box, image)
+        crop = Image.fromarray(image[top:bottom, left:right])
+        crop = np.asarray(crop.resize(shown.shape[1::-1], Image.Resampling.BILINEAR))
+        found.append(_encoded(crop, "what the local branch sees", "jpeg"))
+    return found
+
+
+def _outlined(image: Pixels, box: Box | None, scale: int, color: Color, dashed: bool) -> Pixels:
+    """Returns an enlarged image with a box of the original, if any, in colour on a dark rim."""
+    if box is None:
+        return image
+    top, left, bottom, right = (scale * float(edge) for edge in box)
+    width = max(2, max(image.shape) // 100)
+    image = draw_box(image, (top - 1, left - 1, bottom + 1, right + 1), _RIM, width + 2)
+    return draw_box(image, (top, left, bottom, right), color, width, dash_px=5 * width * dashed)
+
+
+def _encoded(image: Pixels, caption: str, kind: str) -> Panel:
+    Image.fromarray(image).save(buffer := io.BytesIO(), kind, quality=88, optimize=True)
+    return Panel(caption, kind, buffer.getvalue(), width=image.shape[1], height=image.shape[0])

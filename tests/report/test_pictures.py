@@ -1,0 +1,136 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pages import picture
+from PIL import Image, ImageDraw
+
+from aftrans_jax.report.pictures import draw_box, overlay_heat, panels
+
+
+def test_draw_box_golden():
+    blank = np.zeros((5, 6, 3), np.uint8)
+    drawn = draw_box(blank, (1, 2, 4, 6), (7, 8, 9), 1)
+    expected = ["......", "..####", "..#..#", "..####", "......"]
+    np.testing.assert_array_equal(drawn[..., 0] == 7, [[c == "#" for c in r] for r in expected])
+    assert set(map(tuple, drawn.reshape(-1, 3).tolist())) == {(0, 0, 0), (7, 8, 9)}
+    assert not blank.any(), "the argument must stay as it was"
+    dashed = draw_box(blank, (0, 0, 5, 6), (7, 8, 9), 1, dash_px=2)[..., 0] == 7
+    np.testing.assert_array_equal(dashed[0], [1, 1, 0, 0, 1, 1])
+    np.testing.assert_array_equal(dashed[:, 0], [1, 1, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((2, 3, 3, 4), (2, 3, 3, 4)),  # one pixel
+        ((2, 3, 2, 3), (2, 3, 3, 4)),  # empty: still one pixel
+        ((-9, -9, 99, 99), (0, 0, 8, 8)),  # the whole image and more
+        ((20.0, 20.0, 30.0, 30.0), (7, 7, 8, 8)),  # beside it: the nearest pixel
+        ((0.4, 5.6, 7.6, 8.0), (0, 6, 8, 8)),
+    ],
+)
+def test_draw_box_covers_the_extent_of(box, expected):
+    drawn = draw_box(np.zeros((8, 8, 3), np.uint8), box, (1, 1, 1), 1)
+    rows, cols = drawn[..., 0].nonzero()
+    assert (rows.min(), cols.min(), rows.max() + 1, cols.max() + 1) == expected
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_draw_box_agrees_with_pil(data):
+    height, width, line = (data.draw(st.integers(*ends)) for ends in ((9, 30), (9, 30), (1, 4)))
+    top, left = data.draw(st.integers(0, height - 9)), data.draw(st.integers(0, width - 9))
+    bottom = data.draw(st.integers(top + 9, height))
+    right = data.draw(st.integers(left + 9, width))
+    oracle = Image.new("RGB", (width, height), (1, 2, 3))
+    edges = (left, top, right - 1, bottom - 1)
+    ImageDraw.Draw(oracle).rectangle(edges, outline=(200, 100, 50), width=line)
+    image = np.full((height, width, 3), (1, 2, 3), np.uint8)
+    drawn = draw_box(image, (top, left, bottom, right), (200, 100, 50), line)
+    np.testing.assert_array_equal(drawn, np.asarray(oracle))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_draw_box_names_a_box_that_is_not_finite(bad):
+    with pytest.raises(ValueError, match=r"box \(0, (nan|inf), 4, 4\).*top, left, bottom, right"):
+        draw_box(np.zeros((8, 8, 3), np.uint8), (0, bad, 4, 4), (1, 1, 1), 1)
+
+
+def test_overlay_heat_golden():
+    relevance = np.array([[0.5, 0.75, 1.0]])  # 0, 1/2 and 1 of its range
+    heat = overlay_heat(np.full((1, 33, 3), 100, np.uint8), relevance)
+    colors = np.array(
+        [[0, 0, 4], [181.5, 56, 119], [252, 253, 191]]
+    )  # 1/2 lies between two anchors
+    np.testing.assert_array_equal(heat[0, [5, 16, 27]], (35 + 0.65 * colors).round())
+    between = overlay_heat(np.full((1, 4, 3), 100, np.uint8), np.array([[0.0, 1.0]]))
+    np.testing.assert_array_equal(between[0, 1], [87, 49, 110])  # 1/4: 35 + 0.65 (80, 22.25, 115.5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.floats(0, 1e30), min_size=12, max_size=12),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+)
+def test_overlay_heat_is_monotone(values, dtype):
+    with np.errstate(over="ignore"):
+        relevance = np.array(values, dtype).reshape(3, 4)
+    relevance[~np.isfinite(relevance)] = 0
+    heat = overlay_heat(np.full((45, 60, 3), 90, np.uint8), relevance)
+    light = heat.astype(float) @ [0.2126, 0.7152, 0.0722]
+    centres = light[7::15, 7::15].ravel()
+    order = np.argsort(relevance.ravel(), kind="stable")
+    assert (np.diff(centres[order]) >= -0.5).all()  # brightness follows, up to rounding to uint8
+    assert centres[relevance.argmax()] >= light.max() - 0.5  # no place outshines the hottest cell
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-40, 3.5, np.nan, np.inf])
+def test_overlay_heat_of_a_map_that_says_nothing_is_cold(value):
+    image = np.full((6, 6, 3), 200, np.uint8)
+    heat = overlay_heat(image, np.full((3, 3), value))
+    np.testing.assert_array_equal(heat, np.broadcast_to(heat[0, 0], heat.shape))
+    np.testing.assert_array_equal(heat[0, 0], [70, 70, 73])  # 0.35 * 200 + 0.65 * (0, 0, 4)
+
+
+def test_panels_are_what_they_say():
+    found = panels(picture(size=64))
+    assert [(panel.caption, panel.kind) for panel in found] == [
+        ("the whole image", "png"),
+        ("relevance", "jpeg"),
+        ("what the local branch sees", "jpeg"),
+    ]
+    for panel in found:
+        image = Image.open(io.BytesIO(panel.data))
+        assert (image.format.lower(), *image.size) == (panel.kind, panel.width, panel.height)
+    assert (found[0].width, found[0].height) == (320, 320)
+    assert panels(picture(size=224))[0].kind == "jpeg"  # as it is: a photo
+
+
+def test_panels_are_as_many_as_is_known():
+    assert len(panels(picture(relevance=None))) == len(panels(picture(box=None))) == 2
+    assert len(panels(picture(box=None, relevance=None))) == 1
+
+
+def test_panels_change_no_argument():
+    image = picture().image
+    before = image.copy()
+    panels(picture(image=image))
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_panels_name_an_image_that_is_none(image):
+    with pytest.raises(ValueError, match=r"bird_0\.jpg.*: pass uint8 \[height width 3\]"):
+        panels(picture(image=image))
