@@ -13,7 +13,7 @@ def base_config() -> Config:
     """Returns the configuration that every file in `configs/` starts from, locked.
 
     Defaults live here and nowhere else; an unknown key is an error. Comments say which
-    defaults are the paper's and which are not; where it is silent, they are TransFG's.
+    defaults are the paper's and which are not; where it is silent, most are TransFG's.
     """
     config: Config = ConfigDict()
     config.seed = 0  # of weights, order, augmentation and dropout
@@ -52,15 +52,13 @@ def base_config() -> Config:
     config.sacm.keep_ratio = 0.2  # Choice: 0.2 of patches, by box IoU; section 3.2: 0.4 of pairs
     config.sacm.head_fusion = "geometric"  # geometric | product (eq. 6) | mean
     config.sacm.descriptor = "class_row"  # class_row | full_map (eq. 9)
-    config.sacm.selection = "fused"  # fused | union (the letter) | votes
-    config.sacm.gate_gradient = "straight_through"  # straight_through | none (the letter)
+    config.sacm.selection = "fused"  # fused | union (section 2.2.1) | votes
+    config.sacm.gate_gradient = "straight_through"  # straight_through | none (section 2.2.2)
     config.sacm.reduction = 4  # Choice: 3 hidden units for 12 layers; section 2.2.1 gives no r
 
     config.region = ConfigDict()
     config.region.method = "largest_component"  # or extreme_values. Paper: table 6
-    config.region.min_box = (
-        32  # px. Choice: two patches; below, the whole image; the paper is silent
-    )
+    config.region.min_box = 32  # px. Choice: two patches, else the whole image; the paper is silent
 
     config.loss = ConfigDict()
     config.loss.alpha = 1.0  # of the global loss. Paper: section 3.2, whose "Eq13" is eq. 10

@@ -17,7 +17,7 @@ from aftrans_jax.training.state import TrainState
 
 
 class Stopwatch:
-    """Times training steps alone: neither compilation nor what happens between `paused` steps."""
+    """Times training steps alone: neither compilation nor what happens while `paused`."""
 
     def __init__(self) -> None:
         self._steps, self._seconds, self._since = 0, 0.0, math.nan
