@@ -23,7 +23,7 @@ Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descri
 def summarize(query: Array, key: Array, describe: Descriptor) -> Summary:
     """Returns a layer's log class rows and their descriptor; no gradient flows through either.
 
-    Choice: no gradient passes through the attention maps to the trunk; the paper is silent.
+    Choice: no gradient passes through the SACM's maps to the trunk; the paper is silent.
     """
     query, key = jax.lax.stop_gradient((query, key))
     log_row = log_class_row(query, key)

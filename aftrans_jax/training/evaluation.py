@@ -1,4 +1,4 @@
-"""Evaluation: every test image once, and a few of them kept to be looked at."""
+"""Evaluation: every test image once, a few of them kept for the report."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, cast

@@ -1,4 +1,4 @@
-"""Where numbers go: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Where metrics are written: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import importlib.util
 import json

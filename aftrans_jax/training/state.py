@@ -20,7 +20,7 @@ class TrainState:
 
     step: updates applied.
     skipped: batches whose float16 gradients overflowed and changed nothing.
-    step + skipped is the number of the next batch, which seeds its augmentation and dropout.
+    step + skipped is the number of the next batch, from which its augmentation and dropout follow.
 
     Follows: flax TrainState, arrays only.
     """
