@@ -46,7 +46,7 @@ class LocalTokens(nn.Module):
 
     Paper: section 2.2.2 and fig. 2.
 
-    Choice: both start as the pretrained trunk's class token and positions; the paper is silent.
+    Choice: local class token and positions start as the pretrained trunk's; the paper is silent.
     """
 
     num_tokens: int
