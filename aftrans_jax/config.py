@@ -12,9 +12,8 @@ Config = Any
 def base_config() -> Config:
     """Returns the configuration that every file in `configs/` starts from, locked.
 
-    "paper" is AFTrans, "TransFG" the recipe that stands in where the paper is silent.
-
-    Choice: defaults live here and nowhere else; an unknown key is an error.
+    Defaults live here and nowhere else; an unknown key is an error. Comments say which
+    defaults are the paper's and which are not; where it is silent, most are TransFG's.
     """
     config: Config = ConfigDict()
     config.seed = 0  # of weights, order, augmentation and dropout
@@ -22,26 +21,27 @@ def base_config() -> Config:
 
     config.model = ConfigDict()
     config.model.name = "aftrans"  # aftrans | vit: the plain baseline on the same trunk
-    config.model.variant = "b16"  # paper 4.2; mini8 ti16 s16 b16 b32 l16 l32 h14
-    config.model.stride = 12  # px between patches, paper 3.1
+    config.model.variant = "b16"  # Paper: section 3.2; or mini8 ti16 s16 b32 l16 l32 h14
+    config.model.stride = 12  # px from patch to patch. Paper: section 3.2
     config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
-    config.model.dropout = 0.0  # choice: fine-tuning is short
-    config.model.stochastic_depth = 0.0  # choice: likewise; rate of the last layer
+    config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
+    config.model.stochastic_depth = 0.0  # rate of the last block; 0 in the first
 
     config.data = ConfigDict()
     config.data.name = "cub"  # cars dogs inat17 nabirds folder csv tfds:NAME synthetic
     config.data.dir = ""  # folder of the images and lists; csv: the file; tfds: its data_dir
     config.data.supercategory = ""  # inat17 only: such as Aves; empty: all of them
-    config.data.test_fraction = 0.2  # choice; of folder and csv without a test split
+    config.data.test_fraction = 0.2  # of folder and csv without a test split
     config.data.validation_fraction = 0.0  # of the training split, to choose checkpoints by
     config.data.split_seed = 0  # which images both fractions take, whatever the run's seed
     config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
-    config.data.image_size = 448  # px, global branch, paper 4.2
-    config.data.local_size = 224  # px, local branch, paper 4.2
-    config.data.resize_ratio = 1.0  # images are resized to ratio x image_size, then cropped
-    config.data.augment = "none"  # none | autoaugment: after crop and flip, TransFG for cars, iNat
+    config.data.image_size = 448  # px, global branch. Paper: section 3.2
+    config.data.local_size = 224  # px, local branch. Paper: section 3.2
+    config.data.resize_ratio = 1.0  # resized to ratio x image_size, cropped. Paper: section 3.2
+    # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
+    config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
     config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
     config.data.std = (0.5, 0.5, 0.5)
     config.data.num_train = 480  # built-in birds only
@@ -49,36 +49,37 @@ def base_config() -> Config:
     config.data.num_threads = 8  # that decode ahead of the step
 
     config.sacm = ConfigDict()
-    config.sacm.keep_ratio = 0.2  # choice: box IoU, METHOD 2.4; paper 0.4 of layer-patch pairs
+    config.sacm.keep_ratio = 0.2  # Choice: 0.2 of patches, by box IoU; section 3.2: 0.4 of pairs
     config.sacm.head_fusion = "geometric"  # geometric | product (eq. 6) | mean
     config.sacm.descriptor = "class_row"  # class_row | full_map (eq. 9)
-    config.sacm.selection = "fused"  # fused | union (the letter) | votes
-    config.sacm.gate_gradient = "straight_through"  # straight_through | none (the letter)
-    config.sacm.reduction = 4  # choice: 12 layers leave 3 hidden units
+    config.sacm.selection = "fused"  # fused | union (section 2.2.1) | votes
+    config.sacm.gate_gradient = "straight_through"  # straight_through | none (section 2.2.2)
+    config.sacm.reduction = 4  # Choice: 3 hidden units for 12 layers; section 2.2.1 gives no r
 
     config.region = ConfigDict()
-    config.region.method = "largest_component"  # largest_component | extreme_values, paper table 6
-    config.region.min_box = 32  # px; a smaller box becomes the whole image; choice: two patches
+    config.region.method = "largest_component"  # or extreme_values. Paper: table 6
+    config.region.min_box = 32  # px. Choice: two patches, else the whole image; the paper is silent
 
     config.loss = ConfigDict()
-    config.loss.alpha = 1.0  # global loss, paper eq. 10
-    config.loss.beta = 1.0  # local loss, paper eq. 10
+    config.loss.alpha = 1.0  # of the global loss. Paper: section 3.2, whose "Eq13" is eq. 10
+    config.loss.beta = 1.0  # of the local loss. Paper: section 3.2
 
     config.train = ConfigDict()
-    config.train.steps = 10_000  # TransFG
-    config.train.batch_size = 12  # over all devices, paper 4.2
+    config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
+    config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
     config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
-    config.train.learning_rate = 0.03  # TransFG
-    config.train.warmup_steps = 500  # TransFG
-    config.train.momentum = 0.9  # TransFG
-    config.train.clip_norm = 1.0  # TransFG
-    config.train.weight_decay = 0.0  # TransFG
-    config.train.precision = "auto"  # auto: bfloat16, float32 on CPU | bfloat16 float16 float32
+    config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none
+    config.train.warmup_steps = 500  # Paper: section 3.2
+    config.train.momentum = 0.9  # Choice: TransFG's momentum; the paper says SGD alone
+    config.train.clip_norm = 1.0  # Choice: TransFG's clipping; the paper names none
+    config.train.weight_decay = 0.0  # Paper: section 3.2
+    # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
+    config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     config.train.report_every = 10  # batches
     config.train.save_every = 1000  # batches
 
     config.eval = ConfigDict()
-    config.eval.logits = "global"  # global (paper table 4) | local | sum: what predicts
+    config.eval.logits = "global"  # what predicts; or local, sum. Paper: section 2.2.2, table 4
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated
 
@@ -92,7 +93,7 @@ def base_config() -> Config:
 def recipe_config(
     argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
 ) -> Config:
-    """Returns the base configuration with one of the field's two recipes, locked.
+    """Returns the base configuration with one of two recipes, locked.
 
     Args:
       argument: what follows the colon of `--config=configs/cub.py:recipe=transfg`; "recipe=paper"

@@ -17,9 +17,11 @@ from aftrans_jax.model.vit import ViT
 def straight_through(
     patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
 ) -> Float[Array, "batch patches hidden"]:
-    """Returns the patches bit for bit, as if `weight` multiplied them in the backward pass.
+    """Returns the patches bit for bit; `weight` receives the gradient that a factor of them would.
 
-    Choice: box and crop are piecewise constant, so without this no gradient reaches the gate.
+    The gradient of the patches themselves is unchanged.
+
+    Choice: a straight-through gradient for the gate; box and crop pass it none (section 2.2.2).
     """
     zero = weight - jax.lax.stop_gradient(weight)
     return patches + zero[..., None].astype(patches.dtype) * patches
@@ -28,9 +30,9 @@ def straight_through(
 def no_gradient(
     patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
 ) -> Float[Array, "batch patches hidden"]:
-    """Returns the patches; the gate stays where its random weights put it.
+    """Returns the patches; the gate receives no gradient and keeps its initial weights.
 
-    Paper: section 3.3, to the letter.
+    Paper: section 2.2.2 as written; box and crop are piecewise constant in the gate.
     """
     del weight
     return patches
@@ -42,7 +44,9 @@ GATE_GRADIENTS = MappingProxyType({"straight_through": straight_through, "none":
 class LocalTokens(nn.Module):
     """Returns the local branch's own class token and position embedding.
 
-    Paper: fig. 2.
+    Paper: section 2.2.2 and fig. 2.
+
+    Choice: local class token and positions start as the pretrained trunk's; the paper is silent.
     """
 
     num_tokens: int
@@ -62,12 +66,12 @@ class AFTrans(nn.Module):
       vit: the trunk; patch projection, blocks, norm and head serve both branches.
       locate: mask [batch rows cols] -> box [batch 4] in pixels, see `regions.locate_region`.
       local_size: side of the crop that the local branch sees, in pixels.
-      keep_ratio: share of patches (or of layer-patch pairs) that is kept, in (0, 1].
-      reduction: of the gate's hidden layer.
+      keep_ratio: share that the selection keeps, in (0, 1]; of what, see `sacm.SELECTIONS`.
+      reduction: how much narrower the gate's hidden layer is than the number of layers.
       head_fusion, descriptor, selection, gate_gradient: names from `sacm.HEAD_FUSIONS`,
         `class_row.DESCRIPTORS`, `sacm.SELECTIONS` and `GATE_GRADIENTS`.
 
-    Paper: section 3, fig. 2.
+    Paper: section 2.2, fig. 2.
     """
 
     vit: ViT
@@ -87,13 +91,13 @@ class AFTrans(nn.Module):
         self.sacm = SACM(self.reduction, self.head_fusion)
 
     def __call__(self, images: Images, *, train: bool) -> ModelOutput:
-        """Returns both branches' logits and the region between them.
+        """Returns both branches' logits and the region that the local branch sees.
 
         Args:
           images: pixel values 0..255, square, of the trunk's image size.
           train: whether dropout and stochastic depth are on.
 
-        Paper: fig. 2.
+        Paper: section 2.2.2, fig. 2.
         """
         images = self.vit.normalize(images)
         encoded = self.vit.encode(
@@ -117,7 +121,7 @@ class AFTrans(nn.Module):
     def predict(self, images: Images) -> Float[Array, "batch classes"]:
         """Returns the global logits: no SACM, no crop, no second pass.
 
-        Paper: table 4.
+        Paper: end of section 2.2.2, table 4.
         """
         return self.vit(images, train=False)
 

@@ -23,10 +23,10 @@ def xla_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns softmax(q k / sqrt(head_dim)) v per head, from XLA's own operations.
 
-    It is recomputed in the backward pass, so that the attention map lives only while its own layer
-    is at work.
+    It is recomputed in the backward pass, so the attention map is held only while its own layer is
+    computed. It runs everywhere; `jax.nn`'s own XLA attention has no float16 on CPU.
 
-    Choice: runs everywhere; jax.nn's own XLA path has no float16 on CPU.
+    Paper: eq. 2.
     """
     return jax.checkpoint(_attend)(query, key, value)
 
@@ -43,11 +43,10 @@ def cudnn_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from cuDNN's fused kernel.
 
-    There are one or as many queries as keys. In training JAX refuses odd numbers of tokens, since
-    its rule for a bias sees the empty array that stands for none (0.7.2, 0.10.2, 0.11.2). So a
-    token is added, which nothing attends to.
-
-    Choice: a single query gains nothing from it and stays in XLA.
+    There are as many queries as keys, or a single one, which gains nothing from the kernel and
+    stays in XLA. In training JAX refuses odd numbers of tokens, since its rule for a bias sees the
+    empty array that stands for none (0.7.2, 0.10.2, 0.11.2). So a token is added that nothing
+    attends to.
     """
     num_tokens = query.shape[1]
     if num_tokens == 1:
@@ -69,11 +68,10 @@ def splash_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from the fused kernel for TPUs, v4 and later.
 
-    The kernel takes whole blocks of tokens. Padding is a segment of its own: no real query sees a
-    padded key, and the rows of padded queries are cut off. There are one or as many queries as
-    keys; a single one stays in XLA. `interpret` emulates the kernel, as tests do on a CPU.
-
-    Choice: blocks of at most 512 tokens, which fit the memory of every such TPU.
+    The kernel takes whole blocks of tokens, here of at most 512, which fit the memory of every such
+    TPU. Padding is a segment of its own: no real query sees a padded key, and the rows of padded
+    queries are cut off. There are as many queries as keys, or a single one, which stays in XLA.
+    `interpret` emulates the kernel, as tests do on a CPU.
     """
     if query.shape[1] == 1:
         return xla_attention(query, key, value)
@@ -117,7 +115,7 @@ def auto_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from the kernel that `automatic_kernel` names.
 
-    Choice: the backend is known only when the model is traced.
+    It is named while the model is traced, since the backend is not known before.
     """
     name = automatic_kernel(query.dtype, current_backend())
     return KERNELS[name](query, key, value)
@@ -134,20 +132,14 @@ KERNELS: Mapping[str, AttentionKernel] = MappingProxyType(
 
 
 class Needs(NamedTuple):
-    """What a fused kernel runs on: a JAX backend, its device in words, names of types.
-
-    Choice: one table says what can run and what "auto" takes.
-    """
+    """What a fused kernel needs: a JAX backend, the device in words, names of computation types."""
 
     backend: str
     device: str
     dtypes: tuple[str, ...]
 
     def met_by(self, dtype: jnp.dtype, backend: str) -> bool:
-        """Returns whether a backend computing in a type will do.
-
-        Choice: by name, so that it can be asked of a device that is not here.
-        """
+        """Returns whether the kernel runs on a backend, given by name, in a type."""
         return backend == self.backend and jnp.dtype(dtype).name in self.dtypes
 
 
@@ -165,7 +157,7 @@ FUSED: Mapping[str, Needs] = MappingProxyType(
 def current_backend() -> str:
     """Returns JAX's backend, or "older gpu" for one that cuDNN has no fused attention for.
 
-    Choice: that is Ampere and later (compute capability 8.0), so neither T4, V100 nor AMD's.
+    cuDNN's needs compute capability 8.0 (Ampere) or later: no T4, no V100, no GPU of AMD's.
     """
     backend = jax.default_backend()
     capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
@@ -176,7 +168,7 @@ def current_backend() -> str:
 def automatic_kernel(dtype: jnp.dtype, backend: str) -> str:
     """Returns the name of the fused kernel that runs on a backend in a type, else "xla".
 
-    Choice: nothing of size tokens x tokens is stored where that can be had.
+    A fused kernel stores nothing of size tokens x tokens.
     """
     return next((name for name, needs in FUSED.items() if needs.met_by(dtype, backend)), "xla")
 
@@ -185,9 +177,7 @@ def check_kernel(name: str, dtype: jnp.dtype, backend: str) -> None:
     """Checks that the kernel of `model.attention` runs on a backend in a type.
 
     Raises:
-      ValueError: says what the kernel needs and what is here.
-
-    Choice: told before anything is compiled.
+      ValueError: the kernel does not run there.
     """
     needs = FUSED.get(name)
     if needs is not None and not needs.met_by(dtype, backend):
@@ -201,6 +191,8 @@ def scores(query: Array, key: Array, pattern: str) -> Array:
     """Returns q k / sqrt(head_dim) in float32, the axes as an einsum pattern says.
 
     Paper: eq. 5, before the softmax.
+
+    Choice: scores are divided by sqrt(head width), as in ViT; eq. 5's D is the embedding's width.
     """
     products = jnp.einsum(pattern, query, key, preferred_element_type=jnp.float32)
     return products * query.shape[-1] ** -0.5

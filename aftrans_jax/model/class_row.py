@@ -1,7 +1,7 @@
 """What the SACM needs of a layer's attention: the class token's row, in log space.
 
-It is a by-product of the queries and keys of the main path: one dot product per key and head,
-whatever kernel attends. No tokens x tokens array is stored.
+It takes one dot product per key and head, from the queries and keys that the layer has anyway,
+whatever kernel computes the attention. No tokens x tokens array is stored.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descri
 
 
 def summarize(query: Array, key: Array, describe: Descriptor) -> Summary:
-    """Returns a layer's log class rows and their statistic, through which nothing is learned.
+    """Returns a layer's log class rows and their descriptor; no gradient flows through either.
 
-    Choice: the maps say where to look; what they say is not to be bent by the gate's gradient.
+    Choice: no gradient passes through the SACM's maps to the trunk; the paper is silent.
     """
     query, key = jax.lax.stop_gradient((query, key))
     log_row = log_class_row(query, key)
@@ -39,7 +39,7 @@ def log_class_row(
     The softmax runs over all tokens; the class token's own entry (token 0) is then dropped, so each
     row of `exp` sums to one minus the class token's attention to itself.
 
-    Paper: eq. 5, class row, in log space.
+    Choice: only the class token's row of eq. 5's map, in log space; the selection reads no other.
     """
     return jax.nn.log_softmax(scores(query[:, 0], key, "bhd,bkhd->bhk"), axis=-1)[..., 1:]
 
@@ -51,7 +51,7 @@ def class_row_descriptor(
 ) -> Float[Array, " batch"]:
     """Returns the mean over patches of the class row's log product over heads.
 
-    Choice: the paper pools the raw product, which underflows to the same zero in every layer.
+    Choice: the log class row is averaged; eq. 9 averages a whole product, which underflows.
     """
     del query, key
     return log_row.sum(axis=1).mean(axis=-1)
@@ -64,10 +64,10 @@ def full_map_descriptor(
 ) -> Float[Array, " batch"]:
     """Returns the mean over all query-key pairs of the log product over heads.
 
-    `mean(q) . mean(k) * scale - mean(lse)`: the scores are never formed together, only their row
-    normalisers, `QUERY_CHUNK` queries at a time.
+    It is `mean(q) . mean(k) * scale - mean(lse)`, summed over heads, where lse is the log of a
+    query's softmax denominator. Scores are formed for `QUERY_CHUNK` queries at a time.
 
-    Paper: the pooling of eq. 9, in log space.
+    Paper: the pooling of eq. 9, of logarithms.
     """
     del log_row
     mean_query, mean_key = (x.astype(jnp.float32).mean(axis=1) for x in (query, key))

@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
     log_rows: class rows [batch layers heads patches], float32, None without a descriptor.
     descriptor: [batch layers], float32, likewise.
 
-    Choice: intermediates are returned, never sown, so their shapes stand in signatures.
+    Intermediates are returned, never sown, so their shapes stand in signatures.
     """
 
     tokens: Array
@@ -39,10 +39,7 @@ class Encoded(NamedTuple):
 
 
 def encoded(tokens: Array, summaries: Sequence[Summary | None]) -> Encoded:
-    """Returns an encoder's output from its normalised tokens and all layers' summaries.
-
-    Choice: layers are the second axis everywhere, behind the batch.
-    """
+    """Returns an encoder's output from its normalised tokens and the summaries of all layers."""
     known = [summary for summary in summaries if summary is not None]
     if not known:
         return Encoded(tokens, None, None)
@@ -66,9 +63,9 @@ class PositionEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Returns attended queries and, given a descriptor, the class row and its statistic.
+    """Returns attended queries and, given a descriptor function, the layer's summary.
 
-    Follows: flax MultiHeadDotProductAttention, with a kernel and a class row of ours.
+    Follows: flax MultiHeadDotProductAttention, but for the exchangeable kernel.
     """
 
     heads: int
@@ -125,9 +122,11 @@ class MlpBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Returns tokens after attention and perceptron, pre-normed, each behind a residual.
+    """Returns tokens after attention and perceptron, each normalised first and added to its input.
 
     Follows: vit_jax Encoder1DBlock; stochastic depth as big_vision drops residual branches.
+
+    Choice: ViT's block, with layer norms and a residual around attention; eq. 2 and 3 omit them.
     """
 
     variant: Variant
@@ -166,8 +165,8 @@ class EncoderBlock(nn.Module):
 class Encoder(nn.Module):
     """Returns the encoded tokens and the class rows of all layers.
 
-    The last block computes keys and values for all tokens and everything else for the class token
-    alone, which is exact, unless `all_tokens` asks for more.
+    Unless `all_tokens` asks for more, the last block computes only keys and values for all tokens
+    and the rest for the class token alone; its output is the same.
 
     Follows: vit_jax Encoder.
     """

@@ -16,7 +16,7 @@ class Region(NamedTuple):
     mask: selected patches [batch rows cols], bool.
     box: region in pixels [batch 4], int32, (top, left, bottom, right), half-open.
 
-    Paper: section 3.2.
+    Paper: section 2.2.1.
     """
 
     gate: Array
@@ -28,7 +28,7 @@ class Region(NamedTuple):
 class ModelOutput(NamedTuple):
     """Logits [batch classes] by branch ("global", "local") and the region, where there is one.
 
-    Choice: one type for all models, so that losses, metrics and reports have no cases.
+    All models return this one type, so losses, metrics and reports need no special cases.
     """
 
     logits: dict[str, Array]

@@ -22,6 +22,8 @@ class PatchEmbedding(nn.Module):
       embed: of images, kernel and stride; `embed_automatically` when None.
 
     Follows: vit_jax VisionTransformer, whose embedding is a flax Conv.
+
+    Paper: PaE of eq. 1; overlapping by section 3.2.
     """
 
     hidden: int
@@ -48,8 +50,8 @@ def embed_automatically(
 ) -> Float[Array, "batch patches hidden"]:
     """Returns what `embed_by_convolution` does, in the way that suits the backend.
 
-    Choice: a matrix product, whose gradient is one as well, and a convolution on TPUs alone, whose
-    layouts do not suit small patches. `benchmarks.options` and `benchmarks.ahead` compare them.
+    That is a matrix product, whose gradient is one as well, and on TPUs, whose layouts do not suit
+    small patches, a convolution. `benchmarks.options` and `benchmarks.ahead` compare them.
     """
     embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
     return embed(images, kernel, stride)
@@ -60,10 +62,7 @@ def embed_by_convolution(
     kernel: Float[Array, "patch patch channels hidden"],
     stride: int,
 ) -> Float[Array, "batch patches hidden"]:
-    """Returns each patch's sum of pixels times the kernel, by a strided convolution.
-
-    Follows: vit_jax VisionTransformer.
-    """
+    """Returns each patch's sum of pixels times the kernel, by a strided convolution."""
     numbers = ("NHWC", "HWIO", "NHWC")
     patches = jax.lax.conv_general_dilated(
         images, kernel, (stride, stride), "VALID", dimension_numbers=numbers
@@ -78,7 +77,7 @@ def embed_by_product(
 ) -> Float[Array, "batch patches hidden"]:
     """Returns what `embed_by_convolution` does, by a product of flat patches with the kernel.
 
-    Choice: with XLA's gradient of the convolution a step takes a sixth longer on a CPU.
+    With the convolution, whose gradient XLA computes slowly, a step takes a sixth longer on a CPU.
     """
     return flat_patches(images, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
 
@@ -86,14 +85,14 @@ def embed_by_product(
 def flat_patches(
     images: Float[Array, "batch side side channels"], patch_size: int, stride: int
 ) -> Float[Array, "batch patches pixels"]:
-    """Returns overlapping patches in raster order, each one's pixels and channels in a row.
+    """Returns overlapping patches in raster order, the pixels and channels of each in one axis.
+
+    Patches are put together from square cells that neighbours share, which takes few slices.
 
     Args:
-      images: square; what the last patch leaves over at their right and lower edges is not seen.
+      images: square; pixels beyond the last patch, at the right and lower edges, are not used.
       patch_size: side of a patch in pixels.
       stride: distance between patches in pixels.
-
-    Choice: patches are made of cells that neighbours share, so that few strided slices suffice.
     """
     batch, side_px, _, channels = images.shape
     side = (side_px - patch_size) // stride + 1

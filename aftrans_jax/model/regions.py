@@ -17,9 +17,9 @@ Locate = Callable[[Array], Array]
 
 
 class Geometry(NamedTuple):
-    """How the patches of the global branch lie in its image; all in pixels.
+    """How patches lie in a branch's image; all in pixels.
 
-    Paper: section 3.1.
+    Paper: section 3.2.
     """
 
     image_size: int
@@ -38,7 +38,11 @@ def locate_region(
       geometry: of the patches in the image.
       min_box: a box with a shorter side, in pixels, becomes the whole image, as does an empty mask.
 
-    Paper: section 3.3.
+    Paper: end of section 2.2.1.
+
+    Choice: a box covers the whole of its patches; section 2.2.1 says only that it is coordinates.
+
+    Choice: the whole image for an empty mask or a box below `min_box`; the paper has no fallback.
     """
     kept = REGION_METHODS[method](mask)
     top, bottom = _extent(kept.any(axis=2), geometry)
@@ -74,12 +78,14 @@ def _extent(line: Array, geometry: Geometry) -> tuple[Array, Array]:
 def crop_and_resize(
     images: Float[Array, "batch height width channels"], boxes: Int[Array, "batch 4"], size: int
 ) -> Float[Array, "batch size size channels"]:
-    """Returns each image's box, resampled to size x size.
+    """Returns each image's box, stretched to size x size.
 
-    Bilinear with half-pixel centres and no antialiasing, as torch's `interpolate` does it; pixels
-    outside the box are never read.
+    Bilinear with half-pixel centres, as torch's `interpolate` does it, by two small matrix
+    products; pixels outside the box are never read.
 
-    Choice: the paper says bilinear and no more; two small matrix products, no gather.
+    Choice: no antialiasing where the crop shrinks; section 2.2.2 says bilinear and no more.
+
+    Choice: the crop is cut from the resized image; the paper's "raw image" may be its source.
     """
     boxes = boxes.astype(jnp.float32)
     centres = (jnp.arange(size) + 0.5) / size
@@ -99,12 +105,12 @@ def resample_relevance(
 ) -> Float[Array, "batch patches"]:
     """Returns the relevance at the local branch's patches, scaled to mean 1 per image.
 
+    It is the weight of `aftrans.straight_through`, by which the local loss reaches the gate.
+
     Args:
       relevance: on the global branch's patches.
       boxes: where the local image lies in the global one.
       local: the local branch's geometry; patch size and stride are the global branch's too.
-
-    Choice: the straight-through path of METHOD, so that the local loss reaches the gate.
     """
     boxes = boxes.astype(jnp.float32)
     half = local.patch_size / 2

@@ -1,7 +1,7 @@
 """Selective attention collection module: fuse heads, gate layers, mark the patches that matter.
 
 In the paper's order: class rows of all layers -> fused over heads -> one gate per layer ->
-relevance of every patch -> the best ones. All in float32, whatever the trunk computes in.
+relevance of every patch -> the most relevant ones. All in float32, whatever the trunk computes in.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,9 @@ def geometric_mean(
 ) -> Float[Array, "*batch patches"]:
     """Returns the log of the geometric mean over heads.
 
-    Choice: ranks patches as the product does, in a range where layers can be compared.
+    Its values range as one head's do, so layers can be compared.
+
+    Choice: the heads' geometric mean; eq. 6's product ranks patches alike but underflows.
     """
     return log_rows.mean(axis=-2)
 
@@ -37,9 +39,9 @@ def product(log_rows: Float[Array, "*batch heads patches"]) -> Float[Array, "*ba
 def arithmetic_mean(
     log_rows: Float[Array, "*batch heads patches"],
 ) -> Float[Array, "*batch patches"]:
-    """Returns the log of the mean over heads.
+    """Returns the log of the arithmetic mean over heads, an option to compare with.
 
-    Choice: attention rollout averages heads so; kept to compare with.
+    Follows: attention rollout.
     """
     return jax.nn.logsumexp(log_rows, axis=-2) - jnp.log(log_rows.shape[-2])
 
@@ -52,7 +54,9 @@ HEAD_FUSIONS = MappingProxyType(
 class GatedRows(NamedTuple):
     """Gates [batch layers] in (0, 1) and class rows [batch layers patches] that sum to 1.
 
-    Paper: M_L of eq. 9 and W_c.
+    Paper: M_L and W_c of eq. 8.
+
+    Choice: each layer's class row is rescaled to sum to 1; eq. 6's products span powers of ten.
     """
 
     gate: Array
@@ -60,13 +64,15 @@ class GatedRows(NamedTuple):
 
 
 class SACM(nn.Module):
-    """Selective attention collection module.
+    """Returns the gates and fused class rows of a batch: the selective attention collection module.
 
     Attributes:
       reduction: how much narrower the gate's hidden layer is than the number of layers.
       head_fusion: one of `HEAD_FUSIONS`.
 
-    Paper: section 3.2, equations 6 and 9.
+    Paper: section 2.2.1, eq. 6 and 9.
+
+    Choice: the gate's MLP is as wide as there are layers; eq. 9's width C is not defined.
     """
 
     reduction: int
@@ -90,7 +96,7 @@ class SACM(nn.Module):
 def standardize(x: Float[Array, "*batch layers"]) -> Float[Array, "*batch layers"]:
     """Returns x with mean 0 and standard deviation 1 over layers.
 
-    Choice: log statistics are large and alike; what tells layers apart is their difference.
+    Choice: descriptors are standardised over layers; eq. 9 does not, but logs are large and alike.
     """
     return (x - x.mean(axis=-1, keepdims=True)) / (x.std(axis=-1, keepdims=True) + 1e-6)
 
@@ -108,9 +114,8 @@ def relevance(
 def kth_largest(values: Float[Array, "batch n"], k: int) -> Float[Array, "batch 1"]:
     """Returns the k-th largest of non-negative float32 values, exactly, k from 1 to n.
 
-    Bisection on the bits: floats without a sign order as their bits do. A NaN counts as largest.
-
-    Choice: many times faster than top_k, which sorts.
+    By bisection on the bits, which order as the floats do where none has a sign; many times faster
+    than `top_k`, which sorts. A NaN counts as largest.
     """
     bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.int32)  # abs: -0.0 has a sign bit
 
@@ -126,7 +131,7 @@ def kth_largest(values: Float[Array, "batch n"], k: int) -> Float[Array, "batch 
 def num_kept(count: int, keep_ratio: float) -> int:
     """Returns how many of `count` values are kept, at least one.
 
-    Paper: lambda of section 3.2.
+    Paper: lambda of section 2.2.1.
     """
     return max(1, round(count * keep_ratio))
 
@@ -136,9 +141,11 @@ def select_fused(
     layer_rows: Float[Array, "batch layers patches"],
     keep_ratio: float,
 ) -> Bool[Array, "batch patches"]:
-    """Returns the patches of highest relevance; equals of the last one are all kept.
+    """Returns the patches of highest relevance.
 
-    Choice: layers are fused first, since the union over layers covers the whole image.
+    Choice: layers are summed before patches are kept; a union of 2.2.1's pairs is the whole image.
+
+    Choice: patches that tie with the last one kept are kept too; section 2.2.1 does not say.
     """
     return _keep_best(relevance(gate, layer_rows), keep_ratio)
 
@@ -148,9 +155,9 @@ def select_union(
     layer_rows: Float[Array, "batch layers patches"],
     keep_ratio: float,
 ) -> Bool[Array, "batch patches"]:
-    """Returns the patches that any of the best (layer, patch) pairs names.
+    """Returns the patches that occur in any of the best (layer, patch) pairs.
 
-    Paper: section 3.2, to the letter.
+    Paper: section 2.2.1 as written, the best L N lambda.
     """
     return _best_pairs(gate, layer_rows, keep_ratio).any(axis=1)
 
@@ -160,9 +167,9 @@ def select_votes(
     layer_rows: Float[Array, "batch layers patches"],
     keep_ratio: float,
 ) -> Bool[Array, "batch patches"]:
-    """Returns the patches that most of the best (layer, patch) pairs name, ties by relevance.
+    """Returns the patches that occur in most of the best (layer, patch) pairs, ties by relevance.
 
-    Choice: the letter's pairs, read so that the number of patches kept is lambda N.
+    Choice: the option "votes" keeps N lambda patches; section 2.2.1 keeps L N lambda pairs.
     """
     votes = _best_pairs(gate, layer_rows, keep_ratio).sum(axis=1)
     fused = relevance(gate, layer_rows)

@@ -22,7 +22,7 @@ class Variant(NamedTuple):
         Raises:
           ValueError: the image is smaller than a patch, or the stride leaves gaps between patches.
 
-        Paper: section 3.1, overlapping patches.
+        Paper: section 3.2, patches of 16 px every 12 px.
         """
         patch = self.patch_size
         if image_size < patch:

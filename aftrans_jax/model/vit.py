@@ -73,7 +73,7 @@ class ViT(nn.Module):
     def normalize(self, images: Images) -> Float[Array, "batch height width 3"]:
         """Returns images of pixel values 0..255 as the trunk expects them, in float32.
 
-        Choice: uint8 crosses to the device, a quarter of the bytes.
+        It runs on the device, to which uint8 images are a quarter of the bytes.
         """
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
         return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
@@ -83,7 +83,7 @@ class ViT(nn.Module):
     ) -> Float[Array, "batch patches hidden"]:
         """Returns the patch embeddings of normalised images, in raster order.
 
-        Paper: section 3.1, overlapping patches.
+        Paper: PaE of eq. 1.
         """
         return self.embedding(images)
 
@@ -96,16 +96,16 @@ class ViT(nn.Module):
         describe: Descriptor | None = None,
         all_tokens: bool = False,
     ) -> Encoded:
-        """Returns the encoder's output for patches behind a class token.
+        """Returns the encoder's output for a class token followed by patches.
 
         Args:
           patches: embeddings from `embed`.
           train: whether dropout and stochastic depth are on.
           own: a branch's own class token and positions; the trunk's when None.
-          describe: a layer statistic from `class_row.DESCRIPTORS`; class rows are returned with it.
+          describe: one of `class_row.DESCRIPTORS`; class rows are returned with the descriptor.
           all_tokens: whether patch tokens are wanted from the last block.
 
-        Paper: section 3.1, equations 1 to 4.
+        Paper: section 2.1, eq. 1 to 3.
         """
         tokens = self.with_class_token(patches, own)
         return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
@@ -119,7 +119,7 @@ class ViT(nn.Module):
           patches: embeddings from `embed`.
           own: a branch's own class token and positions; the trunk's when None.
 
-        Paper: equation 1.
+        Paper: eq. 1.
         """
         if own is None:
             own = BranchTokens(self.cls, self.Transformer.posembed_input())
@@ -132,15 +132,12 @@ class ViT(nn.Module):
     ) -> Float[Array, "batch classes"]:
         """Returns float32 logits from the class token.
 
-        Paper: section 3.1.
+        Paper: eq. 4, before the softmax.
         """
         return self.head(tokens[:, 0].astype(jnp.float32))
 
     def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
-        """Returns the logits of images of pixel values 0..255.
-
-        Follows: vit_jax VisionTransformer.
-        """
+        """Returns the logits of images of pixel values 0..255."""
         patches = self.embed(self.normalize(images))
         return self.classify(self.encode(patches, train=train).tokens)
 
@@ -148,21 +145,15 @@ class ViT(nn.Module):
 class Baseline(nn.Module):
     """The trunk by itself, as a model to train and compare with.
 
-    Paper: the ViT of table 3.
+    Paper: the ViT of tables 1, 2 and 3.
     """
 
     vit: ViT
 
     def __call__(self, images: Images, *, train: bool) -> ModelOutput:
-        """Returns global logits and no region.
-
-        Paper: the ViT of table 3.
-        """
+        """Returns global logits and no region."""
         return ModelOutput({"global": self.vit(images, train=train)}, None)
 
     def predict(self, images: Images) -> Float[Array, "batch classes"]:
-        """Returns the logits.
-
-        Paper: the ViT of table 3.
-        """
+        """Returns the logits."""
         return self.vit(images, train=False)

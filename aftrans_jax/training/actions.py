@@ -1,4 +1,4 @@
-"""What happens beside the steps: report, evaluate, checkpoint."""
+"""What happens between training steps: report, evaluate, checkpoint."""
 
 import contextlib
 import math
@@ -17,18 +17,15 @@ from aftrans_jax.training.state import TrainState
 
 
 class Stopwatch:
-    """Times training steps alone: neither compiling the first one, nor what pauses it.
-
-    Choice: images/s is a claim about the step, so nothing else may flow into it.
-    """
+    """Times training steps alone: neither compilation nor what happens while `paused`."""
 
     def __init__(self) -> None:
         self._steps, self._seconds, self._since = 0, 0.0, math.nan
 
     def step(self, result: Averages) -> None:
-        """Counts a step whose result is still being computed, unless it is the first.
+        """Counts a step whose result is still being computed.
 
-        Choice: the first result is waited for, since compilation precedes it.
+        The first step is waited for and not counted, since compilation precedes it.
         """
         if math.isnan(self._since):
             jax.block_until_ready(result)
@@ -38,9 +35,9 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def paused(self, state: TrainState) -> Iterator[None]:
-        """Stops the time while something else happens, once the steps so far are done.
+        """Stops the clock in a `with` block, once the steps so far are done.
 
-        Choice: steps are asynchronous; without waiting, their time would be charged elsewhere.
+        Steps are asynchronous: without waiting, their time would be missing.
         """
         jax.block_until_ready(state)
         self._seconds += time.monotonic() - self._since
@@ -48,17 +45,14 @@ class Stopwatch:
         self._since = time.monotonic()
 
     def steps_per_second(self) -> float:
-        """Returns the mean speed up to the last pause, NaN before there is one to tell.
-
-        Choice: a mean over the run, so that a single slow report does not alarm.
-        """
+        """Returns the mean over the run up to the last pause, NaN before the first."""
         return self._steps / self._seconds if self._steps else math.nan
 
 
 class Report:
     """Averages the steps since the last report, writes them, and stops a run that diverged.
 
-    Choice: the device is read once per report; until then steps are only enqueued.
+    The device is read once per report; until then steps are only enqueued.
     """
 
     def __init__(
@@ -83,10 +77,7 @@ class Report:
             self.finish(state)
 
     def images_per_second(self) -> float:
-        """Returns the mean training speed up to the last report, NaN before there is one to tell.
-
-        Choice: a mean over the run, so that a single slow report does not alarm.
-        """
+        """Returns the mean training speed up to the last report, NaN before the first."""
         return self._stopwatch.steps_per_second() * self._batch_size
 
     def finish(self, state: TrainState) -> None:
@@ -94,8 +85,6 @@ class Report:
 
         Raises:
           FloatingPointError: the loss is not finite, or float16 skipped every step.
-
-        Choice: a diverged run is stopped within one report, not after the night.
         """
         if self._pending:
             with self._stopwatch.paused(state):
@@ -125,7 +114,7 @@ class Report:
 class EvaluateAndSave:
     """Evaluates and writes a checkpoint every so many batches.
 
-    Choice: one action, since the best checkpoint is known by the scores of the very same state.
+    One action does both: a state is saved with its scores, by which the best one is found.
     """
 
     def __init__(
@@ -159,17 +148,11 @@ class EvaluateAndSave:
                 self.save(state)
 
     def save(self, state: TrainState) -> None:
-        """Saves a state that is not evaluated.
-
-        Choice: a signal leaves seconds, an evaluation may take minutes.
-        """
+        """Saves a state without evaluating it, as a signal leaves seconds for."""
         self._save(state, None)
 
     def evaluate(self, state: TrainState) -> Evaluation:
-        """Returns the evaluation of a state, having written, shown and saved it.
-
-        Choice: a state is saved with its scores, by which the best one is known.
-        """
+        """Returns the evaluation of a state, having written and shown it and saved the state."""
         try:
             evaluation = scored(self._evaluate, state, self._split, self._log, self._progress)
         except Exception:
@@ -192,10 +175,7 @@ def scored(
     log: MetricsLog,
     progress: Progress,
 ) -> Evaluation:
-    """Returns the evaluation of a state on a split, having written and shown it.
-
-    Choice: apart from saving, since the test split may be scored after everything is saved.
-    """
+    """Returns the evaluation of a state on a split, having written and shown it; saves nothing."""
     evaluation = evaluate(state)
     step = int(state.step)
     log.write(step, split, evaluation.scores)

@@ -19,9 +19,7 @@ class Checkpoints:
     """Writes and reads the training state below one directory, under the number of its batch.
 
     The state goes to the host first, so that the next step may reuse its buffers while the files
-    are being written. A checksum goes along: a flipped byte would otherwise restore silently.
-
-    Choice: a broken newest checkpoint costs the steps since the one before, not the run.
+    are being written. A checksum is stored with it: a flipped byte would otherwise go unnoticed.
     """
 
     def __init__(self, directory: Path, *, best_score: str) -> None:
@@ -50,10 +48,7 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """Returns the number of the newest checkpoint, None when there is none.
-
-        Follows: orbax CheckpointManager.latest_step.
-        """
+        """Returns the number of the newest checkpoint, None when there is none."""
         return self._manager.latest_step()
 
     def save(self, number: int, state: Any, scores: Mapping[str, float] | None) -> None:
@@ -67,8 +62,6 @@ class Checkpoints:
         Raises:
           FloatingPointError: a parameter is not finite, so the checkpoint would be worthless.
           OSError: the disk has no room for it.
-
-        Follows: orbax CheckpointManager.save, asynchronous.
         """
         host = _to_host(state)
         _check_finite(host, number)
@@ -86,13 +79,11 @@ class Checkpoints:
         """Returns this state or the saved one with a better score, and the scores of whichever.
 
         Args:
-          state: tree of arrays.
+          state: tree of arrays; it need not have been saved.
           scores: of this state.
 
         Raises:
           ValueError: the best checkpoint is broken.
-
-        Choice: a state that was saved before it was evaluated takes part as well.
         """
         best = self._best()
         if best is None or best[1][self._best_score] <= scores[self._best_score]:
@@ -102,13 +93,13 @@ class Checkpoints:
     def restore_best(self, template: Any) -> tuple[Any, dict[str, float]] | None:
         """Returns the saved state with the best score, on the host, and its scores.
 
+        None where no state was saved with scores.
+
         Args:
           template: tree of arrays with the state's names, shapes and types.
 
         Raises:
           ValueError: the best checkpoint is broken.
-
-        Choice: None where no state was saved with scores.
         """
         best = self._best()
         return None if best is None else (self._restore(best[0], _to_host(template)), best[1])
@@ -116,15 +107,14 @@ class Checkpoints:
     def restore_latest(self, template: Any) -> Any | None:
         """Returns the newest intact state as a tree of host arrays, None when there is none at all.
 
-        A broken checkpoint is moved to `broken_checkpoints` beside the directory and reported.
+        A broken checkpoint is moved to `broken_checkpoints` beside the directory and reported. One
+        kind is an empty numbered folder, as a killed writer leaves it: orbax counts it as newest.
 
         Args:
           template: tree of arrays with the state's names, shapes and types.
 
         Raises:
           ValueError: there are checkpoints and none can be used with this model.
-
-        Choice: an empty numbered folder, as a killed writer leaves it, counts as newest for orbax.
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
         template, failures = _to_host(template), []
@@ -147,10 +137,7 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits until everything is written.
-
-        Follows: orbax CheckpointManager.close.
-        """
+        """Waits until everything is written."""
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -187,7 +174,7 @@ class Checkpoints:
 def checksum(tree: Any) -> int:
     """Returns the CRC-32 over all arrays of a host tree, in the order of its leaves.
 
-    Choice: orbax stores none that restoring would verify.
+    Orbax verifies no checksum when it restores.
     """
     crc = 0
     for leaf in jax.tree.leaves(tree):

@@ -1,4 +1,4 @@
-"""Evaluation: every test image once, and a few of them kept to be looked at."""
+"""Evaluation: every test image once, a few of them kept for the report."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, cast
@@ -32,9 +32,7 @@ class Evaluation(NamedTuple):
     """Averages over a split, how many images they are over, and the images kept.
 
     samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
-    the model has a region: gate, relevance, box.
-
-    Choice: plain host values, so that reports need no device.
+    the model has a region: gate, relevance, box. All are host values, so reports need no device.
     """
 
     scores: dict[str, float]
@@ -61,8 +59,6 @@ def eval_step(
       loss_weights: alpha and beta by branch.
       predict_from: the logits that the shown prediction comes from.
       all_sum: of a tree to its sum over all devices.
-
-    Paper: section 4.
     """
     output = cast(ModelOutput, model.apply({"params": params}, batch["image"], train=False))
     logits, mask = prediction_logits(output.logits), batch["mask"]
@@ -87,7 +83,7 @@ def eval_step(
 def localization(region: Region, annotated: Array, mask: Array, image_size: int) -> Averages:
     """Returns how large the boxes are and how well they agree with the annotated ones.
 
-    Paper: table 6 asks which box is better; the annotations answer without training.
+    The paper uses no annotated boxes and compares ways to locate by accuracy alone.
     """
     boxes = region.box
     known = mask & ~jnp.isnan(annotated).any(axis=-1)
@@ -113,15 +109,13 @@ def evaluate(
       batches: global arrays; batch number k holds examples k * batch_size and on.
       keep: positions in the split; every process passes the same ones.
       batch_size: of all processes together.
-
-    Choice: batches with an example to keep are gathered to every host, the others never leave.
     """
     kept_batches = {index // batch_size for index in keep}
     reports, samples = [], []
     for number, batch in enumerate(batches):
         averages, examples = step(batch)
         reports.append(averages)
-        if number in kept_batches:
+        if number in kept_batches:  # the images of other batches stay on their devices
             gathered = multihost_utils.process_allgather(examples, tiled=True)
             rows = [row for row, index in enumerate(gathered["index"]) if index in keep]
             samples += [

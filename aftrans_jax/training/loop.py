@@ -1,4 +1,4 @@
-"""The training loop: a step, then whatever else is to happen after it."""
+"""The training loop: a step, then the actions that follow it."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ def train(
       actions: called in order with the batch number, the state and the step's averages.
       should_stop: asked with the batch number after the actions.
 
-    Choice: the host reads the device only in actions, and once more to see what was skipped.
+    Beside what actions read, the host reads the device only to count steps that were skipped.
     """
     number = int(state.batch_number)
     while (remaining := num_steps - int(state.step)) > 0:
@@ -53,9 +53,8 @@ class StopRequest:
     """Turns the first SIGTERM or SIGINT into a request to save and stop; a second one kills.
 
     Called with a batch number, says whether to stop now. Several processes agree on it every
-    `agree_every` batches, since a signal reaches them at different steps.
-
-    Choice: orbax notices preemption only under jax.distributed, and most runs have one host.
+    `agree_every` batches, since a signal reaches them at different steps. Orbax would notice
+    preemption only under `jax.distributed`.
     """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -12,7 +12,7 @@ def branch_losses(
 ) -> dict[str, Float[Array, " batch"]]:
     """Returns the cross-entropy of each example, in nats, by branch.
 
-    Paper: L_g and L_l of eq. 10.
+    Paper: Loss_g and Loss_l of eq. 10.
     """
     return {
         name: optax.softmax_cross_entropy_with_integer_labels(branch.astype(jnp.float32), labels)

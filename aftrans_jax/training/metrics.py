@@ -14,16 +14,13 @@ Averages = dict[str, Average]
 def average(values: Float[Array, " batch"], mask: Bool[Array, "..."]) -> Average:
     """Returns the average of the values whose mask is set; the mask is broadcast to them.
 
-    Choice: sums and counts merge exactly over uneven batches, averages of averages do not.
+    It holds a sum and a count, which merge exactly over uneven batches.
     """
     return Average.from_model_output(values, mask=jnp.broadcast_to(mask, values.shape))
 
 
 def merge(reports: Iterable[Averages]) -> Averages:
-    """Returns the averages over several steps, on the host; waits for the devices.
-
-    Follows: clu Collection.merge.
-    """
+    """Returns the averages over several steps, on the host; waits for the devices."""
     on_host: list[Averages] = jax.device_get(list(reports))
     return {
         name: functools.reduce(Average.merge, (report[name] for report in on_host))
@@ -32,10 +29,7 @@ def merge(reports: Iterable[Averages]) -> Averages:
 
 
 def compute(averages: Averages) -> dict[str, float]:
-    """Returns the averages as numbers, NaN for an average of nothing.
-
-    Follows: clu Collection.compute.
-    """
+    """Returns the averages as numbers, NaN for an average of nothing."""
     return {
         name: float(value.total) / int(value.count) if value.count else float("nan")
         for name, value in averages.items()
@@ -47,7 +41,7 @@ def prediction_logits(
 ) -> dict[str, Float[Array, "batch classes"]]:
     """Returns the logits one can predict from: each branch's, and their sum where there are two.
 
-    Paper: table 4.
+    Paper: table 4; it does not say how both are combined.
     """
     if len(logits) == 1:
         return dict(logits)
@@ -57,26 +51,20 @@ def prediction_logits(
 def correct(
     logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """Returns 1 where the highest logit is the label's, else 0.
-
-    Follows: clu metrics.Accuracy, per example.
-    """
+    """Returns 1 where the highest logit is the label's, else 0."""
     return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
 
 
 def box_area(boxes: Num[Array, "batch 4"]) -> Num[Array, " batch"]:
-    """Returns the area in square pixels of (top, left, bottom, right) boxes, 0 for empty ones.
+    """Returns the area in square pixels of half-open boxes, 0 for empty ones.
 
-    Choice: half-open boxes, so no "+ 1".
+    Boxes are (top, left, bottom, right).
     """
     return jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1)
 
 
 def box_iou(boxes: Num[Array, "batch 4"], others: Num[Array, "batch 4"]) -> Float[Array, " batch"]:
-    """Returns the intersection over union of each pair of boxes; NaN where either is NaN.
-
-    Choice: the measure of the annotated boxes' own benchmarks.
-    """
+    """Returns the intersection over union of each pair of boxes; NaN where either is NaN."""
     overlap = jnp.concatenate(
         [jnp.maximum(boxes[:, :2], others[:, :2]), jnp.minimum(boxes[:, 2:], others[:, 2:])], axis=1
     )
@@ -87,10 +75,7 @@ def box_iou(boxes: Num[Array, "batch 4"], others: Num[Array, "batch 4"]) -> Floa
 def box_contains(
     boxes: Num[Array, "batch 4"], inner: Num[Array, "batch 4"]
 ) -> Float[Array, " batch"]:
-    """Returns 1 where the whole of `inner` lies in the box, else 0.
-
-    Choice: a mark that is cut is a mark that is lost.
-    """
+    """Returns 1 where the whole of `inner` lies in the box, else 0."""
     inside = (boxes[:, :2] <= inner[:, :2]) & (boxes[:, 2:] >= inner[:, 2:])
     return inside.all(axis=-1).astype(jnp.float32)
 
@@ -98,7 +83,7 @@ def box_contains(
 def centred_box(boxes: Num[Array, "batch 4"], image_size: int) -> Float[Array, "batch 4"]:
     """Returns square boxes of the same area in the middle of the image.
 
-    Choice: photographers centre their birds, so this is what localisation has to beat.
+    Photographers centre their subject, so this is what a located box has to beat.
     """
     half = jnp.sqrt(box_area(boxes).astype(jnp.float32))[:, None] / 2
     return image_size / 2 + half * jnp.array([-1, -1, 1, 1])

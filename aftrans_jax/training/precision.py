@@ -1,4 +1,4 @@
-"""What the trunk computes in, and how float16's gradients are kept from underflowing."""
+"""The trunk's computation type, and the loss scale that float16 needs against underflow."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -15,26 +15,21 @@ Tree = TypeVar("Tree")
 
 @flax.struct.dataclass
 class NoLossScale:
-    """Takes gradients as they are; stands where float16 has a `DynamicLossScale`.
+    """Takes gradients as they are, in the place of float16's `DynamicLossScale`.
 
     Follows: jmp NoOpLossScale.
     """
 
     @property
     def scale(self) -> float:
-        """Returns 1.
-
-        Follows: jmp NoOpLossScale.
-        """
+        """Returns 1."""
         return 1.0
 
     def after(self, grads: Any) -> tuple["NoLossScale", Array]:
         """Returns itself and True.
 
-        A number that is not finite counts as progress here: there is no scale to lower, so it is
-        left to show in the metrics and stop the run.
-
-        Follows: jmp NoOpLossScale.
+        Gradients that are not finite are applied as well: there is no scale to lower, so they show
+        in the metrics and stop the run.
         """
         del grads
         return self, jnp.array(True)
@@ -42,26 +37,25 @@ class NoLossScale:
 
 @flax.struct.dataclass
 class DynamicLossScale:
-    """What float16's loss is multiplied by: halved at an overflow, doubled after long without.
+    """What float16's loss is multiplied by: halved at an overflow, doubled after long without one.
 
-    Follows: flax DynamicScale, whose `rule` decides.
+    Follows: flax DynamicScale, the `rule`.
+
+    Choice: float16 has flax's dynamic loss scale, since section 3.2's APEX is for PyTorch.
     """
 
     rule: Any = flax.struct.field(default_factory=DynamicScale)
 
     @property
     def scale(self) -> Array:
-        """Returns the factor.
-
-        Follows: flax DynamicScale.scale.
-        """
+        """Returns the factor."""
         return jnp.asarray(self.rule.scale)
 
     def after(self, grads: Any) -> tuple["DynamicLossScale", Array]:
         """Returns the scale for the next step, and whether all of these gradients are finite.
 
-        Choice: flax's rule judges the gradients that it takes itself; ours are already summed over
-        devices, so it is given a function whose gradient is finite exactly when they are.
+        Flax's rule judges the gradients that it takes itself; ours are already summed over devices,
+        so it is given a function whose gradient is finite exactly when they are.
         """
         is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
         slope = jnp.where(is_finite, 0.0, jnp.inf)
@@ -72,7 +66,9 @@ class DynamicLossScale:
 class Precision(NamedTuple):
     """A computation type and its loss scale; parameters are float32 always.
 
-    Paper: section 4.2, FP16.
+    Paper: section 3.2, FP16.
+
+    Choice: class rows, SACM and logits are float32 at every precision; section 3.2 says FP16.
     """
 
     dtype: jnp.dtype
@@ -90,8 +86,5 @@ PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
 
 
 def where_finite(is_finite: Array, new: Tree, old: Tree) -> Tree:
-    """Returns the tree `new` where the step's gradients were finite, else `old`.
-
-    Follows: flax DynamicScale's example.
-    """
+    """Returns the tree `new` where the step's gradients were finite, else `old`."""
     return jax.tree.map(lambda x, y: jnp.where(is_finite, x, y), new, old)

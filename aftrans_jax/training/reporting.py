@@ -1,4 +1,4 @@
-"""Where numbers go: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Where metrics are written: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import importlib.util
 import json
@@ -17,10 +17,7 @@ Number = int | float
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
-    """Writes indented JSON, whole or not at all; numbers that are not finite become null.
-
-    Choice: a reader of result.json never meets half a file, nor a NaN that JSON does not have.
-    """
+    """Writes indented JSON, whole or not at all; numbers that are not finite become null."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
@@ -35,11 +32,9 @@ def _finite(value: Any) -> Any:
 
 
 class MetricsLog:
-    """Appends records to metrics.jsonl and, where TensorFlow is there, to TensorBoard through CLU.
+    """Appends records to metrics.jsonl and, with TensorFlow, to TensorBoard through CLU.
 
-    Only the first process writes.
-
-    Choice: the line-based file needs nothing installed and survives a killed run.
+    Only the first process writes. metrics.jsonl needs no package and survives a killed run.
     """
 
     def __init__(self, workdir: Path, *, tensorboard: bool) -> None:
@@ -56,10 +51,7 @@ class MetricsLog:
             self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Appends one record.
-
-        Choice: one object per report, flat, with its step and split.
-        """
+        """Appends one record, a flat JSON object with its step and split."""
         if not self._writes:
             return
         record = _finite({"step": step, "split": split, **values})
@@ -71,11 +63,9 @@ class MetricsLog:
             self._tensorboard.flush()
 
     def history(self) -> list[dict[str, Number]]:
-        """Returns the training records so far; a line cut short by a kill is passed over.
+        """Returns the training records so far, those from before a resumption included.
 
-        What was not finite, and so became null, is NaN again.
-
-        Choice: the report's curves come from the file, so a resumed run shows them whole.
+        A line cut short by a kill is passed over; null, for what was not finite, becomes NaN.
         """
         records = {}
         for line in (
@@ -99,10 +89,7 @@ def _end_last_line(path: Path) -> None:
 
 
 class Progress:
-    """A bar with loss, accuracy, images/s and time left on a terminal; plain lines elsewhere.
-
-    Choice: logs of batch jobs stay readable, one line a report.
-    """
+    """A bar with loss, accuracy, images/s and time left; away from a terminal, a line a report."""
 
     def __init__(self, num_steps: int) -> None:
         """Shows nothing until `start`."""
@@ -110,27 +97,18 @@ class Progress:
         self._bar: tqdm | None = None
 
     def start(self, step: int) -> None:
-        """Begins to count and to time from a step on.
-
-        Choice: a resumed run's time left is that of the steps it still has to do.
-        """
+        """Starts counting and timing at a step: the checkpoint's where a run resumes."""
         self._start, self._began = step, time.monotonic()
         if sys.stderr.isatty() and jax.process_index() == 0:
             self._bar = tqdm(total=self._num_steps, initial=step, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:
-        """Moves the bar by one step.
-
-        Follows: tqdm.
-        """
+        """Moves the bar by one step."""
         if self._bar is not None:
             self._bar.update()
 
     def report(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the averages of the last steps.
-
-        Choice: the four numbers one watches.
-        """
+        """Shows the averages of the last steps."""
         shown = {
             "loss": f"{values['loss']:.3f}",
             "accuracy": f"{values['accuracy']:.1%}",
@@ -148,17 +126,11 @@ class Progress:
             )
 
     def say(self, line: str) -> None:
-        """Prints a line, above the bar where there is one.
-
-        Follows: tqdm.write.
-        """
+        """Prints a line, above the bar where there is one."""
         if jax.process_index() == 0:
             tqdm.write(line) if self._bar is not None else print(line, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar as it is.
-
-        Follows: tqdm.close.
-        """
+        """Ends the bar and leaves it on the terminal."""
         if self._bar is not None:
             self._bar.close()

@@ -17,7 +17,7 @@ Specs = PartitionSpec | tuple[PartitionSpec, ...]
 def data_mesh() -> Mesh:
     """Returns a mesh of all devices of all processes along one axis.
 
-    Choice: the axis is Auto, since an Explicit one would have every concatenation annotated.
+    The axis is Auto, since an Explicit one would need every concatenation annotated.
     """
     return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
@@ -32,15 +32,15 @@ def per_device(
 ) -> Callable:
     """Returns the function compiled to run on every device, each with its own rows of the batch.
 
+    So the gradient is exchanged once a step and the labelling's loop exchanges nothing; plain jit
+    reduced the trunk's gradient once per branch, and the loop's condition in every iteration.
+
     Args:
-      function: of what one device holds; devices meet in `all_sum` alone.
+      function: of what one device holds; devices exchange data in `all_sum` alone.
       mesh: of the devices.
       arguments: `WHOLE` or `SPLIT` for each argument.
       results: likewise for each result.
       donate: numbers of the arguments whose memory the results may take.
-
-    Choice: said explicitly, the gradient is exchanged once and the labelling's loop not at all;
-    plain jit reduced the shared trunk's gradient once a branch and the loop's condition each time.
     """
     mapped = jax.shard_map(
         function, mesh=mesh, in_specs=arguments, out_specs=results, check_vma=False
@@ -49,26 +49,17 @@ def per_device(
 
 
 def all_sum(tree: Any) -> Any:
-    """Returns the sum over all devices of a tree that each holds its own of; inside `per_device`.
-
-    Follows: jax.lax.psum.
-    """
+    """Returns the sum of all devices' trees; for use inside `per_device`."""
     return jax.lax.psum(tree, DATA_AXIS)
 
 
 def device_index() -> Array:
-    """Returns the number of this device, from 0; inside `per_device`.
-
-    Follows: jax.lax.axis_index.
-    """
+    """Returns the number of this device, from 0; for use inside `per_device`."""
     return jax.lax.axis_index(DATA_AXIS)
 
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:
-    """Yields this process's part of each batch as global arrays split over the mesh.
-
-    Choice: `make_array_from_process_local_data` serves one process and many alike.
-    """
+    """Yields this process's part of each batch as global arrays split over the mesh."""
     sharding = NamedSharding(mesh, SPLIT)
     for batch in batches:
         yield {
@@ -78,10 +69,7 @@ def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dic
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Returns a tree of host arrays, the same in every process, on every device.
-
-    Follows: flax examples, data parallelism with jit.
-    """
+    """Returns a tree of host arrays, the same in every process, on every device."""
     sharding = NamedSharding(mesh, WHOLE)
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree

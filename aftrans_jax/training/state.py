@@ -20,7 +20,7 @@ class TrainState:
 
     step: updates applied.
     skipped: batches whose float16 gradients overflowed and changed nothing.
-    step + skipped is the number of the next batch, and names its augmentation and dropout.
+    step + skipped is the number of the next batch, from which its augmentation and dropout follow.
 
     Follows: flax TrainState, arrays only.
     """
@@ -33,16 +33,13 @@ class TrainState:
 
     @property
     def batch_number(self) -> Int[Array, ""]:
-        """Returns how many batches were consumed.
-
-        Choice: a skipped step is no progress, but its batch is gone.
-        """
+        """Returns how many batches were consumed, skipped ones included."""
         return self.step + self.skipped
 
     def after(
         self, is_finite: Array, params: Any, opt_state: optax.OptState, loss_scale: LossScale
     ) -> "TrainState":
-        """Returns the state after a batch; where gradients overflowed, only counter and scale move.
+        """Returns the state after a batch; an overflow changes `skipped` and the loss scale alone.
 
         Follows: flax TrainState.apply_gradients, with flax DynamicScale's example.
         """
@@ -59,9 +56,6 @@ class TrainState:
 def create_state(
     params: Any, optimizer: optax.GradientTransformation, loss_scale: NoLossScale | DynamicLossScale
 ) -> TrainState:
-    """Returns the state before the first step.
-
-    Follows: flax TrainState.create.
-    """
+    """Returns the state before the first step."""
     zero = jnp.zeros((), jnp.int32)
     return TrainState(zero, zero, params, optimizer.init(params), loss_scale)

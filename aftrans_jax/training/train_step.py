@@ -45,7 +45,9 @@ def train_step(
       accumulation_steps: parts that the rows are taken in, one after another, to save memory.
       all_sum: of a tree to its sum over all devices; called once, on all that they exchange.
 
-    Paper: eq. 10 and section 4.2.
+    Paper: eq. 10.
+
+    Choice: a batch whose float16 gradients overflow counts as no step; section 3.2 is silent.
     """
     dropout = jax.random.fold_in(rng, state.batch_number)
     scale = state.loss_scale.scale / len(batch["mask"])

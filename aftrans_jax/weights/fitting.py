@@ -18,10 +18,7 @@ HEAD = ("head/kernel", "head/bias")
 
 
 class Pretrained(NamedTuple):
-    """A trunk's parameters, nested, and one line for each thing that was changed to fit.
-
-    Choice: what a loader drops or resizes silently is what people lose days to.
-    """
+    """A trunk's parameters, nested, and one line for each thing that was changed to fit."""
 
     params: dict[str, Any]
     notes: tuple[str, ...]
@@ -30,8 +27,8 @@ class Pretrained(NamedTuple):
 def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
     """Returns the arrays as parameters of the model whose (shapes of) parameters are `expected`.
 
-    The position embedding is resized, a head for other classes is left out for the caller to keep
-    its own, `pre_logits` is dropped; each is noted.
+    The position embedding is resized, a head for other classes is left out, so that the caller
+    keeps its own, and `pre_logits` is dropped; each is noted.
 
     Args:
       arrays: by official name, as `read_npz` returns them; not changed.
@@ -72,12 +69,14 @@ def resize_positions(
 ) -> Float[np.ndarray, "1 new hidden"]:
     """Returns the position embedding on another square grid, its class entry kept.
 
-    Corner-aligned linear interpolation; `jax.image.resize` gives other values.
+    `jax.image.resize` gives other values: it does not align corners.
 
     Raises:
       ValueError: either number of tokens is not a square plus one.
 
     Follows: vit_jax checkpoint.interpolate_posembed.
+
+    Choice: position embeddings are resized linearly, corners aligned; the paper is silent.
     """
     old, new = (round((count - 1) ** 0.5) for count in (positions.shape[1], num_tokens))
     if old**2 + 1 != positions.shape[1] or new**2 + 1 != num_tokens:

@@ -1,6 +1,6 @@
 """Official ViT npz files: reading and writing them.
 
-What is written opens in other code that reads those files.
+Other code that reads those files can read what is written here.
 """
 
 import zipfile
@@ -25,8 +25,6 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is not a readable npz, or holds anything but finite real numbers.
-
-    Choice: `allow_pickle=False`, since a pickle may run any code.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -35,10 +33,10 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
             "--config.pretrained= (empty) starts from random weights"
         )
     try:
-        # Opened here: np.load would leave a damaged file open.
+        # Opened here: np.load would leave a damaged file open. No pickles: they may run any code.
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    # A bare npy file is no context manager: TypeError.
+    # TypeError: what np.load returns for a bare npy file is no context manager.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError) as error:
         complete = zipfile.is_zipfile(path)
         reason = str(error) if complete else "it is no npz file, or only the beginning of one"
