@@ -27,7 +27,7 @@ from aftrans_jax.training.precision import PRECISIONS
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 NOT_CONFIGS = ["pretrain_builtin"]  # makes the built-in weights; a program of its own
 

@@ -19,7 +19,7 @@ from aftrans_jax.weights.npz import save_npz
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = f"--config={ROOT / 'configs' / 'cub.py'}"
 IMAGES = [f"1/{number}.jpg" for number in range(8)]
 TINY = [

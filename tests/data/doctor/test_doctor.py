@@ -28,7 +28,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CUB_CONFIG = f"--config={ROOT / 'configs' / 'cub.py'}"
 CLASSES = ("Crow", "Gull", "Tern")
 TINY_PX = 10
