@@ -110,7 +110,7 @@ def compare(photos: PhotoSource, num_cores: int) -> list[dict[str, Any]]:
 
 def stage_ms(photos: PhotoSource) -> dict[str, float]:
     """Returns the processor time of each stage in ms an image, on one thread."""
-    paths = [photos.examples.root / name for name in photos.names[:48]]
+    paths = [photos.table.root / name for name in photos.names[:48]]
     images = [photos[index] for index in range(len(paths))]
     squares = {size: [resize(image, size) for image in images] for size in RESIZE_SIZES}
     rng, bilinear = np.random.default_rng(0), Image.Resampling.BILINEAR

@@ -294,7 +294,7 @@ def test_thousands_of_findings_are_as_short_as_four(tmp_path):
 
 
 class Drawn:
-    """Images that are no files."""
+    """Images that are not files."""
 
     def __init__(self, images):
         self.images = images
@@ -455,7 +455,7 @@ def test_a_list_of_what_is_usable_lies_above_the_images_and_replaces_nothing(ref
     )
     demo = f"--config={ROOT / 'configs' / 'demo.py'}"
     assert refused(demo, f"--write={cub}/clean.csv") == (
-        "error: --write: the images of this set are no files. Leave the flag out."
+        "error: --write: the images of this set are not files. Leave the flag out."
     )
     assert capsys.readouterr().out == ""  # nothing has been opened
 
