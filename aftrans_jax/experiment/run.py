@@ -112,7 +112,10 @@ def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState
 def _check_same_data(
     workdir: Path, class_names: Sequence[str], changes: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """Raises where classes changed, though they fit the head, or images may have changed splits."""
+    """Raises ValueError where classes, splits or preprocessing are not those of the run so far.
+
+    Other classes would fit the head unnoticed; another split could test on training images.
+    """
     path = workdir / "classes.json"
     trained = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if trained not in (None, list(class_names)):

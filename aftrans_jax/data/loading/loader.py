@@ -1,4 +1,4 @@
-"""Batches on the host; which examples a batch holds depends on the seed and the step alone.
+"""Batches on the host: examples and their augmentation depend on the seed and the step alone.
 
 Training reads an endless stream of augmented examples. Element i of it depends on (seed, i) alone;
 step k with batches of size b takes elements k*b .. k*b + b - 1, and of those process p of n reads

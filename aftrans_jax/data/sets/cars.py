@@ -70,7 +70,8 @@ def _devkit(root: Path) -> tuple[list[str], list[Record]]:
     lists = {"cars_train": devkit / "cars_train_annos.mat", "cars_test": labelled}
     records = []
     for test, (name, path) in enumerate(lists.items()):
-        folder = f"{name}/{name}" if (root / name / name).is_dir() else name  # as in Kaggle's
+        # Kaggle's archive has cars_train/cars_train/.
+        folder = f"{name}/{name}" if (root / name / name).is_dir() else name
         records += _records(path, len(class_names), ["fname"], partial(_in_folder, folder, test))
     return class_names, records
 

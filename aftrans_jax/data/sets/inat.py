@@ -45,7 +45,7 @@ def read_inat2017(directory: str | Path, *, supercategory: str = "") -> Annotati
     Args:
       directory: the folder that holds `train_val_images/`; `train2017.json` and `val2017.json` lie
         beside it or in `train_val2017/`.
-      supercategory: such as "Aves", of which images and classes are kept; "" keeps all.
+      supercategory: keeps the images and classes of one, such as "Aves"; "" keeps all.
 
     Raises:
       FileNotFoundError: a file is absent; no image is looked for.

@@ -12,7 +12,7 @@ _Value = TypeVar("_Value")
 
 
 def inside(text: str) -> str:
-    """Returns a relative path with forward slashes; a list cannot name files outside of its folder.
+    """Returns a listed path with forward slashes, after checking that it stays inside its folder.
 
     Raises:
       ValueError: the path is empty or leaves the folder it is relative to.

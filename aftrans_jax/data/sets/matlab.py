@@ -55,7 +55,7 @@ def read_entries(
 
 
 def text(element: object) -> str:
-    """Returns an element, as given to `parse` of `read_entries`, that is a text.
+    """Returns the element if it is a text; for use in `parse` of `read_entries`.
 
     Raises:
       ValueError: it is not a text, or blank.
@@ -66,9 +66,9 @@ def text(element: object) -> str:
 
 
 def whole(elements: Iterable[object]) -> list[int]:
-    """Returns elements that are whole numbers, as ints.
+    """Returns the elements as ints if all are whole numbers.
 
-    A float such as 14.0 is one, because MATLAB's numbers are doubles by default.
+    14.0 is one too, because MATLAB's numbers are doubles by default.
 
     Raises:
       ValueError: one is not a whole number, or is NaN or infinite.
