@@ -26,10 +26,10 @@ _WRITE = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Prints the report; exits with 1 where something is wrong."""
+    """Prints the report; exits with 1 where the data cannot be read or has problems."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
-    from aftrans_jax.experiment.data import read_lists  # which a --help does not need
+    from aftrans_jax.experiment.data import read_lists  # not needed for --help
 
     config, target = CONFIG.value, Path(_WRITE.value) if _WRITE.value else None
     try:
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
 
 
 def _print(*lines: str) -> None:
-    encoding = sys.stdout.encoding  # which may lack what file names are made of
+    encoding = sys.stdout.encoding  # may lack characters that file names have
     for line in lines:
         print(line.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -60,7 +60,7 @@ def _print(*lines: str) -> None:
 def _prefix(target: Path, root: Path | None) -> PurePosixPath:
     """Returns the path of the images' folder from that of the CSV file to write."""
     if root is None:
-        raise ValueError("--write: the images of this set are no files. Leave the flag out.")
+        raise ValueError("--write: the images of this set are not files. Leave the flag out.")
     if target.exists():
         raise ValueError(f"--write={target}: expected a new file. Delete it or choose another.")
     folder, images = Path(os.path.abspath(target.parent)), Path(os.path.abspath(root))
@@ -73,7 +73,7 @@ def _prefix(target: Path, root: Path | None) -> PurePosixPath:
 
 
 def _write(target: Path, diagnosis: Diagnosis) -> str:
-    """Lists the usable images; returns what to do with the list."""
+    """Writes the list of usable images; returns a line that says how to train on them."""
     images, names = clean(diagnosis), diagnosis.class_names
     number = Counter(image.split for image in images)
     num_classes = len({image.label for image in images})

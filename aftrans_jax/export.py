@@ -8,7 +8,7 @@ from aftrans_jax.weights.npz import save_npz
 
 
 def main() -> None:
-    """Writes the trunk, which other ViT code opens; gate and local tokens stay behind."""
+    """Writes the trunk, which other ViT code reads, without SACM and the local branch's tokens."""
     parser = argparse.ArgumentParser(
         description="Writes the trunk of a trained model as an official npz."
     )

@@ -15,7 +15,7 @@ from aftrans_jax.experiment.trained import load_trained
 
 
 def main() -> None:
-    """Prints the likeliest classes of each image; the global branch alone predicts."""
+    """Prints the likeliest classes of each image by the global branch, which needs no crop."""
     parser = argparse.ArgumentParser(description="Names images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="image files")
     parser.add_argument("--workdir", required=True, type=Path, help="of a training run")

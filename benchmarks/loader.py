@@ -67,7 +67,7 @@ def time_batches(make: Reader, resize_size: int, num_threads: int) -> dict[str, 
 
 def compare(photos: PhotoSource, num_cores: int) -> list[dict[str, Any]]:
     """Returns the median figures of every reader, size and number of threads."""
-    paths = [photos.examples.root / name for name in photos.names]
+    paths = [photos.table.root / name for name in photos.names]
     caches = {size: ResizedCache(photos, size) for size in RESIZE_SIZES}
     for cache in caches.values():
         for index in tqdm(range(len(cache)), "filling the cache", leave=False):
@@ -110,7 +110,7 @@ def compare(photos: PhotoSource, num_cores: int) -> list[dict[str, Any]]:
 
 def stage_ms(photos: PhotoSource) -> dict[str, float]:
     """Returns the processor time of each stage in ms an image, on one thread."""
-    paths = [photos.examples.root / name for name in photos.names[:48]]
+    paths = [photos.table.root / name for name in photos.names[:48]]
     images = [photos[index] for index in range(len(paths))]
     squares = {size: [resize(image, size) for image in images] for size in RESIZE_SIZES}
     rng, bilinear = np.random.default_rng(0), Image.Resampling.BILINEAR

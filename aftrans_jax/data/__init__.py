@@ -1,1 +1,1 @@
-"""Numpy, no JAX: `sets` read lists, `loading` makes batches, `doctor` looks at every image."""
+"""Data on the host: `sets` reads data sets, `loading` makes batches, `doctor` opens every image."""

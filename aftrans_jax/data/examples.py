@@ -1,4 +1,4 @@
-"""What all of data/ speaks: an example, random access to the examples of a split, a data set."""
+"""The types that all of data/ shares: an example, the source of a split's examples, a data set."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -11,9 +11,8 @@ class Example(NamedTuple):
     """One labelled image.
 
     `image` is RGB, `label` counts from 0, `box` is (top, left, bottom, right), half-open, in pixels
-    of this image, four times NaN where nothing is annotated.
-
-    Choice: a box is always there, so that batches have one shape for every data set.
+    of this image; four times NaN where nothing is annotated, so that batches of every data set have
+    the same arrays.
     """
 
     image: UInt8[np.ndarray, "height width 3"]
@@ -23,12 +22,10 @@ class Example(NamedTuple):
 
 @runtime_checkable  # so that beartype can check it
 class Source(Protocol):
-    """Random access to the examples of one split; reading it from several threads is safe.
+    """Random access to the examples of one split; several threads may read it at a time.
 
-    `names` has one entry an example, by which reports and error messages call it; `labels` has the
-    class of each, in [0, number of classes), known without decoding an image.
-
-    Choice: what grain reads, plus names; drawn and photographed sets are the same to the loader.
+    `names` has the name of each example for reports and error messages; `labels` has the class of
+    each, in [0, number of classes), known without decoding an image.
     """
 
     @property
@@ -46,9 +43,8 @@ class Dataset(NamedTuple):
     """The splits of a data set; `class_names[label]` is the name of a class.
 
     `validation` holds the examples that were taken out of the official training split to choose
-    checkpoints by, None where none were.
-
-    Choice: the number of classes comes from here, never from a config.
+    checkpoints by, None where none were. The number of classes is that of `class_names`; no
+    configuration sets it.
     """
 
     name: str
@@ -58,9 +54,6 @@ class Dataset(NamedTuple):
     validation: Source | None = None
 
     def splits(self) -> dict[str, Source]:
-        """Returns the splits that there are, by name.
-
-        Choice: a set without a hold-out has no third split, rather than an empty one.
-        """
+        """Returns the splits by name: "train", "validation" if there is one, and "test"."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in splits.items() if source is not None}

@@ -1,1 +1,1 @@
-"""Everything that knows a configuration: checks, the parts of a run, the run, its directory."""
+"""From a configuration to results: its checks, the parts of a run, the run and what it leaves."""

@@ -1,11 +1,12 @@
-"""Whether a configuration can work, before anything is built from it."""
+"""Checks of a configuration, before anything is built from it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.data import AUGMENTS, READERS, reader_name
+from aftrans_jax.experiment.batches import AUGMENTS
+from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -69,12 +70,10 @@ _RATES = (
 
 
 def check(config: Config, *, num_devices: int) -> None:
-    """Checks names, ranges and what must go together.
+    """Checks names, ranges and values that must go together.
 
     Raises:
       ValueError: names the key, its value, what was expected and what to do.
-
-    Choice: one place, one style; modules check only what they alone can know.
     """
     for key, choices in CHOICES.items():
         value = _value(config, key)
@@ -111,7 +110,7 @@ def _value(config: Config, key: str) -> Any:
 
 
 def _check_ranges(config: Config) -> None:
-    # Said so that NaN, which compares false with everything, is refused too.
+    # Written so that NaN, which compares false with everything, is refused too.
     for key in _POSITIVE:
         if not (value := _value(config, key)) > 0:
             raise ValueError(f"{key}={value} must be above 0")

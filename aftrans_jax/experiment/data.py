@@ -1,22 +1,12 @@
-"""Data sets by name, and their batches on the devices."""
+"""Data sets by name: read, split and cached as configured, on the host alone."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
-
-import jax
-from jax.sharding import Mesh
-from jaxtyping import Array
-from tqdm import tqdm
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset, Source
-from aftrans_jax.data.loading.autoaugment import auto_augment
+from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
-from aftrans_jax.data.loading.loader import eval_batches, train_batches
-from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.data.loading.transforms import Augment
 from aftrans_jax.data.sets.annotations import Annotations, photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
 from aftrans_jax.data.sets.csv_list import read_csv
@@ -28,7 +18,6 @@ from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
-from aftrans_jax.training import sharding
 
 
 def _folder(read: Callable[..., Annotations], data: Config) -> Annotations:
@@ -64,15 +53,11 @@ READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyT
     }
 )
 
-AUGMENTS: Mapping[str, Augment | None] = MappingProxyType(
-    {"none": None, "autoaugment": auto_augment}
-)
-
 
 def reader_name(data_name: str) -> str:
-    """Returns the key of `READERS` that a value of `data.name` means, or the value itself.
+    """Returns the key of `READERS` for a value of `data.name`, unknown values as they are.
 
-    Choice: a set of tensorflow-datasets is named in full, `tfds:caltech_birds2011`.
+    It is "tfds:NAME" for every set of tensorflow-datasets, such as `tfds:caltech_birds2011`.
     """
     return "tfds:NAME" if data_name.startswith("tfds:") else data_name
 
@@ -80,22 +65,22 @@ def reader_name(data_name: str) -> str:
 def read_lists(config: Config) -> Annotations | Dataset:
     """Returns what the configured set lists, or the set itself where there are no lists.
 
+    The image files are not looked for, so that `data.doctor` can count those that are missing.
+
     Raises:
       FileNotFoundError, ValueError: see the readers.
-
-    Choice: photos are not looked for, so that the doctor can count those that are missing.
     """
     return READERS[reader_name(config.data.name)](config.data)
 
 
 def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
-    """Returns the configured set, ready to be read, and what a user should know of it.
+    """Returns the configured set, ready to be read, and notes for the user.
+
+    Validation images are held out of the training split; the test split stays the official one.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
-
-    Choice: a hold-out comes out of the training split, so the test split stays the official one.
     """
     listed, data = read_lists(config), config.data
     dataset = photo_dataset(listed) if isinstance(listed, Annotations) else listed
@@ -110,39 +95,6 @@ def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
     return dataset._replace(**cached), (note,)
 
 
-def global_train_batches(
-    config: Config, source: Source, mesh: Mesh, skipped: Skipped | None, start: int
-) -> Iterator[Mapping[str, Array]]:
-    """Returns the endless batches of all processes from number `start` on, split over the mesh.
-
-    Choice: see `data.loader.train_batches`.
-    """
-    batches = train_batches(
-        source,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        start_step=start,
-        augment=AUGMENTS[config.data.augment],
-        skipped=skipped,
-        **_reading(config),
-    )
-    return sharding.to_devices(batches, mesh)
-
-
-def global_eval_batches(
-    config: Config, source: Source, mesh: Mesh, skipped: Skipped | None, batch_size: int
-) -> Iterator[Mapping[str, Array]]:
-    """Returns the batches of a split, split over the mesh, with a bar on a terminal.
-
-    Choice: see `data.loader.eval_batches`.
-    """
-    batches = eval_batches(source, batch_size=batch_size, skipped=skipped, **_reading(config))
-    total = -(-len(source) // batch_size)
-    hidden = True if jax.process_index() else None  # None: shown on a terminal
-    bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
-    return sharding.to_devices(iter(bar), mesh)
-
-
 def image_sizes(config: Config) -> dict[str, int]:
     """Returns `image_size` and `resize_size` in pixels, as the transforms take them.
 
@@ -150,11 +102,3 @@ def image_sizes(config: Config) -> dict[str, int]:
     """
     size = config.data.image_size
     return {"image_size": size, "resize_size": round(size * config.data.resize_ratio)}
-
-
-def _reading(config: Config) -> dict[str, Any]:
-    return image_sizes(config) | {
-        "num_threads": config.data.num_threads,
-        "process_index": jax.process_index(),
-        "process_count": jax.process_count(),
-    }

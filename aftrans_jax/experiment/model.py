@@ -1,4 +1,4 @@
-"""Models by name, their first parameters and their optimizer."""
+"""Models by name, their initial parameters and their optimizer."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -56,14 +56,12 @@ MODELS: Mapping[str, Callable[[Config, ViT], Model]] = MappingProxyType(
 
 
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
-    """Returns the model that `model.name` names, on the trunk that the other keys describe.
+    """Returns the model that `model.name` names: AFTrans, or its trunk alone as the baseline.
 
     Args:
       config: of the run.
       num_classes: from the data.
-      dtype: of the computation.
-
-    Choice: the baseline differs from AFTrans by one name.
+      dtype: of the computation; parameters are float32.
     """
     vit = ViT(
         variant=VARIANTS[config.model.variant],
@@ -82,14 +80,14 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
 
 
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns the parameters before training, and notes on how the npz was made to fit.
+    """Returns the parameters before training, and notes on how pretrained ones were fitted.
 
     Raises:
-      FileNotFoundError, ValueError: from `pretrained.read_npz` and `pretrained.fit_to_model`.
+      FileNotFoundError, ValueError: from `weights.npz.read_npz` and `weights.fitting.fit_to_model`.
 
-    Paper: section 4.2, ViT-B/16 pretrained on ImageNet-21k.
+    Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    # Read first: a file that is absent or damaged is told of before anything is compiled.
+    # Read first, so that an absent or damaged file is reported before anything is compiled.
     arrays = read_npz(config.pretrained) if config.pretrained else None
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
@@ -105,7 +103,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             known, notes = _pretrained(arrays, expected)
         except ValueError as error:
             raise ValueError(f"pretrained={config.pretrained!r}: {error}") from error
-    # What is known is not drawn: a compiled function computes nothing that it does not return.
+    # Known ones are not drawn: a compiled function computes nothing that it does not return.
     drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
 
@@ -113,7 +111,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 def _pretrained(
     arrays: Arrays, expected: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns what an npz says of the (shapes of) parameters, by path, and how it was made to fit.
+    """Returns the parameters that an npz has, fitted to the expected shapes, by path, and notes.
 
     The local branch's class token and positions start as the trunk's own.
     """
@@ -132,7 +130,8 @@ def _pretrained(
 def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """Returns the learning rate by step, and the optimizer that follows it.
 
-    Paper: section 4.2 names SGD; TransFG's recipe fills in what it does not say.
+    Paper: section 3.2, SGD with a warm-up, cosine annealing and no weight decay.
+    Follows: TransFG, momentum and clipping by the global norm.
     """
     schedule = learning_rate_schedule(
         peak=config.train.learning_rate,

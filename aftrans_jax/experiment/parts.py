@@ -1,4 +1,4 @@
-"""Everything that a run needs."""
+"""`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,8 +14,9 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
 from aftrans_jax.experiment.checks import check
-from aftrans_jax.experiment.data import global_eval_batches, global_train_batches, load_dataset
+from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import build_model, build_optimizer, initial_params
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
@@ -27,9 +28,10 @@ from aftrans_jax.training.train_step import train_step
 
 
 class Plan(NamedTuple):
-    """How long and how often; `*_every` count batches, `batch_size` is over all devices.
+    """The settings that the run itself reads, as plain values.
 
-    Choice: plain numbers, so that the run reads no configuration.
+    `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
+    `predict_from` is "global", "local" or "sum".
     """
 
     model_name: str
@@ -44,14 +46,19 @@ class Plan(NamedTuple):
 
 
 class Experiment(NamedTuple):
-    """What a run needs; every function is compiled at its first call.
+    """What a run needs; it reads this and never a configuration.
 
-    state: before the first step, on the host. notes: what a user should know, a line each.
-    train_batches: number of the first batch -> endless global batches.
-    evaluate: by split, "validation" or "test": state -> evaluation of all of it.
-    skipped: by split, the images that could not be read; empty where they are errors.
-
-    Choice: the run reads this, never a configuration.
+    Attributes:
+      plan: its settings.
+      dataset: with its splits.
+      mesh: the devices.
+      state: before the first step, on the host.
+      notes: what a user should know, a line each.
+      schedule: learning rate by step.
+      train_step: (state, batch) -> (state, averages); compiled at its first call.
+      train_batches: number of the first batch -> endless global batches.
+      evaluate: by split, "validation" or "test": state -> evaluation of the whole split.
+      skipped: by split, the images that could not be read; empty where they are errors.
     """
 
     plan: Plan
@@ -67,13 +74,13 @@ class Experiment(NamedTuple):
 
 
 def build(config: Config) -> Experiment:
-    """Returns the experiment that a configuration describes, weights loaded.
+    """Returns the experiment that a configuration describes, with its weights loaded.
+
+    The configuration and the lists of images are checked here, before the first step.
 
     Raises:
       ValueError: a value is unknown or does not go with the others.
       FileNotFoundError: the data or the weights are not where the configuration says.
-
-    Choice: everything that can be wrong is found here, before the first step.
     """
     mesh = sharding.data_mesh()
     check(config, num_devices=mesh.size)
@@ -87,14 +94,14 @@ def build(config: Config) -> Experiment:
     params, changes = initial_params(config, model)
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
-    rules = {
+    shared = {
         "model": model,
         "loss_weights": {"global": config.loss.alpha, "local": config.loss.beta},
         "predict_from": config.eval.logits,
         "all_sum": sharding.all_sum,
     }
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    evaluator = _evaluator(config, mesh, partial(eval_step, **rules))
+    evaluator = _evaluator(config, mesh, partial(eval_step, **shared))
     return Experiment(
         _plan(config, precision.dtype),
         dataset,
@@ -102,7 +109,7 @@ def build(config: Config) -> Experiment:
         jax.device_get(state),
         (*notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
-        _compile(partial(train_step, **updating, **rules), config.seed, mesh),
+        _compile(partial(train_step, **updating, **shared), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
         {
             name: evaluator(source, skipped.get(name))
@@ -139,7 +146,7 @@ def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
 def _evaluator(
     config: Config, mesh: Mesh, step: Callable
 ) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
-    """Returns what makes an evaluation of a source; compiled once for all of them."""
+    """Returns a function that makes the evaluation of a source; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.

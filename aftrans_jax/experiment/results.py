@@ -24,10 +24,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 
 
 def devices() -> str:
-    """Returns how many devices of which kind take part.
-
-    Choice: a speed means nothing without them.
-    """
+    """Returns the number and kind of all processes' devices, such as "4 x NVIDIA H100"."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
@@ -37,9 +34,9 @@ def summary(
     evaluation: Evaluation,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns what result.json says of a state: scores on the test split, data, circumstances.
+    """Returns what result.json says of a state: its test scores, the data, device and versions.
 
-    Choice: one flat object, null where a model has no such branch or region.
+    A score is None where the model has no such branch or region.
     """
     scores = dict(evaluation.scores)
     dataset = experiment.dataset
@@ -78,9 +75,9 @@ def write_results(
     evaluation: Evaluation,
     log: MetricsLog,
 ) -> None:
-    """Writes the report and result.json; the speed of an earlier training is kept by `eval`.
+    """Writes the report, then result.json, which is therefore there only if the report is.
 
-    Choice: result.json comes last, so that where it is, everything is.
+    Without a training of its own, the speed and skipped images of an earlier result are kept.
     """
     path = workdir / "result.json"
     if math.isnan(result["images_per_second"]) and path.exists():

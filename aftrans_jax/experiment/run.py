@@ -1,4 +1,4 @@
-"""One run from start or resume to report: what `main` does once everything is built."""
+"""One run, from its start or resumption to the report; `main` calls it with what `build` made."""
 
 import contextlib
 import json
@@ -32,8 +32,10 @@ def run(
 ) -> dict[str, Any] | None:
     """Returns what result.json holds, or None when a signal stopped the training before its end.
 
+    The same call starts a run, resumes it and, once it is finished, evaluates it again.
+
     Args:
-      experiment: built.
+      experiment: as `build` returns it.
       workdir: holds config.json, classes.json, parameters.txt, metrics.jsonl, checkpoints/, report/
         and result.json afterwards; checkpoints that it holds already are resumed.
       mode: "train", or "eval" to score the newest checkpoint.
@@ -42,12 +44,10 @@ def run(
     Raises:
       FileNotFoundError: "eval" without a checkpoint.
       ValueError, OSError, FloatingPointError: from reading images, checkpoints and training.
-
-    Choice: the same command starts, resumes and, once finished, evaluates again.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     best_score = f"{experiment.plan.predict_from}_accuracy"
-    # Closing waits for what is still being written, also when something goes wrong.
+    # Closing waits for checkpoints that are still being written, also after an error.
     with contextlib.closing(Checkpoints(workdir / "checkpoints", best_score=best_score)) as opened:
         return _run(experiment, workdir, opened, mode, settings)
 
@@ -112,7 +112,10 @@ def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState
 def _check_same_data(
     workdir: Path, class_names: Sequence[str], changes: Mapping[str, tuple[Any, Any]]
 ) -> None:
-    """Other classes would fit the head, and another split would test on what was trained on."""
+    """Raises ValueError where classes, splits or preprocessing are not those of the run so far.
+
+    Other classes would fit the head unnoticed; another split could test on training images.
+    """
     path = workdir / "classes.json"
     trained = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     if trained not in (None, list(class_names)):
@@ -150,7 +153,7 @@ def _description(
 
 
 def _changes(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Returns each setting that differs from those the run was started with, as it was and is."""
+    """Returns each setting that differs from the last start of the run: its value then and now."""
     if not path.exists():
         return {}
     old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings))

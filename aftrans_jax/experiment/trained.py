@@ -21,9 +21,8 @@ from aftrans_jax.training.state import TrainState, create_state
 class Trained(NamedTuple):
     """A model as a run left it: module, parameters, names of its classes, and image sizes.
 
-    sizes: `image_size` and `resize_size`, as `data.transforms.test_transform` takes them.
-
-    Choice: the working directory says everything, so a user names nothing else.
+    `sizes` are `image_size` and `resize_size` in pixels, arguments of
+    `data.loading.transforms.test_transform`.
     """
 
     model: Model
@@ -35,13 +34,12 @@ class Trained(NamedTuple):
 def load_trained(workdir: Path) -> Trained:
     """Returns the model of a working directory at the checkpoint it reports, for one device.
 
-    That is the best one where validation images were held out, else the newest.
+    That is the best one where validation images were held out, else the newest. The model computes
+    in float32, whatever the precision of training.
 
     Raises:
       FileNotFoundError: no run has left a configuration and a checkpoint there.
       ValueError: no checkpoint can be used.
-
-    Choice: float32, since prediction has no training's haste.
     """
     try:
         config: Config = ConfigDict(
@@ -52,7 +50,7 @@ def load_trained(workdir: Path) -> Trained:
         raise FileNotFoundError(
             f"{error.filename} is absent: --workdir must name the folder of a training run"
         ) from error
-    config.model.attention = "auto"  # the kernel of a run belongs to its devices
+    config.model.attention = "auto"  # the run's kernel may not exist on this device
     model = build_model(config, len(class_names), jnp.dtype("float32"))
     loss_scale = PRECISIONS[config.train.precision]().loss_scale
     size = config.data.image_size

@@ -1,4 +1,4 @@
-"""The facts about a data set that only opening every image tells, and which images are sound.
+"""What opening every image of a data set shows, and which images are usable.
 
 Two images are the same picture when all their decoded pixels are equal.
 """
@@ -25,10 +25,7 @@ _Result = TypeVar("_Result")
 
 
 class Listed(NamedTuple):
-    """An image as the lists describe it; `split` is "train" or "test".
-
-    Choice: without its pixels, so that 675,000 fit into memory.
-    """
+    """An image as the lists describe it; `split` is "train" or "test"."""
 
     split: str
     name: str
@@ -39,14 +36,25 @@ Group = tuple[Listed, ...]
 
 
 class Diagnosis(NamedTuple):
-    """Plain facts about a data set; images are in the order of the lists, train first.
+    """Facts about a data set; `findings` says which of them are problems.
 
-    `root` is the folder of the images, None where they are no files; `official` holds the published
-    numbers of training and test images, None where there are none; `error` says why the first of
-    `undecodable` is; `grey` are those without any colour, however they are stored; `tiny` those
-    with a side below `tiny_px`; each of `twins` is one picture that several images are.
+    Images are in the order of the lists, train first.
 
-    Choice: facts apart from judgement, so that what is a problem is decided in one place.
+    Attributes:
+      name: of the data set.
+      root: folder of the images, None where they are not files.
+      class_names: `class_names[label]` names a class.
+      official: published numbers of training and test images, None where there are none.
+      tiny_px: images with a side below this are tiny.
+      listed: all images.
+      missing: those without a file.
+      surplus: image files below `root` that no list names, sorted.
+      undecodable: those whose file cannot be decoded.
+      error: why the first of `undecodable` cannot be decoded, "" where all can.
+      readable: those that can be decoded.
+      grey: readable images without any colour, however they are stored.
+      tiny: readable images with a side below `tiny_px`.
+      twins: groups of readable images that are the same picture.
     """
 
     name: str
@@ -74,14 +82,12 @@ class _Look(NamedTuple):
 
 
 def examine(listed: Annotations | Dataset, *, tiny_px: int, num_threads: int) -> Diagnosis:
-    """Returns what is found when every listed image is opened, with a bar on a terminal.
+    """Opens every listed image, with a progress bar on a terminal, and returns what it found.
 
     Args:
-      listed: the lists of a photo set, or a data set whose images are no files.
+      listed: the lists of a photo set, or a data set whose images are not files.
       tiny_px: images with a side below this count as tiny.
       num_threads: images decoded at the same time, at least 1; no others are held in memory.
-
-    Choice: threads, because decoding and hashing release the interpreter's lock.
     """
     missing, surplus = _on_disk(listed)
     places = [
@@ -131,6 +137,7 @@ def _in_threads(
     function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
 ) -> Iterator[_Result]:
     """Yields the results in order; a few items are under way at a time."""
+    # Threads, not processes: decoding and hashing release the interpreter's lock.
     with ThreadPoolExecutor(num_threads) as pool:
         waiting = deque()
         for item in items:
@@ -148,7 +155,7 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
         return _Look(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
-    is_grey = all(  # most are told by a few rows
+    is_grey = all(  # a few rows show most images to be coloured
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
     return _Look(image, "", digest.digest(), is_grey, min(pixels.shape[:2]))
@@ -162,12 +169,11 @@ def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
 
 
 def clean(diagnosis: Diagnosis) -> Group:
-    """Returns the images to use: readable, none twice in train, none of test in train.
+    """Returns the images to use: readable, no picture twice in train, none of test in train.
 
-    A picture that train has under two labels leaves it altogether; then test images of classes that
-    train lacks go, too.
-
-    Choice: test keeps all that can be read and learnt, so that scores on it stay comparable.
+    A picture that train has under two labels is left out of train altogether; test images of a
+    class that train then lacks are left out as well. Test keeps all others, so that scores on it
+    stay comparable.
     """
     left_out = set()
     for group in diagnosis.twins:
@@ -175,5 +181,5 @@ def clean(diagnosis: Diagnosis) -> Group:
         is_sound = len(train) == len(group) and len({image.label for image in train}) == 1
         left_out.update(train[1:] if is_sound else train)
     kept = [image for image in diagnosis.readable if image not in left_out]
-    taught = {image.label for image in kept if image.split == "train"}
-    return tuple(image for image in kept if image.label in taught)
+    labels = {image.label for image in kept if image.split == "train"}
+    return tuple(image for image in kept if image.label in labels)

@@ -1,18 +1,19 @@
-"""The doctor's findings in words: a table, notes, and the problems that make training wrong."""
+"""A diagnosis in words: a table, notes, and the problems that would make training wrong."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from aftrans_jax.data.doctor.examine import SPLITS, Diagnosis, Group
+from aftrans_jax.data.sets.annotations import MISSING_REMEDY
 
-_NUM_SHOWN = 3  # names of a finding
+_NUM_SHOWN = 3  # names given of each finding
 
 
 def report(diagnosis: Diagnosis) -> list[str]:
-    """Returns the lines of a table of counts, then of what is worth knowing but no problem.
+    """Returns the lines of a table of counts, then of notes on what is not a problem.
 
-    Choice: a number and three names for each finding, however many images it concerns.
+    A note gives a number and at most three names, however many images it concerns.
     """
     where = f" below {diagnosis.root}" if diagnosis.root else ""
     title = f"{diagnosis.name}: {len(diagnosis.listed)} images{where}"
@@ -26,13 +27,13 @@ def problems(diagnosis: Diagnosis) -> list[str]:
     A picture both in train and in test is a problem where a set has no official counts. An official
     split is taken as it is, because results are compared on it.
 
-    Choice: greyscale, tiny and repeated images are none, since training copes with them.
+    Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
     return _findings(
         (
             "missing images",
             _names(diagnosis.missing),
-            " Unpack the archive again, or set data.dir to the folder that holds all of it.",
+            f" {MISSING_REMEDY}",
         ),
         (
             "unreadable images",
@@ -95,7 +96,7 @@ def _names(images: Group) -> list[str]:
 
 
 def _groups(diagnosis: Diagnosis, groups: Iterable[Group]) -> list[str]:
-    """Returns one text for each picture: where it is listed, and as what."""
+    """Returns one text for each group: the names, splits and classes of its images."""
     return [
         " = ".join(
             f"{image.name} ({image.split}, {diagnosis.class_names[image.label]})"

@@ -23,7 +23,7 @@ _Enhancer = type[ImageEnhance.Color | ImageEnhance.Contrast | ImageEnhance.Sharp
 
 _FILL_COLOR = (128, 128, 128)
 
-# Rows of two times (operation, probability, magnitude from 0 to 9): Cubuk et al. 2018, ImageNet.
+# Two of (operation, probability, magnitude from 0 to 9) a row: Cubuk et al. 2018, ImageNet.
 # The last five rows repeat earlier ones; TransFG has all but the very last.
 POLICY: tuple[tuple[tuple[str, float, int], ...], ...] = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
@@ -63,7 +63,7 @@ def auto_augment(example: Example, rng: np.random.Generator) -> Example:
       example: an image of any size, left as it is.
       rng: gives the row, which of its operations happen, and their signs.
 
-    Follows: TransFG `AutoAugImageNetPolicy`, with all 25 rows of the paper instead of 24.
+    Follows: TransFG `AutoAugImageNetPolicy`, with all 25 rows of AutoAugment's paper, not 24.
     """
     image, box = Image.fromarray(example.image), example.box
     for name, probability, magnitude in POLICY[rng.integers(len(POLICY))]:
@@ -88,7 +88,7 @@ def _shear_box(box: _Box, slope: float, image: Image.Image) -> _Box:
 
 
 def _rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """Turns the image counter-clockwise about its centre."""
+    """Rotates the image counter-clockwise about its centre."""
     return image.rotate(degrees, fillcolor=_FILL_COLOR)
 
 
@@ -125,7 +125,7 @@ class Operation(NamedTuple):
     """What a name in `POLICY` stands for.
 
     `apply` and `move` change an image and a box by a level, which goes from `first` at magnitude 0
-    to `last` at magnitude 9, and which is negative half of the time where it is `signed`.
+    to `last` at magnitude 9; where it is `signed`, half of the levels drawn are negated.
 
     Follows: TransFG `SubPolicy`.
     """

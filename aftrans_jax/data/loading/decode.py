@@ -15,30 +15,26 @@ def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height widt
     """Returns the RGB pixels of an image file, upright according to its EXIF orientation.
 
     Args:
-      path: an image in any format that PIL reads; of an animation, the first frame counts.
+      path: an image in any format that PIL reads; of an animation, the first frame is taken.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file is not a complete image; the message names it.
-
-    Choice: one decoder for files and for the records of other sets, see `decode_bytes`.
     """
     return decode_bytes(Path(path).read_bytes(), os.fspath(path))
 
 
 def decode_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the RGB pixels of the contents of an image file, see `decode_image`.
+    """Returns the RGB pixels of an image file that is in memory, upright as by `decode_image`.
 
     Greyscale (8 and 16 bits), CMYK and palette images become RGB; an alpha channel is dropped.
 
     Args:
       data: the contents of the file.
-      name: by which the error message calls it.
+      name: of the image, for the error message.
 
     Raises:
-      ValueError: the data is not a complete image.
-
-    Choice: a truncated file is an error, where OpenCV alone may return half an image.
+      ValueError: the data is not a complete image; OpenCV alone may return half of one.
     """
     try:
         with Image.open(BytesIO(data)) as image:
@@ -48,7 +44,7 @@ def decode_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
         raise
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "no image format begins like this" if unknown else str(error)
+        reason = "its first bytes are of no known image format" if unknown else str(error)
         raise ValueError(
             f"cannot decode {name!r} ({len(data)} bytes): {reason}. Expected a complete image file "
             "(JPEG, PNG, ...); fetch it again, or take it off the list of images."
@@ -74,6 +70,6 @@ def _decode_with_pil(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P":  # by way of RGBA, or PIL warns about transparent palette entries
+    if image.mode == "P":  # by way of RGBA: else PIL warns about transparent palette entries
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))

@@ -1,7 +1,7 @@
-"""Batches on the host: what comes when is a function of the seed and the step, and of nothing else.
+"""Batches on the host: examples and their augmentation depend on the seed and the step alone.
 
 Training reads an endless stream of augmented examples. Element i of it depends on (seed, i) alone;
-step k of a batch of size b holds elements k*b .. k*b + b - 1, and of those process p of n reads
+step k with batches of size b takes elements k*b .. k*b + b - 1, and of those process p of n reads
 every n-th from the p-th on. So a run resumes at any step with nothing stored, and the global batch
 is the same set of augmented examples whatever the number of processes.
 """
@@ -26,9 +26,8 @@ class Batch(TypedDict):
     """One process's rows of a batch.
 
     `index` is the position in the source. Rows with a False `mask` fill up the last batch of an
-    evaluation, or stand for images that were skipped: image and label are 0, the index is -1.
-
-    Choice: every key is always there, so that a step is compiled once.
+    evaluation, or stand for images that were skipped: image and label are 0, the box is NaN, the
+    index is -1. Every key is always there, so that a step is compiled once.
     """
 
     image: UInt8[np.ndarray, "batch size size 3"]
@@ -54,26 +53,26 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Returns an endless iterator over this process's rows of the batches from `start_step` on.
 
-    Every epoch shows each example once, in an order of its own; batches run across its end.
+    Every epoch yields each example once, in a new order; a batch may span two epochs.
 
     Args:
       source: the examples to learn from; read from several threads.
       batch_size: rows of the global batch, over all processes.
       seed: of order and augmentation, at least 0.
-      start_step: batches to leave out; they are not decoded.
+      start_step: number of batches to leave out; their images are not decoded.
       image_size: side of the images in pixels.
       resize_size: side in pixels to which the images are resized before they are cropped.
       process_index: which process this is, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
-      augment: what is done to each crop at last, None for nothing.
-      skipped: notes images that cannot be read, and their rows are masked; None raises.
+      augment: applied to each crop last; None for nothing.
+      skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
       ValueError: the batch cannot be shared by the processes, or another value is out of range.
         While iterating: an image cannot be decoded; the message names the file.
 
-    Choice: grain's index arithmetic, because nothing needs to be saved to resume exactly.
+    Follows: grain `MapDataset`, whose order and randomness are functions of seed and index.
     """
     num_rows = _rows_per_process(batch_size, process_index, process_count)
     if seed < 0 or start_step < 0:
@@ -104,9 +103,10 @@ def eval_batches(
     num_threads: int = _NUM_THREADS,
     skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
-    """Returns an iterator that shows each example once over all processes, in the source's order.
+    """Returns an iterator that yields each example once over all processes, in the source's order.
 
-    All processes get the same number of batches of the same shape.
+    All processes get the same number of batches of the same shape: the last batch is filled up with
+    masked rows, so that no example is dropped or counted twice.
 
     Args:
       source: the examples to evaluate; read from several threads.
@@ -116,13 +116,11 @@ def eval_batches(
       process_index: which process this is, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
-      skipped: notes images that cannot be read, and their rows are masked; None raises.
+      skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
       ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
         decoded; the message names the file.
-
-    Choice: the last batch is filled with masked rows, so no example is dropped or counted twice.
     """
     num_rows = _rows_per_process(batch_size, process_index, process_count)
     sizes = {"image_size": image_size, "resize_size": resize_size}

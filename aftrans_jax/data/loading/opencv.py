@@ -1,4 +1,4 @@
-"""OpenCV where it is installed.
+"""`CV2`: the OpenCV module, None where it is not installed.
 
 It decodes JPEG and enlarges; PIL does everything else, and everything where OpenCV is absent.
 Measured on 543 photos, both decode to the same bytes and enlarge within one grey level of each
@@ -14,7 +14,7 @@ def _import_cv2() -> ModuleType | None:
         import cv2
     except ImportError:
         return None
-    cv2.setNumThreads(1)  # the loader's threads have one image each
+    cv2.setNumThreads(1)  # the loader's threads already work on one image each
     return cv2
 
 

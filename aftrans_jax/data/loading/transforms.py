@@ -32,7 +32,7 @@ def train_transform(
       image_size: side of the result in pixels.
       resize_size: side in pixels of the square that the whole image becomes first; its aspect
         ratio is lost.
-      augment: what is done to the crop at last, None for nothing.
+      augment: applied to the crop last; None for nothing.
 
     Raises:
       ValueError: the crop is larger than the resized image.
@@ -79,9 +79,11 @@ def _crop(example: Example, top: int, left: int, size: int) -> Example:
 
 
 def resize(example: Example, size: int) -> Example:
-    """Returns the example as a square of `size` pixels, with its box; one of that size as it is.
+    """Returns the example resized to a square of `size` pixels, with its box.
 
-    Follows: PIL `Image.resize`, bilinear.
+    An image of that size is returned as it is.
+
+    Follows: PIL `Image.resize`, bilinear; where OpenCV enlarges, within one grey level.
     """
     height, width, _ = example.image.shape
     if height == width == size:
@@ -98,7 +100,7 @@ def resize(example: Example, size: int) -> Example:
 def _resize_with_cv2(
     image: UInt8[np.ndarray, "height width 3"], size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    # Columns before rows, as PIL does, for the pixels are rounded in between.
+    # Columns before rows, as in PIL: pixels are rounded in between, so the order matters.
     assert CV2 is not None
     height, width, _ = image.shape
     if width > size:

@@ -1,1 +1,1 @@
-"""One reader for each data set, and how their lists are read, joined and split."""
+"""One reader for each data set, and what they share: lists, tables of photos, held-out examples."""

@@ -1,4 +1,4 @@
-"""What every reader of a photo set returns: both splits as tables, checked and counted."""
+"""What every reader of a photo set returns: both splits as tables, checked."""
 
 import math
 from collections import Counter
@@ -14,14 +14,14 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 Box = tuple[float, float, float, float]
 
 NO_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
+MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
 
 
 class Record(NamedTuple):
     """One image as the lists describe it; `name` is a path relative to the folder of images.
 
-    `box` is (top, left, bottom, right), half-open, in pixels of the file as it is stored.
-
-    Choice: a row of `PhotoTable` before the split is made.
+    `box` is (top, left, bottom, right), half-open, in pixels of the file as it is stored;
+    `train` is False for an image of the test split.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Record(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """What the lists of a data set say: both splits, and the class names in the order of labels.
+    """What the lists of a data set say, read without looking for the image files.
 
-    `official` holds the published numbers of training and test images, which the lists were found
-    to match; None where there are none, as for a copy of some classes.
+    `class_names[label]` is the name of a class.
 
-    Choice: apart from the image files, so that lists can be checked without them.
+    `official` holds the published numbers of training and test images, which the lists match; None
+    where there are none, as for a copy of some classes.
     """
 
     name: str
@@ -58,29 +58,29 @@ def annotations(
 ) -> Annotations:
     """Returns both splits of the records, each sorted by name.
 
+    Every reader of a photo set ends here. As names are sorted, the same photos give the same
+    batches whatever lists them: folders, a CSV file or the official lists.
+
     Args:
       name: of the data set.
       root: folder of the images.
       records: of all images, in any order.
       class_names: `class_names[label]` names a class.
-      official: numbers of training and test images that there must be, None where any will do.
-      source: the file or folder that the records come from, for messages.
-      remedy: the sentence that ends each message.
+      official: numbers of training and test images that there must be; None accepts any.
+      source: the file or folder that the records come from, for error messages.
+      remedy: the sentence that ends each error message.
 
     Raises:
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
-
-    Choice: every reader ends here, so these checks are written once; and sorted by path, the same
-    photos give the same batches whatever lists them: folders, a CSV file or the official lists.
     """
-    twins = [
+    repeated = [
         path for path, count in Counter(record.name for record in records).items() if count > 1
     ]
-    if twins:
+    if repeated:
         raise ValueError(
-            f"{source}: {len(twins)} images are listed twice, the first: {twins[0]!r}: expected "
-            f"each image once. {remedy}"
+            f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
+            f"expected each image once. {remedy}"
         )
     ordered = sorted(records, key=lambda record: record.name)
     splits = [[record for record in ordered if record.train == train] for train in (True, False)]
@@ -111,19 +111,16 @@ def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTabl
 
 
 def photo_dataset(lists: Annotations) -> Dataset:
-    """Returns the data set over both tables, once every image file they list is known to exist.
+    """Returns the data set of both tables, after checking that every listed image file exists.
 
     Raises:
       FileNotFoundError: image files are missing; the message counts them and names a few.
-
-    Choice: a stat of every file at the start (0.1 s for CUB) beats a crash in the third epoch.
     """
     missing = lists.train.missing() + lists.test.missing()
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(lists.train) + len(lists.test)} images of {lists.name} are "
             f"not below {lists.train.root}, the first: {', '.join(missing[:3])}: expected every "
-            "listed image. Unpack the archive again, or set data.dir to the folder that holds all "
-            "of it."
+            f"listed image. {MISSING_REMEDY}"
         )
     return Dataset(lists.name, PhotoSource(lists.train), PhotoSource(lists.test), lists.class_names)

@@ -23,8 +23,8 @@ def read_cars(directory: str | Path) -> Annotations:
     The two layouts number the same images differently, so the images tell which lists apply: with
     `car_ims/` it is `cars_annos.mat`, else the lists in `devkit/` and the labels of the test images
     beside or in it. Only where there is neither `devkit/` nor `cars_train/` is `cars_annos.mat`
-    read without `car_ims/`. Corners count from 1 and lie in the box: no corner of the full set is
-    0, every fiftieth x1 is 1.
+    read without `car_ims/`. Corners count from 1 and belong to the box: no corner of the full
+    set is 0, every fiftieth x1 is 1.
 
     Args:
       directory: the folder that holds `devkit/` or `cars_annos.mat`, or the folder around it.
@@ -70,7 +70,8 @@ def _devkit(root: Path) -> tuple[list[str], list[Record]]:
     lists = {"cars_train": devkit / "cars_train_annos.mat", "cars_test": labelled}
     records = []
     for test, (name, path) in enumerate(lists.items()):
-        folder = f"{name}/{name}" if (root / name / name).is_dir() else name  # as Kaggle's archive
+        # Kaggle's archive has cars_train/cars_train/.
+        folder = f"{name}/{name}" if (root / name / name).is_dir() else name
         records += _records(path, len(class_names), ["fname"], partial(_in_folder, folder, test))
     return class_names, records
 
@@ -100,7 +101,7 @@ def _class_names(path: Path) -> list[str]:
 def _records(
     path: Path, num_classes: int, columns: list[str], place: Callable[..., tuple[str, int]]
 ) -> list[Record]:
-    """Returns the images of a list; `place` makes name and test flag of an entry's `columns`."""
+    """Returns the images of a list; `place` maps an entry's `columns` to its name and test flag."""
 
     def parse(*row: object) -> tuple[str, Record]:
         class_id, left, top, right, bottom = whole(row[:5])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from aftrans_jax.data.sets.annotations import Annotations
-from aftrans_jax.data.sets.folder import SPLITS, NamedPhoto, from_names
+from aftrans_jax.data.sets.folder import SPLIT_NAMES, NamedPhoto, from_names
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
 
 _COLUMNS = ("path", "label", "split")
@@ -21,20 +21,18 @@ def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> 
     """Returns the photos that a CSV file lists, by paths relative to the folder of that file.
 
     The header names the columns, in any order: `path`, `label`, which is the name of a class, and
-    perhaps `split`, one of `SPLITS`. White space around fields and case in header and splits mean
-    nothing. Further columns mean nothing beside `split`; without it they are an error, because one
-    of them may be the split under another name.
+    perhaps `split`, one of `SPLIT_NAMES`. White space around fields is ignored, and so is case in
+    the header and in splits. Further columns are ignored where there is `split`; without it they
+    are an error, because one of them may be the split under another name.
 
     Args:
       path: of the file, UTF-8.
       test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
-      seed: of what is held out, at least 0.
+      seed: decides which images are held out, at least 0.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the header or a row is damaged, and the message names it; or see `from_names`.
-
-    Choice: the least that a spreadsheet or three lines of Python can write.
     """
     path = Path(path)
     if path.is_dir():
@@ -56,16 +54,15 @@ def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> 
 
 
 def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Writes a file that `read_csv` reads back to the same photos; whole or not at all.
+    """Writes a file that `read_csv` reads back to the same photos, whole or not at all.
 
     Args:
       path: of the file, in the folder that the images lie in or below.
       rows: path relative to that folder with forward slashes, name of the class, and split.
 
     Raises:
-      ValueError: a row would not be read back as it is; nothing has been written.
-
-    Choice: refuses what spreadsheets and editors alter unseen, such as white space at the ends.
+      ValueError: a row would not be read back as it is, such as one with white space at the ends
+        of a field; nothing has been written.
     """
     path = Path(path)
     text = io.StringIO()
@@ -75,8 +72,8 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
         if not _is_faithful(*row):
             raise ValueError(
                 f"{path}: {row}: expected a path inside {path.parent} with forward slashes, a class"
-                f" name and one of {', '.join(SPLITS)}, without carriage returns or white space at "
-                "their ends. Rename the file or the class."
+                f" name and one of {', '.join(SPLIT_NAMES)}, without carriage returns or white "
+                "space at their ends. Rename the file or the class."
             )
         writer.writerow(row)
     data = text.getvalue().encode()
@@ -93,7 +90,7 @@ def _is_faithful(path: str, class_name: str, split: str) -> bool:
         return False
     fields = (path, class_name, split)
     whole = all(field and field == field.strip() and "\r" not in field for field in fields)
-    return kept and whole and split.lower() in SPLITS
+    return kept and whole and split.lower() in SPLIT_NAMES
 
 
 def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
@@ -101,7 +98,7 @@ def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
     rows = _rows(path)
     number, header = next(rows, (1, []))
     columns = _columns(path, number, header)
-    splits = SPLITS if "split" in columns else ("",)
+    splits = SPLIT_NAMES if "split" in columns else ("",)
     for number, fields in rows:
         row = ",".join(fields)
         if len(fields) != len(columns):
@@ -121,7 +118,7 @@ def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
 
 
 def _columns(path: Path, number: int, header: list[str]) -> list[str]:
-    """Returns the names of the columns in lower case, once they are known to be enough."""
+    """Returns the names of the columns in lower case, after checking that none is missing."""
     columns = [field.lower() for field in header]
     others = [field for field in header if field.lower() not in _COLUMNS]
     once = all(columns.count(name) == 1 for name in ("path", "label"))

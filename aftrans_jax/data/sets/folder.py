@@ -1,4 +1,4 @@
-"""Folders of photos, one per class; and what folders and CSV files share: classes that have names.
+"""Folders of photos, one for each class, and `from_names`, by which CSV files are read as well.
 
 Either `train/<class>/` beside `test/<class>/`, or `<class>/` alone, of which a share is held out.
 """
@@ -12,7 +12,7 @@ from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.holdout import stratified_split
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-SPLITS = {  # what people call a split, in lower case -> whether it is the training split
+SPLIT_NAMES = {  # name of a split in lower case -> whether it is the training split
     "train": True,
     "training": True,
     "test": False,
@@ -29,10 +29,7 @@ _REMEDY = (
 
 
 class NamedPhoto(NamedTuple):
-    """One image: its path, the name of its class, and that of its split, "" if it is to be drawn.
-
-    Choice: a `Record` before classes are numbered.
-    """
+    """One image: its path, the name of its class, and that of its split, "" where none is given."""
 
     path: str
     class_name: str
@@ -40,24 +37,24 @@ class NamedPhoto(NamedTuple):
 
 
 def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Annotations:
-    """Returns the photos in folders; a class is called like its folder, and may have subfolders.
+    """Returns the photos in folders; a class is named after its folder, which may have subfolders.
+
+    `val/` is the test split where there is no `test/`. Both together are an error, because it would
+    not be clear which of them to test on.
 
     Args:
-      directory: holds a folder for each split, called as in `SPLITS`, or a folder for each class.
+      directory: holds a folder for each split, named as in `SPLIT_NAMES`, or one for each class.
       test_fraction: share of each class to hold out where there are no splits, in (0, 1).
-      seed: of what is held out, at least 0.
+      seed: decides which images are held out, at least 0.
 
     Raises:
       FileNotFoundError: there is no such folder.
       ValueError: the folders are not arranged like that, or see `from_names`.
-
-    Choice: `val/` is the test split where there is no `test/`; both are an error, because either
-    way of using them would surprise someone.
     """
     root = Path(directory)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: expected one with images. {_REMEDY}")
-    splits = [name for name in _subfolders(root) if name.lower() in SPLITS]
+    splits = [name for name in _subfolders(root) if name.lower() in SPLIT_NAMES]
     classes = {f"{split}/{name}" for split in splits for name in _subfolders(root / split)}
     if not splits:
         classes = set(_subfolders(root))
@@ -93,10 +90,9 @@ def _check_places(root: Path, class_of: Mapping[str, str], classes: Collection[s
 def find_images(root: str | Path) -> list[str]:
     """Returns the paths of all image files below a folder, relative to it and sorted.
 
-    Links are followed, except to a folder around the link. Hidden files and folders are left out,
-    and so is what macOS packs beside them.
-
-    Choice: known by their suffix (`IMAGE_SUFFIXES`, in any case); opening each would take too long.
+    Image files are known by their suffix (`IMAGE_SUFFIXES`, in any case); none is opened. Links are
+    followed, except to a folder that contains the link. Hidden files and folders are left out, and
+    so is `__MACOSX`, which macOS adds to archives.
     """
     return sorted(_images_below(Path(root), "", ()))
 
@@ -105,7 +101,7 @@ def _images_below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterato
     """Yields the images of a folder and those below; `above` are the real folders on the way."""
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in above):
-        return  # a link that leads round in a circle
+        return  # a link to a folder that contains it
     for path in _visible(folder):
         if path.is_dir():
             yield from _images_below(path, f"{prefix}{path.name}/", (*above, here))
@@ -138,22 +134,21 @@ def from_names(
     """Returns both splits, the classes numbered in the order of their names.
 
     That order is by code point, or by value where all names are whole numbers. A class may lack
-    test images.
+    test images. Folders and CSV files are both read by this function, so the same photos get the
+    same labels and splits.
 
     Args:
       name: of the kind of data set.
       root: folder of the images.
       photos: of both splits; either all name their split, or none.
-      source: the file or folder that lists the photos, for messages.
-      remedy: the sentence that ends each message.
+      source: the file or folder that lists the photos, for error messages.
+      remedy: the sentence that ends each error message.
       test_fraction: share of each class to hold out where there are no splits, in (0, 1).
-      seed: of what is held out, at least 0.
+      seed: decides which images are held out, at least 0.
 
     Raises:
       ValueError: there are fewer than two classes, a class has no training images, or the splits
         are not one for training and one for testing; or see `stratified_split`.
-
-    Choice: folders and CSV files end here, so the same photos get the same labels and splits.
     """
     photos = sorted(photos, key=lambda photo: photo.path)
     class_names = _ordered({photo.class_name for photo in photos})
@@ -170,8 +165,8 @@ def from_names(
         stay = set(stratified_split(labels, test_fraction, seed)[0])
         train = [index in stay for index in range(len(photos))]
     records = [
-        Record(photo.path, label, learnt)
-        for photo, label, learnt in zip(photos, labels, train, strict=True)
+        Record(photo.path, label, in_train)
+        for photo, label, in_train in zip(photos, labels, train, strict=True)
     ]
     return annotations(
         name, root, records, class_names, official=None, source=source, remedy=remedy
@@ -186,17 +181,17 @@ def _ordered(class_names: Collection[str]) -> list[str]:
 def _in_train(photos: Sequence[NamedPhoto], source: Path, remedy: str) -> list[bool]:
     """Returns whether each image is in the training split, as the photos say."""
     splits = sorted({photo.split.lower() for photo in photos})
-    if sorted(SPLITS[split] for split in splits) != [False, True]:
+    if sorted(SPLIT_NAMES[split] for split in splits) != [False, True]:
         raise ValueError(
             f"{source} has the splits {splits}: expected two, one for training and one for testing,"
             f" such as train and test. {remedy}"
         )
-    train = [SPLITS[photo.split.lower()] for photo in photos]
-    taught = {photo.class_name for photo, learnt in zip(photos, train, strict=True) if learnt}
-    untaught = sorted({photo.class_name for photo in photos} - taught)
-    if untaught:
+    train = [SPLIT_NAMES[photo.split.lower()] for photo in photos]
+    trained = {photo.class_name for photo, in_train in zip(photos, train, strict=True) if in_train}
+    lacking = sorted({photo.class_name for photo in photos} - trained)
+    if lacking:
         raise ValueError(
-            f"{source} has {len(untaught)} classes with test images only, the first: "
-            f"{untaught[0]!r}: expected training images of every class. {remedy}"
+            f"{source} has {len(lacking)} classes with test images only, the first: "
+            f"{lacking[0]!r}: expected training images of every class. {remedy}"
         )
     return train

@@ -1,4 +1,4 @@
-"""Splitting what has one split only: by class, in equal shares, by a seed."""
+"""Splitting one split in two: the same share of every class, drawn by a seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,7 @@ from aftrans_jax.data.examples import Dataset, Example, Source
 
 @dataclass(frozen=True)
 class Subset:
-    """Some examples of a source, in the order of `indices`.
-
-    Choice: a view, so that a split costs no memory.
-    """
+    """Some examples of a source, in the order of `indices`; images are not copied."""
 
     source: Source
     indices: tuple[int, ...]
@@ -39,18 +36,17 @@ def stratified_split(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the positions that stay and those that are held out, both ascending.
 
-    Of each class `fraction` is held out, rounded, but at least one example stays; classes of two or
-    more give at least one.
+    Of each class `fraction` is held out, rounded, but at least one example stays; of two or more,
+    at least one is held out. Which ones depends on the seed, the label and the examples of that
+    class, not on other classes.
 
     Args:
       labels: class of each example.
       fraction: share to hold out, in (0, 1).
-      seed: which ones, at least 0.
+      seed: at least 0.
 
     Raises:
       ValueError: the fraction is out of range, or no class has an example to spare.
-
-    Choice: which examples of a class are held out depends on the seed and on its own examples only.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction {fraction}: expected one between 0 and 1. Correct it.")
@@ -62,7 +58,7 @@ def stratified_split(
     out = np.sort(np.concatenate(held))
     if not len(out):
         raise ValueError(
-            f"no class has two examples, so {fraction} of none can be held out: expected classes "
+            f"no class has two examples, so fraction {fraction} holds out none: expected classes "
             "of at least two images. Add images, or hold out nothing."
         )
     stay = np.setdiff1d(np.arange(len(classes)), out)
@@ -72,10 +68,10 @@ def stratified_split(
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Returns the data set with a share of its training split as validation split.
 
+    Checkpoints are chosen on the validation split; the test split stays as it is.
+
     Raises:
       ValueError: see `stratified_split`.
-
-    Choice: checkpoints are chosen there, so that the test split is used once.
     """
     stay, out = stratified_split(dataset.train.labels, fraction, seed)
     train, validation = Subset(dataset.train, stay), Subset(dataset.train, out)

@@ -45,7 +45,7 @@ def read_inat2017(directory: str | Path, *, supercategory: str = "") -> Annotati
     Args:
       directory: the folder that holds `train_val_images/`; `train2017.json` and `val2017.json` lie
         beside it or in `train_val2017/`.
-      supercategory: such as "Aves": its images and classes only; "" takes all.
+      supercategory: keeps the images and classes of one, such as "Aves"; "" keeps all.
 
     Raises:
       FileNotFoundError: a file is absent; no image is looked for.
@@ -92,7 +92,7 @@ def _choose(categories: dict[int, _Category], supercategory: str) -> list[int]:
     if supercategory and supercategory not in choices:
         raise ValueError(
             f"supercategory is {supercategory!r}: expected one of {', '.join(choices)}. Choose one "
-            "of them, or the empty text for all."
+            "of them, or an empty string for all."
         )
     wanted = {supercategory} if supercategory else set(choices)
     return sorted(key for key, category in categories.items() if category.supercategory in wanted)
@@ -123,7 +123,7 @@ def _read_split(path: Path) -> _Split:
 
 
 def _parse(path: Path) -> dict[str, object]:
-    """Returns the one object of a file."""
+    """Returns the JSON object that a file holds."""
 
     def refuse(number: str) -> None:
         raise ValueError(f"{number} is no number")

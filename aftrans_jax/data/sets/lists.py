@@ -1,4 +1,4 @@
-"""Reading annotation lists: rows joined by id, paths that stay inside, errors that name the row."""
+"""Reading annotation lists: rows joined by id, paths within a folder, errors that name the row."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -12,14 +12,12 @@ _Value = TypeVar("_Value")
 
 
 def inside(text: str) -> str:
-    """Returns a relative path with forward slashes.
+    """Returns a listed path with forward slashes, after checking that it stays inside its folder.
 
     Raises:
       ValueError: the path is empty or leaves the folder it is relative to.
-
-    Choice: a list from the internet must not make us read /etc. Not pathlib, which takes six times
-    as long: iNaturalist lists 675,170 paths.
     """
+    # Not by pathlib, which takes six times as long: iNaturalist lists 675,170 paths.
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
     absolute = text.startswith(("/", "\\")) or text[1:2] == ":"  # the latter is a drive
     if absolute or not parts or ".." in parts or "\0" in text:
@@ -32,8 +30,6 @@ def xywh_box(text: str) -> Box:
 
     Raises:
       ValueError: these are not four finite numbers, the last two above 0.
-
-    Choice: boxes have one form inside, whatever a list writes.
     """
     left, top, width, height = (float(number) for number in text.split())
     box = (top, left, top + height, left + width)
@@ -54,20 +50,20 @@ def read_rows(
 ) -> dict[_Key, _Value]:
     """Returns id -> value for a text file whose rows are an id, white space and a value.
 
+    The order of the rows has no meaning.
+
     Args:
-      path: of the file, UTF-8; empty rows mean nothing.
-      key: of the text of an id to the id.
-      parse: of the rest of a row to its value; refuses by a ValueError or KeyError.
+      path: of the file, UTF-8; empty rows are ignored.
+      key: maps the text of an id to the id.
+      parse: maps the rest of a row to its value; raises ValueError or KeyError to refuse it.
       expected: what `parse` takes, in words.
-      remedy: the sentence that ends each message.
-      ids: exactly those must be there; None takes any.
+      remedy: the sentence that ends each error message.
+      ids: those that there must be, no more and no fewer; None accepts any.
       id_form: what `key` takes, in words.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: a row is damaged, its id unknown, there twice, or missing; the message names it.
-
-    Choice: rows are joined by id; their order in a file means nothing.
     """
     values: dict[_Key, _Value] = {}
     for number, row in enumerate(read_text(path, remedy=remedy).split("\n"), start=1):
@@ -99,8 +95,6 @@ def read_text(path: Path, *, remedy: str) -> str:
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is not UTF-8.
-
-    Choice: one wording of both errors for all readers.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -111,10 +105,7 @@ def read_text(path: Path, *, remedy: str) -> str:
 
 
 def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:
-    """Returns the error that names a row, counted from 1, and what was expected of it.
-
-    Choice: one wording for all readers.
-    """
+    """Returns the error that names a row, counted from 1, and what was expected of it."""
     return ValueError(f"{path}, row {number}: {row.strip()!r}: expected {expected}. {remedy}")
 
 
@@ -126,13 +117,11 @@ def find_root(
     Args:
       directory: as the user named it.
       nested: name of the folder that the archive unpacks to.
-      holds: the file or folder by which the right one is known, relative to it; of several, any.
-      archive: what unpacks to it, for the message.
+      holds: the file or folder to look for in it; of several, any one.
+      archive: what unpacks to it, for the error message.
 
     Raises:
       FileNotFoundError: neither folder holds it.
-
-    Choice: both the folder and the one around it are what people name.
     """
     directory = Path(directory)
     marks = (holds,) if isinstance(holds, str) else holds
@@ -159,9 +148,9 @@ def cub_records(
 
     Args:
       root: folder of the lists; the one of boxes may be absent.
-      key: of the text of an image's id to the id.
+      key: maps the text of an image's id to the id.
       class_ids: those that an image may have.
-      remedy: the sentence that ends each message.
+      remedy: the sentence that ends each error message.
       id_form: what `key` takes, in words.
 
     Raises:
@@ -191,9 +180,9 @@ def cub_records(
 
 
 def consecutive_labels(records: Sequence[Record], class_ids: Sequence[int]) -> list[Record]:
-    """Returns the records with the position of their class in `class_ids` as label.
+    """Returns the records with the position of their class id in `class_ids` as label.
 
-    Choice: class ids may have gaps and start anywhere; labels may not.
+    Class ids may have gaps and start at any number; labels may not.
     """
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
     return [record._replace(label=label_of[record.label]) for record in records]

@@ -23,21 +23,21 @@ def read_entries(
 ) -> dict[str, _Value]:
     """Returns key -> value for the entries of a .mat file, in the order of the file.
 
+    It is to .mat files what `lists.read_rows` is to text files.
+
     Args:
       path: of the file.
       columns: names of variables with one element an entry, or of fields of the struct array.
-      parse: of an entry's element of each column to its key and value; an element is a str, int or
-        float, else the list of what is there instead. Refuses by a ValueError.
+      parse: maps an entry's element of each column to its key and value, or raises ValueError to
+        refuse it; an element is a str, int or float, else the list of what is there instead.
       expected: what `parse` takes, in words.
-      remedy: the sentence that ends each message.
+      remedy: the sentence that ends each error message.
       struct: name of the struct array that has the columns as fields; None for plain variables.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged, a column is missing, or an entry is damaged or there twice;
         the message names it, counted from 1.
-
-    Choice: `lists.read_rows` for .mat files.
     """
     entries: dict[str, _Value] = {}
     rows = zip(*_read_columns(path, columns, struct, remedy), strict=True)
@@ -55,12 +55,10 @@ def read_entries(
 
 
 def text(element: object) -> str:
-    """Returns an element that is a text.
+    """Returns the element if it is a text; for use in `parse` of `read_entries`.
 
     Raises:
-      ValueError: it is not, or blank.
-
-    Choice: for `parse` of `read_entries`.
+      ValueError: it is not a text, or blank.
     """
     if not (isinstance(element, str) and element.strip()):
         raise ValueError(element)
@@ -68,12 +66,12 @@ def text(element: object) -> str:
 
 
 def whole(elements: Iterable[object]) -> list[int]:
-    """Returns elements that are whole numbers, as ints.
+    """Returns the elements as ints if all are whole numbers.
+
+    14.0 is one too, because MATLAB's numbers are doubles by default.
 
     Raises:
-      ValueError: one is not, or is NaN or infinite.
-
-    Choice: 14.0 will do, for MATLAB's numbers are doubles unless told otherwise.
+      ValueError: one is not a whole number, or is NaN or infinite.
     """
     numbers = []
     for element in elements:
@@ -93,7 +91,7 @@ def _read_columns(
         content = scipy.io.loadmat(path, variable_names=columns if struct is None else [struct])
     except Exception as error:  # scipy and zlib raise a dozen kinds on damaged files
         raise ValueError(
-            f"{path} cannot be read ({error!r}): expected a MATLAB 5 file, whole. {remedy}"
+            f"{path} cannot be read ({error!r}): expected a complete MATLAB 5 file. {remedy}"
         ) from error
     table = content if struct is None else content.get(struct, np.empty(0))
     present = table.keys() if isinstance(table, dict) else table.dtype.names or ()

@@ -49,7 +49,7 @@ def read_nabirds(directory: str | Path) -> Annotations:
 
 
 def _uuid(text: str) -> str:
-    """Returns a UUID as it is."""
+    """Returns the text if it is a UUID, else raises ValueError."""
     if not _UUID.fullmatch(text):
         raise ValueError(text)
     return text

@@ -1,4 +1,4 @@
-"""The table that every reader of a photo set ends in, and the source that decodes its images."""
+"""`PhotoTable`, one split of a photo set as its lists say, and `PhotoSource`, which decodes it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,6 @@ class PhotoTable:
 
     Raises:
       ValueError: the columns disagree in length, are empty, or hold impossible values.
-
-    Choice: every reader ends in this table, so the checks are written once.
     """
 
     root: Path
@@ -54,41 +52,32 @@ class PhotoTable:
         return len(self.names)
 
     def box(self, index: int) -> Float32[np.ndarray, "4"]:
-        """Returns the box of one image, NaN where there is none.
-
-        Choice: one shape for every image, so that batches need no second kind.
-        """
+        """Returns the box of one image, NaN where there is none."""
         return _NO_BOX if self.boxes is None else self.boxes[index]
 
     def missing(self) -> list[str]:
-        """Returns the names that no file in `root` answers to.
-
-        Choice: apart from the constructor, so that a table can be made without the images.
-        """
+        """Returns the names of which there is no file below `root`."""
         return [name for name in self.names if not (self.root / name).is_file()]
 
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """The examples of a table, each decoded when it is asked for.
+    """The examples of a table, each decoded whenever it is asked for."""
 
-    Choice: nothing is cached; decoding runs in the loader's threads.
-    """
-
-    examples: PhotoTable
+    table: PhotoTable
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.examples.names
+        return self.table.names
 
     @property
     def labels(self) -> tuple[int, ...]:
-        return self.examples.labels
+        return self.table.labels
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.table)
 
     def __getitem__(self, index: int) -> Example:
-        table = self.examples
+        table = self.table
         image = decode_image(table.root / table.names[index])
         return Example(image, table.labels[index], table.box(index))

@@ -1,7 +1,8 @@
 """The built-in birds: one body shape, classes that differ only in crown colour and wing bars.
 
 Place, scale, pose, plumage and background are random and carry no information; the background
-holds spots and strokes in the marks' colours. Drawn four times too large with PIL, then averaged.
+holds spots and strokes in the marks' colours. PIL draws at four times the size; then pixels are
+averaged. The endless sequence of birds that one seed gives is called a flock.
 """
 
 from typing import NamedTuple
@@ -28,10 +29,7 @@ _Part = tuple[np.ndarray, np.ndarray]  # the corners [corners, 2] of a polygon a
 
 
 class Bird(NamedTuple):
-    """A drawn bird: its picture, its marks as indices, and their boxes (t, l, b, r) in pixels.
-
-    Choice: the boxes come with the drawing, so that localisation is scored without annotators.
-    """
+    """A drawn bird: its picture, its marks as indices, and their boxes (t, l, b, r) in pixels."""
 
     image: UInt8[np.ndarray, "height width 3"]
     crown: int
@@ -129,15 +127,13 @@ def _marks(head: np.ndarray, length: float, crown: int, bars: int) -> list[list[
 def draw_bird(
     seed: int, index: int, *, size: int = 64, crown: int | None = None, bars: int | None = None
 ) -> Bird:
-    """Returns bird `index` of the endless flock `seed` (both >= 0), [size, size, 3].
+    """Returns bird `index` of the flock `seed` (both >= 0), [size, size, 3].
 
     `crown` and `bars` index `CROWN_COLORS` and `NUM_BARS`; None draws one uniformly. They change
     nothing but the marks: the rest is a pure function of (seed, index, size).
 
     Raises:
       ValueError: `size` is below 32, or `crown` or `bars` is out of range.
-
-    Choice: photographs are not ours to ship; drawings are, and their marks are known to the pixel.
     """
     rng = np.random.default_rng((seed, index))
     random_marks: list[int] = rng.integers(0, (len(CROWN_COLORS), len(NUM_BARS))).tolist()
@@ -162,7 +158,7 @@ def draw_bird(
 class SyntheticBirds:
     """The first `num_images` of a flock, drawn at first use and kept; label = crown * 3 + bars.
 
-    Choice: classes are dealt in shuffled rounds, so any number of images is as balanced as can be.
+    Labels come in shuffled rounds of all 12 classes, so that their numbers differ by at most one.
     """
 
     def __init__(self, num_images: int, seed: int, size: int):
@@ -190,7 +186,7 @@ def synthetic_dataset(
 ) -> Dataset:
     """Returns the built-in set of 12 classes; images are uint8 [image_size, image_size, 3].
 
-    Choice: train and test are the flocks 2 * seed and 2 * seed + 1, which share no picture.
+    Train is from the flock 2 * seed, test from the flock 2 * seed + 1.
     """
     words = ("one bar", "two bars", "three bars")
     class_names = tuple(f"{color} crown, {bars}" for color in CROWN_COLORS for bars in words)

@@ -19,15 +19,14 @@ _NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
 
 
 class TfdsSource:
-    """One split of a prepared set, each image decoded when it is asked for.
+    """One split of a prepared set, each image decoded whenever it is asked for.
 
-    `names` reads one record a name; `labels` reads every record of the split, once.
-
-    Choice: our own decoder gets the bytes, so an image is the same pixels whoever stored it.
+    Each name read from `names` reads one record; `labels` reads every record of the split, once.
+    Images are decoded by `decode_bytes`, so a file has the same pixels as for other readers.
     """
 
     def __init__(self, records: Sequence[Any], folder: Path, split: str, num_classes: int):
-        """Takes random access to the records, and where they come from, for messages."""
+        """Takes random access to the records, and where they come from, for error messages."""
         self._records, self._folder, self._split = records, folder, split
         self._num_classes = num_classes
         self._labels: tuple[int, ...] | None = None
@@ -56,9 +55,7 @@ class TfdsSource:
         """Returns a record as it is stored, its image not decoded.
 
         Raises:
-          ValueError: the file it lies in is damaged.
-
-        Choice: array_record keeps checksums, so a flipped bit is an error, not a strange photo.
+          ValueError: the file it lies in is damaged, by array_record's checksums.
         """
         try:
             return self._records[index]
@@ -70,10 +67,7 @@ class TfdsSource:
             ) from error
 
     def name(self, index: int) -> str:
-        """Returns the name that a record has, else its split and number.
-
-        Choice: never an error, so that an unreadable record can be named.
-        """
+        """Returns the name of a record, or its split and number where that cannot be read."""
         try:
             return self._name(self.record(index), index)
         except ValueError:
@@ -97,7 +91,7 @@ class TfdsSource:
 
 
 class _Names(Sequence[str]):
-    """The names of a source, read one at a time: reading all reads all images."""
+    """The names of a source, read one at a time, because reading a name reads its whole record."""
 
     def __init__(self, source: TfdsSource) -> None:
         self._source = source
@@ -133,7 +127,7 @@ def read_tfds(name: str, data_dir: str | Path) -> Dataset:
       ValueError: tensorflow-datasets is not installed or has no such set; the set is prepared in
         another format, has no images and labels, or no labelled test split.
 
-    Follows: tensorflow_datasets `data_source`.
+    Follows: tensorflow_datasets `tfds.data_source`.
     """
     tfds = _import_tfds()
     builder = _prepared(tfds, name, Path(data_dir).expanduser() if data_dir else "")
@@ -226,7 +220,7 @@ def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:
 def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ...]:
     """Returns the names of the classes, from the records where the set itself has numbers only.
 
-    CUB's are read until every class has been seen; as records are shuffled, a fifth will do.
+    Records are read until every class has been seen: of CUB a fifth, as they are shuffled.
     """
     names = dict(enumerate(label_names))
     numbered = all(name == str(label) for label, name in names.items())

@@ -294,7 +294,7 @@ def test_thousands_of_findings_are_as_short_as_four(tmp_path):
 
 
 class Drawn:
-    """Images that are no files."""
+    """Images that are not files."""
 
     def __init__(self, images):
         self.images = images
@@ -396,6 +396,18 @@ def test_a_clean_set_exits_with_0_and_needs_no_device(cub):
     assert done.stdout.endswith("\nNo problems.\n")
 
 
+def test_the_command_imports_neither_jax_nor_grain():
+    """Which take a second, look for devices and, in some versions, print warnings of their own."""
+    code = (
+        "import sys, aftrans_jax.check_data, aftrans_jax.experiment.data\n"
+        "print({'jax', 'grain'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_a_damaged_set_exits_with_1_and_what_is_usable_is_written(cub):
     folder, target = cub / "images" / "a b", cub / "clean.csv"
     (folder / "0.png").write_bytes(b"")
@@ -455,7 +467,7 @@ def test_a_list_of_what_is_usable_lies_above_the_images_and_replaces_nothing(ref
     )
     demo = f"--config={ROOT / 'configs' / 'demo.py'}"
     assert refused(demo, f"--write={cub}/clean.csv") == (
-        "error: --write: the images of this set are no files. Leave the flag out."
+        "error: --write: the images of this set are not files. Leave the flag out."
     )
     assert capsys.readouterr().out == ""  # nothing has been opened
 

@@ -69,7 +69,7 @@ def test_names_and_labels_are_the_source_s(photos):
 
 
 def test_what_cannot_be_read_is_not_kept(photos):
-    path = Path(photos.examples.root) / "2.png"
+    path = Path(photos.table.root) / "2.png"
     cache, content = ResizedCache(photos, 16), path.read_bytes()
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"2\.png"):

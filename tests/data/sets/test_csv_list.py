@@ -13,7 +13,7 @@ from PIL import Image
 
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
-from aftrans_jax.data.sets.folder import SPLITS, find_images, read_folder
+from aftrans_jax.data.sets.folder import SPLIT_NAMES, find_images, read_folder
 
 FEW = settings(deadline=None, max_examples=25)
 HEADER = "path,label,split"
@@ -79,9 +79,9 @@ def test_slashes_of_both_kinds_and_dots_name_the_same_image(tmp_path):
     assert lists.train.names == ("b/é鸟.png", "c d.png")
 
 
-@pytest.mark.parametrize("name", sorted(SPLITS))
+@pytest.mark.parametrize("name", sorted(SPLIT_NAMES))
 def test_splits_have_several_names(tmp_path, name):
-    other = "test" if SPLITS[name] else "Train"
+    other = "test" if SPLIT_NAMES[name] else "Train"
     rows = [f"{n}{label}.jpg,{label},{n}" for n in (name.title(), other) for label in "ab"]
     lists = read_csv(plant(tmp_path, HEADER, *rows))
     assert name in ("train", "training", "test", "testing", "val", "valid", "validation")

@@ -1,0 +1,64 @@
+"""The batches of a data set on the devices, as configured."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import Array
+from tqdm import tqdm
+
+from aftrans_jax.config import Config
+from aftrans_jax.data.examples import Source
+from aftrans_jax.data.loading.autoaugment import auto_augment
+from aftrans_jax.data.loading.loader import eval_batches, train_batches
+from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.data.loading.transforms import Augment
+from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.training import sharding
+
+AUGMENTS: Mapping[str, Augment | None] = MappingProxyType(
+    {"none": None, "autoaugment": auto_augment}
+)
+
+
+def global_train_batches(
+    config: Config, source: Source, mesh: Mesh, skipped: Skipped | None, start: int
+) -> Iterator[Mapping[str, Array]]:
+    """Returns the endless global batches from number `start` on, split over the mesh.
+
+    See `data.loading.loader.train_batches`.
+    """
+    batches = train_batches(
+        source,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start,
+        augment=AUGMENTS[config.data.augment],
+        skipped=skipped,
+        **_reading(config),
+    )
+    return sharding.to_devices(batches, mesh)
+
+
+def global_eval_batches(
+    config: Config, source: Source, mesh: Mesh, skipped: Skipped | None, batch_size: int
+) -> Iterator[Mapping[str, Array]]:
+    """Returns the global batches of a source, split over the mesh; shows a bar on a terminal.
+
+    See `data.loading.loader.eval_batches`.
+    """
+    batches = eval_batches(source, batch_size=batch_size, skipped=skipped, **_reading(config))
+    total = -(-len(source) // batch_size)
+    hidden = True if jax.process_index() else None  # None: shown on a terminal
+    bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
+    return sharding.to_devices(iter(bar), mesh)
+
+
+def _reading(config: Config) -> dict[str, Any]:
+    return image_sizes(config) | {
+        "num_threads": config.data.num_threads,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
