@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 PACKAGE = ROOT / "aftrans_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -301,7 +302,6 @@ from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import test_transform
 
-from places import ROOT
 
 path = pathlib.Path(tempfile.mkdtemp()) / "x.jpg"
 Image.new("RGB", (9, 7), (200, 10, 10)).save(path, quality=100)
