@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 
 from aftrans_jax.config import base_config
+from aftrans_jax.configs import demo
 from aftrans_jax.experiment.parts import build
 from benchmarks.cases import CASES
 from benchmarks.hlo import Collective, collectives, num_loops
 from benchmarks.settings import save
 from benchmarks.timing import take_turns
-from configs import demo
 
 
 class Setup(NamedTuple):

@@ -15,7 +15,7 @@ from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
 
 FEW = settings(deadline=None, max_examples=25)
-LISTS = Path(__file__).parents[3] / "shared" / "real" / "annotations" / "stanford_cars"
+LISTS = Path(__file__).parents[4] / "shared" / "real" / "annotations" / "stanford_cars"
 CLASSES = ["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012"]
 ONE, META, TRAIN = "cars_annos.mat", "devkit/cars_meta.mat", "devkit/cars_train_annos.mat"
 UNLABELLED, LABELLED = "devkit/cars_test_annos.mat", "cars_test_annos_withlabels.mat"

@@ -15,7 +15,7 @@ from aftrans_jax.data.sets.photos import PhotoTable
 
 FEW = settings(deadline=None, max_examples=25)
 GREY = "009.Brewer_Blackbird/Brewer_Blackbird_0028_2682.jpg"  # the one greyscale photo
-REAL = Path(__file__).parents[3] / "shared" / "real"
+REAL = Path(__file__).parents[4] / "shared" / "real"
 CUB10, LISTS = REAL / "cub10" / "CUB_200_2011", REAL / "annotations" / "cub"
 
 # Ids neither consecutive nor in the order of the rows: joining by line number cannot pass.

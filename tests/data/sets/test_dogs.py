@@ -15,7 +15,7 @@ from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.dogs import read_dogs
 
 FEW = settings(deadline=None, max_examples=25)
-REAL = Path(__file__).parents[3] / "shared" / "real" / "annotations"
+REAL = Path(__file__).parents[4] / "shared" / "real" / "annotations"
 LISTS, FAKES = REAL / "stanford_dogs", REAL / "tfds_fake_examples" / "stanford_dogs"
 TRAIN, TEST = "train_list.mat", "test_list.mat"
 # The first label belongs to the last folder: the order of folders cannot pass for the labels.

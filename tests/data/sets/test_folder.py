@@ -15,7 +15,7 @@ from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.data.sets.folder import IMAGE_SUFFIXES, find_images, read_folder
 
-CUB10 = Path(__file__).parents[3] / "shared" / "real" / "cub10" / "CUB_200_2011"
+CUB10 = Path(__file__).parents[4] / "shared" / "real" / "cub10" / "CUB_200_2011"
 
 SPLIT = (
     "train/wren/b.jpg",

@@ -17,7 +17,7 @@ from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.inat import read_inat2017
 
 FEW = settings(deadline=None, max_examples=25)
-EXAMPLES = Path(__file__).parents[3] / "shared" / "real" / "annotations" / "tfds_fake_examples"
+EXAMPLES = Path(__file__).parents[4] / "shared" / "real" / "annotations" / "tfds_fake_examples"
 README = EXAMPLES / "i_naturalist2017_official_format" / "README.md"
 REMEDY = r"Restore the file from https://ml-inat-competition-datasets\.s3\S+/train_val2017\.zip\.$"
 

@@ -25,7 +25,7 @@ from aftrans_jax.data.loading.decode import decode_bytes
 from aftrans_jax.data.sets import tfds as reader
 from aftrans_jax.data.sets.tfds import read_tfds
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CUB = "caltech_birds2011"
 SPECIES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
 
