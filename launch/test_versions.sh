@@ -47,7 +47,7 @@ for stack in "$@"; do
   echo "== $stack: installing"
   install "$stack"
   echo "== $stack: tests"
-  "$work/$stack/bin/python" -m pytest tests/model tests/training tests/weights |
+  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights |
     tee "$work/$stack.log" || failed=1
   tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
   echo "== $stack: five steps of the demo"

@@ -16,7 +16,7 @@ from aftrans_jax.experiment.run import run
 from benchmarks.hlo import collectives, num_loops
 from benchmarks.scaling import free_port
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PROCESS = """
 import sys
 import jax
