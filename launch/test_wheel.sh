@@ -80,7 +80,8 @@ done
 if (($#)); then
   say "the tests on the wheel: pytest $*"
   python -m pip install --quiet --disable-pip-version-check -r "$checkout/requirements-dev.txt"
-  cp -r "$checkout"/{tests,benchmarks,launch,pyproject.toml} .
+  cp -r "$checkout"/{tests,benchmarks,launch,pyproject.toml,.pre-commit-config.yaml} .
+  cp "$checkout"/requirements*.txt .
   # That one reads the source, which is not here.
   python -m pytest --ignore=tests/test_conventions.py "$@"
 fi
