@@ -54,6 +54,8 @@ class MetricsLog:
             from clu import metric_writers
 
             self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+        elif tensorboard and self._writes:
+            print("TensorBoard is off: it needs the packages tensorboard and tensorflow-cpu")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one record.
