@@ -44,7 +44,7 @@ wanted="$kind $(cat requirements*.txt | cksum)"
 if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
   install=(-r "$requirements")
   [[ $kind == cpu ]] || install+=("jax[$kind]")
-  if [[ -z ${AFTRANS_JAX:-} && $prefix != "$PWD/.venv" ]] && drives_accelerator; then
+  if [[ -z ${AFTRANS_JAX:-} && ! $prefix -ef .venv ]] && drives_accelerator; then
     if [[ $requirements != requirements.txt ]]; then
       echo "$requirements would replace the jax in $prefix, which drives a GPU or TPU:" \
         "deactivate the environment first, then .venv is made" >&2
