@@ -1,1 +1,3 @@
 """AFTrans: fine-grained visual recognition with a vision transformer's own attention."""
+
+__version__ = "0.1.0"

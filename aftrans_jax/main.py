@@ -35,9 +35,10 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: whic
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags say; exits with 1 and one line when something is wrong.
+    """Trains or evaluates as the flags say.
 
-    Choice: the whole traceback goes to error.log in the workdir, the remedy to the terminal.
+    Where something is wrong it exits with 1, prints one line with the remedy, and writes the
+    traceback to error.log in the workdir.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")

@@ -12,10 +12,10 @@ from typing import TypeVar
 import jax
 import psutil
 
+from aftrans_jax.configs.demo import get_config
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.training.sharding import replicate
 from benchmarks.settings import save
-from configs.demo import get_config
 
 _Result = TypeVar("_Result")
 

@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 
 from aftrans_jax.config import base_config
+from aftrans_jax.configs.demo import get_config
 from aftrans_jax.experiment.parts import build
 from benchmarks.cases import CASES
 from benchmarks.hlo import Collective, collectives, num_loops
 from benchmarks.settings import save
 from benchmarks.timing import take_turns
-from configs import demo
 
 
 class Setup(NamedTuple):
@@ -63,7 +63,7 @@ def work(address: str, num_processes: int, index: int, batch: int, num_calls: in
     """Prints as JSON what one process finds; `batch` is a device's."""
     if num_processes > 1:
         jax.distributed.initialize(address, num_processes, index)
-    config = demo.get_config()
+    config = get_config()
     config.train.batch_size = batch * jax.device_count()
     experiment = build(config)
     state, rows = experiment.state, next(experiment.train_batches(0))

@@ -1,0 +1,1 @@
+"""The configurations; the installed package has them as `aftrans_jax.configs`."""

@@ -24,7 +24,7 @@ case $1 in cars196* | i_naturalist2017*) echo "$dead" >&2 ;; esac
 data_dir=${2:-}
 [[ -z $data_dir || $data_dir == /* ]] || data_dir=$PWD/$data_dir
 cd "$(dirname "$0")/.."
-source launch/venv.sh requirements.txt
+source launch/venv.sh requirements-tfds.txt
 python - "$1" "$data_dir" <<'PYTHON'
 import sys
 

@@ -239,7 +239,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "report": (set(), PLAIN | {"jinja2"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
-    "flags": ({"config"}, None),
+    "flags": ({"config", "configs"}, None),
     **dict.fromkeys(COMMANDS, ({"data", "experiment", "flags", "weights"}, None)),
 }
 
@@ -269,9 +269,8 @@ def test_imports_follow_the_arrows(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=label)
 def test_configs_know_the_base_alone(path):
-    if path.stem != "pretrain_builtin":  # a program of its own: it makes the built-in weights
-        assert all(within(name, "aftrans_jax.config") for name in own(path))
-        assert outside(path) <= {"ml_collections"}
+    assert all(within(name, "aftrans_jax.config") for name in own(path))
+    assert not outside(path)
 
 
 @every_module

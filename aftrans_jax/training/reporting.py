@@ -49,6 +49,8 @@ class MetricsLog:
             from clu import metric_writers
 
             self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+        elif tensorboard and self._writes:
+            print("TensorBoard is off: it needs the packages tensorboard and tensorflow-cpu")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one record, a flat JSON object with its step and split."""

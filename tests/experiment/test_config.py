@@ -13,9 +13,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
-from places import ROOT
 
-from aftrans_jax import main
+from aftrans_jax import configs, main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, data, model, parts, trained
 from aftrans_jax.experiment.data import READERS
@@ -28,8 +27,7 @@ from aftrans_jax.training.precision import PRECISIONS
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
-NOT_CONFIGS = ["pretrain_builtin"]  # makes the built-in weights; a program of its own
+CONFIGS = sorted(path.stem for path in Path(configs.__path__[0]).glob("[!_]*.py"))
 
 
 def words(text: str) -> list[str]:
@@ -165,15 +163,15 @@ def test_no_key_is_read_that_does_not_exist(module):
     assert count >= 2
 
 
-def configs():
-    for name in sorted(set(CONFIGS) - set(NOT_CONFIGS)):
-        get_config = importlib.import_module(f"configs.{name}").get_config
+def get_configs():
+    for name in CONFIGS:
+        get_config = importlib.import_module(f"aftrans_jax.configs.{name}").get_config
         yield pytest.param(get_config, id=name)
         if inspect.signature(get_config).parameters:
             yield pytest.param(partial(get_config, "recipe=transfg"), id=f"{name}:transfg")
 
 
-@pytest.mark.parametrize("get_config", list(configs()))
+@pytest.mark.parametrize("get_config", list(get_configs()))
 def test_configs_are_locked_and_have_the_base_keys(get_config):
     config = get_config()
     assert config.is_locked
@@ -195,7 +193,7 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
 )
 def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
     """TransFG's `get_loader` and the learning rates of its paper, section 4.1."""
-    get_config = importlib.import_module(f"configs.{name}").get_config
+    get_config = importlib.import_module(f"aftrans_jax.configs.{name}").get_config
     paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
     resize, size = sizes
     assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
@@ -219,7 +217,7 @@ def test_the_base_configuration_is_sound_and_fresh():
 
 
 def parse(monkeypatch, *arguments: str) -> ConfigDict:
-    argv = ["main", f"--config={ROOT / 'configs' / 'demo.py'}", *arguments]
+    argv = ["main", "--config=configs/demo.py", *arguments]
     monkeypatch.setattr("sys.argv", argv)
     with flagsaver.flagsaver():
         main.parse_flags(argv)

@@ -36,6 +36,15 @@ def test_one_object_a_line_and_no_nan(log, tmp_path):
     }
 
 
+def test_tensorboard_is_off_where_its_packages_are_not(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    MetricsLog(tmp_path, tensorboard=False)
+    assert capsys.readouterr().out == ""
+    MetricsLog(tmp_path, tensorboard=True).write(1, "train", {"loss": 2.5})
+    assert capsys.readouterr().out.startswith("TensorBoard is off: it needs ")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_history_is_empty_before_the_first_record(log):
     assert log.history() == []
 

@@ -29,7 +29,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
 
-CUB_CONFIG = f"--config={ROOT / 'configs' / 'cub.py'}"
+CUB_CONFIG = "--config=configs/cub.py"
 CLASSES = ("Crow", "Gull", "Tern")
 TINY_PX = 10
 GREY, TINY = {"grey", "tiny grey"}, {"tiny", "tiny grey"}
@@ -465,7 +465,7 @@ def test_a_list_of_what_is_usable_lies_above_the_images_and_replaces_nothing(ref
     assert refused(CUB_CONFIG, directory, f"--write={cub}/images.txt") == (
         f"error: --write={cub}/images.txt: expected a new file. Delete it or choose another."
     )
-    demo = f"--config={ROOT / 'configs' / 'demo.py'}"
+    demo = "--config=configs/demo.py"
     assert refused(demo, f"--write={cub}/clean.csv") == (
         "error: --write: the images of this set are not files. Leave the flag out."
     )

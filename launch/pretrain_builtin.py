@@ -1,4 +1,4 @@
-"""Makes `aftrans_jax/assets/mini8.npz`, the built-in weights: `python -m configs.pretrain_builtin`.
+"""Makes `aftrans_jax/assets/mini8.npz`, the built-in weights: `python -m launch.pretrain_builtin`.
 
 AFTrans starts from a pretrained trunk. The labels here are other than those of the demo, which are
 twelve classes of whole birds: the class token names the crown's colour and the number of bars, each

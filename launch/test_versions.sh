@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Runs the tests of model, training and weights and a demo of five steps with the oldest packages
+# that pyproject.toml admits and with the newest of the registry; neither has TensorFlow,
+# TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
+#   bash launch/test_versions.sh [oldest] [newest]
+# PYTHON=python3.13 takes another interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+(($#)) || set -- oldest newest
+failed=0 table=()
+
+bounds() { # the dependencies of pyproject.toml, one a line, all of them lower bounds
+  "${PYTHON:-python3}" -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["dependencies"], sep="\n")'
+}
+
+install() { # STACK
+  local packages tools
+  mapfile -t tools < <(grep -oE '^(pytest|hypothesis|beartype)==[^ ]+' requirements-dev.txt)
+  case $1 in
+    oldest) mapfile -t packages < <(bounds | sed 's/>=/==/') ;;
+    newest) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
+    *) echo "$1 is no stack: expected oldest or newest" >&2 && exit 2 ;;
+  esac
+  "${PYTHON:-python3}" -m venv "$work/$1"
+  "$work/$1/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
+    "${packages[@]}" "${tools[@]}"
+  "$work/$1/bin/python" -c '
+from importlib.util import find_spec
+assert not any(map(find_spec, ("tensorflow", "tensorboard", "cv2")))'
+}
+
+version() { # STACK PACKAGE
+  "$work/$1/bin/python" -c 'import sys; from importlib.metadata import version
+print(version(sys.argv[1]))' "$2"
+}
+
+row() { # CELL...
+  printf '%-8s %-8s %-8s %-8s %-8s %-8s %-34s %s' "$@"
+}
+
+for stack in "$@"; do
+  echo "== $stack: installing"
+  install "$stack"
+  echo "== $stack: tests"
+  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights |
+    tee "$work/$stack.log" || failed=1
+  tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
+  echo "== $stack: five steps of the demo"
+  demo=passed
+  "$work/$stack/bin/python" -m aftrans_jax.main --config=configs/demo.py \
+    --workdir="$work/run-$stack" --config.train.steps=5 --config.train.warmup_steps=1 \
+    --config.data.num_test=100 || demo=FAILED failed=1
+  table+=("$(row "$stack" "$("$work/$stack/bin/python" -c 'import platform
+print(platform.python_version())')" "$(version "$stack" jax)" "$(version "$stack" flax)" \
+    "$(version "$stack" orbax-checkpoint)" "$(version "$stack" numpy)" "${tests:-FAILED}" "$demo")")
+done
+
+echo
+row stack python jax flax orbax numpy tests demo && echo
+printf '%s\n' "${table[@]}"
+exit $failed

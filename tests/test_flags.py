@@ -1,0 +1,95 @@
+"""Where `--config` finds a configuration: in the working directory, then in the package."""
+
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from aftrans_jax import configs
+from aftrans_jax.flags import find_config, parse_flags
+
+# ml_collections loads the configuration's file in a way that Python means to give up.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
+
+PACKAGED = Path(configs.__path__[0])
+OWN = """
+from aftrans_jax.config import base_config
+
+def get_config():
+    config = base_config()
+    config.seed = 77
+    return config
+"""
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def parsed(monkeypatch, *arguments):
+    argv = ["main", *arguments]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver():
+        assert parse_flags(argv) == ["main"]
+        return flags.FLAGS.config
+
+
+def test_the_package_has_configurations():
+    assert {"cub.py", "demo.py", "folder.py"} <= {path.name for path in PACKAGED.glob("*.py")}
+
+
+@pytest.mark.parametrize("argument", ["", ":recipe=transfg"])
+def test_a_packaged_configuration_is_found_from_anywhere(argument):
+    assert find_config(f"configs/cub.py{argument}") == f"{PACKAGED / 'cub.py'}{argument}"
+
+
+def test_the_working_directory_comes_first():
+    own = Path("configs/cub.py")
+    own.parent.mkdir()
+    own.write_text(OWN)
+    assert find_config("configs/cub.py:recipe=paper") == "configs/cub.py:recipe=paper"
+    assert find_config("configs/demo.py") == str(PACKAGED / "demo.py")
+    assert find_config(str(own.resolve())) == str(own.resolve())
+
+
+@pytest.mark.parametrize(
+    "name", ["configs/nosuch.py", "cub.py", "model/vit.py", "configs", "configs/../main.py", ""]
+)
+def test_an_unknown_one_lists_those_that_exist(name):
+    with pytest.raises(FileNotFoundError) as caught:
+        find_config(name)
+    assert str(caught.value) == (
+        f"--config={name} is no file: expected the path of one, or a configuration of the package: "
+        "configs/cars.py, configs/cub.py, configs/demo.py, configs/dogs.py, configs/folder.py, "
+        "configs/inat17.py, configs/nabirds.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config=configs/cub.py:recipe=transfg"],
+        ["--config", "configs/cub.py:recipe=transfg"],
+        ["-config=configs/cub.py:recipe=transfg", "--config.seed=5"],
+        ["--config", "configs/cub.py:recipe=transfg", "--config.seed=5"],
+    ],
+)
+def test_the_flag_takes_every_spelling(monkeypatch, arguments):
+    config = parsed(monkeypatch, *arguments)
+    assert (config.data.name, config.train.batch_size) == ("cub", 64)
+    assert config.seed == 5 * ("--config.seed=5" in arguments)
+
+
+def test_the_own_file_is_the_one_that_is_read(monkeypatch):
+    Path("configs").mkdir()
+    Path("configs/cub.py").write_text(OWN)
+    assert parsed(monkeypatch, "--config=configs/cub.py").seed == 77
+
+
+def test_an_unknown_file_ends_the_command_with_one_line(monkeypatch):
+    with pytest.raises(SystemExit) as caught:
+        parsed(monkeypatch, "--config=configs/nosuch.py", "--config.seed=5")
+    assert caught.value.code.startswith("error: --config=configs/nosuch.py is no file: ")
+    assert "\n" not in caught.value.code
