@@ -13,8 +13,8 @@ import pytest
 from experiments import NUM_TEST, fresh, tiny_config
 
 from aftrans_jax.experiment.run import run
-from benchmarks.hlo import collectives, num_loops
-from benchmarks.scaling import free_port
+from benchmarks.claims.scaling import free_port
+from benchmarks.harness.hlo import collectives, num_loops
 
 TESTS = Path(__file__).parent
 PROCESS = """
