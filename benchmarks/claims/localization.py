@@ -8,7 +8,6 @@ square of the same area in the middle of the image.
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -21,19 +20,19 @@ from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.cub import read_cub
+from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.metrics import box_area, box_iou, centred_box
-from aftrans_jax.weights.fitting import fit_to_model
-from aftrans_jax.weights.npz import read_npz
 from benchmarks.harness.errors import LeftOutError
 from benchmarks.harness.figures import Figure, Result
+from benchmarks.models.cases import NUM_CLASSES
 from benchmarks.settings import Settings
 
-VARIANT, GELU = "ti16", "exact"  # DeiT-tiny and its training
+VARIANT = "ti16"  # DeiT-tiny
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEFAULTS: Config = base_config()
 NUM_IMAGES, KEEP_RATIOS = 40, (0.1, 0.2, 0.3, 0.4)
@@ -60,30 +59,22 @@ WAYS = (
 )
 
 
-def encode(photos: Sequence[Example], pretrained: Path, geometry: Geometry) -> tuple[Array, Array]:
+def encode(photos: Sequence[Example], settings: Settings) -> tuple[Array, Array]:
     """Returns log class rows [batch layers heads patches] and descriptors [batch layers]."""
-    arrays = read_npz(pretrained)
-    vit = ViT(
-        variant=VARIANTS[VARIANT],
-        num_classes=arrays["head/bias"].size,
-        image_size=geometry.image_size,
-        stride=geometry.stride,
-        gelu=GELU,
-        mean=MEAN,
-        std=STD,
-    )
+    config = settings.config()
+    config.model.name, config.model.variant, config.model.gelu = "vit", VARIANT, "exact"
+    config.data.mean, config.data.std = MEAN, STD
+    config.pretrained = str(settings.pretrained)
+    model = build_model(config, NUM_CLASSES, jnp.dtype("float32"))
+    params, _ = initial_params(config, model)
 
     def class_rows(trunk: ViT, images: Array) -> tuple[Array | None, Array | None]:
         patches = trunk.embed(trunk.normalize(images))
         encoded = trunk.encode(patches, train=False, describe=class_row_descriptor)
         return encoded.log_rows, encoded.descriptor
 
-    images = np.stack([photo.image for photo in photos])
-    init = partial(vit.init, train=False)
-    expected = jax.eval_shape(init, jax.random.key(0), images[:1])["params"]
-    variables = {"params": fit_to_model(arrays, expected).params}
-    encode_one = jax.jit(partial(vit.apply, method=class_rows))
-    encoded = [encode_one(variables, image[None]) for image in images]
+    encode_one = jax.jit(partial(model.vit.apply, method=class_rows))
+    encoded = [encode_one({"params": params["vit"]}, photo.image[None]) for photo in photos]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *encoded)
 
 
@@ -133,7 +124,7 @@ def measure(settings: Settings) -> Result:
     chosen = np.linspace(0, len(test) - 1, min(NUM_IMAGES, len(test))).round().astype(int)
     photos = [test_transform(test[int(i)], image_size=size, resize_size=size) for i in chosen]
     annotated = jnp.stack([photo.box for photo in photos])
-    rows, figures = encode(photos, settings.pretrained, geometry), {}
+    rows, figures = encode(photos, settings), {}
     for way in WAYS:
         gated = gate_layers(*rows, way)
         how = {"selection": way.selection, "method": way.method, "geometry": geometry}
@@ -142,5 +133,5 @@ def measure(settings: Settings) -> Result:
             for name, value in score(boxes, annotated, size).items():
                 unit = "share of photo" if name == "box area" else "IoU"
                 figures[f"{way.name}, keep {keep_ratio:g}, {name}"] = Figure(value, unit)
-    details = {"num_images": len(photos), "gate": 0.5, "variant": VARIANT, "gelu": GELU}
+    details = {"num_images": len(photos), "gate": 0.5, "variant": VARIANT, "gelu": "exact"}
     return Result(figures, details)

@@ -12,8 +12,7 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
 from benchmarks.harness.figures import Figure, Result, take_turns
 from benchmarks.harness.memory import executable_bytes, utilisation
-from benchmarks.models.cases import CASES
-from benchmarks.models.flops import flops
+from benchmarks.models.cases import CASES, flops
 from benchmarks.models.training import random_batch, random_params
 from benchmarks.settings import Settings
 
@@ -50,7 +49,7 @@ def measure(settings: Settings) -> Result:
     work = partial(flops, VARIANTS[settings.variant], settings.image_size, settings.stride)
     for kind, every_token in (("utilisation", False), ("model FLOP utilisation", True)):
         needed = work(every_token=every_token)
-        figures[f"{kind}, FLOP"] = Figure(round(needed / 1e9, 2), "GFLOP an image")
+        figures[f"work of the {kind}"] = Figure(round(needed / 1e9, 2), "GFLOP an image")
         share = utilisation(settings.batch * needed, timing.median, details["dtype"])
         if share is not None:
             figures[kind] = Figure(round(share, 4), "share of peak")

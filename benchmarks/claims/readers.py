@@ -52,6 +52,7 @@ def write_photos(folder: Path) -> None:
 
 
 def our_batches(source: Source, resize_size: int, num_threads: int) -> Rows:
+    """Returns batches of this project's loader."""
     return train_batches(
         source,
         batch_size=BATCH,

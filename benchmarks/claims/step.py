@@ -20,8 +20,7 @@ from benchmarks.harness.memory import (
     largest,
     utilisation,
 )
-from benchmarks.models.cases import CASES
-from benchmarks.models.flops import case_flops
+from benchmarks.models.cases import CASES, case_flops
 from benchmarks.models.training import Step
 from benchmarks.settings import Settings
 

@@ -21,8 +21,7 @@ from benchmarks.harness.errors import LeftOutError
 from benchmarks.harness.figures import Figure, Result, ratio, take_turns
 from benchmarks.harness.memory import device_bytes, forget_peak, is_out_of_memory, status_bytes
 from benchmarks.harness.worker import Talk, Worker
-from benchmarks.models.cases import CASES, NUM_CLASSES
-from benchmarks.models.flops import case_flops, flops
+from benchmarks.models.cases import CASES, NUM_CLASSES, case_flops, flops
 from benchmarks.models.training import Step
 from benchmarks.settings import Settings
 

@@ -56,7 +56,8 @@ def compare(function: str, settings: Settings, theirs: Path) -> tuple[Result, Re
     """Returns the results of this checkout and of another's packages.
 
     Each side has a process of its own, and one of them at a time is at work: the other waits where
-    its next turn begins. So turn by turn both meet the same machine.
+    its next turn begins. So turn by turn both meet the same machine. A side without
+    turns runs whole.
 
     Raises:
       LackingError: the other packages lack what the benchmark imports.

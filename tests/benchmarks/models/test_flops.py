@@ -6,8 +6,7 @@ import pytest
 
 from aftrans_jax.config import base_config
 from aftrans_jax.model.variants import VARIANTS
-from benchmarks.models.cases import CASES
-from benchmarks.models.flops import case_flops, flops
+from benchmarks.models.cases import CASES, case_flops, flops
 
 
 def test_flops_of_performance_section_1():

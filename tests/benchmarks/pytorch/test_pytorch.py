@@ -12,8 +12,7 @@ from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from benchmarks.claims.torch_peer import Side, ratios, serve
 from benchmarks.harness.figures import Figure
-from benchmarks.models.cases import TwoPasses
-from benchmarks.models.flops import flops
+from benchmarks.models.cases import TwoPasses, flops
 
 VARIANT = Variant(patch_size=4, hidden=12, mlp=20, layers=3, heads=3)
 IMAGE_SIZE, LOCAL_SIZE, STRIDE, CLASSES = 22, 14, 3, 5
