@@ -96,7 +96,7 @@ class Worker:
         self._pipe.send(value)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Returns what the function returns once the process has ended, for one that never asks."""
+        """Returns what the function returns; whatever it says before is answered with None."""
         while not (message := self.listen(timeout)).is_last:
             self.answer()
         return message.value
