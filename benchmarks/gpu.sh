@@ -13,7 +13,6 @@ python=${PYTHON:-python3}
 results=${1:-${OUT:-benchmarks/results}}
 deadline=$((SECONDS + ${BUDGET:-530}))
 failed=0
-mkdir -p "$results"
 
 shopt -s nullglob
 wheels=(.wheels/*.whl .whl/*.whl)
@@ -35,38 +34,37 @@ cache=$(mktemp -d)
 export JAX_COMPILATION_CACHE_DIR=$cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 trap 'rm -rf "$cache" "${site:-}"' EXIT
 
-run() { # at most SECONDS of what is left: run SECONDS MODULE FLAG...
+run() { # at most SECONDS of what is left: run SECONDS NAME FLAG...
   local left=$((deadline - SECONDS)) limit=$1
   shift
-  echo "== $* (${left} s left)"
   if ((left < 15)); then
-    echo "left out: no time"
+    echo "$*: left out: no time"
     failed=1
     return 1
   fi
-  timeout --kill-after=5 $((limit < left ? limit : left)) "$python" -m "benchmarks.$@"
+  timeout --kill-after=5 $((limit < left ? limit : left)) \
+    "$python" -m benchmarks --results="$results" "$@"
   local status=$?
-  ((status == 0)) || { echo "exit status $status" && failed=1; }
+  ((status == 0)) || { echo "$*: exit status $status (${left} s were left)" && failed=1; }
   return $status
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 attention=cudnn
-run 90 cudnn_check || attention=xla
+run 90 cudnn --results="$cache" || attention=xla # printed alone: few files come back
 echo "attention: $attention"
-model=(--precision=bfloat16 --attention="$attention")
 if [[ ${PART:-goals} == options ]]; then
   names="fused_product;scanned;remat_but_products;convolution;float32_residual"
   names+=";xla_gpu_enable_latency_hiding_scheduler=True;xla_gpu_enable_triton_gemm=False"
-  run 500 options "${model[@]}" --batch=12 --only="$names" --output="$results/options_gpu.json"
+  run 500 options --attention=$attention --batch=12 --only="$names"
   exit $failed
 fi
-run 250 step "${model[@]}" --batch=48 --output="$results/step_48_gpu.json"
-run 120 side_path "${model[@]}" --batch=48 --output="$results/side_path_gpu.json"
-run 60 predict "${model[@]}" --batch=48,128 --output="$results/predict_gpu.json"
-run 150 torch_peer "${model[@]}" --batch=12 --output="$results/torch_peer_gpu.json"
-run 40 labelling --out="$results/labelling_gpu.json"
-run 250 step "${model[@]}" --batch=12 --output="$results/step_12_gpu.json"
-run 400 step "${model[@]}" --models=aftrans,naive --batch=12 --steps=5 --largest-batch \
-  --output="$results/largest_batch_gpu.json"
+run 250 step --attention=$attention
+run 120 side_path --attention=$attention
+run 60 predict --attention=$attention
+run 150 torch_peer --attention=$attention --batch=12
+run 40 labelling
+run 60 predict --attention=$attention --batch=128 --results="$results/batch_128"
+run 250 step --attention=$attention --batch=12 --results="$results/batch_12"
+run 400 largest_batch --attention=$attention
 exit $failed

@@ -1,9 +1,12 @@
-"""The flags that the benchmarks of the model share, and the JSON that they write."""
+"""What a benchmark measures, and how often: one object for all of them, with its flags."""
 
 import argparse
-from collections.abc import Mapping
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from aftrans_jax.config import Config, base_config
 from aftrans_jax.model.attention import (
@@ -14,52 +17,117 @@ from aftrans_jax.model.attention import (
 )
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
-from aftrans_jax.training.reporting import write_json
-from benchmarks.record import circumstances
 
 
-def add_settings(parser: argparse.ArgumentParser, *, batch: str) -> None:
-    """Adds the flags that say what is measured, how often, and where to."""
-    parser.add_argument("--variant", choices=tuple(VARIANTS), default="b16")
-    parser.add_argument("--image-size", type=int, default=448, help="global branch, pixels")
-    parser.add_argument("--local-size", type=int, help="local branch; half the image by default")
-    parser.add_argument("--stride", type=int, default=12, help="between patches, pixels")
-    parser.add_argument("--batch", default=batch, help="batch sizes, separated by commas")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="auto")
-    parser.add_argument("--attention", choices=tuple(KERNELS), default="auto")
-    parser.add_argument("--steps", type=int, default=20, help="calls that are timed, at least 2")
-    parser.add_argument("--warmup", type=int, default=3, help="calls before them")
-    parser.add_argument("--output", type=Path, required=True, help="JSON to write")
+class Flag(NamedTuple):
+    """How a setting is given on the command line."""
+
+    help: str
+    type: Callable[[str], Any] = str
+    choices: Collection[str] | None = None
 
 
-def settings(args: argparse.Namespace) -> tuple[Config, dict[str, Any]]:
-    """Returns the configuration that the flags describe, and what to record of it."""
-    config = base_config()
-    config.model.variant, config.model.stride = args.variant, args.stride
-    config.model.attention, config.train.precision = args.attention, args.precision
-    config.data.image_size = args.image_size
-    config.data.local_size = args.local_size or args.image_size // 2
-    dtype, backend = PRECISIONS[args.precision]().dtype, current_backend()
-    check_kernel(args.attention, dtype, backend)
-    kernel = automatic_kernel(dtype, backend) if args.attention == "auto" else args.attention
-    return config, {
-        "variant": args.variant,
-        "image_size": config.data.image_size,
-        "local_size": config.data.local_size,
-        "stride": args.stride,
-        "dtype": dtype.name,
-        "attention": kernel,
-        "num_calls": args.steps,
-        "num_warm_up": args.warmup,
+def _no_pause() -> None:
+    pass
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(";"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a benchmark is given; the defaults are an accelerator's.
+
+    backend: of JAX: "cpu", "gpu" or "tpu".
+    pause: is called before every turn, and waits for the other side of a comparison.
+    """
+
+    backend: str
+    variant: Annotated[str, Flag("of the trunk", choices=VARIANTS)] = "b16"
+    image_size: Annotated[int, Flag("global branch, pixels", int)] = 448
+    local_size: Annotated[int, Flag("local branch; half the image by default", int)] = 0
+    stride: Annotated[int, Flag("between patches, pixels", int)] = 12
+    batch: Annotated[int, Flag("images in a call", int)] = 48
+    precision: Annotated[str, Flag("of the computation", choices=PRECISIONS)] = "bfloat16"
+    attention: Annotated[str, Flag("kernel", choices=KERNELS)] = "auto"
+    num_calls: Annotated[int, Flag("calls that are timed, at least 2", int)] = 20
+    num_warm_up: Annotated[int, Flag("calls before them", int)] = 3
+    only: Annotated[tuple[str, ...], Flag("parts of step or options: 'a;b'", _names)] = ()
+    photos: Annotated[Path | None, Flag("JPEGs to load, CUB to localize in", Path)] = None
+    pretrained: Annotated[Path | None, Flag("DeiT-tiny's npz, to localize", Path)] = None
+    target: Annotated[str | None, Flag("to compile for: v5e:2x2x1, h100_sxm.txtpb")] = None
+    threads: Annotated[int, Flag("CPU cores beside PyTorch", int)] = os.cpu_count() or 1
+    pause: Callable[[], Any] = _no_pause
+
+    def pick(self, known: Collection[str], default: Collection[str]) -> list[str]:
+        """Returns the parts to measure.
+
+        Raises:
+          ValueError: one of them is not known.
+        """
+        if unknown := set(self.only) - set(known):
+            raise ValueError(f"--only: {sorted(unknown)}: expected some of {list(known)}")
+        return list(self.only or default)
+
+    def detached(self) -> "Settings":
+        """Returns the same for another process, which pauses for nobody."""
+        return dataclasses.replace(self, pause=_no_pause)
+
+    def config(self) -> Config:
+        """Returns the configuration of a run with these settings."""
+        config = base_config()
+        config.model.variant, config.model.stride = self.variant, self.stride
+        config.model.attention, config.train.precision = self.attention, self.precision
+        config.data.image_size, config.data.local_size = self.image_size, self.local_size
+        return config
+
+    def resolved(self) -> dict[str, str]:
+        """Returns the names of the type and of the attention kernel that are taken.
+
+        Raises:
+          ValueError: the kernel does not work with the type or here.
+        """
+        dtype, backend = PRECISIONS[self.precision]().dtype, current_backend()
+        check_kernel(self.attention, dtype, backend)
+        auto = self.attention == "auto"
+        kernel = automatic_kernel(dtype, backend) if auto else self.attention
+        return {"dtype": dtype.name, "attention": kernel}
+
+    def record(self) -> dict[str, Any]:
+        """Returns what is written of the settings."""
+        values = {name: getattr(self, name) for name in FLAGS}
+        values = {name: str(x) if isinstance(x, Path) else x for name, x in values.items()}
+        return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+FLAGS: Mapping[str, Flag] = MappingProxyType(
+    {
+        name: hint.__metadata__[0]
+        for name, hint in get_type_hints(Settings, include_extras=True).items()
+        if hasattr(hint, "__metadata__")
     }
+)
+DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "cpu": {
+            **{"variant": "ti16", "image_size": 224, "batch": 4, "precision": "float32"},
+            **{"num_calls": 7, "num_warm_up": 1},
+        }
+    }
+)
 
 
-def batch_sizes(args: argparse.Namespace) -> list[int]:
-    """Returns the batch sizes asked for, the smallest first."""
-    return sorted(int(size) for size in args.batch.split(","))
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each setting; those that are not given stay None."""
+    for name, flag in FLAGS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **flag._asdict())
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes results with the circumstances that they were measured in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**content, **circumstances()})
+def settle(backend: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
+    """Returns the settings of a device, changed by a benchmark's defaults and by given flags."""
+    flags = {name: value for name in FLAGS if (value := given.get(name)) is not None}
+    values = {**DEFAULTS.get(backend, {}), **defaults, **flags}
+    settings = Settings(backend, **values)
+    local_size = settings.local_size or settings.image_size // 2
+    return dataclasses.replace(settings, local_size=local_size)

@@ -51,7 +51,7 @@ def embed_automatically(
     """Returns what `embed_by_convolution` does, in the way that suits the backend.
 
     That is a matrix product, whose gradient is one as well, and on TPUs, whose layouts do not suit
-    small patches, a convolution. `benchmarks.options` and `benchmarks.ahead` compare them.
+    small patches, a convolution. The benchmarks `options` and `ahead` compare them.
     """
     embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
     return embed(images, kernel, stride)

@@ -13,8 +13,8 @@ from experiments import NUM_TEST, fresh, tiny_config
 from places import ROOT
 
 from aftrans_jax.experiment.run import run
-from benchmarks.hlo import collectives, num_loops
-from benchmarks.scaling import free_port
+from benchmarks.claims.scaling import free_port
+from benchmarks.harness.hlo import collectives, num_loops
 
 TESTS = ROOT / "tests"
 PROCESS = """

@@ -1,0 +1,129 @@
+"""What AFTrans adds to two passes through the trunk, part by part and as a whole.
+
+Each part is compiled by itself and fed with what the part before it made of random class rows,
+smooth over patches as real ones are. Fused into a step, parts cost less than here. The whole is
+the step of AFTrans less the step of the same two passes without any of the parts.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from aftrans_jax.config import Config
+from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
+from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
+from aftrans_jax.model.regions import Geometry, crop_and_resize, resample_relevance
+from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
+from aftrans_jax.training.precision import PRECISIONS
+from benchmarks.harness.figures import Call, Figure, Result, take_turns
+from benchmarks.models.cases import CASES
+from benchmarks.models.training import Step, random_batch
+from benchmarks.settings import Settings
+
+BURST = 10  # calls of a part in a row: each is short
+
+
+def smooth_rows(rng: np.random.Generator, batch: int, layers: int, heads: int, side: int) -> Array:
+    """Returns log class rows [batch layers heads patches], one smooth map per image behind all."""
+    noise = rng.normal(size=(batch, side, side))
+    shared = ndimage.gaussian_filter(noise, sigma=(0, 2, 2)) * side / 4
+    rows = shared[:, None, None] + 0.1 * rng.normal(size=(batch, layers, heads, side, side))
+    return jax.nn.log_softmax(jnp.asarray(rows, jnp.float32).reshape(*rows.shape[:3], -1))
+
+
+def class_rows(
+    config: Config, queries: list[Array], keys: list[Array]
+) -> tuple[Float[Array, "batch layers heads patches"], Float[Array, "batch layers"]]:
+    """Returns the class rows of all layers and their descriptors, as the encoder takes them."""
+    describe, rows, descriptors = DESCRIPTORS[config.sacm.descriptor], [], []
+    for query, key in zip(queries, keys, strict=True):
+        rows.append(log_class_row(query, key))
+        descriptors.append(describe(query, key, rows[-1]))
+    return jnp.stack(rows, axis=1), jnp.stack(descriptors, axis=1)
+
+
+def guide(
+    config: Config, local: Geometry, gate: Array, rows: Array, box: Array, patches: Array
+) -> Array:
+    """Returns the gate's gradient through the local branch's patches, whose own is ones."""
+    side = round(rows.shape[-1] ** 0.5)
+
+    def total(gate: Array) -> Array:
+        weight = resample_relevance(relevance(gate, rows).reshape(-1, side, side), box, local)
+        return GATE_GRADIENTS[config.sacm.gate_gradient](patches, weight).astype(jnp.float32).sum()
+
+    return jax.grad(total)(gate)
+
+
+def parts(settings: Settings) -> dict[str, Call]:
+    """Returns the calls to time, by the name of the part, compiled."""
+    config, batch = settings.config(), settings.batch
+    dtype = PRECISIONS[settings.precision]().dtype
+    model = cast(AFTrans, CASES["aftrans"].make(config, dtype))
+    variant, rng = model.vit.variant, np.random.default_rng(0)
+    side = variant.patches_per_side(config.data.image_size, config.model.stride)
+    local = Geometry(model.local_size, variant.patch_size, config.model.stride)
+    local_side = variant.patches_per_side(model.local_size, config.model.stride)
+    draw = jax.jit(partial(jax.random.normal, dtype=dtype), static_argnums=1)
+    head_dim, tokens = variant.hidden // variant.heads, 1 + side**2
+    seeds = jax.random.split(jax.random.key(0), 2 * variant.layers)
+    drawn = [draw(seed, (batch, tokens, variant.heads, head_dim)) for seed in seeds]
+    # One query a layer: the class token's alone is read, and only from the last block is there one.
+    queries, keys = [query[:, :1] for query in drawn[::2]], drawn[1::2]
+
+    rows = smooth_rows(rng, batch, variant.layers, variant.heads, side)
+    descriptor = jnp.asarray(rng.normal(size=(batch, variant.layers)), jnp.float32)
+    sacm = SACM(model.reduction, model.head_fusion)
+    weights = sacm.init(jax.random.key(0), rows[:1], descriptor[:1])
+
+    def gated(rows: Array, descriptor: Array) -> GatedRows:
+        return cast(GatedRows, sacm.apply(weights, rows, descriptor))
+
+    gate, layer_rows = jax.jit(gated)(rows, descriptor)
+    select = partial(SELECTIONS[model.selection], keep_ratio=model.keep_ratio)
+    mask = jax.jit(select)(gate, layer_rows).reshape(-1, side, side)
+    box = jax.jit(model.locate)(mask)
+    images = jax.jit(model.vit.normalize)(random_batch(config.data.image_size, batch)["image"])
+    patches = draw(seeds[0], (batch, local_side**2, variant.hidden))
+
+    def call(function: Callable[..., Any], *args: Any) -> Call:
+        return partial(jax.jit(function).lower(*args).compile(), *args)
+
+    return {
+        "class rows": call(partial(class_rows, config), queries, keys),
+        "gate": call(lambda *args: gated(*args).gate, rows, descriptor),
+        "fuse": call(lambda *args: gated(*args).layer_rows, rows, descriptor),
+        "selection": call(select, gate, layer_rows),
+        "labelling": call(model.locate, mask),
+        "crop": call(partial(crop_and_resize, size=model.local_size), images, box),
+        "gate's gradient": call(partial(guide, config, local), gate, layer_rows, box, patches),
+    }
+
+
+def measure(settings: Settings) -> Result:
+    """Returns the milliseconds of each part, and of the whole beside the step's and the goal's."""
+    timed = take_turns(parts(settings), settings, burst=BURST)
+    config, batch = settings.config(), settings.batch
+    steps = {name: Step(CASES[name], config, batch) for name in ("aftrans", "two_passes")}
+    whole = take_turns(steps, settings)
+    step, passes = whole["aftrans"], whole["two_passes"]
+    added = round(step.median - passes.median, 4)
+    parts_sum = round(sum(timing.median for timing in timed.values()), 4)
+    figures = timed | {
+        "sum of parts": Figure(parts_sum, "ms"),
+        "step": step,
+        "step of two passes": passes,
+        "added": Figure(added, "ms"),
+        "added, share of the step": Figure(round(added / step.median, 6), "ratio"),
+        "parts, share of the step": Figure(round(parts_sum / step.median, 6), "ratio"),
+        "added / (0.8 ms + 20 us an image)": Figure(
+            round(added / (0.8 + 0.02 * batch), 4), "ratio"
+        ),
+    }
+    return Result(figures, settings.resolved() | {"burst": BURST})

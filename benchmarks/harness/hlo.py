@@ -1,0 +1,90 @@
+"""What the text of a compiled program says of its loops and of what devices exchange in it."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+_KINDS = (
+    *("all-reduce", "all-gather", "all-to-all", "ragged-all-to-all", "reduce-scatter"),
+    *("collective-permute", "collective-broadcast"),
+)
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\(")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", re.M | re.S)
+_LOOP = re.compile(r" while\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
+_ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
+
+
+class Collective(NamedTuple):
+    """An instruction by which devices exchange arrays.
+
+    kind: such as "all-reduce".
+    sizes: elements of each array that a device is given by it.
+    num_bytes: of all these arrays.
+    in_loop: whether a while loop repeats it.
+    """
+
+    kind: str
+    sizes: tuple[int, ...]
+    num_bytes: int
+    in_loop: bool
+
+
+def num_loops(hlo: str) -> int:
+    """Returns how many while loops a program has."""
+    return len(_LOOP.findall(hlo))
+
+
+def collectives(hlo: str) -> list[Collective]:
+    """Returns what devices exchange in a program.
+
+    Args:
+      hlo: `as_text()` of a compiled function.
+
+    Raises:
+      ValueError: not all of the text could be read.
+    """
+    blocks: dict[str, str] = dict(_COMPUTATION.findall(hlo))
+    inside = _called((name for loop in _LOOP.findall(hlo) for name in loop), blocks)
+    found = [
+        _collective(kind, result, in_loop=name in inside)
+        for name, text in blocks.items()
+        for result, kind in _COLLECTIVE.findall(text)
+    ]
+    num_written = len(_COLLECTIVE.findall(hlo))
+    if len(found) != num_written or inside - blocks.keys():
+        raise ValueError(
+            f"{len(found)} of {num_written} collectives lie in computations that could be read, "
+            f"and of the loops' computations {sorted(inside - blocks.keys())} could not: expected "
+            "all of them. Adapt benchmarks/harness/hlo.py to how this XLA prints programs"
+        )
+    return found
+
+
+def _called(names: Iterable[str], blocks: Mapping[str, str]) -> set[str]:
+    """Returns the computations, and those that they call, directly or not."""
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            mentioned = re.findall(r"%([\w.\-]+)", blocks.get(name, ""))
+            pending += [other for other in mentioned if other in blocks]
+    return found
+
+
+def _collective(kind: str, result: str, *, in_loop: bool) -> Collective:
+    arrays = [(dtype, _size(shape)) for dtype, shape in _ARRAY.findall(result)]
+    num_bytes = sum(-(-size * _bits(dtype) // 8) for dtype, size in arrays)
+    return Collective(kind, tuple(size for _, size in arrays), num_bytes, in_loop)
+
+
+def _size(shape: str) -> int:
+    return math.prod(int(side) for side in shape.split(",") if side)
+
+
+def _bits(dtype: str) -> int:
+    """Returns the bits of an element: the first number in names such as f32, bf16, s8, f8e4m3."""
+    digits = re.search(r"\d+", dtype)
+    return int(digits[0]) if digits else 8  # pred

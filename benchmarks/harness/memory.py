@@ -1,0 +1,89 @@
+"""What a program needs of memory, and what a device could do at best."""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import jax
+
+# FLOP/s of dense bfloat16 and float16 products, from the datasheets, by `Device.device_kind`.
+PEAK_HALF_FLOPS: Mapping[str, float] = MappingProxyType(
+    {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
+)
+
+
+def executable_bytes(compiled: jax.stages.Compiled) -> int:
+    """Returns the most memory that a call holds, arguments included, by the compiler's account."""
+    memory = compiled.memory_analysis()
+    assert memory is not None  # a compiler without an account of its memory
+    return (
+        memory.temp_size_in_bytes
+        + memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+
+
+def device_bytes(name: str) -> int | None:
+    """Returns a figure of the first device's allocator, None where it keeps none.
+
+    The "peak_bytes_in_use" is the process's: it never falls again.
+    """
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return statistics.get(name)
+
+
+def utilisation(flops: float, milliseconds: float, dtype: str) -> float | None:
+    """Returns the share of the device's peak that work done in a time makes, None if not known.
+
+    Only half precision has a peak here: tf32 and float32 are not what is trained in.
+    """
+    peak = PEAK_HALF_FLOPS.get(jax.devices()[0].device_kind)
+    if peak is None or dtype not in ("bfloat16", "float16"):
+        return None
+    return flops / (milliseconds / 1000) / peak
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Returns whether the device had too little memory, by the message: no error type says so."""
+    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+
+
+def largest(fits: Callable[[int], bool], first: int, *, tolerance: float = 0.06) -> int:
+    """Returns the largest number that fits, to within a share of it; 0 if even 1 does not.
+
+    From a first guess it grows by a quarter until one does not fit, or halves until one does, and
+    then bisects. A trial is a compilation, so a good guess is worth having.
+    """
+    good, bad, trial = 0, None, max(1, first)
+    while bad is None or bad - good > max(1, tolerance * good):
+        if fits(trial):
+            good = trial
+        else:
+            bad = trial
+        trial = good + max(1, good // 4) if bad is None else (good + bad) // 2
+    return good
+
+
+def bytes_per_image(known: Mapping[int, int]) -> int | None:
+    """Returns what one more image takes, by the smallest and the largest batch, if two."""
+    low, high = min(known, default=0), max(known, default=0)
+    return (known[high] - known[low]) // (high - low) if low < high else None
+
+
+def status_bytes(name: str) -> int:
+    """Returns a figure of this process: "VmRSS", what it holds, or "VmHWM", the most it held."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return 1024 * int(kibibytes)
+
+
+def forget_peak() -> int:
+    """Hands freed memory back to the system, lets "VmHWM" begin anew, and returns "VmRSS".
+
+    What compilation took is no part of a step; unlike this, `ru_maxrss` never forgets.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return status_bytes("VmRSS")

@@ -1,0 +1,109 @@
+"""A training step of a case, on random weights and pixels."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from aftrans_jax.config import Config
+from aftrans_jax.experiment.model import build_optimizer
+from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.state import create_state
+from aftrans_jax.training.train_step import train_step
+from benchmarks.harness.memory import executable_bytes
+from benchmarks.models.cases import NUM_CLASSES, Case
+
+
+def param_shapes(model: nn.Module, side: int) -> Any:
+    """Returns the shapes of the parameters of a model of images of a side in pixels."""
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)["params"]
+
+
+def random_params(model: nn.Module, side: int) -> Any:
+    """Returns parameters of the size that training gives them, zeros of initialisers included."""
+    rng = np.random.default_rng(0)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        centre = 1 if path[-1].key == "scale" else 0
+        return centre + np.float32(0.02) * rng.standard_normal(leaf.shape, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, param_shapes(model, side))
+
+
+def random_batch(size: int, batch_size: int) -> dict[str, Array]:
+    """Returns a batch as the loader yields it, on the device."""
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": rng.integers(0, 256, (batch_size, size, size, 3), np.uint8),
+        "label": rng.integers(0, NUM_CLASSES, batch_size, np.int32),
+        "mask": np.ones(batch_size, bool),
+    }
+    return jax.device_put(batch)
+
+
+def step_function(
+    model: nn.Module, optimizer: optax.GradientTransformation, config: Config
+) -> Callable[..., Any]:
+    """Returns the step that `aftrans_jax.main` runs, of state, batch and rng, for one device."""
+    return partial(
+        train_step,
+        model=model,
+        optimizer=optimizer,
+        loss_weights={"global": config.loss.alpha, "local": config.loss.beta},
+        predict_from="global",
+        accumulation_steps=config.train.accumulation_steps,
+        all_sum=lambda tree: tree,
+    )
+
+
+class Step:
+    """A training step of a case, compiled; each call is one step further.
+
+    Attributes:
+      executable_bytes: what a call holds at most.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        config: Config,
+        batch_size: int,
+        *,
+        generator: str = "threefry2x32",
+        compiler_options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Compiles the step that `aftrans_jax.main` runs, on one device.
+
+        Args:
+          case: what is trained.
+          config: of the run.
+          batch_size: of the one batch that every call gets.
+          generator: of the random numbers, which dropout alone takes.
+          compiler_options: XLA's, by name.
+        """
+        precision = PRECISIONS[config.train.precision]()
+        model = case.make(config, precision.dtype)
+        side = config.data[case.branches[0]]
+        self._batch = random_batch(side, batch_size)
+        _, optimizer = build_optimizer(config)
+        state = create_state(random_params(model, side), optimizer, precision.loss_scale)
+        # By way of the host: some counters are one array, which cannot be donated twice.
+        self._state = jax.device_put(jax.device_get(state))
+        self._rng = jax.random.key(0, impl=generator)
+        step = jax.jit(step_function(model, optimizer, config), donate_argnums=0)
+        lowered = step.lower(self._state, self._batch, self._rng)
+        self._compiled = lowered.compile(compiler_options=dict(compiler_options))
+        self.executable_bytes = executable_bytes(self._compiled)
+
+    def __call__(self) -> Any:
+        """Returns everything that the step makes, not awaited."""
+        self._state, metrics = self._compiled(self._state, self._batch, self._rng)
+        return self._state, metrics

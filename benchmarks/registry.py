@@ -1,0 +1,170 @@
+"""Every benchmark: what it claims, in which figures, and where it runs."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+ANY = ("cpu", "gpu", "tpu")
+Better = Literal["lower", "higher"]
+
+
+class Goal(NamedTuple):
+    """What one figure of a benchmark should be, on some devices.
+
+    must: the bound that it has to keep, None for none.
+    goal: the bound that is aimed at, None for the same.
+    """
+
+    figure: str
+    unit: str
+    better: Better
+    must: float | None
+    goal: float | None = None
+    devices: tuple[str, ...] = ANY
+
+    def verdict(self, value: float) -> str:
+        """Returns which of the bounds a value keeps, and the bounds."""
+        sign = 1 if self.better == "lower" else -1
+        for name, bound in (("goal", self.goal), ("must", self.must)):
+            if bound is not None and sign * value <= sign * bound:
+                return f"{name} met: {self.bounds()}"
+        return f"missed: {self.bounds()}"
+
+    def bounds(self) -> str:
+        """Returns the bounds in words."""
+        at = "<=" if self.better == "lower" else ">="
+        bounds = (("must", self.must), ("goal", self.goal))
+        return ", ".join(f"{name} {at} {bound:g}" for name, bound in bounds if bound is not None)
+
+    def __str__(self) -> str:
+        where = "" if self.devices == ANY else f" on {', '.join(self.devices)}"
+        return f"{self.figure} [{self.unit}]: {self.bounds()}{where}"
+
+
+class Benchmark(NamedTuple):
+    """A benchmark and its claim; P1 to P11 are the goals that the project set itself.
+
+    function: "package.module:name"; takes Settings, returns a Result.
+    devices: backends of JAX that it runs on; "ahead" compiles for a device that is not here, and
+      runs only when named.
+    defaults: settings of its own.
+    """
+
+    name: str
+    claim: str
+    function: str
+    goals: tuple[Goal, ...] = ()
+    devices: tuple[str, ...] = ANY
+    defaults: Mapping[str, Any] = MappingProxyType({})
+
+
+GPU = ("gpu",)
+SHARE, RATIO = "share of peak", "ratio"
+BENCHMARKS = (
+    Benchmark(
+        "cudnn",
+        "cuDNN's attention equals XLA's in float32, gradients included",
+        "benchmarks.claims.cudnn:measure",
+        (Goal("largest error", "relative", "lower", 2e-2),),
+        GPU,
+    ),
+    Benchmark(
+        "step",
+        "P1-P3: AFTrans's step beside two plain ViT steps and the path that stores all maps",
+        "benchmarks.claims.step:measure",
+        (
+            Goal("aftrans / two plain steps", RATIO, "lower", 1.06, 0.99),
+            Goal("naive / aftrans, time", RATIO, "higher", 2.0, 2.5, GPU),
+            Goal("aftrans / naive, memory", RATIO, "lower", 0.35, 0.30, GPU),
+            Goal("aftrans, model FLOP utilisation", SHARE, "higher", 0.35, 0.5, GPU),
+        ),
+    ),
+    Benchmark(
+        "side_path",
+        "P4: what class rows, gate, selection, labelling and crop add to the step",
+        "benchmarks.claims.side_path:measure",
+        (
+            Goal("added, share of the step", RATIO, "lower", None, 0.02),
+            Goal("added / (0.8 ms + 20 us an image)", RATIO, "lower", 1, devices=GPU),
+        ),
+    ),
+    Benchmark(
+        "predict",
+        "P6: images per second from global logits, with no region looked for",
+        "benchmarks.claims.predict:measure",
+        (Goal("speed", "images/s", "higher", 1250, 1450, GPU),),
+    ),
+    Benchmark(
+        "torch_peer",
+        "P5: our step beside PyTorch's: eager as TransFG, and two compiled plain passes",
+        "benchmarks.claims.torch_peer:measure",
+        (
+            Goal("ours / eager, speed", RATIO, "higher", 2.5, 4, GPU),
+            Goal("ours / compiled, speed", RATIO, "higher", 0.95, 1.1, GPU),
+        ),
+        ("cpu", "gpu"),
+    ),
+    Benchmark(
+        "labelling",
+        "P7: the components that scipy finds, in few iterations",
+        "benchmarks.claims.labelling:measure",
+        (
+            Goal("iterations", "count", "lower", 8),
+            Goal("slowest labelling", "ms", "lower", 0.5, devices=GPU),
+            Goal("largest components, ours / scipy per mask", RATIO, "lower", None, 1, ("cpu",)),
+        ),
+        defaults=MappingProxyType({"num_calls": 100, "num_warm_up": 3}),
+    ),
+    Benchmark(
+        "largest_batch",
+        "P2: how many more images a step takes than with all maps stored",
+        "benchmarks.claims.step:measure_largest_batch",
+        (Goal("aftrans / naive, largest batch", RATIO, "higher", 2.5, 3),),
+        GPU,
+        MappingProxyType({"batch": 12}),
+    ),
+    Benchmark(
+        "options",
+        "ways to run the step that could be settings: what each costs or saves",
+        "benchmarks.claims.options:measure",
+    ),
+    Benchmark(
+        "loader",
+        "P9: JPEG to training crop beside tf.data and PIL, and whether it hides behind the step",
+        "benchmarks.claims.loader:measure",
+        (
+            Goal("ours, 448 px, 1 thread", "images/s", "higher", 350),
+            Goal("ours / tf.data, 448 px, 1 thread", RATIO, "higher", None, 1),
+        ),
+        ("cpu",),
+        MappingProxyType({"num_calls": 5}),
+    ),
+    Benchmark(
+        "scaling",
+        "P10: devices exchange the gradients once a step, and nothing within a loop",
+        "benchmarks.claims.scaling:measure",
+        (Goal("setups without one exchange", "count", "lower", 0),),
+        ("cpu",),
+        MappingProxyType({"num_calls": 10, "num_warm_up": 2}),
+    ),
+    Benchmark(
+        "demo_profile",
+        "P11: where the demo's time goes, compilation included",
+        "benchmarks.claims.demo_profile:measure",
+        (Goal("the demo, by its parts", "s", "lower", 240, 120),),
+        ("cpu",),
+    ),
+    Benchmark(
+        "localization",
+        "where an untrained gate looks on real photos, beside a centred box of the same area",
+        "benchmarks.claims.localization:measure",
+        defaults=MappingProxyType({"image_size": 448}),
+    ),
+    Benchmark(
+        "ahead",
+        "memory, traffic and compilation of the step for a device that is not here",
+        "benchmarks.claims.ahead:measure",
+        devices=("ahead",),
+    ),
+)
+REGISTRY: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in BENCHMARKS})
