@@ -98,7 +98,7 @@ def recipe_config(
     Args:
       argument: what follows the colon of `--config=configs/cub.py:recipe=transfg`; "recipe=paper"
         or nothing for AFTrans's recipe, "recipe=transfg" for TransFG's.
-      image_size: side in pixels of what the global branch sees.
+      image_size: side in pixels of TransFG's crop; the paper's is 448 in all experiments.
       resize_size: side in pixels to which TransFG resizes before it crops.
       augment: TransFG's augmentation of this data set, a value of `data.augment`.
 
@@ -108,8 +108,8 @@ def recipe_config(
     Follows: TransFG `get_loader` and its command for four GPUs with 16 images each.
     """
     config = base_config()
-    config.data.image_size = image_size
     if argument == "recipe=transfg":
+        config.data.image_size = image_size
         config.data.resize_ratio = resize_size / image_size
         config.data.augment = augment
         config.data.mean = (0.485, 0.456, 0.406)

@@ -197,7 +197,7 @@ def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
     paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
     resize, size = sizes
     assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
-    assert data.image_sizes(paper) == {"image_size": size, "resize_size": size}
+    assert data.image_sizes(paper) == {"image_size": 448, "resize_size": 448}  # section 3.2
     assert (transfg.data.augment, paper.data.augment) == (augment, "none")
     assert transfg.train.learning_rate == paper.train.learning_rate == rate
     assert (paper.train.batch_size, transfg.train.batch_size) == (12, 64)
