@@ -11,6 +11,7 @@ over theirs, are printed and nothing is written. The exit status is 1 where one 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -119,4 +120,5 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a worktree is removed
     sys.exit(main())
