@@ -1,15 +1,19 @@
 """The flag `--config` of the commands that take a configuration, and its error messages."""
 
 import difflib
+import inspect
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from absl import app
+from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import base_config
+from aftrans_jax.command import expand
+from aftrans_jax.config import Config, base_config
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -18,6 +22,36 @@ CONFIG = config_flags.DEFINE_config_file(
     "aftrans_jax/config.py is set by --config.KEY=VALUE, for example --config.train.steps=90.",
     lock_config=True,
 )
+
+
+# What other programs of the field call these keys -> what to set here.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("lr", "learning_rate", "base_lr", "max_lr"), "train.learning_rate"),
+        **dict.fromkeys(("bs", "batch", "batch_size", "train_batch_size"), "train.batch_size"),
+        **dict.fromkeys(("epochs", "num_epochs", "num_steps", "total_steps"), "train.steps"),
+        **dict.fromkeys(("warmup", "warmup_steps", "warmup_epochs"), "train.warmup_steps"),
+        **dict.fromkeys(("wd", "weight_decay"), "train.weight_decay"),
+        **dict.fromkeys(("grad_clip", "clip_grad", "max_grad_norm"), "train.clip_norm"),
+        **dict.fromkeys(("accum", "grad_accum", "grad_accum_steps"), "train.accumulation_steps"),
+        **dict.fromkeys(("amp", "fp16", "bf16", "dtype", "half"), "train.precision"),
+        **dict.fromkeys(("lambda", "lam", "keep_rate", "threshold"), "sacm.keep_ratio"),
+        **dict.fromkeys(("arch", "backbone", "model_type"), "model.variant"),
+        **dict.fromkeys(("slide_step", "patch_stride"), "model.stride"),
+        **dict.fromkeys(("drop_path", "drop_path_rate"), "model.stochastic_depth"),
+        **dict.fromkeys(("drop", "drop_rate"), "model.dropout"),
+        **dict.fromkeys(("img_size", "image_size", "input_size", "resolution"), "data.image_size"),
+        **dict.fromkeys(("crop_size", "local_size"), "data.local_size"),
+        **dict.fromkeys(("dataset", "data_set"), "data.name"),
+        **dict.fromkeys(("root", "data_dir", "data_path", "data_root", "data"), "data.dir"),
+        **dict.fromkeys(("workers", "num_workers"), "data.num_threads"),
+        **dict.fromkeys(("val_split", "val_fraction"), "data.validation_fraction"),
+        **dict.fromkeys(("ckpt", "checkpoint", "weights", "pretrained_dir"), "pretrained"),
+        **dict.fromkeys(("eval_every", "eval_interval"), "eval.every"),
+        **dict.fromkeys(("log_every", "log_interval"), "train.report_every"),
+    }
+)
+_PATHS = ("workdir", "write", "config", "config.pretrained", "config.data.dir")
 
 
 def find_config(name: str) -> str:
@@ -42,21 +76,56 @@ def find_config(name: str) -> str:
     return f"{path}{colon}{argument}"
 
 
-def _check_keys(argv: list[str]) -> None:
-    """Raises ValueError where a key is unknown; ml_collections would name its last part alone."""
+def key_lines() -> Iterator[str]:
+    """Yields every key as `--config.KEY=DEFAULT`, with its comment in config.py."""
+    settings = base_config()
+    for line in inspect.getsource(base_config).splitlines():
+        found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
+        if found:
+            value: Config = settings
+            for name in found[1].split("."):
+                value = value[name]
+            start = f"  --config.{found[1]}={value}"
+            yield f"{start:<42} {found[2]}" if found[2] else start
+
+
+def _known_keys() -> list[str]:
     settings = base_config().to_dict()
     groups = {name: group for name, group in settings.items() if isinstance(group, dict)}
     keys = [f"{name}.{key}" for name, group in groups.items() for key in group]
-    keys += settings.keys() - groups.keys()
+    return keys + sorted(settings.keys() - groups.keys())
+
+
+def _suggestions(key: str, keys: list[str]) -> list[str]:
+    """Returns the keys that an unknown one may mean: what the field calls so, then near names."""
+    last = key.rpartition(".")[2].lower().replace("-", "_")
+    meant = [SYNONYMS[last]] if last in SYNONYMS else []
+    named = [known for known in keys if known.rpartition(".")[2] == last]
+    return list(dict.fromkeys([*meant, *named, *difflib.get_close_matches(key, keys)]))
+
+
+def _check_keys(argv: list[str]) -> None:
+    """Raises ValueError where a key is unknown; ml_collections would name its last part alone."""
+    keys = _known_keys()
     for argument in argv[1:]:
         given = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if given and given[1] not in keys:
-            near = ", ".join(difflib.get_close_matches(given[1], keys))
+            near = ", ".join(_suggestions(given[1], keys))
             raise ValueError(
                 f"--config.{given[1]} is no key of the configuration"
                 + (f"; did you mean one of {near}?" if near else "")
-                + " (aftrans_jax/config.py lists all keys)"
+                + " (--help lists all keys)"
             )
+
+
+def _expand_paths(argv: list[str]) -> list[str]:
+    """Returns the arguments with `~` and `$VARIABLE` replaced in those that are paths."""
+    found = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        is_path = equals and flag.lstrip("-") in _PATHS and flag.startswith("-")
+        found.append(f"{flag}={expand(value)}" if is_path else argument)
+    return found
 
 
 def _find_configs(argv: list[str]) -> list[str]:
@@ -72,12 +141,28 @@ def _find_configs(argv: list[str]) -> list[str]:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Returns the arguments that are no flags.
+    """Returns the name of the program, all that is left once flags are parsed.
 
-    Exits with 1 and one line where a key or the configuration's file is unknown.
+    Exits with 1 and one line where a flag, a key or the configuration's file is unknown, and with
+    0 after printing what there is, where --help asks for it.
     """
+    if {"--help", "-h", "-help"} & set(argv[1:]):
+        print(f"{sys.modules['__main__'].__doc__}\nflags:")
+        for flag in flags.FLAGS.get_key_flags_for_module("__main__"):
+            print(f"  --{flag.name}: {flag.help}")
+        print("\nkeys, with the defaults of aftrans_jax/config.py, of which configs/ change some:")
+        print("\n".join(key_lines()))
+        sys.exit(0)
     try:
         _check_keys(argv)
-        return app.parse_flags_with_usage(_find_configs(argv))
-    except (OSError, ValueError) as error:
+        rest = flags.FLAGS(_find_configs(_expand_paths(argv)))
+        if len(rest) > 1:
+            raise ValueError(f"unexpected arguments {rest[1:]}: every option is a --flag=value")
+        return rest
+    except flags.UnrecognizedFlagError as error:
+        near = [f"--config.{key}" for key in _suggestions(error.flagname, _known_keys())]
+        near += difflib.get_close_matches(f"--{error.flagname}", [f"--{f}" for f in flags.FLAGS])
+        hint = f"; did you mean one of {', '.join(near)}?" if near else ""
+        sys.exit(f"error: --{error.flagname} is no flag{hint} (--help lists all)")
+    except (OSError, ValueError, flags.Error) as error:
         sys.exit(f"error: {error}")

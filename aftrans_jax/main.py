@@ -1,14 +1,12 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import os
-import sys
-import traceback
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
@@ -40,33 +38,38 @@ def main(argv: list[str]) -> None:
     Where something is wrong it exits with 1, prints one line with the remedy, and writes the
     traceback to error.log in the workdir.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
-    if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    # After the devices are known; these import what a --help does not need.
-    from aftrans_jax.experiment.parts import build
-    from aftrans_jax.experiment.run import run
-
+    del argv
     path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
     workdir = Path(_WORKDIR.value or f"runs/{name}")
-    try:
-        run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
-    except (ValueError, OSError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
-        if "RESOURCE_EXHAUSTED" in str(error):
-            error = (
-                f"{error}\nThe batch is too large for this device: raise train.accumulation_steps"
-            )
-        sys.exit(f"error: {error}\n(traceback in {workdir / 'error.log'})")
+    with one_line_errors(lambda: workdir):
+        _run(workdir)
+
+
+def _run(workdir: Path) -> None:
+    import jax  # which a --help does not need
+
+    jax.config.update("jax_compilation_cache_dir", _compilation_cache())
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    # After the devices are known.
+    from aftrans_jax.experiment.parts import build
+    from aftrans_jax.experiment.run import run
+
+    run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
+
+
+def _compilation_cache() -> str | None:
+    """Returns where compiled programs are kept, so that a resumed run compiles nothing again."""
+    if (given := os.environ.get("JAX_COMPILATION_CACHE_DIR")) is not None:
+        return given or None
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Without a home directory, as in some containers, there is no place for them.
+    return None if caches.startswith("~") else str(Path(caches, "aftrans_jax"))
 
 
 if __name__ == "__main__":
-    logging.set_verbosity(logging.WARNING)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # a resumed run compiles nothing again
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(caches / "aftrans_jax"))
-    flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    with one_line_errors():
+        logging.set_verbosity(logging.WARNING)
+        flags.mark_flag_as_required("config")
+        app.run(main, flags_parser=parse_flags)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from ml_collections import ConfigDict
 
 from aftrans_jax import configs
-from aftrans_jax.flags import find_config, parse_flags
+from aftrans_jax.config import base_config
+from aftrans_jax.flags import SYNONYMS, find_config, key_lines, parse_flags
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -93,3 +95,59 @@ def test_an_unknown_file_ends_the_command_with_one_line(monkeypatch):
         parsed(monkeypatch, "--config=configs/nosuch.py", "--config.seed=5")
     assert caught.value.code.startswith("error: --config=configs/nosuch.py is no file: ")
     assert "\n" not in caught.value.code
+
+
+# ---------------------------------------------------------------------------- what cannot be parsed
+
+
+def refused(monkeypatch, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        parsed(monkeypatch, *arguments)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("lr", "train.learning_rate"),
+        ("train.lr", "train.learning_rate"),
+        ("lambda", "sacm.keep_ratio"),
+        ("epochs", "train.steps"),
+        ("bs", "train.batch_size"),
+        ("train.batchsize", "train.batch_size"),
+        ("num_workers", "data.num_threads"),
+        ("num-workers", "data.num_threads"),
+        ("steps", "train.steps"),
+    ],
+)
+def test_the_field_s_words_are_understood(monkeypatch, given, meant):
+    for flag in (f"--config.{given}=1", f"--{given}=1"):
+        message = refused(monkeypatch, "--config=configs/demo.py", flag)
+        assert f"{meant}" in message.partition("did you mean one of ")[2].split(" (")[0]
+
+
+def test_synonyms_lead_to_keys():
+    known = {line.split("=")[0].strip().removeprefix("--config.") for line in key_lines()}
+    assert set(SYNONYMS.values()) <= known
+    assert len(known) > 40
+
+
+def test_every_key_is_listed_with_its_default():
+    lines = {line.split()[0]: line for line in key_lines()}
+    assert len(lines) == len(list(key_lines()))
+    settings = base_config()
+    count = sum(len(x) if isinstance(x, ConfigDict) else 1 for x in settings.values())
+    assert len(lines) == count
+    assert lines["--config.train.momentum=0.9"].endswith("the paper says SGD alone")
+
+
+def test_paths_are_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    config = parsed(monkeypatch, "--config=~/own.py", "--config.data.dir=~/photos")
+    assert (config.seed, config.data.dir) == (77, f"{tmp_path}/photos")
+
+
+def test_a_wrong_value_names_its_flag(monkeypatch):
+    message = refused(monkeypatch, "--config=configs/demo.py", "--config.train.steps=abc")
+    assert message.startswith("error: flag --config.train.steps=abc: ")

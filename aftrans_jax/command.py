@@ -1,0 +1,79 @@
+"""What surrounds every command: one line for whatever fails, and paths as users write them."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_REMEDIES = {  # part of what JAX says -> what to do about it
+    "RESOURCE_EXHAUSTED": "The batch is too large for this device: raise train.accumulation_steps",
+    "Unable to initialize backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is "
+    "there",
+    "Unknown backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is there",
+}
+
+
+def expand(path: str) -> str:
+    """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
+
+    Shells leave them alone behind the `=` of `--workdir=~/runs`.
+
+    Raises:
+      ValueError: the home directory or a variable is not known.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if expanded.startswith("~"):
+        raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
+    if "$" in path and expanded == path and not os.path.lexists(path):
+        raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
+    return expanded
+
+
+@contextlib.contextmanager
+def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
+    """Ends the process with one line on standard error when anything fails within.
+
+    Args:
+      log_folder: where error.log with the traceback goes, asked for when something has failed;
+        None for no log. A folder that cannot be written leaves the log out.
+
+    Raises:
+      SystemExit: with status 1, or 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except Exception as error:  # whatever it is, a user gets one line and not a traceback
+        where = _write_log(log_folder)
+        sys.exit(f"error: {_described(error)}{where}")
+
+
+def _described(error: Exception) -> str:
+    """Returns what an exception says, its type where the text alone says little, and a remedy."""
+    text = " ".join(str(error).split("\n")).strip()
+    if isinstance(error, ImportError):
+        text += ". Install what is missing: pip install -r requirements.txt"
+    elif not isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError) or not text:
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in text]
+    return ". ".join([text.removesuffix("."), *remedies]) if remedies else text
+
+
+def _write_log(log_folder: Callable[[], Path | None]) -> str:
+    """Returns where the traceback was written, in words, or nothing where it could not be."""
+    try:
+        folder = log_folder()
+        if folder is None:
+            return ""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        return f"\n(traceback in {folder / 'error.log'})"
+    except (OSError, ValueError):  # the disk may be what failed
+        return ""

@@ -1,0 +1,130 @@
+"""Whatever fails within a command is one line with a remedy; paths are written as in a shell."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from places import ROOT
+
+from aftrans_jax.command import expand, one_line_errors
+
+
+def said(error: BaseException, folder: Path | None = None) -> str | int | None:
+    with pytest.raises(SystemExit) as caught, one_line_errors(lambda: folder):
+        raise error
+    return caught.value.code
+
+
+def test_what_works_is_left_alone(tmp_path):
+    with one_line_errors(lambda: tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_that_speak_for_themselves_are_said_as_they_are():
+    assert (
+        said(ValueError("data.dir='x' is empty: set it")) == "error: data.dir='x' is empty: set it"
+    )
+    assert said(OSError(28, "No space left on device", "/x")).endswith("device: '/x'")
+
+
+def test_others_are_named_by_their_type():
+    assert said(KeyError("step")) == "error: KeyError: 'step'"
+    assert said(RuntimeError()) == "error: RuntimeError"
+    assert said(AssertionError()) == "error: AssertionError"
+
+
+def test_a_message_of_several_lines_is_one():
+    assert said(ValueError("a\nb\n")) == "error: a b"
+
+
+def test_a_missing_package_says_how_to_install():
+    assert "pip install -r requirements.txt" in str(
+        said(ModuleNotFoundError("No module named 'x'"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("RESOURCE_EXHAUSTED: out of memory", "train.accumulation_steps"),
+        ("Unable to initialize backend 'cuda': no GPU", "JAX_PLATFORMS=cpu"),
+        ("Unknown backend tpu", "JAX_PLATFORMS=cpu"),
+    ],
+)
+def test_what_jax_says_gets_a_remedy(text, remedy):
+    assert remedy in str(said(jax.errors.JaxRuntimeError(text)))
+
+
+def test_the_traceback_goes_to_a_file(tmp_path):
+    code = said(ValueError("why"), tmp_path / "run")
+    assert code == f"error: why\n(traceback in {tmp_path / 'run' / 'error.log'})"
+    assert "ValueError: why" in (tmp_path / "run" / "error.log").read_text()
+
+
+def test_a_folder_that_cannot_be_written_costs_the_file_alone(tmp_path):
+    (tmp_path / "file").touch()
+    assert said(ValueError("why"), tmp_path / "file") == "error: why"
+    assert said(ValueError("why"), Path("/proc/nosuch")) == "error: why"
+
+
+def test_ctrl_c_is_no_error(capsys):
+    assert said(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_leaving_keeps_its_status():
+    assert said(SystemExit(3)) == 3
+
+
+def test_home_and_variables_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PHOTOS", "/mnt/photos")
+    assert expand("~/runs/x") == "/home/me/runs/x"
+    assert expand("$PHOTOS/cub") == expand("${PHOTOS}/cub") == "/mnt/photos/cub"
+    assert expand("runs/~x") == "runs/~x"
+    assert expand("") == ""
+
+
+def test_what_cannot_be_expanded_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("NOSUCH", raising=False)
+    with pytest.raises(ValueError, match=r"'\$NOSUCH/x' names a variable that is not set"):
+        expand("$NOSUCH/x")
+    with pytest.raises(ValueError, match=r"'~nosuchuser/x' names a home directory that is not"):
+        expand("~nosuchuser/x")
+    monkeypatch.chdir(tmp_path)
+    Path("a$b").touch()  # a file may be called so
+    assert expand("a$b") == "a$b"
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def test_a_reader_that_goes_away_leaves_no_traceback():
+    code = "python -m aftrans_jax.main --help | head -1"
+    code = code.replace("python", sys.executable, 1)
+    done = subprocess.run(
+        ["bash", "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr == ""
+
+
+def test_help_explains_every_key_and_imports_no_jax():
+    done = command("aftrans_jax.main", "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert "--config.sacm.keep_ratio=0.2" in done.stdout
+    assert "--workdir: Where" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "ml_collections" in imported  # so the list is one
+    assert not imported & {"jax", "flax", "orbax", "grain"}
