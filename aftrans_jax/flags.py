@@ -165,4 +165,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         hint = f"; did you mean one of {', '.join(near)}?" if near else ""
         sys.exit(f"error: --{error.flagname} is no flag{hint} (--help lists all)")
     except (OSError, ValueError, flags.Error) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_without_traceback(str(error))}")
+
+
+def _without_traceback(text: str) -> str:
+    """Returns a message without the traceback that ml_collections puts into some of them."""
+    if "Traceback" not in text:
+        return text
+    head, last = text.partition(": Error whilst")[0], text.strip().splitlines()[-1]
+    return f"{head}: {last.partition(': ')[2] or last}"

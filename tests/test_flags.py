@@ -151,3 +151,11 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
 def test_a_wrong_value_names_its_flag(monkeypatch):
     message = refused(monkeypatch, "--config=configs/demo.py", "--config.train.steps=abc")
     assert message.startswith("error: flag --config.train.steps=abc: ")
+
+
+def test_a_configuration_that_fails_says_why(monkeypatch):
+    assert refused(monkeypatch, "--config=configs/cub.py:recipe=transgf") == (
+        f"error: flag --config={PACKAGED}/cub.py:recipe=transgf: 'recipe=transgf' is no recipe: "
+        "expected recipe=paper or recipe=transfg after the colon, such as "
+        "--config=configs/cub.py:recipe=transfg"
+    )
