@@ -95,9 +95,9 @@ class Settings:
         return {"dtype": dtype.name, "attention": kernel}
 
     def record(self) -> dict[str, Any]:
-        """Returns what is written of the settings."""
+        """Returns what is written of the settings, of paths their last part."""
         values = {name: getattr(self, name) for name in FLAGS}
-        values = {name: str(x) if isinstance(x, Path) else x for name, x in values.items()}
+        values = {name: x.name if isinstance(x, Path) else x for name, x in values.items()}
         return {name: value for name, value in values.items() if value not in (None, ())}
 
 
