@@ -15,10 +15,11 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
     parser.add_argument("--out", type=Path, help="default: trunk.npz in the workdir")
     args = parser.parse_args()
+    workdir, path = args.workdir.expanduser(), args.out and args.out.expanduser()
     try:
-        path = args.out or args.workdir / "trunk.npz"
-        save_npz(path, load_trained(args.workdir).params["vit"])
-    except (OSError, ValueError) as error:
+        path = path or workdir / "trunk.npz"
+        save_npz(path, load_trained(workdir).params["vit"])
+    except (OSError, ValueError, RuntimeError) as error:  # the last: JAX has no device or memory
         parser.exit(1, f"error: {error}\n")
     print(path)
 

@@ -6,6 +6,7 @@ first, so that a file is compared with the model before anything large is.
 
 import contextlib
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from functools import partial
 from io import BufferedIOBase
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -26,6 +27,7 @@ Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
 MAX_LISTED = 8
 _MAX_REASON = 200
+_END_RECORD = 22  # bytes, before a comment
 _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is damaged
 
 
@@ -78,6 +80,7 @@ def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
             file = opened.enter_context(zipfile.ZipFile(path))
         check_members(file.namelist())
         with _readable():
+            _check_count(file, Path(path))
             stored = _members(file, Path(path).stat().st_size)
         yield stored
 
@@ -128,7 +131,10 @@ def save_npz(path: str | PathLike[str], trunk: Params) -> None:
     """
     flat: dict[str, Any] = flatten_dict(trunk, sep="/")
     arrays: dict[str, Any] = {name: np.asarray(leaf, np.float32) for name, leaf in flat.items()}
-    np.savez_compressed(path, **arrays)
+    temporary = Path(f"{os.fspath(path)}.tmp")
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    temporary.replace(path)  # whole or not at all
 
 
 def listed(names: list[str]) -> str:
@@ -154,6 +160,19 @@ def _readable() -> Iterator[None]:
             f"cannot be read as an npz of plain arrays ({reason}): download it again and compare "
             "its size with the source's, or save it as plain arrays"
         ) from error
+
+
+def _check_count(file: zipfile.ZipFile, path: Path) -> None:
+    """Raises ValueError where the list of members is not as long as it says at its end.
+
+    zipfile does not compare: a flipped bit in the length of a comment hides the members after it.
+    """
+    with path.open("rb") as stream:
+        stream.seek(-_END_RECORD - len(file.comment), os.SEEK_END)
+        record = stream.read(_END_RECORD)
+    stated, found = int.from_bytes(record[10:12], "little"), len(file.infolist())
+    if not record.startswith(b"PK\x05\x06") or stated not in (found, 0xFFFF):  # the latter: zip64
+        raise ValueError(f"its list of {found} members does not end as it says")
 
 
 def _members(file: zipfile.ZipFile, file_size: int) -> dict[str, Stored]:
@@ -187,7 +206,7 @@ def _check_member(name: str, member: zipfile.ZipInfo, file_size: int) -> None:
         raise ValueError(f"{name} promises {member.file_size} bytes, more than the file can hold")
 
 
-def _header(stream: BufferedIOBase, name: str) -> tuple[tuple[int, ...], np.dtype]:
+def _header(stream: IO[bytes] | BufferedIOBase, name: str) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # the others are for structured types, and may have 4 GB of header
         raise ValueError(f"{name} has npy version {version}, expected (1, 0)")

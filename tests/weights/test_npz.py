@@ -336,6 +336,14 @@ def twice() -> bytes:
     return buffer.getvalue()
 
 
+def hidden() -> bytes:
+    """The second member passes for the comment on the first."""
+    data = bytearray(npz_bytes(a=1.0, b=1.0))
+    first, second = data.index(b"PK\x01\x02"), data.rindex(b"PK\x01\x02")
+    data[first + 32] = len(data) - 22 - second
+    return bytes(data)
+
+
 SIZES = "the header of a is of .* bytes, its entry of"
 BROKEN = {
     "truncated": (lambda: npz_bytes(a=np.ones((50, 50)))[:9000], "it is only the beginning of one"),
@@ -360,6 +368,7 @@ BROKEN = {
     "empty member": (lambda: with_member(b""), "EOF"),
     "another file in it": (lambda: edited(npz_bytes(a=1.0, b=1.0), b"b.npy", b"b.txt"), "no array"),
     "twice": (twice, "it holds a twice"),
+    "hidden": (hidden, "its list of 1 members does not end as it says"),
 }  # fmt: skip
 
 
