@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def expand(path: str) -> str:
     return expanded
 
 
+def printable(text: str) -> str:
+    """Returns the text with control characters, line ends and lone surrogates escaped.
+
+    Names of files and classes may hold what would rule the terminal that shows them.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+        else char
+        for char in text
+    )
+
+
 @contextlib.contextmanager
 def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
     """Ends the process with one line on standard error when anything fails within.
@@ -52,7 +66,7 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
         raise SystemExit(1) from None
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
         where = _write_log(log_folder)
-        sys.exit(f"error: {_described(error)}{where}")
+        sys.exit(f"error: {printable(_described(error))}{where}")
 
 
 def _described(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.weights.npz import save_npz
 
@@ -12,15 +13,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Writes the trunk of a trained model as an official npz."
     )
-    parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
-    parser.add_argument("--out", type=Path, help="default: trunk.npz in the workdir")
+    parser.add_argument("--workdir", required=True, help="of a training run")
+    parser.add_argument("--out", help="default: trunk.npz in the workdir")
     args = parser.parse_args()
-    try:
-        path = args.out or args.workdir / "trunk.npz"
-        save_npz(path, load_trained(args.workdir).params["vit"])
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"error: {error}\n")
-    print(path)
+    with one_line_errors():
+        workdir = Path(expand(args.workdir))
+        path = Path(expand(args.out)) if args.out else workdir / "trunk.npz"
+        save_npz(path, load_trained(workdir).params["vit"])
+        print(path)
 
 
 if __name__ == "__main__":

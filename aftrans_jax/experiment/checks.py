@@ -18,6 +18,7 @@ from aftrans_jax.training.precision import PRECISIONS
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "pretrained_head": ("new", "keep"),
         "model.name": ("aftrans", "vit"),
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),

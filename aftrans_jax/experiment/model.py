@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
@@ -19,8 +19,10 @@ from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
-from aftrans_jax.weights.fitting import POSITIONS, fit_to_model, resize_positions
-from aftrans_jax.weights.npz import Arrays, read_npz
+from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes
+from aftrans_jax.weights.layouts import official_names
+from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
+from aftrans_jax.weights.origins import disagreements, origin
 
 Model = AFTrans | Baseline
 
@@ -83,12 +85,11 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     """Returns the parameters before training, and notes on how pretrained ones were fitted.
 
     Raises:
-      FileNotFoundError, ValueError: from `weights.npz.read_npz` and `weights.fitting.fit_to_model`.
+      FileNotFoundError, ValueError: from `weights.npz.open_npz`, `weights.layouts.official_names`
+        and `weights.fitting.fit_to_model`; or the head of no file is to be kept.
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    # Read first, so that an absent or damaged file is reported before anything is compiled.
-    arrays = read_npz(config.pretrained) if config.pretrained else None
     images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
 
@@ -97,32 +98,59 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
 
     known, notes = {}, ("random weights: pretrained is empty",)
-    if arrays is not None:
-        expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
-        try:
-            known, notes = _pretrained(arrays, expected)
-        except ValueError as error:
-            raise ValueError(f"pretrained={config.pretrained!r}: {error}") from error
+    keep_head = config.pretrained_head == "keep"
+    if config.pretrained:
+        # Opened first, so that an absent or damaged file is reported before anything is compiled.
+        with naming(config.pretrained), open_npz(config.pretrained) as arrays:
+            official = official_names(arrays)
+            _check_variant(config.model.variant, official.arrays)
+            expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
+            known, notes = _pretrained(official.arrays, expected, keep_head)
+        trained = origin(Path(config.pretrained).name, big_vision=official.big_vision)
+        data = config.data
+        doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)
+        notes = (*official.notes, *notes, *doubts)
+    elif keep_head:
+        raise ValueError(
+            "pretrained_head='keep': pretrained is empty, so there is no head to keep; set "
+            "--config.pretrained=FILE.npz or --config.pretrained_head=new"
+        )
     # Known ones are not drawn: a compiled function computes nothing that it does not return.
     drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
 
 
+def _check_variant(name: str, arrays: AnyArrays) -> None:
+    """Raises a ValueError that names the variant of a file that is of another."""
+    found, variant = sizes(arrays), VARIANTS[name]
+    if found is None or found == variant:
+        return
+    fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]
+    text, own = (
+        f"patches of {size[0]} px, width {size[1]}, MLP of {size[2]}, {size[3]} layers, {size[4]} "
+        "heads"
+        for size in (found, variant)
+    )
+    remedy = (
+        f"use {' or '.join(fitting)}" if fitting else f"no variant has these: {', '.join(VARIANTS)}"
+    )
+    raise ValueError(f"the file has {text}, model.variant={name!r} has {own}; {remedy}")
+
+
 def _pretrained(
-    arrays: Arrays, expected: Mapping[str, Any]
+    arrays: AnyArrays, expected: Mapping[str, Any], keep_head: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parameters that an npz has, fitted to the expected shapes, by path, and notes.
 
     The local branch's class token and positions start as the trunk's own.
     """
-    pretrained = fit_to_model(arrays, expected["vit"])
+    pretrained = fit_to_model(arrays, expected["vit"], keep_head=keep_head)
     known = {"vit": pretrained.params}
     if "local" in expected:
-        positions = np.asarray(arrays[POSITIONS], np.float32)
         num_tokens = expected["local"]["pos_embedding"].shape[1]
         known["local"] = {
             "cls": pretrained.params["cls"],
-            "pos_embedding": resize_positions(positions, num_tokens),
+            "pos_embedding": resize_positions(pretrained.positions, num_tokens),
         }
     return flatten_dict(known, sep="/"), pretrained.notes
 

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.model import Model, build_model, build_optimizer
 from aftrans_jax.training.checkpoints import Checkpoints
@@ -22,13 +23,16 @@ class Trained(NamedTuple):
     """A model as a run left it: module, parameters, names of its classes, and image sizes.
 
     `sizes` are `image_size` and `resize_size` in pixels, arguments of
-    `data.loading.transforms.test_transform`.
+    `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
+    `result` is what result.json holds, empty where there is none that can be read.
     """
 
     model: Model
     params: Mapping[str, Any]
     class_names: tuple[str, ...]
     sizes: Mapping[str, int]
+    predict_from: str
+    result: Mapping[str, Any]
 
 
 def load_trained(workdir: Path) -> Trained:
@@ -39,7 +43,7 @@ def load_trained(workdir: Path) -> Trained:
 
     Raises:
       FileNotFoundError: no run has left a configuration and a checkpoint there.
-      ValueError: no checkpoint can be used.
+      ValueError: no checkpoint can be used, or the configuration is none that can be trained.
     """
     try:
         config: Config = ConfigDict(
@@ -51,6 +55,7 @@ def load_trained(workdir: Path) -> Trained:
             f"{error.filename} is absent: --workdir must name the folder of a training run"
         ) from error
     config.model.attention = "auto"  # the run's kernel may not exist on this device
+    check(config, num_devices=1)
     model = build_model(config, len(class_names), jnp.dtype("float32"))
     loss_scale = PRECISIONS[config.train.precision]().loss_scale
     size = config.data.image_size
@@ -68,4 +73,14 @@ def load_trained(workdir: Path) -> Trained:
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
-    return Trained(model, state.params, tuple(class_names), image_sizes(config))
+    sizes, result = image_sizes(config), _read_result(workdir / "result.json")
+    names = tuple(class_names)
+    return Trained(model, state.params, names, sizes, config.eval.logits, result)
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, unreadable, no JSON
+        return {}
+    return result if isinstance(result, dict) else {}

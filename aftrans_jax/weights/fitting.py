@@ -1,9 +1,10 @@
 """Arrays of a ViT npz -> parameters of a model, strictly.
 
-The modules carry the official file's names, so fitting is: compare names and shapes, resize one
-array, replace the head, unflatten.
+The modules carry the official file's names, so fitting is: compare names and shapes, leave the
+head out, read, resize one array, unflatten.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,46 +12,81 @@ import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from aftrans_jax.weights.npz import Arrays, Params, listed
+from aftrans_jax.weights.layouts import POSITIONS
+from aftrans_jax.weights.npz import AnyArrays, Params, listed, to_float32
 
-POSITIONS = "Transformer/posembed_input/pos_embedding"
 HEAD = ("head/kernel", "head/bias")
 
 
 class Pretrained(NamedTuple):
-    """A trunk's parameters, nested, and one line for each thing that was changed to fit."""
+    """A trunk's parameters, nested, and one line for each thing that was changed to fit.
+
+    `positions` is the position embedding as the file has it.
+    """
 
     params: dict[str, Any]
     notes: tuple[str, ...]
+    positions: Float[np.ndarray, "1 tokens hidden"]
 
 
-def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
+class Sizes(NamedTuple):
+    """What a file tells of its model, in the order of `model.variants.Variant`."""
+
+    patch_size: int
+    hidden: int
+    mlp: int
+    layers: int
+    heads: int
+
+
+def sizes(arrays: AnyArrays) -> Sizes | None:
+    """Returns the sizes of the model that the arrays are of, None where they do not tell."""
+    block = "Transformer/encoderblock_0"
+    query = f"{block}/MultiHeadDotProductAttention_1/query/kernel"
+    names = ("embedding/kernel", f"{block}/MlpBlock_3/Dense_0/kernel", query)
+    shapes = [arrays[name].shape for name in names if name in arrays]
+    if list(map(len, shapes)) != [4, 2, 3]:
+        return None
+    embedding, mlp, query_shape = shapes
+    blocks = (re.match(r"Transformer/encoderblock_(\d+)/", name) for name in arrays)
+    layers = len({match[1] for match in blocks if match})
+    return Sizes(embedding[0], embedding[3], mlp[1], layers, query_shape[1])
+
+
+def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pretrained:
     """Returns the arrays as parameters of the model whose (shapes of) parameters are `expected`.
 
-    The position embedding is resized, a head for other classes is left out, so that the caller
-    keeps its own, and `pre_logits` is dropped; each is noted.
+    The position embedding is resized and `pre_logits` is dropped; each is noted. Arrays that are
+    not read yet are, once all names and shapes agree.
 
     Args:
-      arrays: by official name, as `read_npz` returns them; not changed.
+      arrays: by official name; not changed.
       expected: the trunk's nested tree; leaves have a `shape`.
+      keep_head: whether the file's head is wanted; otherwise it is left out, whatever its classes,
+        so that the caller keeps its own.
 
     Raises:
-      ValueError: names or shapes do not agree, all of them listed.
+      ValueError: names or shapes do not agree, all of them listed; the head is wanted and is for
+        another number of classes; or see `npz.to_float32`.
 
     Follows: vit_jax checkpoint.load_pretrained.
     """
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
-    # First of all: scipy does not interpolate float16, and would round integers.
-    arrays, notes = {name: np.asarray(array, np.float32) for name, array in arrays.items()}, []
+    arrays, notes = dict(arrays), []
     dropped = sorted(name for name in arrays if name.startswith("pre_logits/"))
     for name in dropped:
         del arrays[name]
+    if dropped and keep_head:
+        raise ValueError(
+            "pretrained_head='keep': the file's head follows a layer pre_logits, which this model "
+            "has not: expected a head on the class token. Use --config.pretrained_head=new"
+        )
     if dropped:
         notes.append("dropped pre_logits: the head follows the class token directly")
-    if any(name not in arrays or arrays[name].shape != wanted[name] for name in HEAD):
-        found = arrays["head/bias"].size if "head/bias" in arrays else "none"
-        notes.append(f"new head for {wanted['head/bias'][0]} classes (the file has {found})")
+    note = _head_note(arrays, wanted["head/bias"][0], keep_head)
+    if not keep_head:
+        notes.append(note)
         for name in HEAD:
             arrays.pop(name, None)
             del wanted[name]
@@ -58,10 +94,26 @@ def fit_to_model(arrays: Arrays, expected: Params) -> Pretrained:
     old_shape = arrays[POSITIONS].shape if POSITIONS in arrays else ()
     resizable = len(old_shape) == 3 and (old_shape[0], old_shape[2]) == positions_shape[::2]
     _check(arrays, {**wanted, POSITIONS: old_shape} if resizable else wanted)
+    # Before resizing: scipy does not interpolate float16.
+    params = to_float32(arrays)
+    positions = params[POSITIONS]
     if old_shape != positions_shape:
-        arrays[POSITIONS] = resize_positions(arrays[POSITIONS], num_tokens)
+        params[POSITIONS] = resize_positions(positions, num_tokens)
         notes.append(f"position embedding resized from {old_shape} to {positions_shape}")
-    return Pretrained(unflatten_dict(arrays, sep="/"), tuple(notes))
+    return Pretrained(unflatten_dict(params, sep="/"), tuple(notes), positions)
+
+
+def _head_note(arrays: AnyArrays, num_classes: int, keep_head: bool) -> str:
+    """Returns what to say of a new head; raises ValueError where one is to be kept and cannot."""
+    bias = arrays.get("head/bias")
+    found = "none" if bias is None else f"one for {bias.shape[0] if bias.shape else 1}"
+    if keep_head and found != f"one for {num_classes}":
+        raise ValueError(
+            f"pretrained_head='keep': the data has {num_classes} classes, the file's head is "
+            f"{found}: expected the same number. Use --config.pretrained_head=new"
+        )
+    kept = "; pretrained_head=keep would keep it" if found == f"one for {num_classes}" else ""
+    return f"new head for {num_classes} classes (the file has {found}{kept})"
 
 
 def resize_positions(
@@ -89,7 +141,7 @@ def resize_positions(
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
 
 
-def _check(arrays: Arrays, wanted: dict[str, tuple[int, ...]]) -> None:
+def _check(arrays: AnyArrays, wanted: dict[str, tuple[int, ...]]) -> None:
     """Raises one ValueError that lists every missing, surplus and mis-shaped array."""
     problems = {
         "missing": [name for name in wanted if name not in arrays],

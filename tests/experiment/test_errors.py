@@ -216,7 +216,7 @@ def write_npz(kind: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 UNREADABLE = (
-    "pretrained='x.npz' cannot be read as an npz of plain arrays ({}): download it again and "
+    "pretrained='x.npz': cannot be read as an npz of plain arrays ({}): download it again and "
     "compare its size with the source's, or save it as plain arrays"
 )
 MISFIT = (
@@ -227,8 +227,8 @@ MISFIT = (
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("truncated", UNREADABLE.format("it is no npz file, or only the beginning of one")),
-        ("pickled", UNREADABLE.format("Object arrays cannot be loaded when allow_pickle=False")),
+        ("truncated", UNREADABLE.format("it is only the beginning of one")),
+        ("pickled", UNREADABLE.format("cls holds pickled Python objects, which may run any code")),
         ("wrong shape", MISFIT.format("of another shape: cls (1, 1, 9) instead of (1, 1, 8)")),
         ("missing key", MISFIT.format("missing: Transformer/encoder_norm/scale")),
         (

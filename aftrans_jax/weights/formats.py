@@ -1,0 +1,173 @@
+"""What a file of weights is, by its content: npz files are read, all others are named.
+
+Nothing of another library is imported or run here: the first bytes and the names inside tell.
+"""
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+
+OFFICIAL = "https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz"
+
+_OTHER_NAMES = (
+    "cannot be read yet: its arrays have other names and layouts. Use the official npz of the same "
+    f"model, such as {OFFICIAL}"
+)
+_DOWNLOAD = "download the file itself and compare its size with the source's"
+_UNPACK = "unpack it first and name the npz file in it"
+_FLATTEN = (
+    "from flax.traverse_util import flatten_dict; np.savez('x.npz', **flatten_dict({}, sep='/'))"
+)
+
+# What it is called in messages -> what to do.
+REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "a PyTorch file (zip)": _OTHER_NAMES,
+        "a PyTorch file (of before version 1.6)": _OTHER_NAMES,
+        "a TorchScript program": _OTHER_NAMES,
+        "a TensorFlow checkpoint": _OTHER_NAMES,
+        "a Keras model": _OTHER_NAMES,
+        "an HDF5 file, as of Keras": _OTHER_NAMES,
+        "a folder of Hugging Face": _OTHER_NAMES,
+        "a TensorFlow SavedModel": _OTHER_NAMES,
+        "a safetensors file": (
+            "cannot be read yet. Where its arrays have the official names, save them as npz: "
+            "from safetensors.numpy import load_file; np.savez('x.npz', **load_file('x.safetensors'"
+            f")). Otherwise use the official npz of the same model, such as {OFFICIAL}"
+        ),
+        "a msgpack file, as of Flax": (
+            "cannot be read yet. Where its arrays have the official names, save them as npz: "
+            "from pathlib import Path; from flax.serialization import msgpack_restore; "
+            + _FLATTEN.format("msgpack_restore(Path('x.msgpack').read_bytes())")
+        ),
+        "a checkpoint folder of orbax": (
+            "cannot be read yet. Where its arrays have the official names, save them as npz: "
+            "tree = orbax.checkpoint.StandardCheckpointer().restore(path); "
+            + _FLATTEN.format("tree")
+        ),
+        "the working directory of a run": (
+            "its trained trunk becomes an npz by python -m aftrans_jax.export --workdir=IT"
+        ),
+        "a Python pickle": (
+            "is never read, since it may run any code. Save its arrays by np.savez('x.npz', "
+            "**arrays) where you trust it"
+        ),
+        "a single array (npy)": "expected all arrays of the model, as of np.savez",
+        "a zip of other things": "expected one .npy file for each array, as of np.savez",
+        "compressed by gzip": _UNPACK,
+        "compressed by zstd": _UNPACK,
+        "compressed by xz": _UNPACK,
+        "compressed by bzip2": _UNPACK,
+        "a tar archive": _UNPACK,
+        "a web page": _DOWNLOAD,
+        "a pointer of Git LFS, not the file": "run git lfs pull where it lies",
+        "empty": _DOWNLOAD,
+        "no npz file, nor another format that is known here": _DOWNLOAD,
+    }
+)
+
+# The first pickle of such a file is this number.
+_TORCH_NUMBER = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+_FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
+    (_TORCH_NUMBER, "a PyTorch file (of before version 1.6)"),
+    *((b"\x80" + bytes([protocol]), "a Python pickle") for protocol in range(2, 6)),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as of Keras"),
+    (b"\x93NUMPY", "a single array (npy)"),
+    (b"\x1f\x8b", "compressed by gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (b"\xfd7zXZ\x00", "compressed by xz"),
+    (b"BZh", "compressed by bzip2"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file"),
+)
+_TABLE_END = bytes.fromhex("57fb808b247547db")  # of TensorFlow's index files
+_MSGPACK_TEXT = frozenset({*range(0xA1, 0xC0), 0xD9, 0xDA})  # first byte of a key
+
+
+def check_format(path: str | PathLike[str]) -> None:
+    """Passes a zip file, which an npz is.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is something else; the message says what, and what to do.
+    """
+    path = Path(path)
+    if path.is_dir() and (kind := _folder_kind(path)):
+        raise _refusal(kind)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"pretrained={str(path)!r} is not a file. Official ViT files: {OFFICIAL}; "
+            "--config.pretrained= (empty) starts from random weights"
+        )
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(512)
+        stream.seek(max(0, size - len(_TABLE_END)))
+        tail = stream.read()
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return
+    if size and tail == _TABLE_END:
+        raise _refusal("a TensorFlow checkpoint")
+    raise _refusal(_file_kind(head, size))
+
+
+def check_members(names: Iterable[str]) -> None:
+    """Passes the names inside a zip file if they may be an npz's.
+
+    Raises:
+      ValueError: they are PyTorch's, Keras's, or none is an array's.
+    """
+    names = list(names)
+    last = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in last:
+        raise _refusal("a TorchScript program")
+    if "data.pkl" in last:
+        raise _refusal("a PyTorch file (zip)")
+    if "model.weights.h5" in last:
+        raise _refusal("a Keras model")
+    if not any(name.endswith(".npy") for name in names):
+        raise _refusal("a zip of other things" if names else "empty")
+
+
+def _refusal(kind: str) -> ValueError:
+    return ValueError(f"it is {kind}: {REMEDIES[kind]}")
+
+
+def _file_kind(head: bytes, size: int) -> str:
+    if not head:
+        return "empty"
+    for first, kind in _FIRST_BYTES:
+        if head.startswith(first):
+            return kind
+    # The length of a JSON header, then the header.
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8:
+        return "a safetensors file"
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page"
+    if _starts_msgpack_map(head):
+        return "a msgpack file, as of Flax"
+    return "no npz file, nor another format that is known here"
+
+
+def _starts_msgpack_map(head: bytes) -> bool:
+    """Whether a map of at least one entry begins here, whose first key is a text."""
+    skipped = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else None)
+    return skipped is not None and len(head) > skipped and head[skipped] in _MSGPACK_TEXT
+
+
+def _folder_kind(path: Path) -> str | None:
+    def holds(*names: str) -> bool:
+        return any((path / name).exists() for name in names)
+
+    if holds("checkpoints") and holds("config.json"):
+        return "the working directory of a run"
+    if holds("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "_sharding"):
+        return "a checkpoint folder of orbax"
+    if holds("saved_model.pb"):
+        return "a TensorFlow SavedModel"
+    if holds("pytorch_model.bin", "model.safetensors", "flax_model.msgpack", "tf_model.h5"):
+        return "a folder of Hugging Face"
+    return None

@@ -1,0 +1,168 @@
+"""Other ways to name the same arrays -> the official names.
+
+Read are the official names below a prefix, as checkpoints of whole trainings have them, and
+big_vision's names, also with all blocks stacked by `nn.scan`, where the function is the same.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from aftrans_jax.weights.npz import AnyArrays, Stored
+
+POSITIONS = "Transformer/posembed_input/pos_embedding"
+
+_PREFIXES = ("params/", "opt/target/", "optimizer/target/", "model/params/", "model/")
+# Beside a prefix: the optimizer's moments, counters and random state.
+_STATE = ("opt/", "opt_state/", "optimizer/", "state/", "extra/", "step", "rng")
+_BIG_VISION = MappingProxyType(
+    {
+        "MultiHeadDotProductAttention_0": "MultiHeadDotProductAttention_1",
+        "LayerNorm_1": "LayerNorm_2",
+        "MlpBlock_0": "MlpBlock_3",
+    }
+)
+_BLOCK = re.compile(r"(Transformer/encoderblock_\d+)/([^/]+)(/.+)")
+_STACK = "Transformer/encoderblock/"
+_MAX_LAYERS = 256
+
+# What a name tells of models that are other functions.
+_FOREIGN: Mapping[str, str] = MappingProxyType(
+    {
+        r"(^|/)(MAPHead_0/|probe$)": "pools by an attention head (MAPHead_0), where this model "
+        "classifies from the class token",
+        r"(^|/)MixerBlock_0/": "is an MLP-Mixer",
+        r"(^|/)(conv_root|block1/unit1)/": "begins with a ResNet (the hybrid R50+ViT)",
+        r"(^|[./])blocks[./]0[./]": "has timm's names, which cannot be read yet",
+        r"(^|[./])encoder[./]layers?[./](encoder_layer_)?0[./]": (
+            "has the names of Hugging Face, torchvision or TransFG in PyTorch, which cannot be "
+            "read yet"
+        ),
+    }
+)
+
+
+class Official(NamedTuple):
+    """Arrays by official name, a line for each thing that was renamed, and who named them."""
+
+    arrays: dict[str, np.ndarray | Stored]
+    notes: tuple[str, ...]
+    big_vision: bool
+
+
+def official_names(arrays: AnyArrays) -> Official:
+    """Returns the arrays under the official names; names that are known to nobody stay.
+
+    Raises:
+      ValueError: the arrays are of a model that computes another function.
+
+    Follows: big_vision models/vit.py fix_old_checkpoints, in the other direction.
+    """
+    named, notes = _without_prefix(arrays)
+    for pattern, what in _FOREIGN.items():
+        found = next((name for name in named if re.search(pattern, name)), None)
+        if found is not None:
+            raise ValueError(
+                f"the model of this file {what} (it has {found}): expected a plain ViT with a "
+                "class token, such as the official ViT-B_16.npz"
+            )
+    stacked = any(name.startswith(_STACK) for name in named)
+    if stacked:
+        named = _unstacked(named)
+        notes.append("blocks unstacked: the file has all layers in one array")
+    named, renamed = _renamed(named)
+    big_vision = stacked or renamed or "pos_embedding" in named
+    if big_vision:
+        named = _with_class_position(named)
+        notes.append("big_vision's names read as the official ones")
+        if "cls" not in named:
+            raise ValueError(
+                "the model of this file has no class token (big_vision's pooling 'gap'), from "
+                "which this model classifies: expected an array cls"
+            )
+    if any(array.dtype.kind == "V" for array in named.values()):
+        notes.append("bfloat16 read as float32")
+    return Official(named, tuple(notes), big_vision)
+
+
+def _without_prefix(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], list[str]]:
+    for prefix in _PREFIXES:
+        if any(name.startswith(f"{prefix}Transformer/") for name in arrays):
+            break
+    else:
+        return dict(arrays), []
+    below = {name: array for name, array in arrays.items() if name.startswith(prefix)}
+    state = [name for name in arrays if name not in below and name.startswith(_STATE)]
+    named = {
+        name.removeprefix(prefix): array for name, array in arrays.items() if name not in state
+    }
+    notes = [f"arrays read from below {prefix}"]
+    if state:
+        notes.append(f"left out {len(state)} arrays of the training's state, such as {state[0]}")
+    return named, notes
+
+
+def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
+    lengths = {
+        name: array.shape[0] if array.shape else 0
+        for name, array in arrays.items()
+        if name.startswith(_STACK)
+    }
+    layers = set(lengths.values())
+    if len(layers) != 1 or not 0 < max(layers) <= _MAX_LAYERS:
+        raise ValueError(
+            f"the stacked blocks below {_STACK} have first axes of {sorted(layers)}: expected the "
+            f"number of layers, 1 to {_MAX_LAYERS}, in all"
+        )
+    named = {name: array for name, array in arrays.items() if name not in lengths}
+    for name in lengths:
+        whole = functools.cache(functools.partial(np.asarray, arrays[name]))
+        shape, dtype = arrays[name].shape[1:], arrays[name].dtype
+        for layer in range(max(layers)):
+            part = name.replace(_STACK, f"Transformer/encoderblock_{layer}/", 1)
+            named[part] = Stored(shape, dtype, functools.partial(_layer, whole, layer))
+    return named
+
+
+def _layer(whole: Callable[[], np.ndarray], layer: int) -> np.ndarray:
+    return whole()[layer]
+
+
+def _renamed(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], bool]:
+    """Returns the arrays with big_vision's modules renamed, and whether there were any."""
+    named = {}
+    for name, array in arrays.items():
+        match = _BLOCK.fullmatch(name)
+        module = _BIG_VISION.get(match[2]) if match else None
+        new = f"{match[1]}/{module}{match[3]}" if match and module else name
+        named[name if new in arrays else new] = array  # both: one is surplus, and refused later
+    return named, named.keys() != arrays.keys()
+
+
+def _with_class_position(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
+    """Returns the arrays with the positions in their official place.
+
+    big_vision adds positions to patches alone, then puts the class token in front: the official
+    class token's position is zero.
+    """
+    named = dict(arrays)
+    for old in ("pos_embedding", "Transformer/pos_embedding"):
+        if old in named and POSITIONS not in named:
+            named[POSITIONS] = named.pop(old)
+    positions = named.get(POSITIONS)
+    if positions is None or len(positions.shape) != 3:
+        return named
+    batch, tokens, hidden = positions.shape
+    if math.isqrt(tokens) ** 2 == tokens:
+        read = functools.partial(_with_zero_row, positions)
+        named[POSITIONS] = Stored((batch, tokens + 1, hidden), positions.dtype, read)
+    return named
+
+
+def _with_zero_row(positions: np.ndarray | Stored) -> np.ndarray:
+    return np.pad(np.asarray(positions), ((0, 0), (1, 0), (0, 0)))

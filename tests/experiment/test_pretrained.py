@@ -1,0 +1,110 @@
+"""Initial parameters from a file: which head, which variant, and what the user is told."""
+
+import numpy as np
+import pytest
+from experiments import tiny_config, tiny_variants
+from flax.traverse_util import flatten_dict
+
+from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.weights.npz import save_npz
+
+NUM_CLASSES = 7
+
+
+def start(path="", num_classes=NUM_CLASSES, **changes):
+    config = tiny_config(pretrained=str(path), model__name="vit", **changes)
+    with tiny_variants():
+        return initial_params(config, build_model(config, num_classes, np.dtype("float32")))
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    """Weights of the tiny trunk, its head of ones."""
+    params = start()[0]["vit"]
+    params["head"] = {"kernel": np.ones((12, NUM_CLASSES)), "bias": np.ones(NUM_CLASSES)}
+    return params
+
+
+@pytest.fixture
+def path(tmp_path, trunk):
+    save_npz(tmp_path / "x.npz", trunk)
+    return tmp_path / "x.npz"
+
+
+def test_a_new_head_is_zero_also_for_as_many_classes(path, trunk):
+    params, notes = start(path)
+    assert not params["vit"]["head"]["kernel"].any()
+    assert not params["vit"]["head"]["bias"].any()
+    np.testing.assert_array_equal(params["vit"]["cls"], trunk["cls"])
+    assert notes == (
+        "new head for 7 classes (the file has one for 7; pretrained_head=keep would keep it)",
+    )
+
+
+def test_the_head_is_kept_where_that_is_asked_for(path):
+    params, notes = start(path, pretrained_head="keep")
+    assert (params["vit"]["head"]["kernel"] == 1).all()
+    assert notes == ()
+
+
+def test_a_head_for_other_classes_is_not_kept(path):
+    message = r"x\.npz': pretrained_head='keep': the data has 8 classes, the file's head is one"
+    with pytest.raises(ValueError, match=message):
+        start(path, num_classes=8, pretrained_head="keep")
+
+
+def test_no_head_is_kept_without_a_file():
+    with pytest.raises(ValueError, match="pretrained_head='keep': pretrained is empty, so there"):
+        start(pretrained_head="keep")
+
+
+def test_the_variant_that_would_fit_is_named(tmp_path, trunk):
+    """All that tells b32: the other arrays are not looked at."""
+    blocks = {
+        name.replace("encoderblock_0", f"encoderblock_{layer}"): array
+        for name, array in flatten_dict(trunk, sep="/").items()
+        if "encoderblock_0" in name
+        for layer in range(12)
+    }
+    block = "Transformer/encoderblock_0"
+    shapes = {
+        "embedding/kernel": (32, 32, 3, 768),
+        f"{block}/MlpBlock_3/Dense_0/kernel": (768, 3072),
+        f"{block}/MultiHeadDotProductAttention_1/query/kernel": (768, 12, 64),
+    }
+    np.savez(tmp_path / "x.npz", **blocks | {name: np.zeros(x) for name, x in shapes.items()})
+    config = tiny_config(pretrained=str(tmp_path / "x.npz"), model__variant="b16", model__stride=16)
+    with pytest.raises(ValueError, match="the file has patches") as caught:
+        initial_params(config, build_model(config, 3, np.dtype("float32")))
+    assert str(caught.value).endswith(
+        "x.npz': the file has patches of 32 px, width 768, MLP of 3072, 12 layers, 12 heads, "
+        "model.variant='b16' has patches of 16 px, width 768, MLP of 3072, 12 layers, 12 heads; "
+        "use --config.model.variant=b32"
+    )
+
+
+def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
+    arrays = {**flatten_dict(trunk, sep="/"), "embedding/kernel": np.zeros((9, 9, 3, 12))}
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match=r"has patches of 9 px, .*; no variant has these: mini8$"):
+        start(tmp_path / "x.npz")
+
+
+def test_a_deit_file_tells_its_gelu_and_pixels(path):
+    deit = path.rename(path.with_name("deit_x.npz"))
+    notes = start(deit)[1]
+    assert [note.partition(":")[0] for note in notes[1:]] == [
+        "model.gelu is tanh",
+        "data.mean is '(0.5,0.5,0.5)'",
+        "data.std is '(0.5,0.5,0.5)'",
+    ]
+    settings = {"data__mean": (0.485, 0.456, 0.406), "data__std": (0.229, 0.224, 0.225)}
+    assert len(start(deit, model__gelu="exact", **settings)[1]) == 1
+
+
+def test_prefixes_are_read_with_a_note(tmp_path, trunk):
+    below = {f"params/{name}": array for name, array in flatten_dict(trunk, sep="/").items()}
+    np.savez(tmp_path / "x.npz", **below)
+    params, notes = start(tmp_path / "x.npz")
+    assert notes[0] == "arrays read from below params/"
+    np.testing.assert_array_equal(params["vit"]["cls"], trunk["cls"])

@@ -1,0 +1,331 @@
+"""`predict` and `export` as commands: which head answers, what may be given, what fails."""
+
+import io
+import json
+import os
+import shutil
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from experiments import tiny_config, tiny_experiment, tiny_variants
+from PIL import Image
+
+from aftrans_jax import export, predict
+from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment import prediction
+from aftrans_jax.experiment.run import run
+from aftrans_jax.weights.npz import read_npz
+
+NUM_TEST, NUM_STEPS = 60, 60
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A tiny run whose three heads are of different accuracy, that of the sum is reported."""
+    changes = {
+        "eval__logits": "sum",
+        "train__steps": NUM_STEPS,
+        "train__learning_rate": 0.3,
+        "train__report_every": NUM_STEPS,
+        "data__num_train": 48,
+        "data__num_test": NUM_TEST,
+    }
+    workdir = tmp_path_factory.mktemp("predict") / "run"
+    settings = tiny_config(**changes).to_dict()
+    run(tiny_experiment(1, **changes), workdir, mode="train", settings=settings)
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["global_accuracy"] != result["sum_accuracy"]
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """The run's test images as files, in folders of their classes."""
+    root = tmp_path_factory.mktemp("photos") / "test"
+    dataset = synthetic_dataset(num_train=48, num_test=NUM_TEST, image_size=32)
+    for index in range(NUM_TEST):
+        example = dataset.test[index]
+        folder = root / f"{example.label:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(example.image).save(folder / f"{index}.png")
+    return root
+
+
+def ended(error: SystemExit) -> tuple[int, str]:
+    """The status, and what Python writes to standard error: a text as the code means status 1."""
+    return (1, error.code) if isinstance(error.code, str) else (error.code, "")
+
+
+@pytest.fixture
+def call(workdir, monkeypatch, capsys):
+    def run_predict(*arguments, code=0, where=workdir):
+        monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
+        text = ""
+        with tiny_variants():
+            if code:
+                with pytest.raises(SystemExit) as caught:
+                    predict.main()
+                status, text = ended(caught.value)
+                assert status == code
+            else:
+                predict.main()
+        printed = capsys.readouterr()
+        rows = [line.split("\t") for line in printed.out.splitlines()]
+        return rows, [*printed.err.splitlines(), *text.splitlines()]
+
+    return run_predict
+
+
+# ----------------------------------------------------------------------------------- which logits
+
+
+@pytest.mark.parametrize("logits", [None, "global", "local", "sum"])
+def test_the_answers_are_as_right_as_result_json_says(call, workdir, photos, logits):
+    rows, said = call(photos, "--top=1", *([f"--logits={logits}"] if logits else []))
+    names = json.loads((workdir / "classes.json").read_text())
+    result = json.loads((workdir / "result.json").read_text())
+    right = [names[int(path.split("/")[-2])] == name for path, _, name in rows]
+    assert len(right) == NUM_TEST
+    accuracy = result[f"{logits or 'sum'}_accuracy"]
+    assert sum(right) / NUM_TEST == pytest.approx(accuracy, abs=1e-7)
+    title = {None: "sum of global and local", "sum": "sum of global and local"}.get(logits, logits)
+    assert said == [f"{title} logits: {accuracy:.1%} on {NUM_TEST} test images at step {NUM_STEPS}"]
+
+
+def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
+    def never(logits):
+        raise AssertionError("the whole model was called")
+
+    monkeypatch.setattr(prediction, "prediction_logits", never)
+    call(photos, "--logits=global", "--top=1")
+    with pytest.raises(SystemExit, match="the whole model"):
+        call(photos, "--logits=local", "--top=1")
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"sum_accuracy": null}', "\xff"])
+def test_a_result_that_is_not_there_is_said(call, workdir, photos, tmp_path, content):
+    shutil.copytree(workdir, tmp_path / "run")
+    path = tmp_path / "run" / "result.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content, encoding="latin-1")
+    rows, said = call(photos / "00", "--top=1", where=tmp_path / "run")
+    assert rows
+    assert said == [
+        "sum of global and local logits: the accuracy is not known, result.json does not tell it"
+    ]
+
+
+def test_the_baseline_has_global_logits_only(call, photos, tmp_path):
+    changes = {"model__name": "vit", "train__steps": 2}
+    settings = tiny_config(**changes).to_dict()
+    run(tiny_experiment(1, **changes), tmp_path / "run", mode="train", settings=settings)
+    assert call(photos, where=tmp_path / "run")[1][0].startswith("global logits: ")
+    rows, said = call(photos, "--logits=sum", code=1, where=tmp_path / "run")
+    assert rows == []
+    assert said == [
+        "error: --logits=sum: the run's model.name is 'vit', which has global logits only; use "
+        "--logits=global"
+    ]
+
+
+# ----------------------------------------------------------------------------------- what is given
+
+
+def photo(photos, number=0) -> str:
+    return str(sorted(photos.rglob("*.png"))[number])
+
+
+def paths_of(rows) -> list[str]:
+    return [path for path, *_ in rows]
+
+
+def test_output_order_is_input_order(call, photos):
+    first, second = photo(photos, -1), photo(photos)
+    rows, _ = call(first, second, "--top=2")
+    assert paths_of(rows) == [first, first, second, second]
+    shares = [float(share.rstrip("%")) for _, share, _ in rows]
+    assert shares[0] >= shares[1]
+
+
+def test_folders_globs_and_lists_are_the_same_images(call, photos, monkeypatch):
+    everything = sorted(str(path) for path in photos.rglob("*.png"))
+    (photos / "note.txt").write_text("no photo")
+    assert paths_of(call(photos, "--top=1")[0]) == everything
+    (photos / "note.txt").unlink()
+    assert paths_of(call(f"{photos}/**/*.png", "--top=1")[0]) == everything
+    assert paths_of(call(f"{photos}/*", "--top=1")[0]) == everything
+    lines = "\n".join([*everything[5:], "", f"{photos / '00'}\r"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    listed = paths_of(call("-", "--top=1")[0])
+    assert listed[: len(everything) - 5] == everything[5:]
+    assert set(listed) <= set(everything)
+
+
+def test_a_name_with_signs_of_globs_is_a_file_where_there_is_one(call, photos, tmp_path):
+    shutil.copy(photo(photos), tmp_path / "a[1]*.png")
+    assert paths_of(call(tmp_path / "a[1]*.png", "--top=1")[0]) == [f"{tmp_path}/a[1]*.png"]
+
+
+def test_home_and_variables_are_expanded(call, photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos))
+    monkeypatch.setenv("PHOTOS", str(photos))
+    for given in ("~/00/*", "$PHOTOS/00/*"):
+        assert paths_of(call(given, "--top=1")[0])[0] == photo(photos)
+
+
+def test_what_is_given_twice_is_named_once_and_said(call, photos):
+    rows, said = call(photos / "00", photo(photos), f"{photos}/00/../00", "--top=1")
+    in_folder = len(list((photos / "00").iterdir()))
+    assert len(rows) == in_folder
+    assert said[0] == (
+        f"note: {in_folder + 1} images were given more than once; each is named once, in its first "
+        "place"
+    )
+
+
+def test_nothing_found_is_said(call, photos, tmp_path):
+    rows, said = call(tmp_path, f"{tmp_path}/*.jpg", code=1)
+    assert rows == []
+    assert said == [
+        f"error: '{tmp_path}' holds or matches no images",
+        f"error: '{tmp_path}/*.jpg' holds or matches no images",
+        "error: there is nothing to name",
+    ]
+    rows, said = call(tmp_path, photos / "00", "--top=1", code=1)
+    assert len(rows) == len(list((photos / "00").iterdir()))
+    assert said[0] == f"error: '{tmp_path}' holds or matches no images"
+
+
+# ------------------------------------------------------------------------------------- what fails
+
+
+def test_a_bad_file_is_a_line_and_the_others_are_named(call, photos, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no photo")
+    good = [photo(photos), photo(photos, -1)]
+    rows, said = call(
+        good[0], tmp_path / "bad.jpg", tmp_path / "no.jpg", good[1], "--top=1", code=1
+    )
+    assert paths_of(rows) == good
+    assert len(said) == 3
+    assert said[1].startswith(f"error: cannot decode '{tmp_path}/bad.jpg' (11 bytes): ")
+    assert said[2] == f"error: [Errno 2] No such file or directory: '{tmp_path}/no.jpg'"
+    assert rows == call(*good, "--top=1")[0]
+
+
+def test_control_characters_are_escaped(call, workdir, photos, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    names = json.loads((workdir / "classes.json").read_text())
+    names = [f"\x1b]0;{name}\x07\n" for name in names]
+    (tmp_path / "run" / "classes.json").write_text(json.dumps(names))
+    odd = tmp_path / os.fsdecode(b"a\tb\n\x1b[31m\xff\xc3\xbc.png")
+    shutil.copy(photo(photos), odd)
+    rows, _ = call(odd, "--top=1", where=tmp_path / "run")
+    assert len(rows) == 1
+    path, _, name = rows[0]
+    assert path == rf"{tmp_path}/a\tb\n\x1b[31m\udcffü.png"
+    assert name.startswith(r"\x1b]0;")
+    assert name.endswith(r"\x07\n")
+
+
+def test_no_run_is_one_line(call, photos, tmp_path):
+    rows, said = call(photos, where=tmp_path / "nowhere", code=1)
+    assert rows == []
+    assert said == [
+        f"error: {tmp_path}/nowhere/config.json is absent: --workdir must name the folder of a "
+        "training run"
+    ]
+
+
+def broken_run(workdir, tmp_path, key, value):
+    """A copy of the run whose configuration has another value."""
+    shutil.copytree(workdir, tmp_path / "run")
+    settings = json.loads((workdir / "config.json").read_text())
+    group, _, name = key.partition(".")
+    settings[group][name] = value
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    return tmp_path / "run"
+
+
+UNSOUND = [
+    ("sacm.selection", "all", "sacm.selection='all' is unknown: choose one of"),
+    ("data.image_size", 33, "data.image_size=33 does not fit model.stride=8"),
+    ("data.mean", [0.5], "data.mean="),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), UNSOUND)
+def test_the_configuration_is_checked(call, workdir, photos, tmp_path, key, value, message):
+    rows, said = call(photos, where=broken_run(workdir, tmp_path, key, value), code=1)
+    assert rows == []
+    assert len(said) == 1
+    assert said[0].startswith(f"error: {message}")
+
+
+def test_a_run_of_another_device_s_kernel_is_used_here(call, workdir, photos, tmp_path):
+    where = broken_run(workdir, tmp_path, "model.attention", "splash")
+    assert call(photos / "00", "--top=1", where=where)[0]
+
+
+def test_no_classes_to_print_is_refused(call, photos):
+    assert "--top=0: expected 1 or more" in call(photos, "--top=0", code=2)[1][-1]
+
+
+# --------------------------------------------------------------------------------- many of them
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """300 images of 0.75 MB as the model takes them, 225 MB in all."""
+    Image.new("RGB", (500, 500), (9, 80, 7)).save(tmp_path / "0.png")
+    for number in range(1, 300):
+        os.link(tmp_path / "0.png", tmp_path / f"{number}.png")
+    paths = [str(tmp_path / f"{number}.png") for number in range(300)]
+    tracemalloc.start()
+    try:
+        images = predict.stream(paths, {"image_size": 500, "resize_size": 500})
+        seen = [path for path, image in images if image.shape == (500, 500, 3)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == paths
+    assert peak < (2 * predict.BATCH_SIZE + 2 + 3 * 8) * 0.8e6
+
+
+def test_three_hundred_images_are_named_in_order(call, photos, tmp_path):
+    source = photo(photos)
+    for number in range(300):
+        shutil.copy(source, tmp_path / f"{number:03d}.png")
+    (tmp_path / "150.png").write_bytes(b"")
+    rows, said = call(tmp_path, "--top=1", code=1)
+    assert [path[-7:-4] for path in paths_of(rows)] == [f"{i:03d}" for i in range(300) if i != 150]
+    assert len({(share, name) for _, share, name in rows}) == 1
+    assert len(said) == 2
+
+
+# ----------------------------------------------------------------------------------------- export
+
+
+def test_export_writes_the_trunk_where_it_is_told(workdir, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "named without a suffix"
+    monkeypatch.setattr(sys, "argv", ["export", f"--workdir={workdir}", f"--out={out}"])
+    with tiny_variants():
+        export.main()
+    assert capsys.readouterr().out == f"{out}\n"
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert np.abs(read_npz(out)["head/kernel"]).max() > 0
+
+
+@pytest.mark.parametrize(("key", "value", "message"), UNSOUND)
+def test_export_checks_the_configuration(
+    workdir, tmp_path, monkeypatch, capsys, key, value, message
+):
+    where = broken_run(workdir, tmp_path, key, value)
+    monkeypatch.setattr(sys, "argv", ["export", f"--workdir={where}"])
+    with tiny_variants(), pytest.raises(SystemExit) as caught:
+        export.main()
+    status, text = ended(caught.value)
+    assert (status, capsys.readouterr().err) == (1, "")
+    assert text.startswith(f"error: {message}")
+    assert not (where / "trunk.npz").exists()
