@@ -257,7 +257,7 @@ def test_every_key_can_be_set(monkeypatch, key):
         ("steps=5", "train.steps"),
         ("data.image-size=5", "data.image_size"),
         ("nosuch.steps=5", "train.steps"),
-        ("batch_size", "eval.batch_size, train.batch_size"),
+        ("batch_size", "train.batch_size, eval.batch_size"),
         ("train={}", "train.steps"),
     ],
 )
@@ -266,7 +266,7 @@ def test_an_unknown_key_is_named_with_those_like_it(monkeypatch, argument, near)
         parse(monkeypatch, f"--config.{argument}")
     message, key = caught.value.code, argument.partition("=")[0]
     assert message.startswith(f"error: --config.{key} is no key of the configuration")
-    assert message.endswith("(aftrans_jax/config.py lists all keys)")
+    assert message.endswith("(--help lists all keys)")
     assert ("did you mean one of" in message) == bool(near)
     assert near in message
 
@@ -278,8 +278,8 @@ def test_an_unknown_key_is_named_with_those_like_it(monkeypatch, argument, near)
 def test_a_value_of_the_wrong_type_is_named(monkeypatch, capsys, argument):
     with pytest.raises(SystemExit) as caught:
         parse(monkeypatch, f"--config.{argument}")
-    assert caught.value.code == 1
-    assert f"flag --config.{argument}: " in capsys.readouterr().err
+    assert caught.value.code.startswith(f"error: flag --config.{argument}: ")
+    assert capsys.readouterr().err == ""
 
 
 # ------------------------------------------------------------------------------------- the choices
