@@ -68,7 +68,7 @@ def find_images(root: str | Path) -> list[str]:
 def subfolders(root: str | Path) -> list[str]:
     """Returns the names of the folders in a folder, but for those of other programs."""
     with os.scandir(root) as entries:
-        return [entry.name for entry in entries if not _is_helper(entry.name) and entry.is_dir()]
+        return [entry.name for entry in entries if not _is_helper(entry.name) and _is_folder(entry)]
 
 
 def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
@@ -80,11 +80,18 @@ def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple
         for entry in entries:
             if _is_helper(entry.name):
                 yield "helpers", prefix + entry.name
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
             else:  # a dangling link too, so that it is reported as missing
                 is_photo = _suffix(entry.name) in photo_suffixes()
                 yield "photos" if is_photo else "others", prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_helper(name: str) -> bool:

@@ -422,7 +422,7 @@ print(json.dumps({"loaded": loaded, "result": result}))
 
 
 def test_a_run_reads_the_set_without_tensorflow(data_dir, tmp_path):
-    paths = f"{ROOT}:{ROOT / 'tests' / 'experiment'}"
+    paths = f"{ROOT}:{ROOT / 'tests'}"
     said = call(sys.executable, "-c", TRAIN, str(data_dir), str(tmp_path), PYTHONPATH=paths)
     done = json.loads(said.splitlines()[-1])
     assert done["loaded"] == []

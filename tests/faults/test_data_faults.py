@@ -1,0 +1,21 @@
+"""The fault drivers of data, each with a small count."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(("driver", "count"), [("images", 60), ("lists", 40)])
+def test_damage_is_named_or_does_not_matter(tmp_path, driver, count):
+    program = [sys.executable, str(Path(__file__).with_name(f"{driver}.py"))]
+    done = subprocess.run(
+        [*program, f"--count={count}", f"--out={tmp_path / 'table.json'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert json.loads((tmp_path / "table.json").read_text())
