@@ -96,10 +96,10 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
         target,
         ((f"{prefix / image.name}", names[image.label], image.split) for image in images),
     )
-    counts = ", ".join(f"{number[split]} {split}" for split in diagnosis.splits)
+    validation = f", {number['validation']} validation" if number["validation"] else ""
     return (
-        f"wrote {target}, with images in splits: {counts}; train on "
-        f"them by --config.data.name=csv --config.data.dir={target}"
+        f"wrote {target}: {number['train']} training{validation} and {number['test']} test images; "
+        f"train on them by --config.data.name=csv --config.data.dir={target}"
     )
 
 

@@ -48,6 +48,8 @@ def _is_near(one: str, other: str) -> bool:
     edits = [edit for edit in matcher.get_opcodes() if edit[0] != "equal"]
     changed = "".join(one[a:b] + other[c:d] for _, a, b, c, d in edits)
     number = sum(max(b - a, d - c) for _, a, b, c, d in edits)
+    if number == 2 and sorted(one) == sorted(other):
+        number = 1  # two letters have changed places
     if number > 2 or any(char.isdigit() for char in changed):
         return False
     return number == 0 or min(len(one), len(other)) >= _SHORTEST[number]

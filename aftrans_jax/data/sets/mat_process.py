@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aftrans_jax.data.sets import mat_child
 
-TIME_LIMIT_S = 120  # the largest official list takes one second
+TIME_LIMIT_S = 120.0  # the largest official list takes one second
 
 _lock = threading.Lock()
 _running: list[subprocess.Popen[bytes]] = []  # at most one
