@@ -84,9 +84,10 @@ def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
         out, or the cache does not fit into memory.
     """
     listed, data = read_lists(config), config.data
+    max_pixels = data.max_pixels
     notes: list[str] = []
     if isinstance(listed, Annotations):
-        dataset, notes = photo_dataset(listed, max_pixels=data.max_pixels), [*listed.notes]
+        dataset, notes = photo_dataset(listed, max_pixels=max_pixels), [*listed.notes]
     else:
         dataset = listed
     own = dataset.validation

@@ -90,14 +90,7 @@ def annotations(
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
     """
-    repeated = [
-        path for path, count in Counter(record.name for record in records).items() if count > 1
-    ]
-    if repeated:
-        raise ValueError(
-            f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
-            f"expected each image once. {remedy}"
-        )
+    _check_each_once(records, source, remedy)
     ordered = sorted(records, key=lambda record: (composed(record.name), record.name))
     train, test = (
         [record for record in ordered if record.train == train and not record.validation]
@@ -105,16 +98,7 @@ def annotations(
     )
     validation = [record for record in ordered if record.validation]
     counts = len(train), len(test)
-    if official not in (None, counts):
-        raise ValueError(
-            f"{source} lists {counts[0]} training and {counts[1]} test images of "
-            f"{len(class_names)} classes: expected {official[0]} and {official[1]}. {remedy}"
-        )
-    if 0 in counts:
-        raise ValueError(
-            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
-            f"one of each. {remedy}"
-        )
+    _check_counts(counts, len(class_names), official, source, remedy)
     num_classes = len(class_names)
     return Annotations(
         name,
@@ -125,6 +109,36 @@ def annotations(
         _table(root, validation, num_classes) if validation else None,
         tuple(notes),
     )
+
+
+def _check_each_once(records: Sequence[Record], source: str | Path, remedy: str) -> None:
+    repeated = [
+        path for path, count in Counter(record.name for record in records).items() if count > 1
+    ]
+    if repeated:
+        raise ValueError(
+            f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
+            f"expected each image once. {remedy}"
+        )
+
+
+def _check_counts(
+    counts: tuple[int, int],
+    num_classes: int,
+    official: tuple[int, int] | None,
+    source: str | Path,
+    remedy: str,
+) -> None:
+    if official not in (None, counts):
+        raise ValueError(
+            f"{source} lists {counts[0]} training and {counts[1]} test images of "
+            f"{num_classes} classes: expected {official[0]} and {official[1]}. {remedy}"
+        )
+    if 0 in counts:
+        raise ValueError(
+            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
+            f"one of each. {remedy}"
+        )
 
 
 def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTable:

@@ -140,14 +140,10 @@ def from_names(
             f"expected two classes or more. {remedy}"
         )
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    notes = []
     if any(photo.split for photo in photos):
         splits, notes = _named_splits(photos, source, remedy)
     else:
-        names = [photo.class_name for photo in photos]
-        paths = [photo.path for photo in photos]
-        out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
-        splits = ["test" if index in out else "train" for index in range(len(photos))]
+        splits, notes = _drawn_splits(photos, test_fraction, seed), []
     records = [
         Record(
             photo.path,
@@ -160,6 +156,13 @@ def from_names(
     return annotations(
         name, root, records, class_names, official=None, source=source, remedy=remedy, notes=notes
     )
+
+
+def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:
+    """Returns the split of each image, of which none says one."""
+    names, paths = [photo.class_name for photo in photos], [photo.path for photo in photos]
+    out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
+    return ["test" if index in out else "train" for index in range(len(photos))]
 
 
 def _ordered(class_names: Collection[str]) -> list[str]:

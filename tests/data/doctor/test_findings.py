@@ -59,7 +59,7 @@ def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path
         "pictures both in validation and in test",
     ]
     said = _write(tmp_path / "clean.csv", diagnosis)
-    assert f"{tmp_path / 'clean.csv'}: 3 training, 4 validation and 6 test images" in said
+    assert f"{tmp_path / 'clean.csv'}: 3 training, 4 validation and 5 test images" in said
     again = diagnose(read_csv(tmp_path / "clean.csv"))
     assert problems(again) == []
     assert again.splits == ("train", "validation", "test")
