@@ -43,7 +43,7 @@ def write(root, rows=ROWS):
 
 def check(annotations):
     assert annotations.official is None
-    _, train, test, class_names, _ = annotations
+    _, train, test, class_names, _ = annotations[:5]
     assert class_names == ("Black footed Albatross", "Laysan Albatross")
     assert train.names == ("1/c.jpg", "2/a b.jpg")  # ids 3, 7
     assert test.names == ("1/d.jpg", "2/é鸟.jpg")  # ids 12, 5: the order is that of the paths
