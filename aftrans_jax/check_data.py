@@ -12,6 +12,7 @@ from absl import app, flags
 
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
+from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.csv_list import write_csv
 from aftrans_jax.flags import CONFIG, parse_flags
 
@@ -20,8 +21,8 @@ _WRITE = flags.DEFINE_string(
     "write",
     None,
     "A new CSV file in the folder of the images or above it, to list what is usable as "
-    "path,label,split: what can be read, no picture twice in train, under two labels or also in "
-    "test.",
+    "path,label,split: what can be read, no picture twice in train, under two labels or in "
+    "two splits.",
 )
 
 
@@ -37,13 +38,18 @@ def main(argv: list[str]) -> None:
         if target:  # before the minutes or hours that opening takes
             _prefix(target, getattr(listed.train, "root", None))
         num_threads = os.cpu_count() or 1
-        diagnosis = examine(listed, tiny_px=config.data.local_size, num_threads=num_threads)
+        diagnosis = examine(
+            listed,
+            tiny_px=config.data.local_size,
+            num_threads=num_threads,
+            max_pixels=config.data.max_pixels,
+        )
         wrong = problems(diagnosis)
         _print(*report(diagnosis), "", *(f"problem: {text}" for text in wrong))
         if target:
             _print(_write(target, diagnosis))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
     if wrong:
         can_write = diagnosis.root and not target
         hint = " --write=clean.csv lists what is usable." if can_write else ""
@@ -53,7 +59,7 @@ def main(argv: list[str]) -> None:
 
 def _print(*lines: str) -> None:
     encoding = sys.stdout.encoding  # may lack characters that file names have
-    for line in lines:
+    for line in map(printable, lines):
         print(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
@@ -90,9 +96,10 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
         target,
         ((f"{prefix / image.name}", names[image.label], image.split) for image in images),
     )
+    validation = f", {number['validation']} validation" if number["validation"] else ""
     return (
-        f"wrote {target}: {number['train']} training and {number['test']} test images; train on "
-        f"them by --config.data.name=csv --config.data.dir={target}"
+        f"wrote {target}: {number['train']} training{validation} and {number['test']} test images; "
+        f"train on them by --config.data.name=csv --config.data.dir={target}"
     )
 
 

@@ -37,6 +37,7 @@ def base_config() -> Config:
     config.data.validation_fraction = 0.0  # of the training split, to choose checkpoints by
     config.data.split_seed = 0  # which images both fractions take, whatever the run's seed
     config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
+    config.data.max_pixels = 100_000_000  # of an image file; one of more is not decoded
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
     config.data.image_size = 448  # px, global branch. Paper: section 3.2
     config.data.local_size = 224  # px, local branch. Paper: section 3.2

@@ -230,7 +230,10 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "weights": (set(), {"flax", "jaxtyping", "numpy", "scipy"}),
     "training": ({"model"}, None),
     "data.examples": (set(), PLAIN),
-    "data.loading": ({"data.examples"}, PLAIN | {"absl", "cv2", "grain", "psutil", "scipy"}),
+    "data.loading": (
+        {"data.examples"},
+        PLAIN | {"absl", "cv2", "grain", "pillow_heif", "psutil", "scipy"},
+    ),
     "data.sets": (
         {"data.examples", "data.loading"},
         PLAIN | {"scipy", "tensorflow_datasets"},
@@ -277,7 +280,7 @@ def test_configs_know_the_base_alone(path):
 @every_module
 def test_optional_packages_are_imported_late(path):
     """Not where a missing one would keep the module from being imported."""
-    optional = {"cv2", "tensorflow", "tensorboard", "tensorflow_datasets"}
+    optional = {"cv2", "pillow_heif", "tensorflow", "tensorboard", "tensorflow_datasets"}
     for node in TREES[path].body:
         names = {alias.name for alias in getattr(node, "names", ())} | {
             getattr(node, "module", None) or ""

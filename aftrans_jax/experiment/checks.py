@@ -50,6 +50,7 @@ _POSITIVE = (
     "sacm.reduction",
     "data.num_train",
     "data.num_test",
+    "data.max_pixels",
 )
 _NOT_NEGATIVE = (
     "seed",

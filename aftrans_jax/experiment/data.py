@@ -35,7 +35,7 @@ def _synthetic(data: Config) -> Dataset:
 
 
 def _tfds(data: Config) -> Dataset:
-    return read_tfds(data.name.removeprefix("tfds:"), data.dir)
+    return read_tfds(data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels)
 
 
 # What `data.name` may be; "tfds:NAME" stands for any set of tensorflow-datasets.
@@ -76,23 +76,35 @@ def read_lists(config: Config) -> Annotations | Dataset:
 def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
-    Validation images are held out of the training split; the test split stays the official one.
+    A validation split that the set has of its own is used as it is; otherwise validation images are
+    held out of the training split. The test split stays the official one.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
     listed, data = read_lists(config), config.data
-    dataset = photo_dataset(listed) if isinstance(listed, Annotations) else listed
-    if data.validation_fraction:
+    max_pixels = data.max_pixels
+    notes: list[str] = []
+    if isinstance(listed, Annotations):
+        dataset, notes = photo_dataset(listed, max_pixels=max_pixels), [*listed.notes]
+    else:
+        dataset = listed
+    own = dataset.validation
+    if data.validation_fraction and own is None:
         dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
+    elif data.validation_fraction and own is not None:
+        notes.append(
+            f"data.validation_fraction={data.validation_fraction} is not used: the set has a "
+            f"validation split of its own, of {len(own)} images"
+        )
     if data.cache == "none":
-        return dataset, ()
+        return dataset, tuple(notes)
     size = image_sizes(config)["resize_size"]
     splits = dataset.splits()
     note = check_memory(sum(map(len, splits.values())), size)
     cached = {name: ResizedCache(source, size) for name, source in splits.items()}
-    return dataset._replace(**cached), (note,)
+    return dataset._replace(**cached), (*notes, note)
 
 
 def image_sizes(config: Config) -> dict[str, int]:

@@ -1,43 +1,43 @@
-"""What the fault drivers share: arguments, the table of outcomes, the JSON file."""
+"""What the fault drivers share: arguments, trials with a fixed seed each, the table of outcomes."""
 
 import argparse
 import json
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-
-def survey(
-    trials: Sequence[str], run_one: Callable[[str, int], str | None], count: int
-) -> list[dict[str, Any]]:
-    """A row for each kind of fault: how often it was tried, how often the outcome was right.
-
-    `run_one` makes one fault of a kind from a seed and returns what is wrong with the outcome, None
-    where nothing is. The seeds are 0, 1, ..., so that any outcome can be had again.
-    """
-    rows = []
-    for number, kind in enumerate(trials):
-        seeds = range(number, count, len(trials))
-        outcomes = {seed: run_one(kind, seed) for seed in seeds}
-        wrong = {seed: text for seed, text in outcomes.items() if text is not None}
-        right = len(outcomes) - len(wrong)
-        rows.append({"kind": kind, "tried": len(outcomes), "right": right, "wrong": wrong})
-    return rows
+Trial = Callable[[str, int], str | None]  # of a kind and a seed: None if right, else what is wrong
 
 
-def main(name: str, trials: Sequence[str], run_one: Callable[[str, int], str | None]) -> None:
-    """Prints the table, adds it to a JSON file under the driver's name; exits 1 if any is wrong."""
-    parser = argparse.ArgumentParser(description=f"Faults: {name}.")
-    parser.add_argument("--count", type=int, default=100, help="faults of all kinds together")
-    parser.add_argument("--out", type=Path, help="JSON file to add the table to")
+def tried(name: str, kinds: Sequence[str], run_one: Trial, count: int) -> dict[str, Any]:
+    """Runs trials 0 to count - 1, the kinds in turn; returns a row for each kind."""
+    rows = {kind: {"tried": 0, "right": 0, "wrong": []} for kind in kinds}
+    for seed in range(count):
+        kind = kinds[seed % len(kinds)]
+        try:
+            problem = run_one(kind, seed)
+        except Exception:
+            problem = traceback.format_exc()
+        row = rows[kind]
+        row["tried"] += 1
+        row["right"] += problem is None
+        if problem is not None:
+            row["wrong"].append({"seed": seed, "problem": problem})
+    return {"driver": name, "kinds": rows}
+
+
+def main(name: str, kinds: Sequence[str], run_one: Trial) -> None:
+    """Runs `--count` trials, prints and writes their table; exits with 1 if one is wrong."""
+    parser = argparse.ArgumentParser(description=f"Faults of the kind {name}.")
+    parser.add_argument("--count", type=int, default=2 * len(kinds))
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    rows = survey(trials, run_one, args.count)
-    for row in rows:
-        print(f"{row['kind']:30} {row['tried']:6} tried {row['right']:6} right")
-        for seed, text in row["wrong"].items():
-            print(f"    wrong with seed {seed}: {text}")
+    table = tried(name, kinds, run_one, args.count)
+    for kind, row in table["kinds"].items():
+        print(f"{name}\t{kind}\t{row['tried']} tried\t{row['right']} right")
+        for wrong in row["wrong"]:
+            print(f"  seed {wrong['seed']}: {wrong['problem']}")
     if args.out:
-        tables = json.loads(args.out.read_text()) if args.out.exists() else {}
-        args.out.write_text(json.dumps(tables | {name: rows}, indent=2) + "\n", encoding="utf-8")
-    sys.exit(any(row["wrong"] for row in rows))
+        args.out.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    parser.exit(int(any(row["wrong"] for row in table["kinds"].values())))

@@ -14,18 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.loading.decode import MAX_PIXELS
+from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
-from aftrans_jax.data.sets.folder import find_images
+from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.photos import PhotoSource
-
-SPLITS = ("train", "test")
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 class Listed(NamedTuple):
-    """An image as the lists describe it; `split` is "train" or "test"."""
+    """An image as the lists describe it; `split` is "train", "validation" or "test"."""
 
     split: str
     name: str
@@ -38,10 +38,12 @@ Group = tuple[Listed, ...]
 class Diagnosis(NamedTuple):
     """Facts about a data set; `findings` says which of them are problems.
 
-    Images are in the order of the lists, train first.
+    Images are in the order of the lists, split by split.
 
     Attributes:
       name: of the data set.
+      splits: their names, train first.
+      notes: what the readers say of the lists, and what is left out of the folder.
       root: folder of the images, None where they are not files.
       class_names: `class_names[label]` names a class.
       official: published numbers of training and test images, None where there are none.
@@ -55,9 +57,13 @@ class Diagnosis(NamedTuple):
       grey: readable images without any colour, however they are stored.
       tiny: readable images with a side below `tiny_px`.
       twins: groups of readable images that are the same picture.
+      guessed: readable images whose bit depth the file does not tell.
+      guess: how that of the first of `guessed` was guessed, "" where there are none.
     """
 
     name: str
+    splits: tuple[str, ...]
+    notes: tuple[str, ...]
     root: Path | None
     class_names: tuple[str, ...]
     official: tuple[int, int] | None
@@ -71,6 +77,8 @@ class Diagnosis(NamedTuple):
     grey: Group
     tiny: Group
     twins: tuple[Group, ...]
+    guessed: Group
+    guess: str
 
 
 class _Look(NamedTuple):
@@ -79,20 +87,29 @@ class _Look(NamedTuple):
     digest: bytes = b""
     is_grey: bool = False
     side_px: int = 0
+    guess: str = ""
 
 
-def examine(listed: Annotations | Dataset, *, tiny_px: int, num_threads: int) -> Diagnosis:
+def examine(
+    listed: Annotations | Dataset,
+    *,
+    tiny_px: int,
+    num_threads: int,
+    max_pixels: int = MAX_PIXELS,
+) -> Diagnosis:
     """Opens every listed image, with a progress bar on a terminal, and returns what it found.
 
     Args:
       listed: the lists of a photo set, or a data set whose images are not files.
       tiny_px: images with a side below this count as tiny.
       num_threads: images decoded at the same time, at least 1; no others are held in memory.
+      max_pixels: an image file of more counts as undecodable.
     """
-    missing, surplus = _on_disk(listed)
+    missing, surplus, notes = _on_disk(listed)
+    sources = _sources(listed, max_pixels)
     places = [
         (Listed(split, name, label), source, index)
-        for split, source in zip(SPLITS, _sources(listed), strict=True)
+        for split, source in sources.items()
         for index, (name, label) in enumerate(zip(source.names, source.labels, strict=True))
     ]
     present = [place for place in places if place[0].name not in missing]
@@ -101,6 +118,8 @@ def examine(listed: Annotations | Dataset, *, tiny_px: int, num_threads: int) ->
     readable = [look for look in looks if not look.error]
     return Diagnosis(
         name=listed.name,
+        splits=tuple(sources),
+        notes=notes,
         root=listed.train.root if isinstance(listed, Annotations) else None,
         class_names=listed.class_names,
         official=listed.official if isinstance(listed, Annotations) else None,
@@ -114,23 +133,31 @@ def examine(listed: Annotations | Dataset, *, tiny_px: int, num_threads: int) ->
         grey=tuple(look.image for look in readable if look.is_grey),
         tiny=tuple(look.image for look in readable if look.side_px < tiny_px),
         twins=_twins(readable),
+        guessed=tuple(look.image for look in readable if look.guess),
+        guess=next((look.guess for look in readable if look.guess), ""),
     )
 
 
-def _sources(listed: Annotations | Dataset) -> tuple[Source, Source]:
+def _sources(listed: Annotations | Dataset, max_pixels: int) -> dict[str, Source]:
     if isinstance(listed, Annotations):
-        return PhotoSource(listed.train), PhotoSource(listed.test)
-    return listed.train, listed.test
+        return {name: PhotoSource(table, max_pixels) for name, table in listed.tables().items()}
+    return listed.splits()
 
 
-def _on_disk(listed: Annotations | Dataset) -> tuple[set[str], tuple[str, ...]]:
-    """Returns the names of listed images without a file, and of files that are not listed."""
+def _on_disk(
+    listed: Annotations | Dataset,
+) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
+    """Returns listed images without a file, photos that are not listed, and notes."""
     if not isinstance(listed, Annotations):
-        return set(), ()
-    root, tables = listed.train.root, (listed.train, listed.test)
-    files = set(find_images(root)) if root.is_dir() else set()
-    surplus = files.difference(*(table.names for table in tables))
-    return {name for table in tables for name in table.missing()}, tuple(sorted(surplus))
+        return set(), (), ()
+    root, tables = listed.train.root, listed.tables().values()
+    names = {composed(name) for table in tables for name in table.names}
+    surplus, notes = [], listed.notes
+    if root.is_dir():
+        found = find_files(root)
+        surplus = [name for name in found.photos if composed(name) not in names]
+        notes = tuple(dict.fromkeys([*notes, *found.notes()]))  # folders say both
+    return {name for table in tables for name in table.missing()}, tuple(surplus), notes
 
 
 def _in_threads(
@@ -150,7 +177,10 @@ def _in_threads(
 
 def _look(image: Listed, source: Source, index: int) -> _Look:
     try:
-        pixels = source[index].image
+        if isinstance(source, PhotoSource):
+            pixels, _, guess = source.photo(index)
+        else:
+            pixels, guess = source[index].image, ""
     except (OSError, ValueError) as error:
         return _Look(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
@@ -158,7 +188,7 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
     is_grey = all(  # a few rows show most images to be coloured
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
-    return _Look(image, "", digest.digest(), is_grey, min(pixels.shape[:2]))
+    return _Look(image, "", digest.digest(), is_grey, min(pixels.shape[:2]), guess)
 
 
 def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
@@ -169,17 +199,19 @@ def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
 
 
 def clean(diagnosis: Diagnosis) -> Group:
-    """Returns the images to use: readable, no picture twice in train, none of test in train.
+    """Returns the images to use: readable, no picture twice in train or in two splits.
 
-    A picture that train has under two labels is left out of train altogether; test images of a
-    class that train then lacks are left out as well. Test keeps all others, so that scores on it
-    stay comparable.
+    A picture stays in test, else in validation, else in train. One that train has under two labels
+    is left out of train altogether; images of a class that train then lacks are left out as well.
+    Test keeps all others, so that scores on it stay comparable.
     """
     left_out = set()
     for group in diagnosis.twins:
         train = [image for image in group if image.split == "train"]
         is_sound = len(train) == len(group) and len({image.label for image in train}) == 1
         left_out.update(train[1:] if is_sound else train)
+        if any(image.split == "test" for image in group):
+            left_out.update(image for image in group if image.split == "validation")
     kept = [image for image in diagnosis.readable if image not in left_out]
     labels = {image.label for image in kept if image.split == "train"}
     return tuple(image for image in kept if image.label in labels)

@@ -1,13 +1,16 @@
 """A diagnosis in words: a table, notes, and the problems that would make training wrong."""
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 import numpy as np
 
-from aftrans_jax.data.doctor.examine import SPLITS, Diagnosis, Group
+from aftrans_jax.data.doctor.class_names import near_names
+from aftrans_jax.data.doctor.examine import Diagnosis, Group
+from aftrans_jax.data.loading.names import summary
 from aftrans_jax.data.sets.annotations import MISSING_REMEDY
 
-_NUM_SHOWN = 3  # names given of each finding
+_NUM_SHOWN = 3  # images given of each group
 
 
 def report(diagnosis: Diagnosis) -> list[str]:
@@ -17,14 +20,14 @@ def report(diagnosis: Diagnosis) -> list[str]:
     """
     where = f" below {diagnosis.root}" if diagnosis.root else ""
     title = f"{diagnosis.name}: {len(diagnosis.listed)} images{where}"
-    notes = [f"note: {note}" for note in _notes(diagnosis)]
+    notes = [f"note: {note}" for note in (*diagnosis.notes, *_notes(diagnosis))]
     return [title, "", *_table(diagnosis), *([""] if notes else []), *notes]
 
 
 def problems(diagnosis: Diagnosis) -> list[str]:
     """Returns what would make training, or its score, wrong; each with its remedy.
 
-    A picture both in train and in test is a problem where a set has no official counts. An official
+    A picture in two splits is a problem where a set has no official counts. An official
     split is taken as it is, because results are compared on it.
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
@@ -50,10 +53,13 @@ def problems(diagnosis: Diagnosis) -> list[str]:
             _ambiguous(diagnosis, "train"),
             " Take the wrong ones off the lists.",
         ),
-        (
-            "pictures both in train and in test",
-            [] if diagnosis.official else _shared(diagnosis),
-            " The score would be too high: take them out of one of the two.",
+        *(
+            (
+                f"pictures both in {one} and in {other}",
+                [] if diagnosis.official else _shared(diagnosis, one, other),
+                " The score would be too high: take them out of one of the two.",
+            )
+            for one, other in combinations(diagnosis.splits, 2)
         ),
     )
 
@@ -61,12 +67,27 @@ def problems(diagnosis: Diagnosis) -> list[str]:
 def _notes(diagnosis: Diagnosis) -> list[str]:
     return _findings(
         ("image files that no list names", diagnosis.surplus, ""),
+        (
+            "images whose bit depth their files do not tell",
+            _names(diagnosis.guessed),
+            f" Of the first, {diagnosis.guess}.",
+        ),
         ("greyscale images", _names(diagnosis.grey), ""),
         (f"images with a side below {diagnosis.tiny_px} px", _names(diagnosis.tiny), ""),
         ("classes with one readable training image", _classes(diagnosis, num_train=1), ""),
+        (
+            "classes of one listed image",
+            _lonely(diagnosis),
+            " A misspelt label makes such a class.",
+        ),
+        (
+            "class names that are nearly the same",
+            [] if diagnosis.official else near_names(diagnosis.class_names),
+            " Is one misspelt?",
+        ),
         *(
             (f"pictures more than once in {split}", _repeated(diagnosis, split), "")
-            for split in SPLITS
+            for split in diagnosis.splits
         ),
         (
             "pictures under two labels in test",
@@ -75,7 +96,7 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
         ),
         (
             "pictures both in train and in test",
-            _shared(diagnosis) if diagnosis.official else [],
+            _shared(diagnosis, "train", "test") if diagnosis.official else [],
             " Kept, as in the official split, on which results are compared.",
         ),
     )
@@ -83,12 +104,7 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
 
 def _findings(*findings: tuple[str, Sequence[str], str]) -> list[str]:
     """Returns a line for each (what, names, remedy) of which there is at least one."""
-    return [
-        f"{what} ({len(names)}): {', '.join(names[:_NUM_SHOWN])}"
-        f"{', ...' if len(names) > _NUM_SHOWN else '.'}{remedy}"
-        for what, names, remedy in findings
-        if names
-    ]
+    return [summary(*finding) for finding in findings if finding[1]]
 
 
 def _names(images: Group) -> list[str]:
@@ -122,9 +138,16 @@ def _repeated(diagnosis: Diagnosis, split: str) -> list[str]:
     return _groups(diagnosis, same)
 
 
-def _shared(diagnosis: Diagnosis) -> list[str]:
-    shared = (g for g in diagnosis.twins if len({image.split for image in g}) > 1)
+def _shared(diagnosis: Diagnosis, one: str, other: str) -> list[str]:
+    """Returns the groups that have images in both splits."""
+    shared = (g for g in diagnosis.twins if {one, other} <= {image.split for image in g})
     return _groups(diagnosis, shared)
+
+
+def _lonely(diagnosis: Diagnosis) -> list[str]:
+    labels = np.array([image.label for image in diagnosis.listed], int)
+    counts = np.bincount(labels, minlength=len(diagnosis.class_names))
+    return [diagnosis.class_names[label] for label in np.flatnonzero(counts == 1)]
 
 
 def _classes(diagnosis: Diagnosis, *, num_train: int) -> list[str]:
@@ -139,19 +162,26 @@ def _images_a_class(diagnosis: Diagnosis, split: str) -> np.ndarray:
 
 def _table(diagnosis: Diagnosis) -> list[str]:
     """Returns a row for each count and a column for each split."""
-    counts = [_images_a_class(diagnosis, split) for split in SPLITS]
+    splits = diagnosis.splits
+    counts = [_images_a_class(diagnosis, split) for split in splits]
+    train, test = diagnosis.official or ("-", "-")
+    published = {"train": train, "validation": "-", "test": test}
     rows = [
-        ("", *SPLITS),
-        ("official", *(diagnosis.official or "--")),
-        ("listed", *(len(_of(diagnosis.listed, split)) for split in SPLITS)),
+        ("", *splits),
+        ("official", *(published[split] for split in splits)),
+        ("listed", *(len(_of(diagnosis.listed, split)) for split in splits)),
         ("readable", *(of.sum() for of in counts)),
         ("fewest in a class", *(of.min() for of in counts)),
         ("median in a class", *(f"{np.median(of):g}" for of in counts)),
         ("most in a class", *(of.max() for of in counts)),
     ]
     octaves = [np.array([int(number).bit_length() for number in of]) for of in counts]
-    for octave in sorted({*octaves[0], *octaves[1]}):
+    for octave in sorted(set().union(*(of.tolist() for of in octaves))):
         low, high = 2**octave // 2, 2**octave - 1
         bounds = f"{low}" if low >= high else f"{low} to {high}"
         rows.append((f"classes with {bounds}", *((of == octave).sum() for of in octaves)))
-    return ["  {:<24}{:>8}{:>8}".format(*row).rstrip() for row in rows]
+    widths = [max(8, len(split) + 3) for split in splits]
+    return [
+        f"  {name:<24}{''.join(f'{v:>{w}}' for v, w in zip(of, widths, strict=True))}".rstrip()
+        for name, *of in rows
+    ]

@@ -1,75 +1,134 @@
-"""Image files to upright RGB pixels."""
+"""Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
 
 import os
+import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
-from aftrans_jax.data.loading.opencv import CV2
+from aftrans_jax.data.loading import jpeg, png
+from aftrans_jax.data.loading.depth import to_rgb
+from aftrans_jax.data.loading.formats import decodable_formats, unknown_content
+from aftrans_jax.data.loading.orientation import orientation, turn
+
+MAX_PIXELS = 100_000_000
+
+# Pillow's own limit would refuse what `max_pixels` allows; that one is checked here instead.
+Image.MAX_IMAGE_PIXELS = None
+# Else they appear on the terminal without the name of a file. As errors they get one below.
+warnings.filterwarnings("error", category=UserWarning, module=r"PIL\.")
 
 
-def decode_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the RGB pixels of an image file, upright according to its EXIF orientation.
+class Photo(NamedTuple):
+    """A decoded image file.
 
-    Args:
-      path: an image in any format that PIL reads; of an animation, the first frame is taken.
+    Attributes:
+      pixels: RGB, upright.
+      orientation: EXIF's number of the one that the file is stored in, from 1 to 8.
+      guess: how the depth of its samples was guessed, "" where the file tells it.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    orientation: int
+    guess: str
+
+
+class _Contents(NamedTuple):
+    stream: bytes
+    probe: bytes = b""  # a stream with the same pixels where the file is whole
+    exif: bytes = b""
+    xmp: bytes = b""
+
+
+def decode_image(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the RGB pixels of an image file, upright; see `decode_photo`."""
+    return read_photo(path, max_pixels=max_pixels).pixels
+
+
+def read_photo(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Returns the photo in a file; see `decode_photo`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not a complete image; the message names it.
+      ValueError: the file is not a complete image of at most `max_pixels`; the message names it.
     """
-    return decode_bytes(Path(path).read_bytes(), os.fspath(path))
+    return decode_photo(Path(path).read_bytes(), os.fspath(path), max_pixels=max_pixels)
 
 
-def decode_bytes(data: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the RGB pixels of an image file that is in memory, upright as by `decode_image`.
+def decode_photo(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Returns the photo in a file that is in memory; of an animation, the first frame.
 
-    Greyscale (8 and 16 bits), CMYK and palette images become RGB; an alpha channel is dropped.
+    Greyscale, CMYK and palette images become RGB, more than 8 bits become 8, and what is
+    transparent is shown on white.
 
     Args:
       data: the contents of the file.
       name: of the image, for the error message.
+      max_pixels: an image of more is not decoded.
 
     Raises:
-      ValueError: the data is not a complete image; OpenCV alone may return half of one.
+      ValueError: the data is not a complete image in one of `PHOTO_FORMATS`, or too large.
     """
     try:
-        with Image.open(BytesIO(data)) as image:
-            pixels = _decode_plain_jpeg(data, image)
-            return _decode_with_pil(image) if pixels is None else pixels
-    except MemoryError:
+        return _decode(data, name, max_pixels)
+    except (MemoryError, _TooLargeError):
         raise
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "its first bytes are of no known image format" if unknown else str(error)
+        reason = unknown_content(data) if unknown else str(error) or type(error).__name__
         raise ValueError(
             f"cannot decode {name!r} ({len(data)} bytes): {reason}. Expected a complete image file "
             "(JPEG, PNG, ...); fetch it again, or take it off the list of images."
         ) from error
 
 
-def _decode_plain_jpeg(
-    data: bytes, image: Image.Image
-) -> UInt8[np.ndarray, "height width 3"] | None:
-    """Returns OpenCV's pixels, or None where OpenCV and PIL could disagree."""
-    plain = image.format == "JPEG" and image.mode in ("RGB", "L")
-    upright = image.getexif().get(0x0112, 1) in (0, 1)
-    # OpenCV 4.10 and 4.11 fill a truncated image with the one before it (opencv issue 26488).
-    complete = data.endswith(b"\xff\xd9")
-    if CV2 is None or not (plain and upright and complete):
-        return None
-    flags = CV2.IMREAD_COLOR | CV2.IMREAD_IGNORE_ORIENTATION
-    pixels = CV2.imdecode(np.frombuffer(data, np.uint8), flags)
-    return None if pixels is None else CV2.cvtColor(pixels, CV2.COLOR_BGR2RGB)
+class _TooLargeError(ValueError):
+    pass
 
 
-def _decode_with_pil(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "P":  # by way of RGBA: else PIL warns about transparent palette entries
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+def _decode(data: bytes, name: str, max_pixels: int) -> Photo:
+    contents = _contents(data)
+    with _open(contents.stream) as image:
+        if image.width * image.height > max_pixels:
+            raise _TooLargeError(
+                f"{name!r} has {image.width:,} x {image.height:,} pixels: expected at most "
+                f"data.max_pixels={max_pixels:,}. Shrink it, or raise that limit."
+            )
+        number, turned = _orientation(image, contents)
+        pixels, guess = to_rgb(image, lambda: _open(contents.stream))
+        if contents.probe:
+            with _open(contents.probe) as other:
+                if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
+                    raise ValueError("its data ends before the image does")
+    return Photo(pixels if turned else turn(pixels, number), number, guess)
+
+
+def _contents(data: bytes) -> _Contents:
+    if data.startswith(b"\xff\xd8\xff"):
+        return _Contents(*jpeg.read_jpeg(data))
+    if data.startswith(png.SIGNATURE):
+        stream, exif, xmp = png.read_png(data)
+        return _Contents(stream, b"", exif, xmp)
+    return _Contents(data)
+
+
+def _open(stream: bytes) -> ImageFile:
+    return Image.open(BytesIO(stream), formats=decodable_formats())
+
+
+def _orientation(image: ImageFile, contents: _Contents) -> tuple[int, bool]:
+    """Returns the orientation that the file is stored in, and whether decoding turns the image."""
+    if image.format == "TIFF":
+        number = dict(getattr(image, "tag_v2", {})).get(0x0112, 1)
+        return (number if number in range(1, 9) else 1), True
+    if image.format == "HEIF":
+        return image.info.get("original_orientation") or 1, True
+    exif = contents.exif or image.info.get("exif", b"")
+    return orientation(exif, contents.xmp or image.info.get("xmp", b"")), False

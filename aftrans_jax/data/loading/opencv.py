@@ -1,9 +1,9 @@
 """`CV2`: the OpenCV module, None where it is not installed.
 
-It decodes JPEG and enlarges; PIL does everything else, and everything where OpenCV is absent.
-Measured on 543 photos, both decode to the same bytes and enlarge within one grey level of each
-other. OpenCV does not shrink here: its bilinear filter does not antialias (up to 144 grey levels
-off at 224 px).
+It enlarges; PIL does everything else, and everything where OpenCV is absent. Measured on 543
+photos, both enlarge within one grey level of each other. OpenCV does not shrink here: its bilinear
+filter does not antialias (up to 144 grey levels off at 224 px). Nor does it decode: what is wrong
+with a JPEG it prints to the terminal, without a name, and returns the image all the same.
 """
 
 from types import ModuleType

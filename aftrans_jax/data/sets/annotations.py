@@ -1,4 +1,4 @@
-"""What every reader of a photo set returns: both splits as tables, checked."""
+"""What every reader of a photo set returns: its splits as tables, checked."""
 
 import math
 from collections import Counter
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.loading.decode import MAX_PIXELS
+from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]
@@ -21,13 +23,15 @@ class Record(NamedTuple):
     """One image as the lists describe it; `name` is a path relative to the folder of images.
 
     `box` is (top, left, bottom, right), half-open, in pixels of the file as it is stored;
-    `train` is False for an image of the test split.
+    `train` is False for an image of the test split, and for one of a validation split of its own,
+    where `validation` is True.
     """
 
     name: str
     label: int
     train: bool
     box: Box = NO_BOX
+    validation: bool = False
 
 
 class Annotations(NamedTuple):
@@ -37,6 +41,9 @@ class Annotations(NamedTuple):
 
     `official` holds the published numbers of training and test images, which the lists match; None
     where there are none, as for a copy of some classes.
+
+    `validation` is the split of that name, None where the lists have none. `notes` are lines for
+    the user: how splits were understood, what was left out.
     """
 
     name: str
@@ -44,6 +51,13 @@ class Annotations(NamedTuple):
     test: PhotoTable
     class_names: tuple[str, ...]
     official: tuple[int, int] | None
+    validation: PhotoTable | None = None
+    notes: tuple[str, ...] = ()
+
+    def tables(self) -> dict[str, PhotoTable]:
+        """Returns the splits by name, as `Dataset.splits` does."""
+        tables = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: table for name, table in tables.items() if table is not None}
 
 
 def annotations(
@@ -55,8 +69,9 @@ def annotations(
     official: tuple[int, int] | None,
     source: str | Path,
     remedy: str,
+    notes: Sequence[str] = (),
 ) -> Annotations:
-    """Returns both splits of the records, each sorted by name.
+    """Returns the splits of the records, each sorted by name.
 
     Every reader of a photo set ends here. As names are sorted, the same photos give the same
     batches whatever lists them: folders, a CSV file or the official lists.
@@ -69,11 +84,34 @@ def annotations(
       official: numbers of training and test images that there must be; None accepts any.
       source: the file or folder that the records come from, for error messages.
       remedy: the sentence that ends each error message.
+      notes: lines for the user.
 
     Raises:
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
     """
+    _check_each_once(records, source, remedy)
+    ordered = sorted(records, key=lambda record: (composed(record.name), record.name))
+    train, test = (
+        [record for record in ordered if record.train == train and not record.validation]
+        for train in (True, False)
+    )
+    validation = [record for record in ordered if record.validation]
+    counts = len(train), len(test)
+    _check_counts(counts, len(class_names), official, source, remedy)
+    num_classes = len(class_names)
+    return Annotations(
+        name,
+        _table(root, train, num_classes),
+        _table(root, test, num_classes),
+        tuple(class_names),
+        official,
+        _table(root, validation, num_classes) if validation else None,
+        tuple(notes),
+    )
+
+
+def _check_each_once(records: Sequence[Record], source: str | Path, remedy: str) -> None:
     repeated = [
         path for path, count in Counter(record.name for record in records).items() if count > 1
     ]
@@ -82,21 +120,25 @@ def annotations(
             f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
             f"expected each image once. {remedy}"
         )
-    ordered = sorted(records, key=lambda record: record.name)
-    splits = [[record for record in ordered if record.train == train] for train in (True, False)]
-    counts = tuple(len(split) for split in splits)
+
+
+def _check_counts(
+    counts: tuple[int, int],
+    num_classes: int,
+    official: tuple[int, int] | None,
+    source: str | Path,
+    remedy: str,
+) -> None:
     if official not in (None, counts):
         raise ValueError(
             f"{source} lists {counts[0]} training and {counts[1]} test images of "
-            f"{len(class_names)} classes: expected {official[0]} and {official[1]}. {remedy}"
+            f"{num_classes} classes: expected {official[0]} and {official[1]}. {remedy}"
         )
     if 0 in counts:
         raise ValueError(
             f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
             f"one of each. {remedy}"
         )
-    train, test = (_table(root, split, len(class_names)) for split in splits)
-    return Annotations(name, train, test, tuple(class_names), official)
 
 
 def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTable:
@@ -110,17 +152,23 @@ def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTabl
     )
 
 
-def photo_dataset(lists: Annotations) -> Dataset:
-    """Returns the data set of both tables, after checking that every listed image file exists.
+def photo_dataset(lists: Annotations, *, max_pixels: int = MAX_PIXELS) -> Dataset:
+    """Returns the data set of the tables, after checking that every listed image file exists.
+
+    Args:
+      lists: what the lists say.
+      max_pixels: an image of more is an error when it is read.
 
     Raises:
       FileNotFoundError: image files are missing; the message counts them and names a few.
     """
-    missing = lists.train.missing() + lists.test.missing()
+    tables = lists.tables()
+    missing = [name for table in tables.values() for name in table.missing()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(lists.train) + len(lists.test)} images of {lists.name} are "
-            f"not below {lists.train.root}, the first: {', '.join(missing[:3])}: expected every "
-            f"listed image. {MISSING_REMEDY}"
+            f"{len(missing)} of {sum(map(len, tables.values()))} images of {lists.name} are not "
+            f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
+            f"every listed image. {MISSING_REMEDY}"
         )
-    return Dataset(lists.name, PhotoSource(lists.train), PhotoSource(lists.test), lists.class_names)
+    sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
+    return Dataset(lists.name, class_names=lists.class_names, **sources)

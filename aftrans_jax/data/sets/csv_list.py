@@ -13,7 +13,7 @@ from aftrans_jax.data.sets.lists import inside, read_text, row_error
 _COLUMNS = ("path", "label", "split")
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
-    "CSV file, the name of its class, and train or test."
+    "CSV file, the name of its class, and train, val or test."
 )
 
 
@@ -26,7 +26,7 @@ def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> 
     are an error, because one of them may be the split under another name.
 
     Args:
-      path: of the file, UTF-8.
+      path: of the file, UTF-8; names may have bytes that are not.
       test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
       seed: decides which images are held out, at least 0.
 
@@ -76,7 +76,7 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
                 "space at their ends. Rename the file or the class."
             )
         writer.writerow(row)
-    data = text.getvalue().encode()
+    data = text.getvalue().encode("utf-8", "surrogateescape")
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
@@ -137,7 +137,7 @@ def _columns(path: Path, number: int, header: list[str]) -> list[str]:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the number of the line that a row starts in, and its fields; skips empty rows."""
-    text = io.StringIO(read_text(path, remedy=_REMEDY))
+    text = io.StringIO(read_text(path, remedy=_REMEDY, any_bytes=True))
     number, reader = 1, csv.reader(text, strict=True, skipinitialspace=True)
     try:
         for row in reader:

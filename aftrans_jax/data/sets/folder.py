@@ -4,22 +4,24 @@ Either `train/<class>/` beside `test/<class>/`, or `<class>/` alone, of which a 
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from aftrans_jax.data.loading.formats import photo_suffixes
+from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
-from aftrans_jax.data.sets.holdout import stratified_split
+from aftrans_jax.data.sets.files import find_files, subfolders
+from aftrans_jax.data.sets.holdout import drawn_split
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-SPLIT_NAMES = {  # name of a split in lower case -> whether it is the training split
-    "train": True,
-    "training": True,
-    "test": False,
-    "testing": False,
-    "val": False,
-    "valid": False,
-    "validation": False,
+SPLIT_NAMES = {  # name of a split in lower case -> the split
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
 }
 
 _REMEDY = (
@@ -39,8 +41,8 @@ class NamedPhoto(NamedTuple):
 def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Annotations:
     """Returns the photos in folders; a class is named after its folder, which may have subfolders.
 
-    `val/` is the test split where there is no `test/`. Both together are an error, because it would
-    not be clear which of them to test on.
+    `val/` chooses checkpoints; where there is no `test/`, it is the test split. A single folder
+    with the name of a split is a class, where it holds photos itself and has classes beside it.
 
     Args:
       directory: holds a folder for each split, named as in `SPLIT_NAMES`, or one for each class.
@@ -54,20 +56,33 @@ def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int 
     root = Path(directory)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: expected one with images. {_REMEDY}")
-    splits = [name for name in _subfolders(root) if name.lower() in SPLIT_NAMES]
-    classes = {f"{split}/{name}" for split in splits for name in _subfolders(root / split)}
+    found = find_files(root)
+    splits = _splits(root, found.photos)
+    classes = {f"{split}/{name}" for split in splits for name in subfolders(root / split)}
     if not splits:
-        classes = set(_subfolders(root))
+        classes = set(subfolders(root))
     depth = 2 if splits else 1
-    class_of = {path: "/".join(path.split("/")[:depth]) for path in find_images(root)}
+    class_of = {path: "/".join(path.split("/")[:depth]) for path in found.photos}
     _check_places(root, class_of, classes)
     photos = []
     for path, folder in class_of.items():
         split, _, class_name = folder.rpartition("/")
         photos.append(NamedPhoto(path, class_name, split))
-    return from_names(
+    lists = from_names(
         "folder", root, photos, source=root, remedy=_REMEDY, test_fraction=test_fraction, seed=seed
     )
+    return lists._replace(notes=(*lists.notes, *found.notes()))
+
+
+def _splits(root: Path, photos: Sequence[str]) -> list[str]:
+    """Returns the folders that are splits."""
+    folders = subfolders(root)
+    splits = [name for name in folders if name.lower() in SPLIT_NAMES]
+    if len(splits) == 1 < len(folders):
+        prefix = f"{splits[0]}/"
+        if any(path.startswith(prefix) and "/" not in path[len(prefix) :] for path in photos):
+            return []
+    return splits
 
 
 def _check_places(root: Path, class_of: Mapping[str, str], classes: Collection[str]) -> None:
@@ -82,43 +97,9 @@ def _check_places(root: Path, class_of: Mapping[str, str], classes: Collection[s
     if empty:
         raise ValueError(
             f"{root} has {len(empty)} folders without images, the first: {empty[0]!r}: expected "
-            f"files that end in {' '.join(sorted(IMAGE_SUFFIXES))} in the folder of a class. Fill "
-            "these folders or remove them."
+            f"files that end in {' '.join(sorted(photo_suffixes()))} in the folder of a class. "
+            "Fill these folders or remove them."
         )
-
-
-def find_images(root: str | Path) -> list[str]:
-    """Returns the paths of all image files below a folder, relative to it and sorted.
-
-    Image files are known by their suffix (`IMAGE_SUFFIXES`, in any case); none is opened. Links are
-    followed, except to a folder that contains the link. Hidden files and folders are left out, and
-    so is `__MACOSX`, which macOS adds to archives.
-    """
-    return sorted(_images_below(Path(root), "", ()))
-
-
-def _images_below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
-    """Yields the images of a folder and those below; `above` are the real folders on the way."""
-    here = folder.resolve()
-    if any(parent.is_relative_to(here) for parent in above):
-        return  # a link to a folder that contains it
-    for path in _visible(folder):
-        if path.is_dir():
-            yield from _images_below(path, f"{prefix}{path.name}/", (*above, here))
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield prefix + path.name  # a dangling link too, so that it is reported as missing
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    return (
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name != "__MACOSX"
-    )
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return [path.name for path in _visible(folder) if path.is_dir()]
 
 
 def from_names(
@@ -131,16 +112,16 @@ def from_names(
     test_fraction: float,
     seed: int,
 ) -> Annotations:
-    """Returns both splits, the classes numbered in the order of their names.
+    """Returns the splits, the classes numbered in the order of their names.
 
-    That order is by code point, or by value where all names are whole numbers. A class may lack
-    test images. Folders and CSV files are both read by this function, so the same photos get the
-    same labels and splits.
+    Names that differ in their Unicode form alone are the same. The order is by code point, or by
+    value where all names are whole numbers. A class may lack test images. Folders and CSV files are
+    both read by this function, so the same photos get the same labels and splits.
 
     Args:
       name: of the kind of data set.
       root: folder of the images.
-      photos: of both splits; either all name their split, or none.
+      photos: of all splits; either all name their split, or none.
       source: the file or folder that lists the photos, for error messages.
       remedy: the sentence that ends each error message.
       test_fraction: share of each class to hold out where there are no splits, in (0, 1).
@@ -148,9 +129,10 @@ def from_names(
 
     Raises:
       ValueError: there are fewer than two classes, a class has no training images, or the splits
-        are not one for training and one for testing; or see `stratified_split`.
+        are not one for training, one for testing and perhaps one for validation; or see
+        `drawn_split`.
     """
-    photos = sorted(photos, key=lambda photo: photo.path)
+    photos = [photo._replace(class_name=composed(photo.class_name)) for photo in photos]
     class_names = _ordered({photo.class_name for photo in photos})
     if len(class_names) < 2:
         raise ValueError(
@@ -158,19 +140,29 @@ def from_names(
             f"expected two classes or more. {remedy}"
         )
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    labels = [label_of[photo.class_name] for photo in photos]
     if any(photo.split for photo in photos):
-        train = _in_train(photos, source, remedy)
+        splits, notes = _named_splits(photos, source, remedy)
     else:
-        stay = set(stratified_split(labels, test_fraction, seed)[0])
-        train = [index in stay for index in range(len(photos))]
+        splits, notes = _drawn_splits(photos, test_fraction, seed), []
     records = [
-        Record(photo.path, label, in_train)
-        for photo, label, in_train in zip(photos, labels, train, strict=True)
+        Record(
+            photo.path,
+            label_of[photo.class_name],
+            split == "train",
+            validation=split == "validation",
+        )
+        for photo, split in zip(photos, splits, strict=True)
     ]
     return annotations(
-        name, root, records, class_names, official=None, source=source, remedy=remedy
+        name, root, records, class_names, official=None, source=source, remedy=remedy, notes=notes
     )
+
+
+def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:
+    """Returns the split of each image, of which none says one."""
+    names, paths = [photo.class_name for photo in photos], [photo.path for photo in photos]
+    out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
+    return ["test" if index in out else "train" for index in range(len(photos))]
 
 
 def _ordered(class_names: Collection[str]) -> list[str]:
@@ -178,20 +170,28 @@ def _ordered(class_names: Collection[str]) -> list[str]:
     return sorted(class_names, key=lambda text: (int(text) if numbers else 0, text))
 
 
-def _in_train(photos: Sequence[NamedPhoto], source: Path, remedy: str) -> list[bool]:
-    """Returns whether each image is in the training split, as the photos say."""
-    splits = sorted({photo.split.lower() for photo in photos})
-    if sorted(SPLIT_NAMES[split] for split in splits) != [False, True]:
+def _named_splits(
+    photos: Sequence[NamedPhoto], source: Path, remedy: str
+) -> tuple[list[str], list[str]]:
+    """Returns the split of each image, as the photos say, and notes."""
+    names, notes = sorted({photo.split.lower() for photo in photos}), []
+    split_of = {name: SPLIT_NAMES[name] for name in names}
+    if sorted(split_of.values()) == ["train", "validation"]:
+        (name,) = (name for name, split in split_of.items() if split == "validation")
+        split_of[name] = "test"
+        notes.append(f"{printable(str(source))} has no test split: {name} is the test split")
+    if sorted(split_of.values()) not in (["test", "train"], ["test", "train", "validation"]):
         raise ValueError(
-            f"{source} has the splits {splits}: expected two, one for training and one for testing,"
-            f" such as train and test. {remedy}"
+            f"{source} has the splits {names}: expected one for training and one for testing, such "
+            f"as train and test, and perhaps one for validation, such as val. {remedy}"
         )
-    train = [SPLIT_NAMES[photo.split.lower()] for photo in photos]
-    trained = {photo.class_name for photo, in_train in zip(photos, train, strict=True) if in_train}
+    splits = [split_of[photo.split.lower()] for photo in photos]
+    pairs = zip(photos, splits, strict=True)
+    trained = {photo.class_name for photo, split in pairs if split == "train"}
     lacking = sorted({photo.class_name for photo in photos} - trained)
     if lacking:
         raise ValueError(
-            f"{source} has {len(lacking)} classes with test images only, the first: "
+            f"{source} has {len(lacking)} classes without training images, the first: "
             f"{lacking[0]!r}: expected training images of every class. {remedy}"
         )
-    return train
+    return splits, notes

@@ -1,12 +1,13 @@
-"""Splitting one split in two: the same share of every class, drawn by a seed."""
+"""Splitting one split in two, by a number that each image has of its own."""
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.loading.names import composed
 
 
 @dataclass(frozen=True)
@@ -31,38 +32,58 @@ class Subset:
         return self.source[self.indices[index]]
 
 
-def stratified_split(
-    labels: Sequence[int], fraction: float, seed: int
+def drawn_split(
+    class_names: Sequence[str], paths: Sequence[str], fraction: float, seed: int, *, purpose: str
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the positions that stay and those that are held out, both ascending.
 
-    Of each class `fraction` is held out, rounded, but at least one example stays; of two or more,
-    at least one is held out. Which ones depends on the seed, the label and the examples of that
-    class, not on other classes.
+    An image is held out where its number in [0, 1) is below the fraction. The number depends on
+    seed, purpose, class and path alone, so images that come or go move no other. One exception: of
+    a class of two or more, the image with the lowest number is held out where otherwise none would
+    be, and the one with the highest stays where otherwise all would be held out. Of a class of one,
+    it stays.
 
     Args:
-      labels: class of each example.
+      class_names: name of each image's class.
+      paths: path of each; what leads to a folder named like the class does not matter.
       fraction: share to hold out, in (0, 1).
       seed: at least 0.
+      purpose: what the images are held out for, such as "test"; draws of several are independent.
 
     Raises:
       ValueError: the fraction is out of range, or no class has an example to spare.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction {fraction}: expected one between 0 and 1. Correct it.")
-    classes, held = np.asarray(labels), []
-    for label in np.unique(classes):
-        members = np.flatnonzero(classes == label)
-        number = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        held.append(np.random.default_rng((seed, int(label))).permutation(members)[:number])
-    out = np.sort(np.concatenate(held))
-    if not len(out):
+    members: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
+    for index, (class_name, path) in enumerate(zip(class_names, paths, strict=True)):
+        key = f"{seed}\0{purpose}\0{composed(class_name)}\0{_below_class(class_name, path)}"
+        members[composed(class_name)].append((_number(key), path, index))
+    out = set()
+    for images in members.values():
+        ordered = sorted(images)
+        number = sum(drawn < fraction for drawn, _, _ in ordered)
+        number = min(max(number, 1), len(ordered) - 1)
+        out.update(index for _, _, index in ordered[:number])
+    if not out:
         raise ValueError(
             f"no class has two examples, so fraction {fraction} holds out none: expected classes "
             "of at least two images. Add images, or hold out nothing."
         )
-    stay = np.setdiff1d(np.arange(len(classes)), out)
-    return tuple(stay.tolist()), tuple(out.tolist())
+    return tuple(i for i in range(len(paths)) if i not in out), tuple(sorted(out))
+
+
+def _number(key: str) -> float:
+    """Returns a number in [0, 1) that looks random, the same everywhere."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+
+
+def _below_class(class_name: str, path: str) -> str:
+    """Returns a path from the folder of the class on, the whole path where it has none."""
+    parts = composed(path).split("/")
+    folder = composed(class_name)
+    return "/".join(parts[parts.index(folder) + 1 :] if folder in parts[:-1] else parts)
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
@@ -71,8 +92,9 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     Checkpoints are chosen on the validation split; the test split stays as it is.
 
     Raises:
-      ValueError: see `stratified_split`.
+      ValueError: see `drawn_split`.
     """
-    stay, out = stratified_split(dataset.train.labels, fraction, seed)
+    names = [dataset.class_names[label] for label in dataset.train.labels]
+    stay, out = drawn_split(names, tuple(dataset.train.names), fraction, seed, purpose="validation")
     train, validation = Subset(dataset.train, stay), Subset(dataset.train, out)
     return dataset._replace(train=train, validation=validation)

@@ -66,12 +66,13 @@ def read_rows(
       ValueError: a row is damaged, its id unknown, there twice, or missing; the message names it.
     """
     values: dict[_Key, _Value] = {}
-    for number, row in enumerate(read_text(path, remedy=remedy).split("\n"), start=1):
+    text = read_text(path, remedy=remedy, any_bytes=True)
+    for number, row in enumerate(text.split("\n"), start=1):
         if not row.strip():
             continue
         try:
-            key_text, text = row.split(maxsplit=1)
-            row_id, value = key(key_text), parse(text.strip())
+            key_text, rest = row.split(maxsplit=1)
+            row_id, value = key(key_text), parse(rest.strip())
         except (ValueError, KeyError) as error:
             raise row_error(path, number, row, f"{id_form} and {expected}", remedy) from error
         if row_id in values:
@@ -89,19 +90,28 @@ def read_rows(
     return values
 
 
-def read_text(path: Path, *, remedy: str) -> str:
+def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
     """Returns the text of a UTF-8 file, its line ends as newlines.
+
+    Args:
+      path: of the file.
+      remedy: the sentence that ends each error message.
+      any_bytes: whether names in it may have bytes that are not UTF-8, kept as Python keeps them in
+        the names of files.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16, as some programs write it
+        text = data.decode("utf-8-sig", "surrogateescape" if any_bytes and not wide else "strict")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:

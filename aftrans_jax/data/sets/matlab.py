@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import scipy.io
-
 from aftrans_jax.data.sets.lists import row_error
+from aftrans_jax.data.sets.mat_process import read_columns
 
 _Value = TypeVar("_Value")
 
@@ -87,31 +85,21 @@ def _read_columns(
     """Returns the elements of each column, equally many."""
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}")
-    try:
-        content = scipy.io.loadmat(path, variable_names=columns if struct is None else [struct])
-    except Exception as error:  # scipy and zlib raise a dozen kinds on damaged files
+    table = read_columns(path, columns, struct)
+    if isinstance(table, str):
         raise ValueError(
-            f"{path} cannot be read ({error!r}): expected a complete MATLAB 5 file. {remedy}"
-        ) from error
-    table = content if struct is None else content.get(struct, np.empty(0))
-    present = table.keys() if isinstance(table, dict) else table.dtype.names or ()
-    missing = [name for name in columns if name not in present]
+            f"{path} cannot be read ({table}): expected a complete MATLAB 5 file. {remedy}"
+        )
+    missing = [name for name in columns if name not in table]
     if missing:
         raise ValueError(
             f"{path} has no {' or '.join(missing)}{f' in {struct}' if struct else ''}: expected "
             f"{', '.join(columns)}. {remedy}"
         )
-    elements = [_elements(np.ravel(table[name])) for name in columns]
-    lengths = [len(column) for column in elements]
+    lengths = [len(table[name]) for name in columns]
     if len(set(lengths)) > 1:
         raise ValueError(
             f"{path} has {lengths} entries in {', '.join(columns)}: expected as many in each. "
             f"{remedy}"
         )
-    return elements
-
-
-def _elements(column: np.ndarray) -> list[object]:
-    """Returns what each cell holds as a Python object, a list where it does not hold one."""
-    arrays = map(np.asarray, column)
-    return [array.item() if array.size == 1 else array.tolist() for array in arrays]
+    return [table[name] for name in columns]

@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.decode import MAX_PIXELS, Photo, read_photo
+from aftrans_jax.data.loading.names import locate
+from aftrans_jax.data.loading.orientation import turn_box
 
 _NO_BOX = np.full(4, np.nan, np.float32)
 
@@ -44,7 +46,7 @@ class PhotoTable:
         for name, label in zip(self.names, self.labels, strict=True):
             if not (isinstance(label, int) and 0 <= label < self.num_classes):
                 raise ValueError(
-                    f"{self.root / name}: label {label!r}: expected an int in "
+                    f"{str(self.root / name)!r}: label {label!r}: expected an int in "
                     f"[0, {self.num_classes}). Correct the label or the list of classes."
                 )
 
@@ -55,16 +57,24 @@ class PhotoTable:
         """Returns the box of one image, NaN where there is none."""
         return _NO_BOX if self.boxes is None else self.boxes[index]
 
+    def path(self, index: int) -> Path:
+        """Returns the path of an image as the disk spells it; see `locate`."""
+        return locate(self.root, self.names[index])
+
     def missing(self) -> list[str]:
         """Returns the names of which there is no file below `root`."""
-        return [name for name in self.names if not (self.root / name).is_file()]
+        return [name for i, name in enumerate(self.names) if not self.path(i).is_file()]
 
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """The examples of a table, each decoded whenever it is asked for."""
+    """The examples of a table, each decoded whenever it is asked for, upright with its box.
+
+    An image of more than `max_pixels` is an error.
+    """
 
     table: PhotoTable
+    max_pixels: int = MAX_PIXELS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,6 +88,14 @@ class PhotoSource:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Example:
-        table = self.table
-        image = decode_image(table.root / table.names[index])
-        return Example(image, table.labels[index], table.box(index))
+        pixels, orientation, _ = self.photo(index)
+        box = turn_box(self.table.box(index), orientation, *pixels.shape[:2])
+        return Example(pixels, self.table.labels[index], box)
+
+    def photo(self, index: int) -> Photo:
+        """Returns an image with what decoding it showed.
+
+        Raises:
+          FileNotFoundError, ValueError: see `read_photo`.
+        """
+        return read_photo(self.table.path(index), max_pixels=self.max_pixels)

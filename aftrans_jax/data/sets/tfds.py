@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from aftrans_jax.data.examples import Dataset, Example
-from aftrans_jax.data.loading.decode import decode_bytes
+from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo
+from aftrans_jax.data.loading.orientation import turn_box
 from aftrans_jax.data.sets.annotations import NO_BOX
 
 _Record = Mapping[str, Any]  # features by name; the image as the bytes of its file
@@ -22,11 +23,19 @@ class TfdsSource:
     """One split of a prepared set, each image decoded whenever it is asked for.
 
     Each name read from `names` reads one record; `labels` reads every record of the split, once.
-    Images are decoded by `decode_bytes`, so a file has the same pixels as for other readers.
+    Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
     """
 
-    def __init__(self, records: Sequence[Any], folder: Path, split: str, num_classes: int):
+    def __init__(
+        self,
+        records: Sequence[Any],
+        folder: Path,
+        split: str,
+        num_classes: int,
+        max_pixels: int = MAX_PIXELS,
+    ):
         """Takes random access to the records, and where they come from, for error messages."""
+        self._max_pixels = max_pixels
         self._records, self._folder, self._split = records, folder, split
         self._num_classes = num_classes
         self._labels: tuple[int, ...] | None = None
@@ -48,8 +57,15 @@ class TfdsSource:
         index = range(len(self))[index]
         record = self.record(index)
         label = self._label(record, index)
-        image = decode_bytes(record["image"], f"{self._name(record, index)} of {self._folder}")
-        return Example(image, label, _box(record, *image.shape[:2]))
+        pixels, orientation, _ = decode_photo(
+            record["image"],
+            f"{self._name(record, index)} of {self._folder}",
+            max_pixels=self._max_pixels,
+        )
+        height, width, _ = pixels.shape
+        stored = (height, width) if orientation < 5 else (width, height)  # 5 to 8: on its side
+        box = turn_box(_box(record, *stored), orientation, height, width)
+        return Example(pixels, label, box)
 
     def record(self, index: int) -> _Record:
         """Returns a record as it is stored, its image not decoded.
@@ -112,7 +128,7 @@ class _Names(Sequence[str]):
         return self._source.name(chosen)
 
 
-def read_tfds(name: str, data_dir: str | Path) -> Dataset:
+def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) -> Dataset:
     """Returns a set that is prepared as array_record, with boxes where annotated.
 
     The splits are `train`, and `test` or, where that is absent or unlabelled, `validation`.
@@ -121,6 +137,7 @@ def read_tfds(name: str, data_dir: str | Path) -> Dataset:
       name: as tensorflow-datasets spells it: "caltech_birds2011", also "set/config:version".
       data_dir: tensorflow-datasets' folder, as for `launch/prepare_tfds.sh`; empty for
         `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+      max_pixels: an image of more is an error when it is read.
 
     Raises:
       FileNotFoundError: the set is not prepared there, or files of it are missing.
@@ -140,7 +157,7 @@ def read_tfds(name: str, data_dir: str | Path) -> Dataset:
         )
     classes, splits = features["label"], builder.info.splits
     sources = {
-        split: _source(tfds, builder, split, classes.num_classes)
+        split: _source(tfds, builder, split, classes.num_classes, max_pixels)
         for split in ("train", "test", "validation")
         if split in splits
     }
@@ -193,7 +210,9 @@ def _prepared(tfds: ModuleType, name: str, data_dir: str | Path) -> Any:
     return builder
 
 
-def _source(tfds: ModuleType, builder: Any, split: str, num_classes: int) -> TfdsSource:
+def _source(
+    tfds: ModuleType, builder: Any, split: str, num_classes: int, max_pixels: int
+) -> TfdsSource:
     stored = {
         key: tfds.decode.SkipDecoding()
         for key, feature in builder.info.features.items()
@@ -207,7 +226,7 @@ def _source(tfds: ModuleType, builder: Any, split: str, num_classes: int) -> Tfd
             f"{missing[0]}: expected all that tensorflow-datasets wrote. Copy the whole folder, or "
             "prepare the set again with launch/prepare_tfds.sh."
         )
-    return TfdsSource(records, Path(builder.data_dir), split, num_classes)
+    return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
 
 
 def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:

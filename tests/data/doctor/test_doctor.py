@@ -133,7 +133,8 @@ def test_random_plantings(extra, others):
         # Another look, of other threads, sees the files that came: and the same otherwise.
         lists = planted(root, images)
         diagnosis, before = diagnose(lists, num_threads=1), diagnosis
-        assert diagnosis == before._replace(surplus=diagnosis.surplus)
+        assert diagnosis == before._replace(surplus=diagnosis.surplus, notes=diagnosis.notes)
+        assert len(diagnosis.notes) == ("d.txt" in others)
     assert diagnosis.surplus == tuple(sorted(others - {"d.txt"}))
 
     shown = {

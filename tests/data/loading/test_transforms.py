@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading import decode, opencv, transforms
+from aftrans_jax.data.loading import opencv, transforms
 from aftrans_jax.data.loading.decode import decode_image
 
 FEW = settings(deadline=None, max_examples=25)
@@ -21,8 +21,7 @@ DECODERS = list(dict.fromkeys([opencv.CV2, None]))  # one only, where cv2 is abs
 @pytest.fixture(autouse=True, scope="module", params=DECODERS, ids=["cv2", "pil"][-len(DECODERS) :])
 def _decoder(request):
     with pytest.MonkeyPatch.context() as patch:
-        for module in (decode, transforms):
-            patch.setattr(module, "CV2", request.param)
+        patch.setattr(transforms, "CV2", request.param)
         yield
 
 
@@ -61,9 +60,9 @@ MODES = [  # (file, image, its pixels; one number stands for a grey one)
         for kind in ("png", "tiff", "pgm")
     ),
     ("one_bit.png", Image.new("1", (6, 4), 1), np.full((4, 6, 1), 255)),
-    ("alpha.png", Image.new("RGBA", (1, 1), (10, 20, 30, 0)), [[[10, 20, 30]]]),
-    ("alpha_grey.png", Image.new("LA", (1, 1), (40, 128)), [[[40]]]),
-    ("palette.png", Image.new("RGBA", (1, 1), (200, 100, 50, 128)).quantize(), [[[200, 100, 50]]]),
+    ("alpha.png", Image.new("RGBA", (1, 1), (10, 20, 30, 0)), [[[255, 255, 255]]]),
+    ("alpha_grey.png", Image.new("LA", (1, 1), (40, 128)), [[[147]]]),
+    ("palette.png", Image.new("RGBA", (1, 1), (200, 100, 50, 128)).quantize(), [[[227, 177, 152]]]),
     ("cmyk.tiff", Image.new("CMYK", (1, 1), (0, 255, 255, 0)), [[[255, 0, 0]]]),
     ("cmyk.jpg", Image.new("CMYK", (1, 1), (255, 0, 0, 0)), [[[0, 255, 255]]]),
 ]
@@ -109,17 +108,10 @@ def test_a_truncated_file_is_an_error(tmp_path_factory, share, kind):
         decode_image(path)
 
 
-def test_opencv_is_not_asked_about_a_truncated_jpeg(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "CV2", object())  # 4.10 and 4.11 would invent the rest
-    (tmp_path / "a.jpg").write_bytes(file_bytes()[:-100])
-    with pytest.raises(ValueError, match="image file is truncated"):
-        decode_image(tmp_path / "a.jpg")
-
-
 @pytest.mark.parametrize("content", [b"", b"404: Not Found"])
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "bird.jpg").write_bytes(content)
-    reason = rf"\({len(content)} bytes\): its first bytes are of no known image format\. "
+    reason = rf"\({len(content)} bytes\): its first bytes are of none of JPEG, .*HEIF\. "
     expected = "Expected a complete"
     with pytest.raises(ValueError, match=rf"cannot decode .*bird\.jpg.*{reason}{expected}"):
         decode_image(tmp_path / "bird.jpg")

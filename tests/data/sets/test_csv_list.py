@@ -13,7 +13,8 @@ from PIL import Image
 
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
-from aftrans_jax.data.sets.folder import SPLIT_NAMES, find_images, read_folder
+from aftrans_jax.data.sets.files import find_images
+from aftrans_jax.data.sets.folder import SPLIT_NAMES, read_folder
 
 FEW = settings(deadline=None, max_examples=25)
 HEADER = "path,label,split"
@@ -81,7 +82,7 @@ def test_slashes_of_both_kinds_and_dots_name_the_same_image(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SPLIT_NAMES))
 def test_splits_have_several_names(tmp_path, name):
-    other = "test" if SPLIT_NAMES[name] else "Train"
+    other = "test" if SPLIT_NAMES[name] == "train" else "Train"
     rows = [f"{n}{label}.jpg,{label},{n}" for n in (name.title(), other) for label in "ab"]
     lists = read_csv(plant(tmp_path, HEADER, *rows))
     assert name in ("train", "training", "test", "testing", "val", "valid", "validation")
@@ -98,12 +99,11 @@ def test_without_splits_a_share_of_each_class_is_held_out_as_in_folders(tmp_path
     path = plant(tmp_path, "label,path", *(f"{name.split('/')[0]},{name}" for name in names[::-1]))
     lists = read_csv(path, test_fraction=0.25, seed=7)
     assert lists.class_names == ("1", "9", "10")
-    assert [lists.test.labels.count(label) for label in range(3)] == [2, 2, 2]
+    assert {*lists.test.labels} == {0, 1, 2}
     same = read_folder(tmp_path, test_fraction=0.25, seed=7)
     assert (same.test.names, same.test.labels) == (lists.test.names, lists.test.labels)
     assert (same.train.names, same.train.labels) == (lists.train.names, lists.train.labels)
     assert read_csv(path, test_fraction=0.25, seed=8).test.names != lists.test.names
-    assert len(read_csv(path).test) == 6  # a fifth of 8 is 2
 
 
 def test_further_columns_mean_nothing_beside_a_split(tmp_path):
@@ -166,10 +166,12 @@ def test_a_broken_row_is_named(tmp_path, row, message):
         ((), "row 1: '': expected a header"),
         ((HEADER,), r"has 0 images of 0 classes \[\]: expected two"),
         ((HEADER, "a.png,wren,train", "b.png,wren,test"), r"1 classes \['wren'\]: expected two"),
-        ((HEADER, *ROWS, "z.png,Owl,val"), r"splits \['test', 'train', 'val'\]: expected two"),
-        ((HEADER, *ROWS[::2]), r"splits \['train'\]: expected two"),
-        ((HEADER, *ROWS, "z.png,Kite,test"), "1 classes with test images only, .*'Kite'"),
-        ((HEADER, *ROWS, "z.png,wren ,train", "y.png,WREN,test"), "only, .*'WREN'"),
+        ((HEADER, *ROWS[::2]), r"splits \['train'\]: expected one"),
+        ((HEADER, *ROWS, "z.png,Kite,test"), "1 classes without training images, .*'Kite'"),
+        (
+            (HEADER, *ROWS, "z.png,wren ,train", "y.png,WREN,test"),
+            "without training images, .*'WREN'",
+        ),
         (("path,label", "a.png,wren", "b.png,Owl"), "no class has two examples"),
     ],
 )
@@ -241,12 +243,11 @@ def test_the_file_is_as_spreadsheets_expect(tmp_path):
         ("a.jpg", "", "train"),
         ("a.jpg", "wren", ""),
         ("a.jpg", "wren", "fold 1"),
-        ("a.jpg", "wr\udce9n", "train"),
     ],
 )
 def test_what_would_not_be_read_back_is_not_written(tmp_path, row):
     (tmp_path / "list.csv").write_text("an older file")
-    with pytest.raises(ValueError, match=r"list\.csv: .*: expected .*Rename|surrogates"):
+    with pytest.raises(ValueError, match=r"list\.csv: .*: expected .*Rename"):
         write_csv(tmp_path / "list.csv", [("b.jpg", "wren", "test"), row])
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "list.csv": "an older file"

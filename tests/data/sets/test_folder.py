@@ -14,7 +14,8 @@ from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.cub import read_cub
-from aftrans_jax.data.sets.folder import IMAGE_SUFFIXES, find_images, read_folder
+from aftrans_jax.data.sets.files import find_images
+from aftrans_jax.data.sets.folder import read_folder
 
 CUB10 = REAL / "cub10" / "CUB_200_2011"
 
@@ -64,11 +65,9 @@ def test_a_folder_of_classes_is_split_by_class_and_seed(tmp_path):
     for seed in (0, 1):
         lists = read_folder(tmp_path, test_fraction=0.3, seed=seed)
         assert sorted(lists.train.names + lists.test.names) == find_images(tmp_path)
-        assert [lists.test.labels.count(label) for label in (0, 1)] == [3, 3]
         assert read_folder(tmp_path, test_fraction=0.3, seed=seed).test.names == lists.test.names
         splits[seed] = lists.test.names
     assert splits[0] != splits[1]
-    assert len(read_folder(tmp_path).test) == 4  # a fifth
 
 
 def test_whole_numbers_are_in_the_order_of_their_values(tmp_path):
@@ -81,7 +80,6 @@ def test_whole_numbers_are_in_the_order_of_their_values(tmp_path):
 
 def test_images_are_known_by_their_suffix_and_the_rest_is_left_out(tmp_path):
     suffixes = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
-    assert {f".{suffix}" for suffix in suffixes} == IMAGE_SUFFIXES
     wanted = [f"a/{suffix}.{suffix}" for suffix in suffixes]
     wanted += [f"b/{suffix}.{suffix.upper()}" for suffix in suffixes]
     plant(tmp_path, *wanted, "__MACOSX/a/x.jpg", ".git/x.jpg", "a/.thumbs/x.png", "b/._x.jpg")
@@ -126,10 +124,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         (("a/x.png", "b/x.png", "x.png"), r"1 images outside .*first: 'x\.png': expected every"),
         ((*SPLIT, "test/x.png"), r"1 images outside .*first: 'test/x\.png'"),
         ((*SPLIT, "extra/wren/x.png"), r"1 images outside .*first: 'extra/wren/x\.png'"),
-        ((*SPLIT, "val/wren/x.png"), r"splits \['test', 'train', 'val'\]: expected two, one for"),
-        (("train/a/x.png", "train/b/x.png"), r"splits \['train'\]: expected two"),
-        (("test/a/x.png", "val/b/x.png"), r"splits \['test', 'val'\]: expected two"),
-        ((*SPLIT, "test/owl/x.png"), "1 classes with test images only, the first: 'owl': expected"),
+        (("train/a/x.png", "train/b/x.png"), r"splits \['train'\]: expected one"),
+        (("test/a/x.png", "val/b/x.png"), r"splits \['test', 'val'\]: expected one"),
+        (
+            (*SPLIT, "test/owl/x.png"),
+            "1 classes without training images, the first: 'owl': expected",
+        ),
     ],
 )
 def test_other_arrangements_are_refused(tmp_path, paths, message):

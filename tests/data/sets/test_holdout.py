@@ -1,71 +1,134 @@
-"""The stratified hold-out: how many, which, and of what they depend."""
+"""The drawn split: each image has a number of its own, computed here a second time."""
 
-from collections import Counter
+import hashlib
+from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aftrans_jax.data.sets.holdout import stratified_split
+from aftrans_jax.data.examples import Dataset, Example
+from aftrans_jax.data.sets.holdout import drawn_split, hold_out
 
-FEW = settings(deadline=None, max_examples=25)
-LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=60).filter(
-    lambda labels: max(Counter(labels).values()) > 1
-)
-SIXTEENTHS = st.integers(1, 15)  # shares that floating point holds exactly
+FEW = settings(deadline=None, max_examples=40)
+IMAGES = st.lists(
+    st.tuples(st.sampled_from(["wren", "owl", "Grün"]), st.text("abcd", min_size=1, max_size=3)),
+    unique=True,
+    min_size=2,
+    max_size=60,
+).filter(lambda images: len({of for of, _ in images}) < len(images))
+FRACTIONS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**32)
 
 
-def ranks(labels, positions, label):
-    """Which of the examples of a class are meant, counted among themselves."""
-    members = [index for index, of in enumerate(labels) if of == label]
-    return [members.index(index) for index in positions if labels[index] == label]
-
-
-@FEW
-@given(labels=LABELS, share=SIXTEENTHS, seed=SEEDS)
-def test_every_class_gives_its_rounded_share_and_keeps_one(labels, share, seed):
-    stay, out = stratified_split(labels, share / 16, seed)
-    assert sorted(stay + out) == list(range(len(labels)))  # disjoint and covering
+def draw(images, fraction, seed, purpose="test"):
+    """The images that are held out, as a set."""
+    names = [name for name, _ in images]
+    paths = [f"{name}/{file}.jpg" for name, file in images]
+    stay, out = drawn_split(names, paths, fraction, seed, purpose=purpose)
+    assert sorted(stay + out) == list(range(len(images)))  # disjoint and covering
     assert (sorted(stay), sorted(out)) == (list(stay), list(out))
-    held_out = Counter(labels[index] for index in out)
-    for label, number in Counter(labels).items():
-        whole, rest = divmod(share * number, 16)
-        rounded = whole + (rest > 8 or (rest == 8 and whole % 2 == 1))  # halves to even
-        assert held_out[label] == (0 if number == 1 else min(max(rounded, 1), number - 1))
-    assert stratified_split(tuple(labels), share / 16, seed) == (stay, out)
+    return {images[index] for index in out}
+
+
+def number(image, seed):
+    key = f"{seed}\0test\0{image[0]}\0{image[1]}.jpg".encode()
+    return int(hashlib.blake2b(key, digest_size=8).hexdigest(), 16) / 2**64
 
 
 @FEW
-@given(labels=LABELS, others=st.lists(st.integers(6, 9)), share=SIXTEENTHS, data=st.data())
-def test_other_classes_do_not_matter(labels, others, share, data):
-    mixed = data.draw(st.permutations([0] * len(labels) + [1] * len(others)))
-    own, foreign = iter(labels), iter(others)
-    more = [next(foreign) if is_foreign else next(own) for is_foreign in mixed]
-    (_, alone), (_, among) = (stratified_split(of, share / 16, seed=3) for of in (labels, more))
-    for label in set(labels):
-        assert ranks(labels, alone, label) == ranks(more, among, label)
+@given(images=IMAGES, fraction=FRACTIONS, seed=SEEDS)
+def test_an_image_is_held_out_where_its_number_is_below_the_fraction(images, fraction, seed):
+    held_out, members = draw(images, fraction, seed), defaultdict(list)
+    for image in images:
+        members[image[0]].append(image)
+    for of in members.values():
+        of.sort(key=lambda image: number(image, seed))
+        expected = {image for image in of if number(image, seed) < fraction}
+        if len(of) == 1:
+            expected = set()
+        elif not expected:
+            expected = {of[0]}
+        elif len(expected) == len(of):
+            expected.remove(of[-1])
+        assert held_out & set(of) == expected
 
 
-def test_the_seed_decides_and_classes_differ():
-    labels = [0] * 40 + [1] * 40
-    chosen = [
-        ranks(labels, stratified_split(labels, 0.5, seed)[1], label)
-        for seed in (0, 1)
-        for label in (0, 1)
+@FEW
+@given(images=IMAGES, more=IMAGES, fraction=FRACTIONS, seed=SEEDS)
+def test_images_that_come_move_no_other(images, more, fraction, seed):
+    """Except the one of a class that was moved so that it has one on each side."""
+    before, union = draw(images, fraction, seed), list(dict.fromkeys([*more, *images]))
+    after = draw(union, fraction, seed)
+    for image in images:
+        if (image in before) != (image in after):
+            own = [number(i, seed) for i in images if i[0] == image[0]]
+            alone = len(own) == 1
+            assert alone or max(own) < fraction or min(own) >= fraction
+    assert draw(list(reversed(union)), fraction, seed) == after
+
+
+def test_the_share_is_close_to_the_fraction_and_seeds_and_purposes_differ():
+    images = [("wren", str(index)) for index in range(4000)]
+    drawn = [draw(images, 0.2, seed, purpose) for seed in (0, 1) for purpose in ("test", "val")]
+    for held_out in drawn:
+        assert abs(len(held_out) - 800) < 4 * np.sqrt(4000 * 0.2 * 0.8)
+    for one in range(4):
+        for other in range(one):
+            both = len(drawn[one] & drawn[other])
+            assert abs(both - 160) < 4 * np.sqrt(160)
+
+
+def test_neither_layout_nor_unicode_form_matters():
+    files = [f"{index}.jpg" for index in range(50)]
+    layouts = [
+        [("Gr\u00fcn", f"Gr\u00fcn/{file}") for file in files],
+        [("Gr\u00fcn", f"train/Gru\u0308n/{file}") for file in files],
+        [("Gru\u0308n", f"photos/2024/Gr\u00fcn/{file}") for file in files],
     ]
-    assert len({tuple(ranks) for ranks in chosen}) == 4
+    splits = [drawn_split(*zip(*of, strict=True), 0.3, 5, purpose="test") for of in layouts]
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_names_that_are_not_utf_8_have_numbers_too():
+    assert draw([("wren", "\udce9"), ("wren", "\udcff")], 0.5, 0)
+
+
+class Listed:
+    """Examples that have only names and labels."""
+
+    def __init__(self, names, labels):
+        self.names, self.labels = names, labels
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        return Example(np.zeros((1, 1, 3), np.uint8), self.labels[index], np.zeros(4, np.float32))
+
+
+def test_validation_images_come_from_training_images_that_the_test_left():
+    """Else the images below one fraction, all of them in the test split, would be looked for."""
+    images = [("wren", str(index)) for index in range(400)]
+    left = sorted(set(images) - draw(images, 0.3, 0))
+    train = Listed([f"wren/{file}.jpg" for _, file in left], [0] * len(left))
+    dataset = hold_out(Dataset("x", train, train, ("wren",)), 0.3, 0)
+    assert dataset.validation is not None
+    assert len(dataset.train) + len(dataset.validation) == len(left)
+    assert 0.2 < len(dataset.validation) / len(left) < 0.4
+    assert not set(dataset.train.names) & set(dataset.validation.names)
 
 
 @pytest.mark.parametrize(
-    ("labels", "fraction", "message"),
+    ("images", "fraction", "message"),
     [
-        ([0, 0], 0.0, r"fraction 0\.0: expected one between 0 and 1"),
-        ([0, 0], 1.0, r"fraction 1\.0: expected"),
-        ([0, 0], float("nan"), "fraction nan: expected"),
-        ([0, 1, 2], 0.5, "no class has two examples.*at least two images"),
+        ("aa", 0.0, r"fraction 0\.0: expected one between 0 and 1"),
+        ("aa", 1.0, r"fraction 1\.0: expected"),
+        ("aa", float("nan"), "fraction nan: expected"),
+        ("abc", 0.5, "no class has two examples.*at least two images"),
     ],
 )
-def test_what_cannot_be_held_out_is_refused(labels, fraction, message):
+def test_what_cannot_be_held_out_is_refused(images, fraction, message):
     with pytest.raises(ValueError, match=message):
-        stratified_split(labels, fraction, 0)
+        drawn_split(images, [f"{i}" for i in range(len(images))], fraction, 0, purpose="test")

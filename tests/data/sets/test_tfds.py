@@ -22,7 +22,7 @@ import scipy.io
 from PIL import Image
 from places import ROOT
 
-from aftrans_jax.data.loading.decode import decode_bytes
+from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.sets import tfds as reader
 from aftrans_jax.data.sets.tfds import read_tfds
 
@@ -152,7 +152,7 @@ def test_what_was_packed_is_read(data_dir):
         for index, name in enumerate(source.names):
             if name != DAMAGED:
                 image, label, box = source[index]
-                np.testing.assert_array_equal(image, decode_bytes(expected[name].data, name))
+                np.testing.assert_array_equal(image, decode_photo(expected[name].data, name).pixels)
                 assert (label, box.dtype) == (expected[name].label, np.float32)
                 np.testing.assert_allclose(box, expected[name].box, atol=1e-4)
 
@@ -171,7 +171,7 @@ def test_pixels_are_those_that_tensorflow_datasets_decodes(data_dir):
 
 
 def test_names_and_labels_decode_no_image(data_dir, monkeypatch):
-    monkeypatch.setattr(reader, "decode_bytes", None)
+    monkeypatch.setattr(reader, "decode_photo", None)
     train = read_tfds(CUB, data_dir).train
     assert train.labels is train.labels  # read once
     names = list(train.names)

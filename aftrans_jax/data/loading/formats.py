@@ -1,0 +1,50 @@
+"""The formats of photos: what is decoded, and by Pillow's own tables which suffixes count."""
+
+from functools import cache
+from types import ModuleType
+
+from PIL import Image
+
+# By Pillow's names. Others are not photos, or run programs of their own, as EPS does.
+PHOTO_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "HEIF"),
+)
+HEIC_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def _register_heic() -> ModuleType | None:
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    pillow_heif.register_heif_opener()
+    return pillow_heif
+
+
+HEIC = _register_heic()  # None where the package is not installed
+HEIC_REMEDY = "HEIC photos need a package: `pip install pillow-heif`"
+
+
+@cache
+def decodable_formats() -> tuple[str, ...]:
+    """Returns those of `PHOTO_FORMATS` that this Pillow can decode."""
+    Image.init()
+    return tuple(name for name in PHOTO_FORMATS if name in Image.OPEN)
+
+
+@cache
+def photo_suffixes() -> frozenset[str]:
+    """Returns the suffixes of photos in lower case, such as ".jpg" and ".jfif"."""
+    decodable = {*decodable_formats(), "MPO"}  # an MPO begins with a JPEG
+    table = Image.registered_extensions()
+    return frozenset(suffix for suffix, name in table.items() if name in decodable)
+
+
+def unknown_content(data: bytes) -> str:
+    """Returns why a file of none of the decodable formats cannot be decoded."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and HEIC is None:
+        return HEIC_REMEDY
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "AVIF needs Pillow 11.3 or newer"
+    return f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"

@@ -1,0 +1,49 @@
+"""Names of files and classes: one whatever their Unicode form, harmless where they are printed."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+_NUM_SHOWN = 3  # names given of each finding
+
+
+def composed(name: str) -> str:
+    """Returns a name in Unicode's form NFC: macOS stores "ü" as two characters, others as one."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def locate(root: Path, name: str) -> Path:
+    """Returns the path of a listed file as the disk spells it, in whatever form of Unicode.
+
+    Args:
+      root: folder that the name is relative to.
+      name: path with forward slashes; one that is not there is returned as it is.
+    """
+    path = root / name
+    if name.isascii() or path.exists():
+        return path
+    here = root
+    for part in name.split("/"):
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        found = next((here / form for form in forms if (here / form).exists()), None)
+        if found is None:
+            return path
+        here = found
+    return here
+
+
+def printable(text: str) -> str:
+    """Returns a text with what a terminal would obey, or could not show, as escapes.
+
+    Control characters, marks of direction, and bytes of names that are not UTF-8.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def summary(what: str, names: Sequence[str], remedy: str = "") -> str:
+    """Returns one line: what was found, of how many, the first few names, and a remedy."""
+    shown = ", ".join(printable(name) for name in names[:_NUM_SHOWN])
+    return f"{what} ({len(names)}): {shown}{', ...' if len(names) > _NUM_SHOWN else '.'}{remedy}"

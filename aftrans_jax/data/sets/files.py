@@ -1,0 +1,102 @@
+"""Which files below a folder are photos, and what is left out."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from aftrans_jax.data.loading.formats import HEIC, HEIC_REMEDY, HEIC_SUFFIXES, photo_suffixes
+from aftrans_jax.data.loading.names import summary
+
+# What operating systems, network storage, editors and notebooks leave, in lower case. Hidden files
+# and folders, whose names begin with a dot, are left out as well.
+_HELPERS = frozenset(
+    {
+        *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
+        *("$recycle.bin", "recycler", "recycled", "system volume information"),
+        *("found.000", "msocache"),
+        *("lost+found",),  # Linux
+        *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"),  # Synology
+        *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
+        *("__pycache__", "thumbs", "_thumbs"),
+    }
+)
+_HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
+
+
+class FoundFiles(NamedTuple):
+    """Paths relative to a folder, sorted: photos, files that are none, and helpers of programs."""
+
+    photos: tuple[str, ...]
+    others: tuple[str, ...]
+    helpers: tuple[str, ...]
+
+    def notes(self) -> tuple[str, ...]:
+        """Returns a line for each kind of files that is left out."""
+        heic = [name for name in self.others if _suffix(name) in HEIC_SUFFIXES]
+        remedy = "" if HEIC else f" {HEIC_REMEDY}."
+        found = (
+            ("HEIC photos left out", heic, remedy),
+            (
+                "files left out whose suffix is no photo's",
+                [name for name in self.others if _suffix(name) not in HEIC_SUFFIXES],
+                "",
+            ),
+            ("hidden files and folders of other programs left out", self.helpers, ""),
+        )
+        return tuple(summary(*finding) for finding in found if finding[1])
+
+
+def find_files(root: str | Path) -> FoundFiles:
+    """Returns the files below a folder; photos are known by their suffix, none is opened.
+
+    Links are followed, except to a folder that contains the link. What other programs leave, such
+    as thumbnails of network storage, is left out, its folders as a whole.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
+    for kind, name in _below(Path(root), "", ()):
+        found[kind].append(name)
+    return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
+
+
+def find_images(root: str | Path) -> list[str]:
+    """Returns the photos that `find_files` finds."""
+    return list(find_files(root).photos)
+
+
+def subfolders(root: str | Path) -> list[str]:
+    """Returns the names of the folders in a folder, but for those of other programs."""
+    with os.scandir(root) as entries:
+        return [entry.name for entry in entries if not _is_helper(entry.name) and _is_folder(entry)]
+
+
+def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+    """Yields kind and path of each file; `above` are the real folders on the way."""
+    here = folder.resolve()
+    if any(parent.is_relative_to(here) for parent in above):
+        return  # a link to a folder that contains it
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_helper(entry.name):
+                yield "helpers", prefix + entry.name
+            elif _is_folder(entry):
+                yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
+            else:  # a dangling link too, so that it is reported as missing
+                is_photo = _suffix(entry.name) in photo_suffixes()
+                yield "photos" if is_photo else "others", prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_helper(name: str) -> bool:
+    return name.startswith(_HELPER_BEGINNINGS) or name.lower() in _HELPERS
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()

@@ -1,0 +1,124 @@
+"""What tells of wrong lists, three splits, and samples whose depth is guessed."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aftrans_jax.check_data import _write
+from aftrans_jax.data.doctor.class_names import near_names
+from aftrans_jax.data.doctor.examine import clean, examine
+from aftrans_jax.data.doctor.findings import problems, report
+from aftrans_jax.data.sets.csv_list import read_csv
+from aftrans_jax.data.sets.folder import read_folder
+
+
+def plant(root, **shown):
+    """Writes a picture for each "split/class/number": a seed, or samples of any kind."""
+    for path, picture in shown.items():
+        file = root / f"{path}.{'png' if isinstance(picture, int) else 'tif'}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(picture, int):
+            picture = np.random.default_rng(picture).integers(0, 256, (12, 10, 3), np.uint8)
+        Image.fromarray(picture).save(file)
+    return root
+
+
+def diagnose(listed):
+    return examine(listed, tiny_px=4, num_threads=2)
+
+
+def three(root, **others):
+    sound = {
+        f"{split}/{name}/{n}": 100 * i + 10 * j + n
+        for i, split in enumerate(("train", "val", "test"))
+        for j, name in enumerate(("Crow", "Gull"))
+        for n in range(2)
+    }
+    return diagnose(read_folder(plant(root, **(sound | others))))
+
+
+def test_three_splits_that_are_sound(tmp_path):
+    diagnosis = three(tmp_path)
+    assert problems(diagnosis) == []
+    assert report(diagnosis)[2:5] == [
+        "                             train   validation    test",
+        "  official                       -            -       -",
+        "  listed                         4            4       4",
+    ]
+    assert clean(diagnosis) == diagnosis.listed
+
+
+def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path):
+    root = tmp_path / "photos"
+    diagnosis = three(
+        root, **{"val/Crow/7": 0, "test/Gull/7": 111, "train/Gull/8": 201, "val/Gull/8": 201}
+    )
+    assert [said.partition(" (")[0] for said in problems(diagnosis)] == [
+        "pictures both in train and in validation",
+        "pictures both in train and in test",
+        "pictures both in validation and in test",
+    ]
+    said = _write(tmp_path / "clean.csv", diagnosis)
+    assert f"{tmp_path / 'clean.csv'}: 3 training, 4 validation and 5 test images" in said
+    again = diagnose(read_csv(tmp_path / "clean.csv"))
+    assert problems(again) == []
+    assert again.splits == ("train", "validation", "test")
+    places = {image.name.removeprefix("photos/") for image in again.listed}
+    assert {"test/Gull/7.png", "val/Crow/7.png"} <= places
+    assert not {"train/Crow/0.png", "val/Gull/1.png", "train/Gull/8.png", "val/Gull/8.png"} & places
+
+
+@pytest.mark.parametrize(
+    ("names", "near"),
+    [
+        (["Crow", "crow", "Gull"], ["Crow ~ crow"]),
+        (["Brewer_Blackbird", "Brewer Blackbird"], ["Brewer_Blackbird ~ Brewer Blackbird"]),
+        (["Laysan Albatross", "Laysan Albatros", "Tern"], ["Laysan Albatross ~ Laysan Albatros"]),
+        (["Kingfisher", "Kingfihser", "Kite"], ["Kingfisher ~ Kingfihser"]),
+        (["Grün", "Grun"], ["Grün ~ Grun"]),
+        (["Audi S4 Sedan", "Audi S5 Sedan"], []),  # digits count
+        (["owl", "own", "a", "b", "cat", "bat"], []),  # short names
+        (["House Wren", "Marsh Wren", "Rock Wren"], []),
+    ],
+)
+def test_names_that_are_nearly_the_same(names, near):
+    assert near_names(names) == near
+    others = [f"{10 * number:04d} {name}" for number, name in enumerate(names)]
+    assert near_names(others) == []
+
+
+def test_thousands_of_names_take_no_time():
+    names = [f"Species number {number:05d} of its genus" for number in range(2000)]
+    assert near_names([*names, "Species of its genos", "Species of its genus"]) == [
+        "Species of its genos ~ Species of its genus"
+    ]
+
+
+def test_a_misspelt_label_shows(tmp_path):
+    diagnosis = three(tmp_path, **{"train/Crwo/0": 999})
+    notes = [line for line in report(diagnosis) if line.startswith("note: class")]
+    assert (
+        "note: classes of one listed image (1): Crwo. A misspelt label makes such a class." in notes
+    )
+    assert "note: class names that are nearly the same (1): Crow ~ Crwo. Is one misspelt?" in notes
+
+
+def test_a_guessed_depth_is_a_note(tmp_path):
+    samples = (np.linspace(0, 4095, 120).reshape(12, 10)).astype(np.uint16)
+    (note,) = [
+        line for line in report(three(tmp_path, **{"train/Gull/9": samples})) if "bit depth" in line
+    ]
+    assert note.endswith(
+        "(1): train/Gull/9.tif. Of the first, samples from 0 to 4095 read as 12 bits."
+    )
+
+
+def test_a_half_jpeg_is_unreadable(tmp_path, capfd):
+    three(tmp_path)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
+    path = tmp_path / "train" / "Crow" / "half.jpg"
+    image.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] + b"\xff\xd9")
+    (said,) = problems(diagnose(read_folder(tmp_path)))
+    assert said.startswith("unreadable images (1): train/Crow/half.jpg. The first: cannot decode")
+    assert "Corrupt" not in "".join(capfd.readouterr())

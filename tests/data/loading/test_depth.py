@@ -1,0 +1,109 @@
+"""Bit depths and transparency of files made by hand, against samples computed here."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aftrans_jax.data.loading.decode import decode_photo
+
+RAMP = np.linspace(0, 1, 48).reshape(6, 8)
+SHORT, LONG = 3, 4
+KINDS = {"u": 1, "i": 2, "f": 3}  # SampleFormat
+
+
+def tiff(samples, *, order="<", **tags):
+    """An uncompressed TIFF; `tags` are further ones, such as t281=4095."""
+    samples = np.atleast_3d(samples)
+    height, width, channels = samples.shape
+    bits = samples.dtype.itemsize * 8
+    data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    entries = {
+        **{256: width, 257: height, 259: 1, 262: 2 if channels == 3 else 1, 273: 8},
+        **{258: bits, 277: channels, 278: height, 279: len(data), 339: KINDS[samples.dtype.kind]},
+        **{int(name[1:]): value for name, value in tags.items()},
+    }
+    start, extra = 8 + len(data), b""
+    behind = start + 2 + 12 * len(entries) + 4
+    rows = b""
+    for tag, value in sorted(entries.items()):
+        if channels == 3 and tag in (258, 281, 339):
+            rows += struct.pack(f"{order}HHII", tag, SHORT, 3, behind + len(extra))
+            extra += struct.pack(f"{order}3H", *[value] * 3)
+        else:
+            rows += struct.pack(f"{order}HHII", tag, LONG, 1, value)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    return head + data + struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + extra
+
+
+def decoded(data):
+    pixels, _, guess = decode_photo(data, "bird.tif")
+    return pixels, guess
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_a_tiff_that_uses_some_of_16_bits(bits, channels, order):
+    samples = np.repeat((RAMP * (2**bits - 1)).astype("u2")[..., None], channels, axis=2)
+    samples[0, 0] = [2 ** (bits - 1), 5, 9][:channels]
+    expected = np.broadcast_to(samples >> (bits - 8), (6, 8, 3))
+    pixels, guess = decoded(tiff(samples, order=order))
+    np.testing.assert_array_equal(pixels, expected)
+    assert guess == "" if channels == 3 and bits == 16 else f"read as {bits} bits" in guess
+    pixels, guess = decoded(tiff(samples, order=order, t281=2**bits - 1))  # MaxSampleValue
+    np.testing.assert_array_equal(pixels, expected)
+    assert guess == ""
+
+
+def test_a_dark_picture_is_dark_where_the_file_tells_its_depth():
+    samples = (RAMP * 4095).astype("u2")
+    np.testing.assert_array_equal(decoded(tiff(samples, t281=65535))[0][..., 0], samples >> 8)
+    stream = io.BytesIO()
+    Image.fromarray(samples).save(stream, "PNG")  # always the whole of 16 bits
+    pixels, guess = decoded(stream.getvalue())
+    np.testing.assert_array_equal(pixels[..., 0], samples >> 8)
+    assert guess == ""
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected", "said"),
+    [
+        ((RAMP * 255).astype("i4"), RAMP * 255 // 1, "0 to 255 read as 8 bits"),
+        ((RAMP * (2**16 - 1)).astype("i4"), RAMP * 65535 // 256, "read as 16 bits"),
+        (RAMP.astype("f4"), np.rint(RAMP * 255), "from 0 to 1 read as 0 to 1"),
+        ((RAMP * 255).astype("f4"), RAMP * 255 // 1, "read as 8 bits"),
+        ((RAMP * 2 - 1).astype("f4"), np.rint(RAMP * 255), "from -1 to 1 read as black to white"),
+        (((RAMP * 2 - 1) * 1000).astype("i2"), np.rint(RAMP * 255), "black to white"),
+        (np.zeros((6, 8), "u2"), np.zeros((6, 8)), "0 to 0 read as 8 bits"),
+    ],
+)
+def test_where_the_file_says_nothing_its_values_do(samples, expected, said):
+    pixels, guess = decoded(tiff(samples))
+    assert np.abs(pixels - expected[..., None]).max() <= 1
+    assert said in guess
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused(value):
+    with pytest.raises(ValueError, match=r"bird\.tif.*not finite"):
+        decoded(tiff(np.full((6, 8), value, "f4")))
+
+
+def test_what_is_transparent_is_on_white():
+    pixels = np.full((4, 6, 4), (200, 10, 10, 0), np.uint8)
+    pixels[1] = (0, 0, 250, 255)
+    pixels[2] = (100, 100, 100, 51)  # a fifth of it, and four of white
+    for kind in ("PNG", "WEBP", "TIFF"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind, **{"lossless": True} if kind == "WEBP" else {})
+        found, _ = decoded(stream.getvalue())
+        np.testing.assert_array_equal(found[:, 0], [[255] * 3, [0, 0, 250], [224] * 3, [255] * 3])
+    palette = Image.new("P", (3, 3), 1)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    for image, transparent in ((Image.new("RGB", (3, 3), (7, 8, 9)), (7, 8, 9)), (palette, 1)):
+        stream = io.BytesIO()
+        image.save(stream, "PNG", transparency=transparent)  # as a chunk tRNS
+        assert (decoded(stream.getvalue())[0] == 255).all()
