@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from absl import app, flags
 
+from aftrans_jax.command import one_line_errors
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.loading.names import printable
@@ -28,28 +29,24 @@ _WRITE = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
+    del argv
     from aftrans_jax.experiment.data import read_lists  # not needed for --help
 
     config, target = CONFIG.value, Path(_WRITE.value) if _WRITE.value else None
-    try:
+    with one_line_errors():
         listed = read_lists(config)
         if target:  # before the minutes or hours that opening takes
             _prefix(target, getattr(listed.train, "root", None))
-        num_threads = os.cpu_count() or 1
         diagnosis = examine(
             listed,
             tiny_px=config.data.local_size,
-            num_threads=num_threads,
+            num_threads=os.cpu_count() or 1,
             max_pixels=config.data.max_pixels,
         )
         wrong = problems(diagnosis)
         _print(*report(diagnosis), "", *(f"problem: {text}" for text in wrong))
         if target:
             _print(_write(target, diagnosis))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {printable(str(error))}")
     if wrong:
         can_write = diagnosis.root and not target
         hint = " --write=clean.csv lists what is usable." if can_write else ""
@@ -104,5 +101,6 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    with one_line_errors():
+        flags.mark_flag_as_required("config")
+        app.run(main, flags_parser=parse_flags)

@@ -4,9 +4,10 @@ import contextlib
 import os
 import sys
 import traceback
-import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from aftrans_jax.data.loading.names import printable
 
 _REMEDIES = {  # part of what JAX says -> what to do about it
     "RESOURCE_EXHAUSTED": "The batch is too large for this device: raise train.accumulation_steps",
@@ -30,19 +31,6 @@ def expand(path: str) -> str:
     if "$" in path and expanded == path and not os.path.lexists(path):
         raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
     return expanded
-
-
-def printable(text: str) -> str:
-    """Returns the text with control characters, line ends and lone surrogates escaped.
-
-    Names of files and classes may hold what would rule the terminal that shows them.
-    """
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
-        else char
-        for char in text
-    )
 
 
 @contextlib.contextmanager

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors, printable
+from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.data.sets.files import find_images
 from aftrans_jax.experiment.prediction import Predictor, heading, predictor

@@ -242,7 +242,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "report": (set(), PLAIN | {"jinja2"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
-    "command": (set(), set()),
+    "command": ({"data.loading"}, set()),
     "flags": ({"command", "config", "configs"}, None),
     **dict.fromkeys(COMMANDS, ({"command", "data", "experiment", "flags", "weights"}, None)),
 }
