@@ -2,7 +2,9 @@
 
 import difflib
 import re
+import runpy
 import sys
+from pathlib import Path
 
 from absl import app
 from ml_collections import config_flags
@@ -16,6 +18,27 @@ CONFIG = config_flags.DEFINE_config_file(
     "for example --config.train.steps=90.",
     lock_config=True,
 )
+
+
+def given_keys(argv: list[str]) -> set[str]:
+    """Returns the keys of the configuration that are set on a command line."""
+    matches = (re.match(r"--?(?:no)?config\.([^=]*)", argument) for argument in argv[1:])
+    return {match[1] for match in matches if match}
+
+
+def _with_recorded(argv: list[str]) -> list[str]:
+    """Returns the arguments with the record of --workdir as --config, where none is given."""
+    found = {}
+    for name in ("config", "workdir"):
+        for index, argument in enumerate(argv[1:], start=1):
+            if argument.split("=", 1)[0] in (f"--{name}", f"-{name}"):
+                found[name] = argument.partition("=")[2] or "".join(argv[index + 1 : index + 2])
+    if "config" in found or "workdir" not in found:
+        return argv
+    record = Path(__file__).with_name("experiment") / "recorded.py"
+    get_config = runpy.run_path(str(record))["get_config"]
+    get_config(found["workdir"])  # raises what ml_collections would hide
+    return [argv[0], f"--config={record}:{found['workdir']}", *argv[1:]]
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -37,6 +60,6 @@ def parse_flags(argv: list[str]) -> list[str]:
                 + " (aftrans_jax/config.py lists all keys)"
             )
     try:
-        return app.parse_flags_with_usage(argv)
-    except OSError as error:  # from reading the file, when keys are set on the command line
+        return app.parse_flags_with_usage(_with_recorded(argv))
+    except (OSError, ValueError) as error:  # from reading the configuration or the record
         sys.exit(f"error: {error}")

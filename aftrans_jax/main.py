@@ -1,6 +1,7 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import os
+import runpy
 import sys
 import traceback
 from pathlib import Path
@@ -9,20 +10,21 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from aftrans_jax.flags import CONFIG, parse_flags
+from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Where metrics, checkpoints, report and result go; default runs/<config name>. A workdir that "
-    "holds checkpoints is resumed.",
+    "Where metrics, checkpoints, report and result go; default runs/<config name>,<changed keys>. "
+    "A workdir that holds a run is resumed, also without --config.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval"],
-    "Train, or score the newest checkpoint of the workdir (the best one, with a hold-out).",
+    "Train, or score the newest checkpoint of the workdir (the best one, with a hold-out) on its "
+    "test split or on another labelled set, given by --config.data.dir.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other hosts that TPU pods, Slurm and GKE tell of."
@@ -44,22 +46,50 @@ def main(argv: list[str]) -> None:
     if _DISTRIBUTED.value or _COORDINATOR.value:
         jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     # After the devices are known; these import what a --help does not need.
-    from aftrans_jax.experiment.parts import build
-    from aftrans_jax.experiment.run import run
+    from aftrans_jax.experiment.launch import launch_evaluation, launch_training
+    from aftrans_jax.experiment.signals import Stopped, StopRequest
 
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
-    workdir = Path(_WORKDIR.value or f"runs/{name}")
+    config, workdir = CONFIG.value, _workdir()
     try:
-        run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
+        with StopRequest() as stop:
+            if _MODE.value == "eval":
+                launch_evaluation(config, workdir, given_keys(sys.argv))
+            else:
+                launch_training(config, workdir, stop)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except (ValueError, OSError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        log = _write_error_log(workdir)
         if "RESOURCE_EXHAUSTED" in str(error):
             error = (
                 f"{error}\nThe batch is too large for this device: raise train.accumulation_steps"
             )
-        sys.exit(f"error: {error}\n(traceback in {workdir / 'error.log'})")
+        sys.exit(f"error: {error}" + (f"\n(traceback in {log})" if log else ""))
+
+
+def _workdir() -> Path:
+    """Returns the directory of the run, by default one that its changed settings name."""
+    if _WORKDIR.value:
+        return Path(_WORKDIR.value)
+    from aftrans_jax.experiment.workdir import default_name, flat
+
+    path, colon, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
+    plain = runpy.run_path(path)["get_config"](*([argument] if colon else []))
+    return Path("runs", default_name(name, flat(plain.to_dict()), flat(CONFIG.value.to_dict())))
+
+
+def _write_error_log(workdir: Path) -> Path | None:
+    """Returns where the traceback was written; None where it cannot be, as on a full disk."""
+    path = workdir / "error.log"
+    try:
+        if _MODE.value == "train":
+            workdir.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return None
+    return path
 
 
 if __name__ == "__main__":

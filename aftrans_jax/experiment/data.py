@@ -1,6 +1,6 @@
 """Data sets by name: read, split and cached as configured, on the host alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
+from aftrans_jax.experiment.classes import match_classes
 
 
 def _folder(read: Callable[..., Annotations], data: Config) -> Annotations:
@@ -73,19 +74,29 @@ def read_lists(config: Config) -> Annotations | Dataset:
     return READERS[reader_name(config.data.name)](config.data)
 
 
-def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
+def load_dataset(
+    config: Config, classes: Sequence[str] | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
     Validation images are held out of the training split; the test split stays the official one.
+
+    Args:
+      config: of the run.
+      classes: names of the classes that a model was trained on, for an evaluation: then the set's
+        are matched with them by name, and its training images need not be there.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
-    listed, data = read_lists(config), config.data
-    dataset = photo_dataset(listed) if isinstance(listed, Annotations) else listed
+    listed, data, only_test = read_lists(config), config.data, classes is not None
+    photos = isinstance(listed, Annotations)
+    dataset = photo_dataset(listed, only_test=only_test) if photos else listed
     if data.validation_fraction:
         dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
+    if classes is not None:
+        dataset = match_classes(dataset, classes)
     if data.cache == "none":
         return dataset, ()
     size = image_sizes(config)["resize_size"]

@@ -108,6 +108,14 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
 
 
+def blank_params(config: Config, model: Model) -> dict[str, Any]:
+    """Returns zeros in the place of the parameters, to be replaced by a checkpoint's."""
+    size = config.data.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes["params"])
+
+
 def _pretrained(
     arrays: Arrays, expected: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:

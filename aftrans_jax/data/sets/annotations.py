@@ -110,13 +110,15 @@ def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTabl
     )
 
 
-def photo_dataset(lists: Annotations) -> Dataset:
+def photo_dataset(lists: Annotations, *, only_test: bool = False) -> Dataset:
     """Returns the data set of both tables, after checking that every listed image file exists.
+
+    For an evaluation, `only_test`, those of the training split need not.
 
     Raises:
       FileNotFoundError: image files are missing; the message counts them and names a few.
     """
-    missing = lists.train.missing() + lists.test.missing()
+    missing = ([] if only_test else lists.train.missing()) + lists.test.missing()
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(lists.train) + len(lists.test)} images of {lists.name} are "
