@@ -10,7 +10,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationContext
 
 from aftrans_jax.training.scores import Scores
 from aftrans_jax.training.stored import (
@@ -214,9 +213,7 @@ class _Kept:
     def __init__(self, scores: Scores) -> None:
         self._scores = scores
 
-    def should_preserve(
-        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
-    ) -> Sequence[bool]:
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """Returns for each checkpoint, in ascending order, whether it is kept."""
         del context
         present = [info.step for info in checkpoints]
