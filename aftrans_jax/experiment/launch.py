@@ -7,7 +7,12 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.evaluation import evaluate_run, no_checkpoint
+from aftrans_jax.experiment.evaluation import (
+    evaluate_run,
+    evaluation_settings,
+    no_checkpoint,
+    set_name,
+)
 from aftrans_jax.experiment.lists import check_lists, compare_lists, listed_images, read_lists
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment, build
@@ -17,12 +22,10 @@ from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
     configured,
-    evaluation_settings,
     flat,
     holds_run,
     read_classes,
     read_settings,
-    set_name,
 )
 from aftrans_jax.training.records import DamagedRecordError
 from aftrans_jax.training.reporting import Progress

@@ -133,9 +133,9 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
     """
     if not holds_run(workdir):
         return []
-    notes = []
+    notes: list[str] = []
     try:
-        recorded = read_settings(workdir)
+        recorded = read_settings(workdir, notes.append)
         found = changes(recorded or {}, flat(settings))
         check_same_training(workdir, found)
         notes += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in found.items()]

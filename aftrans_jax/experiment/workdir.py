@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,6 @@ PLUMBING = (
     "eval.",
     "report.",
 )
-# With --mode=eval: what may be given besides, to score another labelled set ...
-_OTHER_SET = ("data.name", "data.dir", "data.supercategory", "data.num_test")
-# ... and what decides how an image is evaluated and which images are tested, and is the record's.
-_EVALUATED = (
-    *("model.", "sacm.", "region."),
-    *("data.image_size", "data.local_size", "data.resize_ratio", "data.mean", "data.std"),
-    *("data.test_fraction", "data.validation_fraction", "data.split_seed"),
-)
 _PATHS = ("pretrained", "data.dir")
 _LONGEST_NAME = 80  # characters
 
@@ -52,11 +44,17 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_settings(workdir: Path) -> dict[str, Any] | None:
+def read_settings(
+    workdir: Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any] | None:
     """Returns the settings that a directory records, by key; None where it records none.
 
     They are in config.json, or else in result.json. Keys that came into the program later have
     their default.
+
+    Args:
+      workdir: of a run.
+      say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
       DamagedRecordError: they cannot be read, or have keys that this version does not know.
@@ -73,9 +71,10 @@ def read_settings(workdir: Path) -> dict[str, Any] | None:
         if result is None:
             return None
         settings = result["config"]
-    except DamagedRecordError:
+    except DamagedRecordError as error:
         if (result := read_result(workdir)) is None:
             raise
+        say(f"note: {error}. The settings are taken from result.json")
         settings = result["config"]
     known, recorded = flat(base_config().to_dict()), flat(settings)
     if unknown := sorted(recorded.keys() - known.keys()):
@@ -143,7 +142,8 @@ def configured(settings: Mapping[str, Any]) -> Config:
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     """Returns each key whose value differs; files of weights are the same if their names are."""
-    found = {key: (old[key], new[key]) for key in new if key in old and old[key] != new[key]}
+    keys = sorted(old.keys() & new.keys(), key=_order)
+    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
     weights = found.get("pretrained")
     if weights and Path(weights[0]).name == Path(weights[1]).name:
         del found["pretrained"]
@@ -197,9 +197,8 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
 
 def run_name(name: str, changed: Mapping[str, Any]) -> str:
     """Returns a name with the changed settings, such as "cub,seed=1", shortened with a hash."""
-    order = list(flat(base_config().to_dict()))
     parts = []
-    for key in sorted(changed, key=order.index):
+    for key in sorted(changed, key=_order):
         value = changed[key]
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         text = Path(text).name if key in _PATHS else text
@@ -211,48 +210,6 @@ def run_name(name: str, changed: Mapping[str, Any]) -> str:
     return name + added
 
 
-def evaluation_settings(
-    recorded: Mapping[str, Any], settings: Mapping[str, Any], given: Collection[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """Returns the settings to evaluate a run with, by key, and notes for the user.
-
-    They are the record's, but for what the command line gives and an evaluation may change.
-
-    Args:
-      recorded: settings by key that the run was trained with.
-      settings: settings by key of this command.
-      given: the keys that were set on the command line.
-
-    Raises:
-      ValueError: a given key would change what is evaluated.
-    """
-    found = changes(recorded, settings)
-    chosen, notes = dict(recorded), []
-    for key in [key for key in found if key in given]:
-        old, new = found[key]
-        if is_plumbing(key, (*PLUMBING, *_OTHER_SET)):
-            chosen[key] = new
-            notes.append(f"note: {key} was {old!r}, is {new!r} in this evaluation")
-        elif is_plumbing(key, _EVALUATED):
-            raise ValueError(
-                f"{key} was {old!r} when the run was trained and is given as {new!r}: it would "
-                "change what is evaluated. Leave it out, or train with it in another directory"
-            )
-        else:
-            notes.append(f"note: {key}={new!r} is ignored: the run was trained with {old!r}")
-    forgotten = [key for key in found if key not in given and not is_plumbing(key, PLUMBING)]
-    if forgotten:
-        notes.append(f"note: taken from the record of the run: {', '.join(forgotten)}")
-    return chosen, notes
-
-
-def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
-    """Returns the name of the set that an evaluation scores: "test" is the run's own."""
-    changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
-    if not changed:
-        return "test"
-    base = Path(chosen["data.dir"]).name if "data.dir" in changed else ""
-    parts = [Path(base).stem if chosen["data.name"] == "csv" else base]
-    parts += [str(chosen[key]) for key in changed if key != "data.dir"]
-    name = re.sub(r"[^A-Za-z0-9._+-]", "_", "-".join(part for part in parts if part))
-    return name if name not in ("", "test") else f"{chosen['data.name']}-{name}".rstrip("-")
+def _order(key: str) -> tuple[bool, str]:
+    """Sorts keys without a group, such as seed, before the others."""
+    return "." in key, key

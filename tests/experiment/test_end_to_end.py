@@ -106,7 +106,7 @@ def test_eval_takes_from_the_record_what_defines_the_training(trained, capsys):
     again = start(workdir, mode="eval", data__validation_fraction=0.3, model__gelu="exact")
     assert again["test_loss"] == result["test_loss"]
     said = capsys.readouterr().out
-    assert "taken from the record of the run: model.gelu, data.validation_fraction" in said
+    assert "taken from the record of the run: data.validation_fraction, model.gelu" in said
 
 
 def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):

@@ -14,6 +14,7 @@ from experiments import fresh, tiny_config
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.classes import match_classes
+from aftrans_jax.experiment.evaluation import evaluation_settings, set_name
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
@@ -31,13 +32,11 @@ from aftrans_jax.experiment.workdir import (
     check_same_training,
     configured,
     default_name,
-    evaluation_settings,
     flat,
     is_plumbing,
     read_classes,
     read_result,
     read_settings,
-    set_name,
 )
 from aftrans_jax.training.records import DamagedRecordError
 
