@@ -81,11 +81,12 @@ def _workdir() -> Path:
 
 
 def _write_error_log(workdir: Path) -> Path | None:
-    """Returns where the traceback was written; None where it cannot be, as on a full disk."""
+    """Returns where the traceback of a training was written; None where that failed too."""
     path = workdir / "error.log"
+    if _MODE.value == "eval":
+        return None  # which writes its scores alone
     try:
-        if _MODE.value == "train":
-            workdir.mkdir(parents=True, exist_ok=True)
+        workdir.mkdir(parents=True, exist_ok=True)
         path.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
         return None

@@ -1,11 +1,13 @@
 """SIGTERM and SIGINT between start and exit: what is unsaved is saved, then the program ends."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SAME = 0.5  # seconds: timeout(1) signals the process and its group, so the process twice
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,8 +36,8 @@ class StopRequest:
     """Turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
 
     In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
-    which is never reset. A second signal ends the process, also during compilation, when Python
-    runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
+    which is never reset. A later second signal ends the process, also during compilation, when
+    Python runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
 
     Attributes:
       saved: what the message says of the training so far.
@@ -121,11 +124,12 @@ class StopRequest:
         )
 
         def watch() -> None:
-            count = 0
+            first = math.inf
             with receiving:
                 while number := receiving.recv(1):  # empty once the other end is closed
-                    count += number[0] in _SIGNALS
-                    if count == 2:
+                    if number[0] in _SIGNALS:
+                        first = min(first, time.monotonic())
+                    if time.monotonic() - first > _SAME:
                         name = signal.Signals(number[0]).name
                         sys.stderr.write(f"{name} again: ended without saving\n")
                         os._exit(128 + number[0])

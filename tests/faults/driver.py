@@ -1,0 +1,43 @@
+"""What the fault drivers share: arguments, trials with a fixed seed each, the table of outcomes."""
+
+import argparse
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Trial = Callable[[str, int], str | None]  # of a kind and a seed: None if right, else what is wrong
+
+
+def tried(name: str, kinds: Sequence[str], run_one: Trial, count: int) -> dict[str, Any]:
+    """Runs trials 0 to count - 1, the kinds in turn; returns a row for each kind."""
+    rows = {kind: {"tried": 0, "right": 0, "wrong": []} for kind in kinds}
+    for seed in range(count):
+        kind = kinds[seed % len(kinds)]
+        try:
+            problem = run_one(kind, seed)
+        except Exception:
+            problem = traceback.format_exc()
+        row = rows[kind]
+        row["tried"] += 1
+        row["right"] += problem is None
+        if problem is not None:
+            row["wrong"].append({"seed": seed, "problem": problem})
+    return {"driver": name, "kinds": rows}
+
+
+def main(name: str, kinds: Sequence[str], run_one: Trial) -> None:
+    """Runs `--count` trials, prints and writes their table to `--out`; exits with 1 if one is wrong."""
+    parser = argparse.ArgumentParser(description=f"Faults of the kind {name}.")
+    parser.add_argument("--count", type=int, default=2 * len(kinds))
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    table = tried(name, kinds, run_one, args.count)
+    for kind, row in table["kinds"].items():
+        print(f"{name}\t{kind}\t{row['tried']} tried\t{row['right']} right")
+        for wrong in row["wrong"]:
+            print(f"  seed {wrong['seed']}: {wrong['problem']}")
+    if args.out:
+        args.out.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    parser.exit(int(any(row["wrong"] for row in table["kinds"].values())))
