@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         sys.exit(stopped.exit_code)
     except (ValueError, OSError, FloatingPointError, jax.errors.JaxRuntimeError) as error:
         log = _write_error_log(workdir)
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
             error = (
                 f"{error}\nThe batch is too large for this device: raise train.accumulation_steps"
             )

@@ -1,13 +1,16 @@
 """Orbax checkpoints that are checked when they are read: the last two, the best, the last sound."""
 
+import contextlib
+import logging as standard_logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
@@ -44,6 +47,7 @@ class Checkpoints:
         self.directory, self._say = directory.resolve(), say
         self.scores = Scores(self.directory / "scores.json", best_by=best_score, say=say)
         self._manager: ocp.CheckpointManager | None = None
+        logging.get_absl_logger().addFilter(_not_orbax)
 
     @property
     def latest(self) -> int | None:
@@ -53,7 +57,8 @@ class Checkpoints:
     def numbers(self) -> list[int]:
         """Returns the numbers of all checkpoints, ascending, once they are written."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._writing():
+                self._manager.wait_until_finished()
         return numbers(self.directory)
 
     def save(self, number: int, state: Any, *, sound: bool = True) -> None:
@@ -74,17 +79,18 @@ class Checkpoints:
                 f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
                 f"train.learning_rate or use train.precision=float32. {self.way_back()}"
             )
-        if self._manager is None:
-            self._manager = self._open()
-        _check_room(host, self.directory)
-        self.scores.begin(number, sound=sound)
-        self._manager.save(
-            number,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(unflatten_dict(host, sep="/")),
-                meta=ocp.args.JsonSave({"crc32": checksum(host)}),
-            ),
-        )
+        with self._writing():
+            if self._manager is None:
+                self._manager = self._open()
+            _check_room(host, self.directory)
+            self.scores.begin(number, sound=sound)
+            self._manager.save(
+                number,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(unflatten_dict(host, sep="/")),
+                    meta=ocp.args.JsonSave({"crc32": checksum(host)}),
+                ),
+            )
 
     def restore_latest(
         self, template: Any, *, part: str = "", set_aside: bool = False
@@ -172,8 +178,21 @@ class Checkpoints:
     def close(self) -> None:
         """Waits until everything is written."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
+            with self._writing():
+                self._manager.wait_until_finished()
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what orbax and its libraries raise where a disk fails into one error of ours."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+            raise OSError(
+                f"no checkpoint can be written to {self.directory}: {reason}. Check its disk and "
+                "run the same command again; what was saved before is intact"
+            ) from error
 
     def _open(self) -> ocp.CheckpointManager:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -207,6 +226,11 @@ class Checkpoints:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
 
 
+def _not_orbax(record: standard_logging.LogRecord) -> bool:
+    """Drops what orbax logs of errors, as tracebacks from several threads: it raises them too."""
+    return "orbax" not in Path(record.pathname).parts
+
+
 class _Kept:
     """Orbax's preservation policy: the newest two, the best, and the newest sound one."""
 
@@ -230,7 +254,4 @@ def _check_room(host: Arrays, directory: Path) -> None:
     needed = sum(array.nbytes for array in host.values())
     free = shutil.disk_usage(directory).free
     if free < 1.2 * needed:
-        raise OSError(
-            f"{directory} has {free / 1e6:.0f} MB free, a checkpoint needs {needed / 1e6:.0f} MB: "
-            "free some room and run the same command again; the last checkpoint is intact"
-        )
+        raise OSError(f"{free / 1e6:.0f} MB are free, a checkpoint needs {needed / 1e6:.0f} MB")

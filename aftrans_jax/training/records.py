@@ -1,5 +1,6 @@
 """The small files of a run: written whole or not at all, and checked when they are read back."""
 
+import contextlib
 import json
 import math
 import os
@@ -25,9 +26,15 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise named(error, path) from None
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """Returns the error with the file that it is about: a full disk is reported without one."""
+    return error if error.filename else type(error)(error.errno, error.strerror, str(path))
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:

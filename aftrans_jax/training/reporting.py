@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from aftrans_jax.training.records import finite
+from aftrans_jax.training.records import finite, named
 
 Number = int | float
 
@@ -41,8 +41,11 @@ class MetricsLog:
         if not self._writes:
             return
         record = finite({"step": step, "split": split, **values})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise named(error, self._path) from None
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in values.items()}
             self._tensorboard.write_scalars(step, scalars)

@@ -1,4 +1,4 @@
-"""A file of a working directory flipped, cut, emptied, removed or replaced, and what is read then."""
+"""A file of a working directory flipped, cut, emptied, removed, replaced; what is read then."""
 
 import contextlib
 import functools

@@ -43,7 +43,7 @@ def run_one(kind: str, seed: int) -> str | None:
 
 def ordinary(line: str) -> bool:
     """Whether a line is one of those that a sound run prints, or names the log of an error."""
-    return bool(re.match(r"synthetic: |aftrans: |random weights|step \d|\(traceback in ", line))
+    return bool(re.match(r"synthetic: |aftrans: |pretrained: |step \d|\(traceback in ", line))
 
 
 if __name__ == "__main__":

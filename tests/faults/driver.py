@@ -28,7 +28,7 @@ def tried(name: str, kinds: Sequence[str], run_one: Trial, count: int) -> dict[s
 
 
 def main(name: str, kinds: Sequence[str], run_one: Trial) -> None:
-    """Runs `--count` trials, prints and writes their table to `--out`; exits with 1 if one is wrong."""
+    """Runs `--count` trials, prints and writes their table; exits with 1 if one is wrong."""
     parser = argparse.ArgumentParser(description=f"Faults of the kind {name}.")
     parser.add_argument("--count", type=int, default=2 * len(kinds))
     parser.add_argument("--out", type=Path)

@@ -288,7 +288,9 @@ def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
     checkpoints = Checkpoints(directory, best_score="accuracy")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3700))
-        with pytest.raises(OSError, match=r"0 MB free.*free some room.*is intact"):
+        with pytest.raises(
+            OSError, match=r"no checkpoint can be written to .*: 0 MB are free.*before is intact"
+        ):
             checkpoints.save(2, tree(2))
     checkpoints.close()
     assert numbers(directory) == [1]
