@@ -1,7 +1,6 @@
 """Orbax checkpoints that are checked when they are read: the last two, the best, the last sound."""
 
 import contextlib
-import logging as standard_logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
+from aftrans_jax.training.quiet import quiet_orbax
 from aftrans_jax.training.scores import Scores
 from aftrans_jax.training.stored import (
     Arrays,
@@ -47,7 +46,7 @@ class Checkpoints:
         self.directory, self._say = directory.resolve(), say
         self.scores = Scores(self.directory / "scores.json", best_by=best_score, say=say)
         self._manager: ocp.CheckpointManager | None = None
-        logging.get_absl_logger().addFilter(_not_orbax)
+        quiet_orbax()
 
     @property
     def latest(self) -> int | None:
@@ -188,7 +187,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+            reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
             raise OSError(
                 f"no checkpoint can be written to {self.directory}: {reason}. Check its disk and "
                 "run the same command again; what was saved before is intact"
@@ -224,11 +223,6 @@ class Checkpoints:
                 self._say(f"checkpoint {number} was moved to {target}")
         if damaged and set_aside:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
-
-
-def _not_orbax(record: standard_logging.LogRecord) -> bool:
-    """Drops what orbax logs of errors, as tracebacks from several threads: it raises them too."""
-    return "orbax" not in Path(record.pathname).parts
 
 
 class _Kept:
