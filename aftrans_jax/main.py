@@ -44,7 +44,12 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag=value")
     if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            heartbeat_timeout_seconds=20,  # by then a process that died has ended the others
+        )
     # After the devices are known; these import what a --help does not need.
     from aftrans_jax.experiment.launch import launch_evaluation, launch_training
     from aftrans_jax.experiment.signals import Stopped, StopRequest
@@ -65,7 +70,12 @@ def main(argv: list[str]) -> None:
             error = (
                 f"{error}\nThe batch is too large for this device: raise train.accumulation_steps"
             )
-        sys.exit(f"error: {error}" + (f"\n(traceback in {log})" if log else ""))
+        message = f"error: {error}" + (f"\n(traceback in {log})" if log else "")
+        if jax.process_count() > 1:  # an ordinary exit would wait minutes for one that has died
+            sys.stderr.write(f"{message}\nStart all processes again: the run is resumed\n")
+            sys.stderr.flush()
+            os._exit(1)
+        sys.exit(message)
 
 
 def _workdir() -> Path:
