@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,6 +53,27 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     }
 )
 _PATHS = ("workdir", "write", "config", "config.pretrained", "config.data.dir")
+
+
+def given_keys(argv: list[str]) -> set[str]:
+    """Returns the keys of the configuration that are set on a command line."""
+    matches = (re.match(r"--?(?:no)?config\.([^=]*)", argument) for argument in argv[1:])
+    return {match[1] for match in matches if match}
+
+
+def _with_recorded(argv: list[str]) -> list[str]:
+    """Returns the arguments with the record of --workdir as --config, where none is given."""
+    found = {}
+    for name in ("config", "workdir"):
+        for index, argument in enumerate(argv[1:], start=1):
+            if argument.split("=", 1)[0] in (f"--{name}", f"-{name}"):
+                found[name] = argument.partition("=")[2] or "".join(argv[index + 1 : index + 2])
+    if "config" in found or "workdir" not in found:
+        return argv
+    record = Path(__file__).with_name("experiment") / "recorded.py"
+    get_config = runpy.run_path(str(record))["get_config"]
+    get_config(found["workdir"])  # raises what ml_collections would hide
+    return [argv[0], f"--config={record}:{found['workdir']}", *argv[1:]]
 
 
 def find_config(name: str) -> str:
@@ -155,7 +177,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         _check_keys(argv)
-        rest = flags.FLAGS(_find_configs(_expand_paths(argv)))
+        rest = flags.FLAGS(_find_configs(_with_recorded(_expand_paths(argv))))
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments {rest[1:]}: every option is a --flag=value")
         return rest

@@ -1,26 +1,29 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import os
+import runpy
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.flags import CONFIG, parse_flags
+from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Where metrics, checkpoints, report and result go; default runs/<config name>. A workdir that "
-    "holds checkpoints is resumed.",
+    "Where metrics, checkpoints, report and result go; default runs/<config name>,<changed keys>. "
+    "A workdir that holds a run is resumed, also without --config.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval"],
-    "Train, or score the newest checkpoint of the workdir (the best one, with a hold-out).",
+    "Train, or score the newest checkpoint of the workdir (the best one, with a hold-out) on its "
+    "test split or on another labelled set, given by --config.data.dir.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other hosts that TPU pods, Slurm and GKE tell of."
@@ -39,24 +42,60 @@ def main(argv: list[str]) -> None:
     traceback to error.log in the workdir.
     """
     del argv
-    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
-    workdir = Path(_WORKDIR.value or f"runs/{name}")
-    with one_line_errors(lambda: workdir):
-        _run(workdir)
+    workdir = _workdir()
+    try:
+        # An evaluation writes its scores alone.
+        with one_line_errors(lambda: workdir if _MODE.value == "train" else None):
+            _run(workdir)
+    except SystemExit as error:
+        if isinstance(error.code, str) and _is_one_of_many():
+            # An ordinary exit would wait minutes for a process that has died.
+            sys.stderr.write(f"{error.code}\nStart all processes again: the run is resumed\n")
+            sys.stderr.flush()
+            os._exit(1)
+        raise
+
+
+def _is_one_of_many() -> bool:
+    return bool(_DISTRIBUTED.value or _COORDINATOR.value)
 
 
 def _run(workdir: Path) -> None:
     import jax  # which a --help does not need
 
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())
-    if _DISTRIBUTED.value or _COORDINATOR.value:
-        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if _is_one_of_many():
+        jax.distributed.initialize(
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            heartbeat_timeout_seconds=20,  # by then a process that died has ended the others
+        )
     # After the devices are known.
-    from aftrans_jax.experiment.parts import build
-    from aftrans_jax.experiment.run import run
+    from aftrans_jax.experiment.launch import launch_evaluation, launch_training
+    from aftrans_jax.experiment.signals import Stopped, StopRequest
 
-    run(build(CONFIG.value), workdir, mode=_MODE.value, settings=CONFIG.value.to_dict())
+    try:
+        with StopRequest() as stop:
+            if _MODE.value == "eval":
+                launch_evaluation(CONFIG.value, workdir, given_keys(sys.argv))
+            else:
+                launch_training(CONFIG.value, workdir, stop)
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        sys.exit(stopped.exit_code)
+
+
+def _workdir() -> Path:
+    """Returns the directory of the run, by default one that its changed settings name."""
+    if _WORKDIR.value:
+        return Path(_WORKDIR.value)
+    from aftrans_jax.experiment.workdir import default_name, flat
+
+    path, colon, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
+    plain = runpy.run_path(path)["get_config"](*([argument] if colon else []))
+    return Path("runs", default_name(name, flat(plain.to_dict()), flat(CONFIG.value.to_dict())))
 
 
 def _compilation_cache() -> str | None:

@@ -1,6 +1,6 @@
 """Data sets by name: read, split and cached as configured, on the host alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
+from aftrans_jax.experiment.classes import match_classes
 
 
 def _folder(read: Callable[..., Annotations], data: Config) -> Annotations:
@@ -73,21 +74,28 @@ def read_lists(config: Config) -> Annotations | Dataset:
     return READERS[reader_name(config.data.name)](config.data)
 
 
-def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
+def load_dataset(
+    config: Config, classes: Sequence[str] | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
     A validation split that the set has of its own is used as it is; otherwise validation images are
     held out of the training split. The test split stays the official one.
+
+    Args:
+      config: of the run.
+      classes: names of the classes that a model was trained on, for an evaluation: then the set's
+        are matched with them by name, and its training images need not be there.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
     listed, data = read_lists(config), config.data
-    max_pixels = data.max_pixels
     notes: list[str] = []
     if isinstance(listed, Annotations):
-        dataset, notes = photo_dataset(listed, max_pixels=max_pixels), [*listed.notes]
+        dataset = photo_dataset(listed, max_pixels=data.max_pixels, only_test=classes is not None)
+        notes += listed.notes
     else:
         dataset = listed
     own = dataset.validation
@@ -98,6 +106,8 @@ def load_dataset(config: Config) -> tuple[Dataset, tuple[str, ...]]:
             f"data.validation_fraction={data.validation_fraction} is not used: the set has a "
             f"validation split of its own, of {len(own)} images"
         )
+    if classes is not None:
+        dataset = match_classes(dataset, classes)
     if data.cache == "none":
         return dataset, tuple(notes)
     size = image_sizes(config)["resize_size"]

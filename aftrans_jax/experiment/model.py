@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
@@ -135,6 +136,14 @@ def _check_variant(name: str, arrays: AnyArrays) -> None:
         f"use {' or '.join(fitting)}" if fitting else f"no variant has these: {', '.join(VARIANTS)}"
     )
     raise ValueError(f"the file has {text}, model.variant={name!r} has {own}; {remedy}")
+
+
+def blank_params(config: Config, model: Model) -> dict[str, Any]:
+    """Returns zeros in the place of the parameters, to be replaced by a checkpoint's."""
+    size = config.data.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
+    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes["params"])
 
 
 def _pretrained(

@@ -1,6 +1,7 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,12 @@ from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
-from aftrans_jax.experiment.model import build_model, build_optimizer, initial_params
+from aftrans_jax.experiment.model import (
+    blank_params,
+    build_model,
+    build_optimizer,
+    initial_params,
+)
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
 from aftrans_jax.training.loop import StepFn
@@ -31,7 +37,7 @@ class Plan(NamedTuple):
     """The settings that the run itself reads, as plain values.
 
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `predict_from` is "global", "local" or "sum".
+    `predict_from` is "global", "local" or "sum"; above `largest_loss` a training has diverged.
     """
 
     model_name: str
@@ -43,6 +49,7 @@ class Plan(NamedTuple):
     evaluate_every: int
     predict_from: str
     tensorboard: bool
+    largest_loss: float
 
 
 class Experiment(NamedTuple):
@@ -73,10 +80,17 @@ class Experiment(NamedTuple):
     skipped: Mapping[str, Skipped]
 
 
-def build(config: Config) -> Experiment:
+def build(
+    config: Config, *, restores: bool = False, classes: Sequence[str] | None = None
+) -> Experiment:
     """Returns the experiment that a configuration describes, with its weights loaded.
 
     The configuration and the lists of images are checked here, before the first step.
+
+    Args:
+      config: of the run.
+      restores: every parameter will come from a checkpoint; `pretrained` is not read.
+      classes: for an evaluation, see `experiment.data.load_dataset`.
 
     Raises:
       ValueError: a value is unknown or does not go with the others.
@@ -84,14 +98,17 @@ def build(config: Config) -> Experiment:
     """
     mesh = sharding.data_mesh()
     check(config, num_devices=mesh.size)
-    dataset, notes = load_dataset(config)
+    dataset, notes = load_dataset(config, classes)
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}
     precision = PRECISIONS[config.train.precision]()
     num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
-    params, changes = initial_params(config, model)
+    if restores:
+        params, changes = blank_params(config, model), ()
+    else:
+        params, changes = initial_params(config, model)
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
     shared = {
@@ -103,7 +120,7 @@ def build(config: Config) -> Experiment:
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
     evaluator = _evaluator(config, mesh, partial(eval_step, **shared))
     return Experiment(
-        _plan(config, precision.dtype),
+        _plan(config, precision.dtype, num_classes),
         dataset,
         mesh,
         jax.device_get(state),
@@ -120,7 +137,10 @@ def build(config: Config) -> Experiment:
     )
 
 
-def _plan(config: Config, dtype: jnp.dtype) -> Plan:
+def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
+    # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
+    # learning. A bound from the losses so far would have to be stored, and depends on the start.
+    weights = config.loss.alpha + (config.loss.beta if config.model.name == "aftrans" else 0)
     return Plan(
         model_name=config.model.name,
         dtype=dtype.name,
@@ -131,6 +151,7 @@ def _plan(config: Config, dtype: jnp.dtype) -> Plan:
         evaluate_every=config.eval.every,
         predict_from=config.eval.logits,
         tensorboard=config.report.tensorboard,
+        largest_loss=3 * weights * math.log(num_classes),
     )
 
 

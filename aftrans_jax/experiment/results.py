@@ -1,7 +1,6 @@
 """What a finished run leaves behind: result.json and the report."""
 
 import importlib.metadata
-import json
 import math
 import platform
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.report.page import write_report
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.reporting import MetricsLog, write_json
+from aftrans_jax.training.records import write_json
+from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
@@ -47,7 +47,6 @@ def summary(
         "test_loss": scores.pop("loss"),
         **scores,
         "skipped_steps": int(state.skipped),
-        "skipped_images": _skipped_images(experiment),
         "num_train": len(dataset.train),
         "num_classes": len(dataset.class_names),
         "device": devices(),
@@ -59,7 +58,7 @@ def summary(
     }
 
 
-def _skipped_images(experiment: Experiment) -> dict[str, list[str]]:
+def skipped_images(experiment: Experiment) -> dict[str, list[str]]:
     """Returns the names of the images that some process could not read, by split."""
     names = {}
     for split, skipped in experiment.skipped.items():
@@ -68,22 +67,22 @@ def _skipped_images(experiment: Experiment) -> dict[str, list[str]]:
     return names
 
 
+def recorded_line(result: Mapping[str, Any]) -> str:
+    """Returns the accuracies of a result in a line."""
+    scores = ("global", "local", "sum")
+    found = {name: result.get(f"{name}_accuracy") for name in scores}
+    shown = [f"{name} {value:.1%}" for name, value in found.items() if isinstance(value, float)]
+    return f"its result: accuracy on {result.get('num_test')} test images: {'  '.join(shown)}"
+
+
 def write_results(
     workdir: Path,
     dataset: Dataset,
-    result: dict[str, Any],
+    result: Mapping[str, Any],
     evaluation: Evaluation,
     log: MetricsLog,
 ) -> None:
-    """Writes the report, then result.json, which is therefore there only if the report is.
-
-    Without a training of its own, the speed and skipped images of an earlier result are kept.
-    """
-    path = workdir / "result.json"
-    if math.isnan(result["images_per_second"]) and path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        result["images_per_second"] = earlier["images_per_second"]
-        result["skipped_images"] = earlier["skipped_images"] | result["skipped_images"]
+    """Writes the report, then result.json, which is therefore there only if the report is."""
     gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
     write_report(
         workdir / "report" / "index.html",
@@ -93,7 +92,7 @@ def write_results(
         summary={k: v for k, v in result.items() if not isinstance(v, Mapping) and not _is_nan(v)},
         history=log.history(),
     )
-    write_json(path, result)
+    write_json(workdir / "result.json", result)
 
 
 def _is_nan(value: Any) -> bool:

@@ -1,7 +1,5 @@
-"""One run, from its start or resumption to the report; `main` calls it with what `build` made."""
+"""One training, from its start or resumption to the report; `launch` calls it."""
 
-import contextlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,90 +9,114 @@ from typing import Any
 import jax
 from clu import parameter_overview
 
+from aftrans_jax.experiment.evaluation import evaluate_run
+from aftrans_jax.experiment.lists import (
+    check_lists,
+    joined,
+    listed_images,
+    read_lists,
+    write_lists,
+)
+from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.experiment.results import devices, summary, write_results
-from aftrans_jax.training.actions import EvaluateAndSave, Report, Stopwatch, scored
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.loop import StopRequest, train
-from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
-from aftrans_jax.training.sharding import replicate
+from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
+from aftrans_jax.experiment.sessions import Session
+from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.experiment.workdir import (
+    changes,
+    check_same_training,
+    flat,
+    holds_run,
+    read_classes,
+    read_result,
+    read_settings,
+)
+from aftrans_jax.training.records import DamagedRecordError, write_bytes, write_json
+from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
-
-# What decides which images are in which split, and what the model sees of them.
-_KEPT = {
-    *("data.validation_fraction", "data.test_fraction", "data.split_seed", "data.supercategory"),
-    *("data.resize_ratio", "data.mean", "data.std"),
-}
 
 
 def run(
-    experiment: Experiment, workdir: Path, *, mode: str, settings: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Returns what result.json holds, or None when a signal stopped the training before its end.
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    mode: str,
+    settings: Mapping[str, Any],
+    stop: StopRequest | None = None,
+) -> dict[str, Any]:
+    """Returns what result.json holds, or the scores of an evaluation.
 
-    The same call starts a run, resumes it and, once it is finished, evaluates it again.
+    The same call starts a run and resumes it. A finished one is left as it is.
 
     Args:
       experiment: as `build` returns it.
-      workdir: holds config.json, classes.json, parameters.txt, metrics.jsonl, checkpoints/, report/
-        and result.json afterwards; checkpoints that it holds already are resumed.
-      mode: "train", or "eval" to score the newest checkpoint.
+      workdir: holds what README's table says afterwards; checkpoints that it holds already are
+        resumed.
+      mode: "train", or "eval" to score its own test split, see `evaluate_run`.
       settings: the configuration as plain values, written to config.json.
+      stop: of the program, where signals are watched already.
 
     Raises:
-      FileNotFoundError: "eval" without a checkpoint.
-      ValueError, OSError, FloatingPointError: from reading images, checkpoints and training.
+      Stopped: a signal ended the run before its end; what was trained is saved.
+      ValueError: the directory holds a run of other settings, classes or lists, or a checkpoint
+        that does not fit.
+      OSError, FloatingPointError: from reading images, checkpoints and training.
     """
+    if mode == "eval":
+        return evaluate_run(experiment, workdir, name="test", settings=settings)
+    if stop is None:
+        with StopRequest() as stop:
+            return run(experiment, workdir, mode=mode, settings=settings, stop=stop)
     workdir.mkdir(parents=True, exist_ok=True)
-    best_score = f"{experiment.plan.predict_from}_accuracy"
-    # Closing waits for checkpoints that are still being written, also after an error.
-    with contextlib.closing(Checkpoints(workdir / "checkpoints", best_score=best_score)) as opened:
-        return _run(experiment, workdir, opened, mode, settings)
+    if jax.process_index() > 0:
+        return _run(experiment, workdir, settings, stop)
+    with locked(workdir):
+        return _run(experiment, workdir, settings, stop)
 
 
 def _run(
+    experiment: Experiment, workdir: Path, settings: Mapping[str, Any], stop: StopRequest
+) -> dict[str, Any]:
+    progress = Progress(experiment.plan.num_steps)
+    notes = _check_record(experiment, workdir, settings)
+    session = Session(experiment, workdir, progress, stop)
+    try:
+        result = _finish(experiment, workdir, settings, session, notes)
+    finally:
+        with stop.deferring():  # checkpoints that are still being written
+            session.close()
+    if jax.process_index() == 0:
+        (workdir / "error.log").unlink(missing_ok=True)
+    return result
+
+
+def _finish(
     experiment: Experiment,
     workdir: Path,
-    checkpoints: Checkpoints,
-    mode: str,
     settings: Mapping[str, Any],
-) -> dict[str, Any] | None:
-    began, plan = time.monotonic(), experiment.plan
-    progress = Progress(plan.num_steps)
-    state, restored = _start(experiment, checkpoints)
-    if mode == "eval" and not restored:
-        raise FileNotFoundError(
-            f"--mode=eval finds no checkpoint in {checkpoints.directory}: train first, or pass "
-            "the --workdir of a run that was trained"
-        )
-    changes = _changes(workdir / "config.json", settings) if restored else {}
-    if restored:
-        _check_same_data(workdir, experiment.dataset.class_names, changes)
-    for line in _description(experiment, state, workdir, changes):
+    session: Session,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    began, plan, progress = time.monotonic(), experiment.plan, session.progress
+    state, is_resumed = session.start()
+    for line in _description(experiment, state, workdir, is_resumed, notes):
         progress.say(line)
+    is_finished = int(state.step) >= plan.num_steps
+    if is_finished and (recorded := _recorded_result(workdir, plan.num_steps)):
+        progress.say(f"already finished at step {int(state.step)}: nothing to train")
+        progress.say(recorded_line(recorded))
+        return recorded
     if jax.process_index() == 0:
-        write_json(workdir / "config.json", settings)
-        write_json(workdir / "classes.json", experiment.dataset.class_names)
-        overview = parameter_overview.get_parameter_overview(state.params)
-        (workdir / "parameters.txt").write_text(overview + "\n", encoding="utf-8")
-    log = MetricsLog(workdir, tensorboard=plan.tensorboard)
-    report, evaluate_and_save = _actions(experiment, checkpoints, log, progress)
+        _record(experiment, state, workdir, settings, is_resumed)
     speed = math.nan
-    if mode == "train":
-        state, speed = _train(experiment, state, report, evaluate_and_save, progress)
-        if int(state.step) < plan.num_steps:
-            progress.say(f"stopped and saved at step {int(state.step)}: the same command resumes")
-            return None
-    evaluation, figures = evaluate_and_save.evaluate(state), {}
-    if experiment.dataset.validation is not None:
-        best, figures["validation"] = checkpoints.best_of(state, evaluation.scores)
-        state = replicate(best, experiment.mesh)
-        progress.say(f"best on the validation images: step {int(state.step)}")
-        evaluation = scored(experiment.evaluate["test"], state, "test", log, progress)
+    if not is_finished:
+        state, speed = session.train(state)
+    evaluation, figures = session.evaluate(state)
     figures |= {"images_per_second": speed, "seconds": time.monotonic() - began}
-    result = summary(experiment, state, evaluation, settings) | figures
+    result = summary(experiment, *evaluation, settings) | figures
+    result["skipped_images"] = session.skipped_images()
     if jax.process_index() == 0:
-        write_results(workdir, experiment.dataset, result, evaluation, log)
+        write_results(workdir, experiment.dataset, result, evaluation[1], session.log)
     for split, names in result["skipped_images"].items():
         if names:
             shown = ", ".join(names[:3])
@@ -103,39 +125,82 @@ def _run(
     return result
 
 
-def _start(experiment: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, bool]:
-    restored = checkpoints.restore_latest(experiment.state)
-    state = experiment.state if restored is None else restored
-    return replicate(state, experiment.mesh), restored is not None
+def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Returns notes on what changed since the run so far.
 
-
-def _check_same_data(
-    workdir: Path, class_names: Sequence[str], changes: Mapping[str, tuple[Any, Any]]
-) -> None:
-    """Raises ValueError where classes, splits or preprocessing are not those of the run so far.
-
-    Other classes would fit the head unnoticed; another split could test on training images.
+    Raises:
+      ValueError: settings, classes or lists are not those of the run so far.
     """
-    path = workdir / "classes.json"
-    trained = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    if trained not in (None, list(class_names)):
+    if not holds_run(workdir):
+        return []
+    notes: list[str] = []
+    try:
+        recorded = read_settings(workdir, notes.append)
+        found = changes(recorded or {}, flat(settings))
+        check_same_training(workdir, found)
+        notes += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in found.items()]
+        trained = read_classes(workdir)
+    except FileNotFoundError:
+        trained = None
+    except DamagedRecordError as error:
+        notes.append(f"note: {error}. Going on with the settings and classes of this command")
+        trained = None
+    if trained not in (None, list(experiment.dataset.class_names)):
         raise ValueError(
-            f"{path} names other classes, or in another order, than the data: expected the data "
-            "set that this workdir was trained on. Name it, or choose another --workdir"
+            f"{workdir / 'classes.json'} names other classes, or in another order, than the data: "
+            "expected the data set that this workdir was trained on. Name it, or choose another "
+            "--workdir"
         )
-    for key in sorted(changes.keys() & _KEPT):
-        old, new = changes[key]
-        raise ValueError(
-            f"{key} was {old!r} when {workdir} was trained and is now {new!r}: expected the same "
-            "images in every split, prepared alike. Set it back, or choose another --workdir"
-        )
+    return notes + _check_lists(experiment, workdir)
+
+
+def _check_lists(experiment: Experiment, workdir: Path) -> list[str]:
+    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
+    try:
+        recorded = read_lists(path)
+    except DamagedRecordError as error:
+        return [f"note: {error}. Going on without them"]
+    if recorded is None or present is None:
+        return []
+    return check_lists(path, recorded, present)
+
+
+def _recorded_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
+    """Returns the result of the run if that is of all its steps, not of a shorter run."""
+    result = read_result(workdir)
+    return result if result and result["config"]["train"].get("steps") == num_steps else None
+
+
+def _record(
+    experiment: Experiment,
+    state: TrainState,
+    workdir: Path,
+    settings: Mapping[str, Any],
+    is_resumed: bool,
+) -> None:
+    """Writes what is trained from here on; a new run does not go on with an earlier one's files."""
+    if not is_resumed:
+        (workdir / "metrics.jsonl").unlink(missing_ok=True)
+        (workdir / "skipped_images.json").unlink(missing_ok=True)
+    write_json(workdir / "config.json", settings)
+    write_json(workdir / "classes.json", experiment.dataset.class_names)
+    overview = parameter_overview.get_parameter_overview(state.params)
+    write_bytes(workdir / "parameters.txt", f"{overview}\n".encode())
+    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
+    try:
+        recorded = read_lists(path) if is_resumed else None
+    except DamagedRecordError:
+        recorded = None  # as `_check_lists` has said
+    if present is not None:
+        write_lists(path, joined(recorded, present))
 
 
 def _description(
     experiment: Experiment,
     state: TrainState,
     workdir: Path,
-    changes: Mapping[str, tuple[Any, Any]],
+    is_resumed: bool,
+    notes: Sequence[str],
 ) -> list[str]:
     """Returns what a user should know before the first step, a line each."""
     dataset, plan = experiment.dataset, experiment.plan
@@ -146,81 +211,7 @@ def _description(
         f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {devices()}",
         *experiment.notes,
     ]
-    if (number := int(state.batch_number)) > 0:
-        lines.append(f"resuming {workdir} after batch {number}, step {int(state.step)}")
-        lines += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in changes.items()]
+    if is_resumed:
+        number = int(state.batch_number)
+        lines += [f"resuming {workdir} after batch {number}, step {int(state.step)}", *notes]
     return lines
-
-
-def _changes(path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Returns each setting that differs from the last start of the run: its value then and now."""
-    if not path.exists():
-        return {}
-    old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings))
-    flat_old, flat_new = (_flat(tree) for tree in (old, new))
-    return {
-        key: (flat_old[key], flat_new[key])
-        for key in sorted(flat_old.keys() & flat_new.keys())
-        if flat_old[key] != flat_new[key]
-    }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def _actions(
-    experiment: Experiment, checkpoints: Checkpoints, log: MetricsLog, progress: Progress
-) -> tuple[Report, EvaluateAndSave]:
-    plan, stopwatch = experiment.plan, Stopwatch()
-    split = "test" if experiment.dataset.validation is None else "validation"
-    report = Report(
-        plan.report_every,
-        batch_size=plan.batch_size,
-        schedule=experiment.schedule,
-        stopwatch=stopwatch,
-        log=log,
-        progress=progress,
-    )
-    evaluate_and_save = EvaluateAndSave(
-        num_steps=plan.num_steps,
-        evaluate_every=plan.evaluate_every,
-        save_every=plan.save_every,
-        evaluate=experiment.evaluate[split],
-        split=split,
-        checkpoints=checkpoints,
-        stopwatch=stopwatch,
-        log=log,
-        progress=progress,
-    )
-    return report, evaluate_and_save
-
-
-def _train(
-    experiment: Experiment,
-    state: TrainState,
-    report: Report,
-    evaluate_and_save: EvaluateAndSave,
-    progress: Progress,
-) -> tuple[TrainState, float]:
-    """Returns the trained state and the images per second; saved if it was stopped early."""
-    plan = experiment.plan
-    progress.start(int(state.step))
-    with StopRequest(agree_every=plan.report_every) as stop:
-        state = train(
-            state,
-            step_fn=experiment.train_step,
-            batches=experiment.train_batches(int(state.batch_number)),
-            num_steps=plan.num_steps,
-            actions=(report, evaluate_and_save),
-            should_stop=stop,
-        )
-    report.finish(state)
-    progress.close()
-    if int(state.step) < plan.num_steps:
-        evaluate_and_save.save(state)
-    return state, report.images_per_second()

@@ -1,22 +1,22 @@
 """A trained model from its working directory."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from ml_collections import ConfigDict
+from absl import logging
 
-from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.model import Model, build_model, build_optimizer
+from aftrans_jax.experiment.model import Model, blank_params, build_model
+from aftrans_jax.experiment.workdir import (
+    configured,
+    read_classes,
+    read_result,
+    read_settings,
+)
 from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.precision import PRECISIONS
-from aftrans_jax.training.state import TrainState, create_state
 
 
 class Trained(NamedTuple):
@@ -35,52 +35,42 @@ class Trained(NamedTuple):
     result: Mapping[str, Any]
 
 
-def load_trained(workdir: Path) -> Trained:
+def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
     """Returns the model of a working directory at the checkpoint it reports, for one device.
 
     That is the best one where validation images were held out, else the newest. The model computes
-    in float32, whatever the precision of training.
+    in float32, whatever the precision of training. Nothing in the directory is changed.
+
+    Args:
+      workdir: of a run, which may still be training.
+      say: shows a line to the user.
 
     Raises:
       FileNotFoundError: no run has left a configuration and a checkpoint there.
-      ValueError: no checkpoint can be used, or the configuration is none that can be trained.
+      ValueError: no checkpoint can be used, a record is damaged, or the configuration is none that
+        can be trained.
     """
-    try:
-        config: Config = ConfigDict(
-            json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-        )
-        class_names = json.loads((workdir / "classes.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    settings = read_settings(workdir)
+    if settings is None or not (workdir / "classes.json").exists():
+        absent = workdir / ("classes.json" if settings else "config.json")
         raise FileNotFoundError(
-            f"{error.filename} is absent: --workdir must name the folder of a training run"
-        ) from error
+            f"{absent} is absent: --workdir must name the folder of a training run"
+        )
+    config, class_names = configured(settings), read_classes(workdir)
     config.model.attention = "auto"  # the run's kernel may not exist on this device
     check(config, num_devices=1)
     model = build_model(config, len(class_names), jnp.dtype("float32"))
-    loss_scale = PRECISIONS[config.train.precision]().loss_scale
-    size = config.data.image_size
-
-    def new_state() -> TrainState:
-        images = jnp.zeros((1, size, size, 3), jnp.uint8)
-        params = model.init(jax.random.key(0), images, train=False)["params"]
-        return create_state(params, build_optimizer(config)[1], loss_scale)
-
-    template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(new_state))
+    template = blank_params(config, model)
     best_score = f"{config.eval.logits}_accuracy"
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score)
-    best = checkpoints.restore_best(template) if config.data.validation_fraction else None
-    state = checkpoints.restore_latest(template) if best is None else best[0]
-    checkpoints.close()
-    if state is None:
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=say)
+    best = (
+        checkpoints.restore_best(template, part="params/")
+        if config.data.validation_fraction
+        else None
+    )
+    params = checkpoints.restore_latest(template, part="params/") if best is None else best[0]
+    if params is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
-    sizes, result = image_sizes(config), _read_result(workdir / "result.json")
-    names = tuple(class_names)
-    return Trained(model, state.params, names, sizes, config.eval.logits, result)
-
-
-def _read_result(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent, unreadable, no JSON
-        return {}
-    return result if isinstance(result, dict) else {}
+    names, sizes = tuple(class_names), image_sizes(config)
+    result = read_result(workdir) or {}
+    return Trained(model, params, names, sizes, config.eval.logits, result)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -49,6 +49,9 @@ class Stopwatch:
         return self._steps / self._seconds if self._steps else math.nan
 
 
+_OVERFLOWS = 20  # in a row; from flax's first loss scale that many halvings end below 0.1
+
+
 class Report:
     """Averages the steps since the last report, writes them, and stops a run that diverged.
 
@@ -61,13 +64,29 @@ class Report:
         *,
         batch_size: int,
         schedule: optax.Schedule,
+        largest_loss: float,
+        way_back: Callable[[], str],
         stopwatch: Stopwatch,
         log: MetricsLog,
         progress: Progress,
     ) -> None:
+        """Takes its parts.
+
+        Args:
+          every: number of batches between reports.
+          batch_size: over all devices.
+          schedule: learning rate by step.
+          largest_loss: above it the loss has left its range.
+          way_back: says which checkpoint a run that diverged can go back to.
+          stopwatch: of the training steps.
+          log: takes the averages.
+          progress: shows them.
+        """
         self._every, self._batch_size, self._schedule = every, batch_size, schedule
+        self._largest_loss, self._way_back = largest_loss, way_back
         self._stopwatch, self._log, self._progress = stopwatch, log, progress
         self._pending: list[Averages] = []
+        self._loss, self._overflows = math.nan, 0
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         self._stopwatch.step(averages)
@@ -80,41 +99,59 @@ class Report:
         """Returns the mean training speed up to the last report, NaN before the first."""
         return self._stopwatch.steps_per_second() * self._batch_size
 
+    def in_range(self) -> bool:
+        """Returns whether the loss since the last report, or at it, is finite and in its range.
+
+        Batches that float16 skipped have no loss and do not count.
+        """
+        if self._pending:
+            loss = compute(merge(self._pending))["loss"]
+            self._loss = self._loss if math.isnan(loss) and self._all_skipped() else loss
+        return self._loss <= self._largest_loss
+
     def finish(self, state: TrainState) -> None:
         """Writes what has come since the last report, if anything.
 
         Raises:
-          FloatingPointError: the loss is not finite, or float16 skipped every step.
+          FloatingPointError: the loss is not finite, or float16 skipped many batches in a row.
         """
         if self._pending:
             with self._stopwatch.paused(state):
                 self._flush(state)
 
     def _flush(self, state: TrainState) -> None:
+        self.in_range()  # notes the loss
         values = compute(merge(self._pending))
-        num_pending, self._pending = len(self._pending), []
-        step, skipped_share = int(state.step), values.pop("skipped")
+        for averages in jax.device_get(self._pending):
+            skipped = bool(averages["skipped"].total)
+            self._overflows = self._overflows + 1 if skipped else 0
+        self._pending = []
+        step, all_skipped = int(state.step), values.pop("skipped") == 1
         values["images_per_second"] = self.images_per_second()
         values["learning_rate"] = float(np.asarray(self._schedule(step)))
         values["skipped_steps"] = int(state.skipped)
         self._log.write(step, "train", values)
-        if skipped_share == 1 and num_pending >= min(self._every, 20):
+        if self._overflows >= _OVERFLOWS:
             raise FloatingPointError(
-                f"float16 gradients overflowed in all of the last {num_pending} batches at step "
-                f"{step}: lower train.learning_rate, or use train.precision=bfloat16 or float32"
+                f"float16 gradients overflowed in the last {self._overflows} batches in a row at "
+                f"step {step}: lower train.learning_rate, or use train.precision=bfloat16 or "
+                f"float32. {self._way_back()}"
             )
-        if skipped_share < 1 and not math.isfinite(values["loss"]):
+        if not all_skipped and not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"the loss is {values['loss']} at step {step}: lower train.learning_rate, lengthen "
-                "train.warmup_steps, or use train.precision=float32. The last checkpoint is intact"
+                f"train.warmup_steps, or use train.precision=float32. {self._way_back()}"
             )
         self._progress.report(step, values)
 
+    def _all_skipped(self) -> bool:
+        return compute(merge(self._pending))["skipped"] == 1
 
-class EvaluateAndSave:
-    """Evaluates and writes a checkpoint every so many batches.
 
-    One action does both: a state is saved with its scores, by which the best one is found.
+class SaveAndEvaluate:
+    """Writes a checkpoint every so many batches, and evaluates it where that is due.
+
+    Every evaluation comes after its save, so that one that is cut short costs no training.
     """
 
     def __init__(
@@ -124,48 +161,54 @@ class EvaluateAndSave:
         evaluate_every: int,
         save_every: int,
         evaluate: Callable[[TrainState], Evaluation],
-        split: str,
+        is_sound: Callable[[], bool],
+        saved: Callable[[TrainState], None],
+        while_evaluating: Callable[[], contextlib.AbstractContextManager[None]],
         checkpoints: Checkpoints,
         stopwatch: Stopwatch,
-        log: MetricsLog,
-        progress: Progress,
     ) -> None:
+        """Takes its parts.
+
+        Args:
+          num_steps: of the whole training.
+          evaluate_every: number of batches.
+          save_every: number of batches.
+          evaluate: scores a state and shows the scores.
+          is_sound: whether the loss is in its range.
+          saved: is told of each state that was saved.
+          while_evaluating: surrounds evaluations, during which nothing is unsaved.
+          checkpoints: take the states and their scores.
+          stopwatch: is paused meanwhile.
+        """
         self._num_steps = num_steps
         self._evaluate_every, self._save_every = evaluate_every, save_every
-        self._evaluate, self._split = evaluate, split
+        self._evaluate, self._is_sound, self._saved = evaluate, is_sound, saved
+        self._while_evaluating = while_evaluating
         self._checkpoints, self._stopwatch = checkpoints, stopwatch
-        self._log, self._progress = log, progress
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         del averages
         evaluate, save = number % self._evaluate_every == 0, number % self._save_every == 0
         if not (evaluate or save) or int(state.step) >= self._num_steps:
-            return  # nothing is due, or `finish` does it
+            return  # nothing is due, or the end of the run does it
         with self._stopwatch.paused(state):
+            self.save(state)
             if evaluate:
                 self.evaluate(state)
-            else:
-                self.save(state)
 
     def save(self, state: TrainState) -> None:
-        """Saves a state without evaluating it, as a signal leaves seconds for."""
-        self._save(state, None)
+        """Saves a state that is not saved yet."""
+        number = int(state.batch_number)
+        if number != self._checkpoints.latest:
+            self._checkpoints.save(number, state, sound=self._is_sound())
+        self._saved(state)
 
     def evaluate(self, state: TrainState) -> Evaluation:
-        """Returns the evaluation of a state, having written and shown it and saved the state."""
-        try:
-            evaluation = scored(self._evaluate, state, self._split, self._log, self._progress)
-        except Exception:
-            if jax.process_count() == 1:  # others would not come to the save
-                self._save(state, None)  # an unreadable image must not cost the training
-            raise
-        self._save(state, evaluation.scores)
+        """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
+        with self._while_evaluating():
+            evaluation = self._evaluate(state)
+        self._checkpoints.scores.note(int(state.batch_number), evaluation.scores)
         return evaluation
-
-    def _save(self, state: TrainState, scores: Mapping[str, float] | None) -> None:
-        number = int(state.batch_number)
-        if number != self._checkpoints.latest:  # a finished run is evaluated again as it is
-            self._checkpoints.save(number, state, scores)
 
 
 def scored(
@@ -179,6 +222,12 @@ def scored(
     evaluation = evaluate(state)
     step = int(state.step)
     log.write(step, split, evaluation.scores)
+    show_scores(evaluation, step, split, progress)
+    return evaluation
+
+
+def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progress) -> None:
+    """Shows the accuracies of an evaluation in a line."""
     accuracies = "  ".join(
         f"{name.removesuffix('_accuracy')} {value:.1%}"
         for name, value in evaluation.scores.items()
@@ -186,4 +235,3 @@ def scored(
     )
     images = evaluation.num_examples
     progress.say(f"step {step}: accuracy on {images} {split} images: {accuracies}")
-    return evaluation

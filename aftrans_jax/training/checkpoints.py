@@ -1,217 +1,251 @@
-"""Orbax checkpoints that are checked when they are read: the last two and the best."""
+"""Orbax checkpoints that are checked when they are read: the last two, the best, the last sound."""
 
-import math
+import contextlib
 import shutil
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
+from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from aftrans_jax.training.quiet import quiet_orbax
+from aftrans_jax.training.scores import Scores
+from aftrans_jax.training.stored import (
+    Arrays,
+    DamagedCheckpointError,
+    VanishedCheckpointError,
+    checksum,
+    fit,
+    flat_arrays,
+    numbers,
+    read_arrays,
+)
 
 
 class Checkpoints:
-    """Writes and reads the training state below one directory, under the number of its batch.
+    """Reads and writes the training state below one directory, under the number of its batch.
 
-    The state goes to the host first, so that the next step may reuse its buffers while the files
-    are being written. A checksum is stored with it: a flipped byte would otherwise go unnoticed.
+    Reading changes nothing and creates nothing; only `set_aside_damaged` and `save` do. The state
+    goes to the host first, so that the next step may reuse its buffers while files are written.
     """
 
-    def __init__(self, directory: Path, *, best_score: str) -> None:
-        """Opens or creates the directory.
+    def __init__(
+        self, directory: Path, *, best_score: str, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Opens the directory, which need not exist.
 
         Args:
           directory: of the checkpoints.
-          best_score: key of the scores given to `save` by which the best one is kept.
+          best_score: key of the scores by which the best one is kept.
+          say: shows a line to the user.
         """
-        self.directory = directory.resolve()
-        self._best_score = best_score
-        self._manager = self._open()
-
-    def _open(self) -> ocp.CheckpointManager:
-        def score(scores: Mapping[str, float]) -> float:
-            value = scores[self._best_score]
-            return value if math.isfinite(value) else -math.inf
-
-        best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
-            best_fn=score,
-            best_mode="max",
-        )
-        return ocp.CheckpointManager(self.directory, options=options)
+        self.directory, self._say = directory.resolve(), say
+        self.scores = Scores(self.directory / "scores.json", best_by=best_score, say=say)
+        self._manager: ocp.CheckpointManager | None = None
+        quiet_orbax()
 
     @property
     def latest(self) -> int | None:
         """Returns the number of the newest checkpoint, None when there is none."""
-        return self._manager.latest_step()
+        return max(self.numbers(), default=None)
 
-    def save(self, number: int, state: Any, scores: Mapping[str, float] | None) -> None:
+    def numbers(self) -> list[int]:
+        """Returns the numbers of all checkpoints, ascending, once they are written."""
+        if self._manager is not None:
+            with self._writing():
+                self._manager.wait_until_finished()
+        return numbers(self.directory)
+
+    def save(self, number: int, state: Any, *, sound: bool = True) -> None:
         """Starts writing the state; returns when the host holds a copy.
 
         Args:
           number: of batches that the state has seen.
           state: tree of arrays, whole on this host.
-          scores: of an evaluation of this very state, if there was one.
+          sound: whether the loss is in its range.
 
         Raises:
           FloatingPointError: a parameter is not finite, so the checkpoint would be worthless.
           OSError: the disk has no room for it.
         """
-        host = _to_host(state)
-        _check_finite(host, number)
-        _check_room(host, self.directory)
-        self._manager.save(
-            number,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(host),
-                meta=ocp.args.JsonSave({"crc32": checksum(host)}),
-            ),
-            metrics=dict(scores) if scores else None,
-        )
+        host = flat_arrays(state)
+        if not all(np.isfinite(array).all() for array in host.values()):
+            raise FloatingPointError(
+                f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
+                f"train.learning_rate or use train.precision=float32. {self.way_back()}"
+            )
+        with self._writing():
+            if self._manager is None:
+                self._manager = self._open()
+            _check_room(host, self.directory)
+            self.scores.begin(number, sound=sound)
+            self._manager.save(
+                number,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(unflatten_dict(host, sep="/")),
+                    meta=ocp.args.JsonSave({"crc32": checksum(host)}),
+                ),
+            )
 
-    def best_of(self, state: Any, scores: Mapping[str, float]) -> tuple[Any, Mapping[str, float]]:
-        """Returns this state or the saved one with a better score, and the scores of whichever.
+    def restore_latest(
+        self, template: Any, *, part: str = "", set_aside: bool = False
+    ) -> Any | None:
+        """Returns the newest intact state on the host, None when there is no checkpoint at all.
 
-        Args:
-          state: tree of arrays; it need not have been saved.
-          scores: of this state.
-
-        Raises:
-          ValueError: the best checkpoint is broken.
-        """
-        best = self._best()
-        if best is None or best[1][self._best_score] <= scores[self._best_score]:
-            return state, scores
-        return self._restore(best[0], _to_host(state)), best[1]
-
-    def restore_best(self, template: Any) -> tuple[Any, dict[str, float]] | None:
-        """Returns the saved state with the best score, on the host, and its scores.
-
-        None where no state was saved with scores.
+        One that is damaged is said and passed over. One that is deleted meanwhile, as a training
+        does with older ones, is passed over for the newer one.
 
         Args:
-          template: tree of arrays with the state's names, shapes and types.
+          template: tree of arrays with the state's paths, shapes and types.
+          part: of the state that the template is of, such as "params/"; empty for all of it.
+          set_aside: move damaged ones to `broken_checkpoints` beside the directory; for the
+            training alone, which owns them.
 
         Raises:
-          ValueError: the best checkpoint is broken.
+          ValueError: all are damaged, or the newest intact one does not fit the template.
+          OSError: the newest cannot be read, and so may be sound.
         """
-        best = self._best()
-        return None if best is None else (self._restore(best[0], _to_host(template)), best[1])
-
-    def restore_latest(self, template: Any) -> Any | None:
-        """Returns the newest intact state as a tree of host arrays, None when there is none at all.
-
-        A broken checkpoint is moved to `broken_checkpoints` beside the directory and reported. One
-        kind is an empty numbered folder, as a killed writer leaves it: orbax counts it as newest.
-
-        Args:
-          template: tree of arrays with the state's names, shapes and types.
-
-        Raises:
-          ValueError: there are checkpoints and none can be used with this model.
-        """
-        numbers = sorted(self._manager.all_steps(), reverse=True)
-        template, failures = _to_host(template), []
-        for number in numbers:
+        damaged: dict[int, str] = {}
+        while candidates := [number for number in self.numbers() if number not in damaged]:
+            number = candidates[-1]
             try:
-                restored = self._restore(number, template)
-            except (ValueError, KeyError, OSError, TypeError) as error:
-                failures.append((number, str(error).strip().partition("\n")[0]))
+                arrays = read_arrays(self.directory / str(number))
+            except VanishedCheckpointError:
                 continue
-            for broken, reason in failures:
-                logging.warning("checkpoint %d is broken (%s): using %d", broken, reason, number)
-                self._set_aside(broken)
-            return restored
-        if failures:
+            except DamagedCheckpointError as error:
+                damaged[number] = str(error)
+                continue
+            state = self._fit(number, arrays, template, part)
+            self._pass_over(damaged, number, set_aside)
+            return state
+        if damaged:
+            newest = max(damaged)
             raise ValueError(
-                f"no checkpoint in {self.directory} fits this run; the newest, {failures[0][0]}, "
-                f"says: {failures[0][1]}. Was it written with another model or head? Choose "
-                "another --workdir, or move the checkpoints away to start again"
+                f"no checkpoint in {self.directory} is intact; the newest, {newest}, says: "
+                f"{damaged[newest]}. Choose another --workdir, or move the checkpoints away to "
+                "start again"
             )
         return None
 
+    def restore_best(
+        self, template: Any, *, part: str = ""
+    ) -> tuple[Any, Mapping[str, float]] | None:
+        """Returns the saved state with the best score, on the host, and its scores.
+
+        None where no state that is still there was evaluated. See `restore_latest`.
+
+        Raises:
+          ValueError: the best checkpoint is damaged, or does not fit the template.
+          OSError: it cannot be read.
+        """
+        number = self.scores.best(self.numbers())
+        if number is None:
+            return None
+        try:
+            arrays = read_arrays(self.directory / str(number))
+        except DamagedCheckpointError as error:
+            raise ValueError(f"the best checkpoint, {number}, is damaged: {error}") from error
+        return self._fit(number, arrays, template, part), self.scores.of(number) or {}
+
+    def way_back(self) -> str:
+        """Returns the sentence that says which checkpoint a run that diverged can go back to."""
+        known = self.numbers()
+        sound = self.scores.newest_sound(known)
+        if sound is None:
+            return (
+                "There is no checkpoint from before the loss left its range: start again in "
+                "another --workdir"
+            )
+        ruined = [str(self.directory / str(number)) for number in known if number > sound]
+        if not ruined:
+            return f"The last checkpoint, of batch {sound}, is from before: a resumed run has it"
+        return (
+            f"The checkpoint of batch {sound} is from before the loss left its range; to go back "
+            f"to it: rm -r {' '.join(ruined)}"
+        )
+
+    def remove_unfinished(self) -> None:
+        """Removes what a killed training left half written; for the training alone."""
+        if jax.process_index() == 0 and self.directory.is_dir():
+            for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path)
+
     def close(self) -> None:
         """Waits until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if self._manager is not None:
+            with self._writing():
+                self._manager.wait_until_finished()
+                self._manager.close()
 
-    def _best(self) -> tuple[int, dict[str, float]] | None:
-        """Returns the number of the checkpoint with the best score, and its scores."""
-        self._manager.wait_until_finished()
-        number = self._manager.best_step()
-        if number is None or (scores := self._manager.metrics(number)) is None:
-            return None
-        return number, cast(dict[str, float], scores)
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns what orbax and its libraries raise where a disk fails into one error of ours."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
+            raise OSError(
+                f"no checkpoint can be written to {self.directory}: {reason}. Check its disk and "
+                "run the same command again; what was saved before is intact"
+            ) from error
 
-    def _restore(self, number: int, template: Any) -> Any:
-        restored = self._manager.restore(
-            number,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
-            ),
-        )
-        _check_shapes(restored["state"], template)
-        if checksum(restored["state"]) != restored["meta"]["crc32"]:
-            raise ValueError("its checksum does not match: a file has changed since it was written")
-        return restored["state"]
+    def _open(self) -> ocp.CheckpointManager:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(preservation_policy=_Kept(self.scores))
+        return ocp.CheckpointManager(self.directory, options=options)
 
-    def _set_aside(self, number: int) -> None:
-        self._manager.close()
-        if jax.process_index() == 0:
-            target = self.directory.parent / "broken_checkpoints"
-            target.mkdir(exist_ok=True)
-            shutil.move(self.directory / str(number), target / str(number))
-        multihost_utils.sync_global_devices("broken checkpoint set aside")
-        self._manager = self._open()
-
-
-def checksum(tree: Any) -> int:
-    """Returns the CRC-32 over all arrays of a host tree, in the order of its leaves.
-
-    Orbax verifies no checksum when it restores.
-    """
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        crc = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, crc)
-    return crc
-
-
-def _to_host(tree: Any) -> Any:
-    # A copy even on CPU, where device_get may alias a buffer that the next step is given.
-    return jax.tree.map(lambda x: np.array(jax.device_get(x)), tree)
-
-
-def _check_shapes(restored: Any, template: Any) -> None:
-    """Orbax compares names, but hands out whatever shape was stored."""
-    for (path, stored), wanted in zip(
-        jax.tree.leaves_with_path(restored), jax.tree.leaves(template), strict=True
-    ):
-        if stored.shape != wanted.shape:
+    def _fit(self, number: int, arrays: Arrays, template: Any, part: str) -> Any:
+        found = {
+            path.removeprefix(part): array
+            for path, array in arrays.items()
+            if path.startswith(part)
+        }
+        try:
+            return fit(found, template)
+        except ValueError as error:
             raise ValueError(
-                f"{jax.tree_util.keystr(path)} has shape {stored.shape}, this model has "
-                f"{wanted.shape}"
-            )
+                f"checkpoint {number} in {self.directory} does not fit this run: {error}. It was "
+                "written with another model or head: choose another --workdir"
+            ) from error
+
+    def _pass_over(self, damaged: Mapping[int, str], used: int, set_aside: bool) -> None:
+        for number, reason in damaged.items():
+            self._say(f"checkpoint {number} is damaged ({reason}): using {used}")
+            target = self.directory.parent / "broken_checkpoints"
+            if set_aside and jax.process_index() == 0:
+                target.mkdir(exist_ok=True)
+                shutil.rmtree(target / str(number), ignore_errors=True)
+                shutil.move(self.directory / str(number), target / str(number))
+                self._say(f"checkpoint {number} was moved to {target}")
+        if damaged and set_aside:
+            multihost_utils.sync_global_devices("damaged checkpoints set aside")
 
 
-def _check_finite(host: Any, number: int) -> None:
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
-        raise FloatingPointError(
-            f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
-            "train.learning_rate or use train.precision=float32; the last checkpoint is intact"
-        )
+class _Kept:
+    """Orbax's preservation policy: the newest two, the best, and the newest sound one."""
+
+    def __init__(self, scores: Scores) -> None:
+        self._scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Returns for each checkpoint, in ascending order, whether it is kept."""
+        del context
+        present = [info.step for info in checkpoints]
+        kept = {
+            *present[-2:],
+            self._scores.best(present),
+            self._scores.newest_sound(present[:-1]),  # the one from before, whatever this one is
+        }
+        self._scores.keep_only({number for number in present if number in kept})
+        return [number in kept for number in present]
 
 
-def _check_room(host: Any, directory: Path) -> None:
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+def _check_room(host: Arrays, directory: Path) -> None:
+    needed = sum(array.nbytes for array in host.values())
     free = shutil.disk_usage(directory).free
     if free < 1.2 * needed:
-        raise OSError(
-            f"{directory} has {free / 1e6:.0f} MB free, a checkpoint needs {needed / 1e6:.0f} MB: "
-            "free some room and run the same command again; the last checkpoint is intact"
-        )
+        raise OSError(f"{free / 1e6:.0f} MB are free, a checkpoint needs {needed / 1e6:.0f} MB")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.training.dynamic_scale import DynamicScale
 from jaxtyping import Array
 
@@ -35,6 +36,15 @@ class NoLossScale:
         return self, jnp.array(True)
 
 
+def _first_rule() -> DynamicScale:
+    """Returns flax's rule with arrays where it has Python numbers.
+
+    So a state has the same types before the first step, after it, and in a checkpoint.
+    """
+    steps, scale = np.zeros((), np.int32), np.asarray(DynamicScale.scale, np.float32)
+    return DynamicScale(fin_steps=cast(int, steps), scale=cast(float, scale))
+
+
 @flax.struct.dataclass
 class DynamicLossScale:
     """What float16's loss is multiplied by: halved at an overflow, doubled after long without one.
@@ -44,7 +54,7 @@ class DynamicLossScale:
     Choice: float16 has flax's dynamic loss scale, since section 3.2's APEX is for PyTorch.
     """
 
-    rule: Any = flax.struct.field(default_factory=DynamicScale)
+    rule: Any = flax.struct.field(default_factory=_first_rule)
 
     @property
     def scale(self) -> Array:

@@ -6,29 +6,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from aftrans_jax.training.records import finite, named
+
 Number = int | float
-
-
-def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
-    """Writes indented JSON, whole or not at all; numbers that are not finite become null."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MetricsLog:
@@ -56,9 +42,12 @@ class MetricsLog:
         """Appends one record, a flat JSON object with its step and split."""
         if not self._writes:
             return
-        record = _finite({"step": step, "split": split, **values})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        record = finite({"step": step, "split": split, **values})
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise named(error, self._path) from None
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in values.items()}
             self._tensorboard.write_scalars(step, scalars)
@@ -67,20 +56,27 @@ class MetricsLog:
     def history(self) -> list[dict[str, Number]]:
         """Returns the training records so far, those from before a resumption included.
 
-        A line cut short by a kill is passed over; null, for what was not finite, becomes NaN.
+        A line cut short by a kill, or damaged since, is passed over.
         """
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         records = {}
-        for line in (
-            self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        ):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if record.pop("split") == "train":
-                record = {k: math.nan if v is None else v for k, v in record.items()}
+        for record in map(_training_record, lines):
+            if record is not None:
                 records[record["step"]] = record  # a resumed run repeats steps; the last one counts
         return [records[step] for step in sorted(records)]
+
+
+def _training_record(line: bytes) -> dict[str, Number] | None:
+    """Returns the numbers of a line, null as NaN; None where it is damaged or of another split."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not (isinstance(record, dict) and record.pop("split", None) == "train"):
+        return None
+    record = {key: math.nan if value is None else value for key, value in record.items()}
+    numbers = all(type(value) in (int, float) for value in record.values())
+    return record if numbers and isinstance(record.get("step"), int) else None
 
 
 def _end_last_line(path: Path) -> None:
@@ -88,6 +84,13 @@ def _end_last_line(path: Path) -> None:
     if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
+
+
+_SHOWN = (
+    ("loss", "loss", ".3f"),
+    ("accuracy", "accuracy", ".1%"),
+    ("images/s", "images_per_second", ".1f"),
+)
 
 
 class Progress:
@@ -112,9 +115,9 @@ class Progress:
     def report(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the averages of the last steps."""
         shown = {
-            "loss": f"{values['loss']:.3f}",
-            "accuracy": f"{values['accuracy']:.1%}",
-            "images/s": f"{values['images_per_second']:.1f}",
+            name: f"{values[key]:{form}}"
+            for name, key, form in _SHOWN
+            if math.isfinite(values[key])  # there is no speed yet, or float16 skipped all batches
         }
         if self._bar is not None:
             self._bar.set_postfix(shown)

@@ -42,7 +42,8 @@ def start(workdir, mode="train", **changes):
     with flagsaver.flagsaver(), tiny_variants():
         flags.FLAGS.unparse_flags()
         main.main(main.parse_flags(given))
-    return json.loads((workdir / "result.json").read_text())
+    name = "result" if mode == "train" else "eval-test"
+    return json.loads((workdir / f"{name}.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +73,40 @@ def test_the_workdir_holds_what_the_readme_says(trained):
     assert json.loads((workdir / "config.json").read_text())["data"]["name"] == "synthetic"
     assert len(json.loads((workdir / "classes.json").read_text())) == 12
     assert "vit/embedding/kernel" in (workdir / "parameters.txt").read_text()
-    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["6"]
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"6", "scores.json"}
+    assert not (workdir / "lists.csv.gz").exists()  # the images are drawn
 
 
-def test_eval_scores_the_checkpoint_as_training_did_and_keeps_its_speed(trained):
+def contents(workdir):
+    files = (path for path in workdir.rglob("*") if path.is_file())
+    return {path.relative_to(workdir).as_posix(): path.read_bytes() for path in files}
+
+
+def test_eval_scores_the_checkpoint_as_training_did_and_writes_one_file(trained):
     workdir, result = trained
+    before = contents(workdir)
     again = start(workdir, mode="eval")
-    for name in ("step", "num_test", "global_accuracy", "test_loss", "images_per_second"):
+    for name in (
+        "step",
+        "num_test",
+        "global_accuracy",
+        "sum_accuracy",
+        "test_loss",
+        "box_area_mean",
+    ):
         assert again[name] == result[name]
+    after = contents(workdir)
+    assert after.pop("eval-test.json")
+    assert after == before
+
+
+def test_eval_takes_from_the_record_what_defines_the_training(trained, capsys):
+    """Another split would test on training images; another kind of GELU is another model."""
+    workdir, result = trained
+    again = start(workdir, mode="eval", data__validation_fraction=0.3, model__gelu="exact")
+    assert again["test_loss"] == result["test_loss"]
+    said = capsys.readouterr().out
+    assert "taken from the record of the run: data.validation_fraction, model.gelu" in said
 
 
 def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):
@@ -88,15 +115,15 @@ def test_other_classes_do_not_pass_for_those_trained_on(trained, tmp_path):
     names = json.loads((workdir / "classes.json").read_text())
     (workdir / "classes.json").write_text(json.dumps([*names[1:], names[0]]))
     with pytest.raises(SystemExit, match=r"classes\.json names other classes, or in another order"):
-        start(workdir, mode="eval")
+        start(workdir, train__steps=8)
 
 
 def test_another_split_does_not_pass_for_the_one_trained_on(trained, tmp_path):
     """Else the best on "validation" images would be the best on those it had learnt."""
     workdir = tmp_path / "run"
     shutil.copytree(trained[0], workdir)
-    with pytest.raises(SystemExit, match=r"data\.validation_fraction was 0\.0 .* is now 0\.3: exp"):
-        start(workdir, mode="eval", data__validation_fraction=0.3)
+    with pytest.raises(SystemExit, match=r"data\.validation_fraction was 0\.0, is now 0\.3\. Set"):
+        start(workdir, data__validation_fraction=0.3)
 
 
 def test_the_baseline_reports_no_region(tmp_path):

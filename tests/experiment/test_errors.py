@@ -178,9 +178,11 @@ def test_a_value_that_cannot_work_is_named(seen, argument, message):
     assert seen(*TINY, f"--config.{argument}") == f"error: {message}"
 
 
-def test_evaluation_without_a_checkpoint(seen, cub):
-    message = seen(*TINY, f"--config.data.dir={cub}", "--mode=eval")
-    assert message == (
+def test_evaluation_without_a_checkpoint(call, cub):
+    with pytest.raises(SystemExit) as caught:
+        call(*TINY, f"--config.data.dir={cub}", "--mode=eval")
+    assert not Path("run").exists()  # a reader creates nothing
+    assert caught.value.code == (
         f"error: --mode=eval finds no checkpoint in {Path('run/checkpoints').resolve()}: train "
         "first, or pass the --workdir of a run that was trained"
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from experiments import fresh, tiny_config
 from places import ROOT
 
 from aftrans_jax.experiment.run import run
-from aftrans_jax.training.checkpoints import Checkpoints, checksum
-from aftrans_jax.training.loop import StopRequest
+from aftrans_jax.experiment.signals import Stopped, StopRequest
+from aftrans_jax.training import stored
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.stored import checksum, flat_arrays
 
 
 def tree(value, width=300):
@@ -33,18 +36,23 @@ def same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def written(directory, *scores):
+def written(directory, *scores, sound=()):
     """Checkpoints 1, 2, ... with the values 1, 2, ...; a score of None was not evaluated."""
     checkpoints = Checkpoints(directory, best_score="accuracy")
     for number, score in enumerate(scores, start=1):
-        checkpoints.save(number, tree(number), None if score is None else {"accuracy": score})
+        checkpoints.save(number, tree(number), sound=number in sound)
+        if score is not None:
+            checkpoints.scores.note(number, {"accuracy": score})
     checkpoints.close()
     return directory
 
 
-def restored(directory, template=None):
-    checkpoints = Checkpoints(directory, best_score="accuracy")
-    state = checkpoints.restore_latest(tree(0) if template is None else template)
+def restored(directory, template=None, *, set_aside=True, said=None):
+    say = (lambda line: None) if said is None else said.append
+    checkpoints = Checkpoints(directory, best_score="accuracy", say=say)
+    state = checkpoints.restore_latest(
+        tree(0) if template is None else template, set_aside=set_aside
+    )
     checkpoints.close()
     return state
 
@@ -77,6 +85,7 @@ def flip_a_byte(folder):
         ((0.1, None, 0.9, None, None, None), [3, 5, 6]),
         ((None, None, None), [2, 3]),
         ((0.1, 0.2, 0.3), [2, 3]),
+        ((0.5, float("nan"), 0.1, 0.2), [1, 3, 4]),
     ],
 )
 def test_the_best_and_the_last_two_are_kept(directory, scores, kept):
@@ -101,43 +110,161 @@ def break_torn(folder):
 BREAKS = {"empty folder": break_empty, "flipped byte": flip_a_byte, "torn file": break_torn}
 
 
-# Reads of a torn file that are still pending find orbax's event loop closed, and say so at random.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def everything(directory):
+    """Every file below a directory with its content and time."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 @pytest.mark.parametrize("kind", BREAKS)
-def test_a_broken_newest_falls_back_and_is_set_aside(directory, caplog, kind):
+def test_a_damaged_newest_falls_back_and_is_set_aside(directory, kind):
     written(directory, 0.1, 0.2, 0.3)
     BREAKS[kind](directory / "3")
-    same(restored(directory), tree(2))
-    assert "checkpoint 3 is broken" in caplog.text
-    assert "using 2" in caplog.text
+    said = []
+    same(restored(directory, said=said), tree(2))
+    assert said[0].startswith("checkpoint 3 is damaged (")
+    assert said[0].endswith("): using 2")
+    assert said[1] == f"checkpoint 3 was moved to {directory.parent / 'broken_checkpoints'}"
     assert numbers(directory) == [2]
     assert numbers(directory.parent / "broken_checkpoints") == [3]
-    caplog.clear()
-    same(restored(directory), tree(2))
-    assert "broken" not in caplog.text
+    again = []
+    same(restored(directory, said=again), tree(2))
+    assert again == []
     checkpoints = Checkpoints(directory, best_score="accuracy")
-    checkpoints.save(3, tree(33), None)  # its number is free again
+    checkpoints.save(3, tree(33))  # its number is free again
+    assert checkpoints.scores.of(3) is None  # and the score was of the one before
     checkpoints.close()
     same(restored(directory), tree(33))
 
 
-def test_another_checksum_is_noticed(directory, caplog):
+@pytest.mark.parametrize("kind", BREAKS)
+def test_a_reader_says_what_is_damaged_and_changes_nothing(directory, kind):
+    written(directory, 0.1, 0.2, 0.3)
+    BREAKS[kind](directory / "3")
+    before, said = everything(directory), []
+    same(restored(directory, set_aside=False, said=said), tree(2))
+    (line,) = said
+    assert line.startswith("checkpoint 3 is damaged (")
+    assert everything(directory) == before
+    assert [path.name for path in directory.parent.iterdir()] == ["checkpoints"]
+
+
+def test_what_cannot_be_read_is_not_taken_for_damaged(directory, monkeypatch):
+    written(directory, 0.1, 0.2)
+    unreadable = largest_file(directory / "2")
+
+    def refuse(path, *arguments, **options):
+        if str(path) == str(unreadable):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *arguments, **options)
+
+    flip_a_byte(directory / "2")  # so that orbax fails
+    monkeypatch.setattr(stored, "open", refuse, raising=False)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        restored(directory)
+    assert numbers(directory) == [1, 2]
+
+
+def test_one_that_vanishes_while_it_is_read_is_passed_over_for_the_newer(directory, monkeypatch):
+    written(directory, 0.1, 0.2)
+    decode, said = stored._decode, []
+
+    def deleted_meanwhile(folder):
+        if folder.name == "2":  # a training has written 3 and deleted 2
+            shutil.copytree(directory / "1", directory / "3")
+            shutil.rmtree(directory / "2")
+            raise ValueError("NOT_FOUND")
+        return decode(folder)
+
+    monkeypatch.setattr(stored, "_decode", deleted_meanwhile)
+    same(restored(directory, set_aside=False, said=said), tree(1))
+    assert said == []
+    assert numbers(directory) == [1, 3]
+
+
+def test_reading_an_absent_directory_creates_nothing(directory):
+    assert restored(directory, set_aside=False) is None
+    assert list(directory.parent.iterdir()) == []
+
+
+def test_another_checksum_is_noticed(directory):
     written(directory, 0.1, 0.2)
     path = directory / "2" / "meta" / "metadata"
-    crc, meta = str(checksum(jax.device_get(tree(2)))), path.read_text()
+    crc, meta, said = str(checksum(flat_arrays(tree(2)))), path.read_text(), []
     assert crc in meta
     path.write_text(meta.replace(crc, "12345"))
-    same(restored(directory), tree(1))
-    assert "checksum does not match" in caplog.text
+    same(restored(directory, said=said), tree(1))
+    assert "checksum does not match" in said[0]
+
+
+def test_the_checksum_covers_names_types_and_shapes():
+    arrays = {"a": np.zeros((2, 3), np.float32), "b": np.ones(3, np.float32)}
+    others = (
+        {"a": arrays["a"], "c": arrays["b"]},
+        {"a": arrays["a"].view(np.int32), "b": arrays["b"]},
+        {"a": arrays["a"].reshape(3, 2), "b": arrays["b"]},
+    )
+    sums = {checksum(arrays), *map(checksum, others)}
+    assert len(sums) == 4
+    assert checksum(dict(reversed(arrays.items()))) == checksum(arrays)
 
 
 def test_none_usable_names_the_remedy_and_moves_nothing(directory):
     written(directory, 0.1, 0.2)
     for number in (1, 2):
         break_empty(directory / str(number))
-    with pytest.raises(ValueError, match=r"no checkpoint in .* fits.*Choose another --workdir"):
+    with pytest.raises(ValueError, match=r"no checkpoint in .* intact.*Choose another --workdir"):
         restored(directory)
     assert numbers(directory) == [1, 2]
+
+
+def test_a_damaged_file_of_scores_is_said_and_costs_the_scores_alone(directory):
+    written(directory, 0.9, 0.2, 0.3)
+    path = directory / "scores.json"
+    path.write_text(path.read_text().replace("0.2", "9.2"))  # believed, it would be the best
+    said = []
+    same(restored(directory, said=said), tree(3))
+    assert len(said) == 1
+    assert str(path) in said[0]
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    assert checkpoints.restore_best(tree(0)) is None
+    checkpoints.save(4, tree(4))
+    checkpoints.scores.note(4, {"accuracy": 0.1})
+    checkpoints.close()
+    again = Checkpoints(directory, best_score="accuracy", say=pytest.fail)
+    same(again.restore_best(tree(0))[0], tree(4))
+
+
+def test_the_best_is_restored_with_its_scores(directory):
+    written(directory, 0.2, 0.7, 0.1, 0.3)
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    state, scores = checkpoints.restore_best(tree(0))
+    same(state, tree(2))
+    assert scores == {"accuracy": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("sound", "kept", "sentence"),
+    [
+        ((1, 2), [2, 4, 5], r"The checkpoint of batch 2 is from before .* rm -r \S+/4 \S+/5$"),
+        ((1, 2, 3, 4, 5), [4, 5], r"The last checkpoint, of batch 5, is from before"),
+        ((), [4, 5], r"There is no checkpoint from before the loss left its range"),
+    ],
+)
+def test_one_from_before_the_loss_left_its_range_is_kept(directory, sound, kept, sentence):
+    written(directory, *[None] * 5, sound=sound)
+    assert numbers(directory) == kept
+    assert re.match(sentence, Checkpoints(directory, best_score="accuracy").way_back())
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):
+    written(directory, 0.1)
+    (directory / "2.orbax-checkpoint-tmp-7" / "state").mkdir(parents=True)
+    checkpoints = Checkpoints(directory, best_score="accuracy")
+    same(checkpoints.restore_latest(tree(0)), tree(1))
+    assert (directory / "2.orbax-checkpoint-tmp-7").exists()
+    checkpoints.remove_unfinished()
+    assert {path.name for path in directory.iterdir()} == {"1", "scores.json"}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +288,10 @@ def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
     checkpoints = Checkpoints(directory, best_score="accuracy")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3700))
-        with pytest.raises(OSError, match=r"0 MB free.*free some room.*is intact"):
-            checkpoints.save(2, tree(2), None)
+        with pytest.raises(
+            OSError, match=r"no checkpoint can be written to .*: 0 MB are free.*before is intact"
+        ):
+            checkpoints.save(2, tree(2))
     checkpoints.close()
     assert numbers(directory) == [1]
     same(restored(directory), tree(1))
@@ -174,8 +303,10 @@ def test_parameters_that_are_not_finite_are_refused(directory, bad):
     checkpoints = Checkpoints(directory, best_score="accuracy")
     state = tree(2)
     state["kernel"] = state["kernel"].at[7, 1].set(bad)
-    with pytest.raises(FloatingPointError, match=r"before batch 2; nothing was saved.*float32"):
-        checkpoints.save(2, state, None)
+    with pytest.raises(
+        FloatingPointError, match=r"before batch 2; nothing was saved.*float32. There"
+    ):
+        checkpoints.save(2, state)
     checkpoints.close()
     assert numbers(directory) == [1]
 
@@ -184,7 +315,7 @@ def test_a_save_survives_the_reuse_of_its_buffers(directory):
     step = jax.jit(lambda t: jax.tree.map(lambda x: -5 * x, t), donate_argnums=0)
     checkpoints = Checkpoints(directory, best_score="accuracy")
     state = tree(1, width=200_000)
-    checkpoints.save(1, state, None)
+    checkpoints.save(1, state)
     for _ in range(3):
         state = step(state)  # the old buffers are donated
     jax.block_until_ready(state)
@@ -204,9 +335,14 @@ def records(workdir, split="train"):
 
 def last_state(experiment, workdir):
     checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
-    state = checkpoints.restore_latest(experiment.state)
-    checkpoints.close()
-    return state
+    return checkpoints.restore_latest(experiment.state)
+
+
+def stop_at_3(request, number):
+    """In the place of a signal."""
+    if number == 3:
+        request._requested = signal.SIGTERM
+    return bool(request._requested)
 
 
 def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, capsys):
@@ -215,9 +351,9 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
     result = run(fresh(), whole, mode="train", settings=settings)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(StopRequest, "__call__", lambda self, number: number == 3)
-        assert run(fresh(), cut, mode="train", settings=settings) is None
-    assert "stopped and saved at step 3" in capsys.readouterr().out
+        interrupted.setattr(StopRequest, "__call__", stop_at_3)
+        with pytest.raises(Stopped, match="SIGTERM: stopped and saved at step 3: the same command"):
+            run(fresh(), cut, mode="train", settings=settings)
     assert not (cut / "result.json").exists()
     again = run(fresh(), cut, mode="train", settings=settings)
     assert "resuming" in capsys.readouterr().out
@@ -234,9 +370,17 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
     assert {key: again[key] for key in scores} == {key: result[key] for key in scores}
     assert json.loads((cut / "result.json").read_text())["num_test"] == 20
 
-    # A finished run is evaluated again, and nothing else happens to it.
-    assert run(fresh(), cut, mode="train", settings=settings)["step"] == 6
-    assert records(cut) == records(whole)
+    # Nothing happens to a finished run.
+    before = everything(cut)
+    capsys.readouterr()
+    result = json.loads((cut / "result.json").read_text())
+    assert run(fresh(), cut, mode="train", settings=settings) == result
+    said = capsys.readouterr().out
+    assert "already finished at step 6: nothing to train" in said
+    assert f"global {result['global_accuracy']:.1%}" in said
+    after = everything(cut)
+    changed = {path.name for path in before | after if before.get(path) != after.get(path)}
+    assert changed <= {".lock"}
 
 
 def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
@@ -261,7 +405,7 @@ def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
             lines.append(line)
             if line.startswith("step 2/"):
                 process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0, "".join(lines)
+        assert process.wait() == 128 + signal.SIGTERM, "".join(lines)
     (number,) = numbers(workdir / "checkpoints")
     assert f"stopped and saved at step {number}:" in lines[-1]
     assert 2 <= number < 60

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from aftrans_jax.training.reporting import MetricsLog, Progress, write_json
+from aftrans_jax.training.records import write_json
+from aftrans_jax.training.reporting import MetricsLog, Progress
 
 
 def strict(text):
@@ -61,6 +62,23 @@ def test_a_torn_line_costs_itself_alone(log, tmp_path):
     assert [record["loss"] for record in log.history()] == [3.0, 1.5, 1.0]
 
 
+def test_a_damaged_line_costs_itself_alone(log, tmp_path):
+    for step in range(1, 8):
+        log.write(step, "train", {"loss": float(step)})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    lines[1] = lines[1].replace(b"2.0", b"\xff.0")  # not UTF-8
+    lines[2] = b"[]"
+    lines[3] = b'{"split": "train", "step": "four"}'
+    lines[4] = b'{"split": "train", "step": 5, "loss": "low"}'
+    lines[5] = b"[" * 100_000  # deeper than Python goes
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    assert [record["step"] for record in MetricsLog(tmp_path, tensorboard=False).history()] == [
+        1,
+        7,
+    ]
+
+
 def test_what_became_null_is_nan_again(log):
     log.write(1, "train", {"loss": float("inf"), "skipped_steps": 2})
     (record,) = log.history()
@@ -90,6 +108,12 @@ def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="killed"):
         write_json(path, {"a": 2})
     assert path.read_text() == before
+
+
+def test_what_is_not_known_is_not_shown(capsys):
+    progress = Progress(40)
+    progress.report(1, {"loss": 2.0, "accuracy": 0.5, "images_per_second": float("nan")})
+    assert "images/s" not in capsys.readouterr().out
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):

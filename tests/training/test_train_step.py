@@ -211,32 +211,68 @@ def report_of(tmp_path, every=2):
         every,
         batch_size=8,
         schedule=lambda step: jnp.float32(0.25 * step),
+        largest_loss=5.0,
+        way_back=lambda: "Go back to 3.",
         stopwatch=Stopwatch(),
         log=log,
         progress=Progress(9),
     ), log
 
 
+def averages_of(loss, skipped=False):
+    """What a step gives to average: a loss, or an overflow."""
+    counts = jnp.array(not skipped)
+    return {
+        "loss": average(jnp.full(8, loss), counts),
+        "accuracy": average(jnp.ones(8), counts),
+        "skipped": average(jnp.full(1, float(skipped)), jnp.array(True)),
+    }
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(float16, tmp_path):
     _, state = float16
-    good = {name: average(jnp.ones(8), jnp.array(True)) for name in ("loss", "accuracy")}
-    good |= {"skipped": average(jnp.zeros(1), jnp.array(True))}
-    bad = good | {"loss": average(jnp.full(8, jnp.nan), jnp.array(True))}
     state = state.replace(step=jnp.array(4))
     report, log = report_of(tmp_path)
-    report(3, state, good)
-    with pytest.raises(FloatingPointError, match=r"nan at step 4.*lower train\.learning_rate"):
-        report(4, state, bad)
+    report(3, state, averages_of(1.0))
+    message = r"nan at step 4.*lower train\.learning_rate.* Go back to 3\.$"
+    with pytest.raises(FloatingPointError, match=message):
+        report(4, state, averages_of(jnp.nan))
     (record,) = log.history()  # what led there can be read
     assert record["step"] == 4
     assert np.isnan(record["loss"])
     assert record["learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize("every", [1, 7, 100])
+def test_overflows_stop_the_run_after_a_series_alone(float16, tmp_path, every):
+    _, state = float16
+    report, _ = report_of(tmp_path, every)
+    number = 0
+    for length in (1, 19, 12):  # an overflow or a few are ordinary
+        for skipped in (*[True] * length, False):
+            number += 1
+            report(number, state, averages_of(1.0, skipped))
+    report.finish(state)
+    for _ in range(20):
+        report._pending.append(averages_of(1.0, skipped=True))
+    with pytest.raises(FloatingPointError, match=r"overflowed in the last 20 .*bfloat16.*Go back"):
+        report.finish(state)
+
+
+def test_the_loss_is_in_its_range_until_it_is_not(float16, tmp_path):
+    _, state = float16
     report, _ = report_of(tmp_path)
-    skipped = bad | {"loss": average(jnp.full(8, jnp.nan), jnp.array(False))}
-    skipped |= {"skipped": average(jnp.ones(1), jnp.array(True))}
-    report(3, state, skipped)
-    with pytest.raises(FloatingPointError, match=r"overflowed in all of the last 2 .*bfloat16"):
-        report(4, state, skipped)
+    assert not report.in_range()  # nothing is known
+    for losses, expected in (((5.0,), True), ((5.0, 6.0), False), ((4.0, 4.0), True)):
+        for number, loss in enumerate(losses, start=1):
+            report(number, state, averages_of(loss))
+        assert report.in_range() == expected
+        report.finish(state)
+        assert report.in_range() == expected
+    report(1, state, averages_of(1.0, skipped=True))
+    assert report.in_range()  # as it was before the overflow
+    report(1, state, averages_of(np.nan))
+    assert not report.in_range()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

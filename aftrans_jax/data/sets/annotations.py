@@ -152,21 +152,25 @@ def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTabl
     )
 
 
-def photo_dataset(lists: Annotations, *, max_pixels: int = MAX_PIXELS) -> Dataset:
+def photo_dataset(
+    lists: Annotations, *, max_pixels: int = MAX_PIXELS, only_test: bool = False
+) -> Dataset:
     """Returns the data set of the tables, after checking that every listed image file exists.
 
     Args:
       lists: what the lists say.
       max_pixels: an image of more is an error when it is read.
+      only_test: for an evaluation; image files of the other splits need not be there.
 
     Raises:
       FileNotFoundError: image files are missing; the message counts them and names a few.
     """
     tables = lists.tables()
-    missing = [name for table in tables.values() for name in table.missing()]
+    checked = {"test": lists.test} if only_test else tables
+    missing = [name for table in checked.values() for name in table.missing()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {sum(map(len, tables.values()))} images of {lists.name} are not "
+            f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
             f"every listed image. {MISSING_REMEDY}"
         )

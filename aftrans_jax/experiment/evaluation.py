@@ -1,0 +1,123 @@
+"""`--mode=eval`: a trained model scored on its test split, or on another labelled set."""
+
+import re
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.results import skipped_images, summary
+from aftrans_jax.experiment.workdir import PLUMBING, changes, is_plumbing
+from aftrans_jax.training.actions import show_scores
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.records import write_json
+from aftrans_jax.training.reporting import Progress
+from aftrans_jax.training.sharding import replicate
+
+# With --mode=eval: what may be given besides, to score another labelled set ...
+_OTHER_SET = ("data.name", "data.dir", "data.supercategory", "data.num_test")
+# ... and what decides how an image is evaluated and which images are tested, and is the record's.
+_EVALUATED = (
+    *("model.", "sacm.", "region."),
+    *("data.image_size", "data.local_size", "data.resize_ratio", "data.mean", "data.std"),
+    *("data.test_fraction", "data.validation_fraction", "data.split_seed"),
+)
+
+
+def evaluation_settings(
+    recorded: Mapping[str, Any], settings: Mapping[str, Any], given: Collection[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the settings to evaluate a run with, by key, and notes for the user.
+
+    They are the record's, but for what the command line gives and an evaluation may change.
+
+    Args:
+      recorded: settings by key that the run was trained with.
+      settings: settings by key of this command.
+      given: the keys that were set on the command line.
+
+    Raises:
+      ValueError: a given key would change what is evaluated.
+    """
+    found = changes(recorded, settings)
+    chosen, notes = dict(recorded), []
+    for key in [key for key in found if key in given]:
+        old, new = found[key]
+        if is_plumbing(key, (*PLUMBING, *_OTHER_SET)):
+            chosen[key] = new
+            notes.append(f"note: {key} was {old!r}, is {new!r} in this evaluation")
+        elif is_plumbing(key, _EVALUATED):
+            raise ValueError(
+                f"{key} was {old!r} when the run was trained and is given as {new!r}: it would "
+                "change what is evaluated. Leave it out, or train with it in another directory"
+            )
+        else:
+            notes.append(f"note: {key}={new!r} is ignored: the run was trained with {old!r}")
+    forgotten = [key for key in found if key not in given and not is_plumbing(key, PLUMBING)]
+    if forgotten:
+        notes.append(f"note: taken from the record of the run: {', '.join(forgotten)}")
+    return chosen, notes
+
+
+def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """Returns the name of the set that an evaluation scores: "test" is the run's own."""
+    changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
+    if not changed:
+        return "test"
+    base = Path(chosen["data.dir"]).name if "data.dir" in changed else ""
+    parts = [Path(base).stem if chosen["data.name"] == "csv" else base]
+    parts += [str(chosen[key]) for key in changed if key != "data.dir"]
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", "-".join(part for part in parts if part))
+    return name if name not in ("", "test") else f"{chosen['data.name']}-{name}".rstrip("-")
+
+
+def evaluate_run(
+    experiment: Experiment, workdir: Path, *, name: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json` alone.
+
+    That is the best one where validation images were held out, else the newest. The run may still
+    be training.
+
+    Args:
+      experiment: of the run, built with `restores`.
+      workdir: of the run.
+      name: of the set that is scored.
+      settings: the configuration as plain values, written with the scores.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError, OSError: from reading the checkpoint or the images.
+    """
+    began, plan = time.monotonic(), experiment.plan
+    progress = Progress(plan.num_steps)
+    best_score = f"{plan.predict_from}_accuracy"
+    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
+    held_out = experiment.dataset.validation is not None
+    best = checkpoints.restore_best(experiment.state) if held_out else None
+    host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
+    if host is None:
+        raise FileNotFoundError(no_checkpoint(workdir))
+    state = replicate(host, experiment.mesh)
+    evaluation = experiment.evaluate["test"](state)
+    show_scores(evaluation, int(state.step), name, progress)
+    result = summary(experiment, state, evaluation, settings) | {
+        "seconds": time.monotonic() - began,
+        "skipped_images": skipped_images(experiment),
+    }
+    path = workdir / f"eval-{name}.json"
+    if jax.process_index() == 0:
+        write_json(path, result)
+    progress.say(f"scores: {path.resolve()}")
+    return result
+
+
+def no_checkpoint(workdir: Path) -> str:
+    """Returns what is said where there is nothing to evaluate."""
+    return (
+        f"--mode=eval finds no checkpoint in {(workdir / 'checkpoints').resolve()}: train first, "
+        "or pass the --workdir of a run that was trained"
+    )

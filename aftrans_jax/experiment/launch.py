@@ -1,0 +1,105 @@
+"""From flags to a run: which directory, which configuration, train or evaluate."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aftrans_jax.config import Config
+from aftrans_jax.experiment.evaluation import (
+    evaluate_run,
+    evaluation_settings,
+    no_checkpoint,
+    set_name,
+)
+from aftrans_jax.experiment.lists import check_lists, compare_lists, listed_images, read_lists
+from aftrans_jax.experiment.lock import locked
+from aftrans_jax.experiment.parts import Experiment, build
+from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.experiment.workdir import (
+    changes,
+    check_same_training,
+    configured,
+    flat,
+    holds_run,
+    read_classes,
+    read_settings,
+)
+from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.training.reporting import Progress
+from aftrans_jax.training.stored import numbers
+
+
+def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[str, Any]:
+    """Trains in a directory, or resumes what it holds; returns what result.json holds.
+
+    What would be refused is refused before the data are read.
+
+    Raises:
+      Stopped, ValueError, OSError, FloatingPointError: see `run`.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    if jax.process_index() == 0:
+        with locked(workdir):  # taken again by `run`
+            pass
+    settings = config.to_dict()
+    if holds_run(workdir):
+        try:
+            recorded = read_settings(workdir) or {}
+        except DamagedRecordError:
+            recorded = {}  # `run` says so
+        check_same_training(workdir, changes(recorded, flat(settings)))
+    experiment = build(config, restores=bool(numbers(workdir / "checkpoints")))
+    return run(experiment, workdir, mode="train", settings=settings, stop=stop)
+
+
+def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:
+    """Scores the run in a directory; returns what its `eval-<name>.json` holds.
+
+    Args:
+      config: of this command; what defines the training is taken from the record instead.
+      workdir: of the run.
+      given: keys that were set on the command line.
+
+    Raises:
+      FileNotFoundError: there is no run.
+      ValueError: a given key contradicts the record, or trained images would be tested.
+      OSError: from reading checkpoints or images.
+    """
+    recorded = read_settings(workdir)
+    if recorded is None or not numbers(workdir / "checkpoints"):
+        raise FileNotFoundError(no_checkpoint(workdir))
+    chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
+    name, config = set_name(recorded, chosen), configured(chosen)
+    experiment = build(config, restores=True, classes=read_classes(workdir))
+    notes += _list_notes(experiment, workdir, is_own=name == "test")
+    progress = Progress(config.train.steps)
+    for line in (*experiment.notes, *notes):
+        progress.say(line)
+    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
+
+
+def _list_notes(experiment: Experiment, workdir: Path, *, is_own: bool) -> list[str]:
+    """Returns what differs from the lists of the run.
+
+    Of another set it counts the images with the paths of trained ones: whether they are the same is
+    not known.
+
+    Raises:
+      ValueError: images that were trained on would be tested.
+    """
+    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
+    try:
+        recorded = read_lists(path)
+    except DamagedRecordError as error:
+        return [f"note: {error}. Going on without them"]
+    if recorded is None or present is None:
+        return []
+    if is_own:
+        return check_lists(path, recorded, present)
+    leaked = compare_lists(recorded, present)[1]
+    if not leaked:
+        return []
+    return [f"note: {len(leaked)} of its images have the paths of trained ones: {leaked[0]!r} ..."]

@@ -1,0 +1,112 @@
+"""The lists of images that a run used: recorded, and compared when it goes on or is evaluated."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.training.records import DamagedRecordError, write_bytes
+
+_COLUMNS = ["path", "class", "split"]
+_UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records
+
+
+class Listed(NamedTuple):
+    """The class of an image and the split that it is in."""
+
+    class_name: str
+    split: str
+
+
+Lists = dict[str, Listed]  # by path of the image, relative to its data set
+
+
+def listed_images(dataset: Dataset) -> Lists | None:
+    """Returns the lists of a photo set; None of a set that is drawn or has numbered records."""
+    if dataset.name.startswith(_UNLISTED):
+        return None
+    return {
+        name: Listed(dataset.class_names[label], split)
+        for split, source in dataset.splits().items()
+        for name, label in zip(source.names, source.labels, strict=True)
+    }
+
+
+def write_lists(path: Path, lists: Lists) -> None:
+    """Writes lists as gzipped CSV; bytes of names that are no UTF-8 are kept."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    writer.writerows((name, *listed) for name, listed in sorted(lists.items()))
+    write_bytes(path, gzip.compress(text.getvalue().encode("utf-8", "surrogateescape"), mtime=0))
+
+
+def read_lists(path: Path) -> Lists | None:
+    """Returns what `write_lists` wrote, None where there is no such file.
+
+    Raises:
+      DamagedRecordError: it is something else.
+    """
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    try:
+        text = gzip.decompress(content).decode("utf-8", "surrogateescape")
+        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        if header != _COLUMNS:
+            raise ValueError(f"its columns are {header}")
+        return {name: Listed(class_name, split) for name, class_name, split in rows}
+    except (ValueError, EOFError, OSError, csv.Error, zlib.error) as error:
+        raise DamagedRecordError(
+            f"{path} is damaged ({error}): expected the lists of a run"
+        ) from error
+
+
+def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]]:
+    """Returns what differs, a line each, and the images that were trained on and would be tested.
+
+    Args:
+      recorded: lists that the run used so far.
+      present: lists of the data as it is now.
+    """
+    common = recorded.keys() & present.keys()
+    moved = [name for name in common if recorded[name].split != present[name].split]
+    renamed = [name for name in common if recorded[name].class_name != present[name].class_name]
+    counts = {
+        "added": present.keys() - recorded.keys(),
+        "removed": recorded.keys() - present.keys(),
+        "in another split": moved,
+        "of another class": renamed,
+    }
+    lines = [
+        f"note: {len(names)} images are {what} since the run was started, such as {min(names)!r}"
+        for what, names in counts.items()
+        if names
+    ]
+    return lines, sorted(name for name in moved if recorded[name].split == "train")
+
+
+def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
+    """Returns what differs between recorded and present lists, a line each.
+
+    Raises:
+      ValueError: an image that was trained on is now one to test or to choose checkpoints by.
+    """
+    lines, leaked = compare_lists(recorded, present)
+    if leaked:
+        raise ValueError(
+            f"{len(leaked)} images that were trained on would be tested, such as {leaked[0]!r} "
+            f"({path} has the lists of the run). Restore the images and lists as they were, or "
+            "choose another --workdir"
+        )
+    return lines
+
+
+def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
+    """Returns the lists to record when a run goes on: what was once trained on stays known."""
+    trained = {name: x for name, x in (recorded or {}).items() if x.split == "train"}
+    return trained | present

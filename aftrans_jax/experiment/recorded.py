@@ -1,0 +1,22 @@
+"""The configuration that a working directory records; `--config` where only --workdir is given."""
+
+from pathlib import Path
+
+from aftrans_jax.config import Config
+from aftrans_jax.experiment.workdir import configured, read_settings
+
+
+def get_config(workdir: str) -> Config:
+    """Returns the configuration of the run in a directory.
+
+    Raises:
+      FileNotFoundError: no run was started there.
+      DamagedRecordError: the record cannot be used.
+    """
+    settings = read_settings(Path(workdir))
+    if settings is None:
+        raise FileNotFoundError(
+            f"{workdir} has no config.json: expected the --workdir of a run, or --config=FILE to "
+            "start one there"
+        )
+    return configured(settings)

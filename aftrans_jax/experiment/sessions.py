@@ -1,0 +1,150 @@
+"""What one process does for a training: restore, train, evaluate, save."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.results import skipped_images
+from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.loop import train
+from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
+from aftrans_jax.training.reporting import MetricsLog, Progress
+from aftrans_jax.training.sharding import replicate
+from aftrans_jax.training.state import TrainState
+
+
+class Session:
+    """The checkpoints, the log and the actions of a training in its directory.
+
+    Attributes:
+      progress: shows lines to the user.
+      log: of metrics.
+    """
+
+    def __init__(
+        self, experiment: Experiment, workdir: Path, progress: Progress, stop: StopRequest
+    ) -> None:
+        """Opens the directory; nothing is written before `train` or `evaluate`."""
+        plan = experiment.plan
+        self._experiment, self._workdir, self._stop = experiment, workdir, stop
+        self.progress = progress
+        self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
+        self._checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            best_score=f"{plan.predict_from}_accuracy",
+            say=progress.say,
+        )
+        self._split = "test" if experiment.dataset.validation is None else "validation"
+        stopwatch = Stopwatch()
+        self._report = Report(
+            plan.report_every,
+            batch_size=plan.batch_size,
+            schedule=experiment.schedule,
+            largest_loss=plan.largest_loss,
+            way_back=self._checkpoints.way_back,
+            stopwatch=stopwatch,
+            log=self.log,
+            progress=progress,
+        )
+        self._save_and_evaluate = SaveAndEvaluate(
+            num_steps=plan.num_steps,
+            evaluate_every=plan.evaluate_every,
+            save_every=plan.save_every,
+            evaluate=lambda state: self._scored(state, self._split),
+            is_sound=self._report.in_range,
+            saved=self._note_saved,
+            while_evaluating=stop.immediate,
+            checkpoints=self._checkpoints,
+            stopwatch=stopwatch,
+        )
+        self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
+
+    def start(self) -> tuple[TrainState, bool]:
+        """Returns the state to go on from, on the devices, and whether it is a saved one."""
+        self._checkpoints.remove_unfinished()
+        restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
+        state = self._experiment.state if restored is None else restored
+        if restored is not None:
+            self._stop.saved = f"stopped and saved at step {int(state.step)}"
+        return replicate(state, self._experiment.mesh), restored is not None
+
+    def train(self, state: TrainState) -> tuple[TrainState, float]:
+        """Returns the trained and saved state, and the images per second.
+
+        Raises:
+          Stopped: a signal has come; the state is saved.
+          FloatingPointError: the training diverged.
+        """
+        plan, stop = self._experiment.plan, self._stop
+        stop.agree_every = plan.report_every
+        self.progress.start(int(state.step))
+        with stop.deferring(), contextlib.closing(self.progress):
+            state = train(
+                state,
+                step_fn=self._experiment.train_step,
+                batches=self._experiment.train_batches(int(state.batch_number)),
+                num_steps=plan.num_steps,
+                actions=(self._report, self._save_and_evaluate),
+                should_stop=stop,
+            )
+            self._report.finish(state)
+            self._save_and_evaluate.save(state)
+        return state, self._report.images_per_second()
+
+    def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
+        """Returns the state to report with its evaluation on the test split, and more figures.
+
+        With a hold-out that is the checkpoint with the best score there, else this state, which is
+        saved.
+        """
+        evaluation = self._save_and_evaluate.evaluate(state)
+        if self._split == "test":
+            return (state, evaluation), {}
+        figures = {"validation": evaluation.scores}
+        best = self._checkpoints.restore_best(jax.device_get(state))
+        if best is not None:
+            state, figures["validation"] = replicate(best[0], self._experiment.mesh), dict(best[1])
+        self.progress.say(f"best on the validation images: step {int(state.step)}")
+        return (state, self._scored(state, "test")), figures
+
+    def skipped_images(self) -> dict[str, list[str]]:
+        """Returns the names of unreadable images by split, those of interrupted runs included."""
+        now = skipped_images(self._experiment)
+        return {
+            split: sorted({*self._skipped_before.get(split, []), *names})
+            for split, names in now.items()
+        }
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        self._checkpoints.close()
+
+    def _scored(self, state: TrainState, split: str) -> Evaluation:
+        return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)
+
+    def _note_saved(self, state: TrainState) -> None:
+        self._stop.saved = f"stopped and saved at step {int(state.step)}"
+        if self._experiment.skipped:
+            names = self.skipped_images()
+            if jax.process_index() == 0:
+                write_json(self._workdir / "skipped_images.json", names)
+
+
+def _read_skipped(path: Path, progress: Progress) -> dict[str, list[str]]:
+    def is_sound(value: Any) -> bool:
+        lists = value.values() if isinstance(value, dict) else [None]
+        return all(isinstance(x, list) and all(isinstance(y, str) for y in x) for x in lists)
+
+    try:
+        return read_json(path, is_sound, "the names of unreadable images by split")
+    except FileNotFoundError:
+        return {}
+    except DamagedRecordError as error:
+        progress.say(f"note: {error}. Going on without them")
+        return {}

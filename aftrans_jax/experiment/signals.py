@@ -1,0 +1,137 @@
+"""SIGTERM and SIGINT between start and exit: what is unsaved is saved, then the program ends."""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SAME = 0.5  # seconds: timeout(1) signals the process and its group, so the process twice
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; the message says what is saved.
+
+    Not an `Exception`: code that handles errors must let it pass.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        """Takes the line for the user and the number of the signal."""
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
+
+    In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
+    which is never reset. A later second signal ends the process, also during compilation, when
+    Python runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
+
+    Attributes:
+      saved: what the message says of the training so far.
+      agree_every: number of batches after which several processes agree on stopping.
+    """
+
+    def __init__(self) -> None:
+        self.saved, self.agree_every = "stopped before the first step was saved", 1
+        self._requested, self._deferred = 0, False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._watch()
+            self.listen()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        if self._previous:
+            signal.set_wakeup_fd(self._previous_wakeup)
+            self._sending.close()  # ends the thread
+
+    def listen(self) -> None:
+        """Installs the handlers, again after a library has replaced them."""
+        for number in self._previous:
+            signal.signal(number, self._note)
+
+    @contextlib.contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Lets a `with` block run to its end; then raises `Stopped` where a signal has come."""
+        with self._set_deferred(True):
+            yield
+            if self(0):
+                raise self._stopped()
+
+    @contextlib.contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Within `deferring()`, marks a `with` block in which nothing is unsaved."""
+        with self._set_deferred(False):
+            if self._requested and jax.process_count() == 1:
+                raise self._stopped()
+            yield
+
+    def __call__(self, number: int) -> bool:
+        """Says whether to stop after a batch.
+
+        Several processes agree on it, since a signal reaches them at different steps, or only one.
+        """
+        if jax.process_count() > 1:
+            if number % self.agree_every:
+                return False
+            asked = int(multihost_utils.process_allgather(np.array(self._requested)).max())
+            self._requested = self._requested or asked  # one that came meanwhile is not lost
+            return bool(asked)
+        return bool(self._requested)
+
+    @contextlib.contextmanager
+    def _set_deferred(self, deferred: bool) -> Iterator[None]:
+        before, self._deferred = self._deferred, deferred
+        try:
+            yield
+        finally:
+            self._deferred = before
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._requested = self._requested or number
+        if not self._deferred:
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        name = signal.Signals(self._requested).name
+        return Stopped(f"{name}: {self.saved}: the same command resumes", self._requested)
+
+    def _watch(self) -> None:
+        """Starts the thread that ends the process at the second signal."""
+        receiving, self._sending = socket.socketpair()
+        self._sending.setblocking(False)
+        self._previous_wakeup = signal.set_wakeup_fd(
+            self._sending.fileno(), warn_on_full_buffer=False
+        )
+
+        def watch() -> None:
+            first = math.inf
+            with receiving:
+                while number := receiving.recv(1):  # empty once the other end is closed
+                    if number[0] in _SIGNALS:
+                        first = min(first, time.monotonic())
+                    if time.monotonic() - first > _SAME:
+                        name = signal.Signals(number[0]).name
+                        sys.stderr.write(f"{name} again: ended without saving\n")
+                        os._exit(128 + number[0])
+
+        threading.Thread(target=watch, daemon=True, name="second signal").start()

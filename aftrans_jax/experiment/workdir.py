@@ -1,0 +1,215 @@
+"""A working directory belongs to one experiment: its record, what may change, its name."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aftrans_jax.config import Config, base_config
+from aftrans_jax.training.records import DamagedRecordError, read_json
+from aftrans_jax.training.stored import numbers
+
+Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
+
+# What may change in a directory that holds a run; a dot at the end means a whole group. Every other
+# key defines the training.
+PLUMBING = (
+    "train.report_every",
+    "train.save_every",
+    "train.steps",  # only longer
+    "train.accumulation_steps",
+    "train.precision",
+    "model.attention",
+    "data.dir",
+    "data.num_threads",
+    "data.cache",
+    "data.on_error",
+    "eval.",
+    "report.",
+)
+_PATHS = ("pretrained", "data.dir")
+_LONGEST_NAME = 80  # characters
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings by key, such as "train.steps", as JSON holds them: tuples are lists."""
+    found = {}
+    for name, value in json.loads(json.dumps(settings)).items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": item for key, item in flat(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def read_settings(
+    workdir: Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any] | None:
+    """Returns the settings that a directory records, by key; None where it records none.
+
+    They are in config.json, or else in result.json. Keys that came into the program later have
+    their default.
+
+    Args:
+      workdir: of a run.
+      say: is given a line where config.json is damaged and result.json is taken.
+
+    Raises:
+      DamagedRecordError: they cannot be read, or have keys that this version does not know.
+    """
+
+    def is_sound(value: Any) -> bool:
+        return isinstance(value, dict) and isinstance(value.get("train"), dict)
+
+    path = workdir / "config.json"
+    try:
+        settings = read_json(path, is_sound, "the configuration of a run")
+    except FileNotFoundError:
+        result = read_result(workdir)
+        if result is None:
+            return None
+        settings = result["config"]
+    except DamagedRecordError as error:
+        if (result := read_result(workdir)) is None:
+            raise
+        say(f"note: {error}. The settings are taken from result.json")
+        settings = result["config"]
+    known, recorded = flat(base_config().to_dict()), flat(settings)
+    if unknown := sorted(recorded.keys() - known.keys()):
+        raise DamagedRecordError(
+            f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
+            "version that trained it, or choose another --workdir"
+        )
+    return {key: recorded.get(key, default) for key, default in known.items()}
+
+
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """Returns what result.json holds, None where it is absent or damaged."""
+
+    def is_sound(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and isinstance(value.get("step"), int)
+            and isinstance(config := value.get("config"), dict)
+            and isinstance(config.get("train"), dict)
+        )
+
+    try:
+        return read_json(workdir / "result.json", is_sound, "the result of a run")
+    except (FileNotFoundError, DamagedRecordError):
+        return None
+
+
+def read_classes(workdir: Path) -> list[str]:
+    """Returns the names of the classes of a run, in the order of its head.
+
+    Raises:
+      FileNotFoundError: there is no classes.json.
+      DamagedRecordError: it is no list of names.
+    """
+
+    def is_sound(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
+
+    return read_json(workdir / "classes.json", is_sound, "the list of the names of the classes")
+
+
+def holds_run(workdir: Path) -> bool:
+    """Returns whether anything was trained in a directory."""
+    return bool(numbers(workdir / "checkpoints")) or (workdir / "result.json").exists()
+
+
+def configured(settings: Mapping[str, Any]) -> Config:
+    """Returns the configuration of settings by key, locked.
+
+    Raises:
+      DamagedRecordError: a value is of another type than its key's.
+    """
+    config = base_config()
+    for key, value in settings.items():
+        group, _, name = key.rpartition(".")
+        try:
+            section = config[group] if group else config
+            section[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            raise DamagedRecordError(
+                f"{key}={value!r} in the record of the run: {error}"
+            ) from error
+    return config
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
+    """Returns each key whose value differs; files of weights are the same if their names are."""
+    keys = sorted(old.keys() & new.keys(), key=_order)
+    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
+    weights = found.get("pretrained")
+    if weights and Path(weights[0]).name == Path(weights[1]).name:
+        del found["pretrained"]
+    return found
+
+
+def check_same_training(workdir: Path, found: Changes) -> None:
+    """Raises ValueError where a change in a directory that holds a run defines the training.
+
+    Every such key is named with both values, and a directory is proposed.
+    """
+    defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
+    steps = found.get("train.steps")
+    if steps and steps[1] < steps[0]:
+        defining["train.steps"] = steps
+    if defining:
+        listed = "; ".join(
+            f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
+        )
+        named = {key: new for key, (_, new) in defining.items() if key != "train.steps"}
+        other = run_name(str(workdir), named or {"train.steps": defining["train.steps"][1]})
+        only = " (train.steps may only grow)" if "train.steps" in defining else ""
+        raise ValueError(
+            f"{workdir} holds a run that was trained with other settings: {listed}{only}. Set them "
+            f"back to go on with it, or train in another directory: --workdir={other}"
+        )
+
+
+def is_plumbing(key: str, table: Sequence[str]) -> bool:
+    """Returns whether a key, or its group, is in a table such as `PLUMBING`."""
+    return key in table or f"{key.partition('.')[0]}." in table
+
+
+def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Returns the name of a run's directory: the configuration's, and what was changed in it.
+
+    Args:
+      name: of the configuration, such as "cub".
+      plain: settings by key as the configuration's file has them.
+      settings: settings by key of the run.
+    """
+    changed = {}
+    for key, (old, new) in changes(plain, settings).items():
+        if key in _PATHS:
+            if Path(old).name != Path(new).name:
+                changed[key] = Path(new).name
+        elif not is_plumbing(key, PLUMBING):
+            changed[key] = new
+    return run_name(name, changed)
+
+
+def run_name(name: str, changed: Mapping[str, Any]) -> str:
+    """Returns a name with the changed settings, such as "cub,seed=1", shortened with a hash."""
+    parts = []
+    for key in sorted(changed, key=_order):
+        value = changed[key]
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = Path(text).name if key in _PATHS else text
+        parts.append(f",{key}={re.sub(r'[^A-Za-z0-9._,=+-]', '_', text)}")
+    added = "".join(parts)
+    if len(Path(name).name) + len(added) > _LONGEST_NAME:
+        digest = hashlib.sha256(json.dumps(dict(changed), sort_keys=True).encode()).hexdigest()[:8]
+        added = f"{added[: _LONGEST_NAME - len(Path(name).name) - 9]}-{digest}"
+    return name + added
+
+
+def _order(key: str) -> tuple[bool, str]:
+    """Sorts keys without a group, such as seed, before the others."""
+    return "." in key, key

@@ -1,0 +1,74 @@
+"""The small files of a run: written whole or not at all, and checked when they are read back."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class DamagedRecordError(ValueError):
+    """A small file that is not what this program writes there; the message names it."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there, also after a power failure.
+
+    Raises:
+      OSError: the disk is full, read-only or gone; an earlier file of that name is left as it was.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise named(error, path) from None
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """Returns the error with the file that it is about: a full disk is reported without one."""
+    return error if error.filename else type(error)(error.errno, error.strerror, str(path))
+
+
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
+    """Writes indented JSON as `write_bytes` does; numbers that are not finite become null."""
+    write_bytes(path, (json.dumps(finite(content), indent=2) + "\n").encode())
+
+
+def read_json(path: Path, is_sound: Callable[[Any], bool], expected: str) -> Any:
+    """Returns what a JSON file holds.
+
+    Args:
+      path: of the file.
+      is_sound: whether a value has the form that the caller goes on to use.
+      expected: that form in words, for the message.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      OSError: it cannot be read.
+      DamagedRecordError: it is no JSON, or of another form.
+    """
+    content = path.read_bytes()
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedRecordError(f"{path} is damaged ({error}): expected {expected}") from error
+    if not is_sound(value):
+        raise DamagedRecordError(f"{path} has another form: expected {expected}")
+    return value
+
+
+def finite(value: Any) -> Any:
+    """Returns plain values with None in the place of every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,93 @@
+"""What is known of each checkpoint: its scores, and whether the loss was still in its range."""
+
+import json
+import math
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aftrans_jax.training.records import DamagedRecordError, finite, read_json, write_json
+
+
+class Scores:
+    """One small file beside the checkpoints, with a checksum; the first process writes it.
+
+    `sound` means that the loss was finite and in its range when the checkpoint was written.
+    """
+
+    def __init__(self, path: Path, *, best_by: str, say: Callable[[str], None]) -> None:
+        """Reads the file; a damaged one is said and taken for an empty one.
+
+        Args:
+          path: of the file, which need not exist.
+          best_by: key of the score by which the best checkpoint is found.
+          say: shows a line to the user.
+        """
+        self._path, self._best_by = path, best_by
+        try:
+            self._known = _read(path)
+        except DamagedRecordError as error:
+            say(f"{error}. Going on without the scores of the checkpoints so far")
+            self._known = {}
+
+    def of(self, number: int) -> Mapping[str, float] | None:
+        """Returns the scores of a checkpoint, None where it was not evaluated."""
+        return self._known.get(number, {}).get("scores")
+
+    def begin(self, number: int, *, sound: bool) -> None:
+        """Records a checkpoint that is about to be written, in the place of an earlier one."""
+        self._known[number] = {"sound": sound}
+        self._write()
+
+    def note(self, number: int, scores: Mapping[str, float]) -> None:
+        """Records the scores of a checkpoint."""
+        self._known.setdefault(number, {})["scores"] = dict(scores)
+        self._write()
+
+    def _write(self) -> None:
+        if jax.process_index() == 0:
+            known = finite({str(key): facts for key, facts in sorted(self._known.items())})
+            write_json(self._path, {"crc32": _checksum(known), "checkpoints": known})
+
+    def keep_only(self, numbers: Collection[int]) -> None:
+        """Forgets the checkpoints that are no more; the file follows when it is next written."""
+        self._known = {key: value for key, value in self._known.items() if key in numbers}
+
+    def best(self, numbers: Collection[int]) -> int | None:
+        """Returns the checkpoint with the highest finite score, the newest of equal ones."""
+        scored = {number: (self.of(number) or {}).get(self._best_by) for number in numbers}
+        finite = [
+            (score, number)
+            for number, score in scored.items()
+            if score is not None and math.isfinite(score)
+        ]
+        return max(finite)[1] if finite else None
+
+    def newest_sound(self, numbers: Collection[int]) -> int | None:
+        """Returns the newest checkpoint from before the loss left its range."""
+        sound = (number for number in numbers if self._known.get(number, {}).get("sound"))
+        return max(sound, default=None)
+
+
+def _checksum(known: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(known, sort_keys=True).encode())
+
+
+def _read(path: Path) -> dict[int, dict[str, Any]]:
+    expected = "scores by checkpoint with the checksum that was written with them"
+
+    def is_sound(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and isinstance(known := value.get("checkpoints"), dict)
+            and _checksum(known) == value.get("crc32")
+        )
+
+    try:
+        content = read_json(path, is_sound, expected)
+    except FileNotFoundError:
+        return {}
+    return {int(number): facts for number, facts in content["checkpoints"].items()}

@@ -1,0 +1,132 @@
+"""Reading checkpoints: what is intact, what is damaged, what fits a model. Changes nothing."""
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.serialization import from_state_dict, to_state_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from aftrans_jax.training.records import read_json
+
+Arrays = dict[str, np.ndarray]
+_LOSS_SCALE = "loss_scale/"  # there in float16 alone
+
+
+class DamagedCheckpointError(ValueError):
+    """Every file of it can be read, but they are not what was written."""
+
+
+class VanishedCheckpointError(FileNotFoundError):
+    """It was deleted while it was being read, as a training does with older ones."""
+
+
+def numbers(directory: Path) -> list[int]:
+    """Returns the numbers of the checkpoints below a directory, which may be absent, ascending."""
+    if not directory.is_dir():
+        return []
+    names = (path.name for path in directory.iterdir() if path.is_dir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def flat_arrays(state: Any) -> Arrays:
+    """Returns host copies of a state's arrays by path, such as "params/vit/cls".
+
+    Copies even on CPU, where device_get may alias a buffer that the next step is given.
+    """
+    flat = flatten_dict(to_state_dict(state), sep="/")
+    return {path: np.array(jax.device_get(x)) for path, x in flat.items()}
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """Returns the CRC-32 over paths, types, shapes and contents; orbax verifies none."""
+    crc = 0
+    for path, array in sorted(arrays.items()):
+        crc = zlib.crc32(f"{path} {array.dtype} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def read_arrays(folder: Path) -> Arrays:
+    """Returns the arrays of a checkpoint by path, as they were written.
+
+    Raises:
+      DamagedCheckpointError: its files can be read, but are not what was written.
+      VanishedCheckpointError: it is gone.
+      OSError: a file cannot be read; whether it is damaged is unknown.
+    """
+    try:
+        return _decode(folder)
+    except Exception:  # whatever orbax and its libraries raise
+        _check_readable(folder)
+    try:
+        return _decode(folder)  # once more: what failed may have passed
+    except Exception as error:
+        if not folder.is_dir():
+            raise VanishedCheckpointError(f"{folder} is gone") from error
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DamagedCheckpointError(reason or type(error).__name__) from error
+
+
+def fit(arrays: Arrays, template: Any) -> Any:
+    """Returns the template with the arrays in the place of its own.
+
+    A loss scale, which only float16 has, is dropped or kept from the template as needed.
+
+    Args:
+      arrays: by path.
+      template: tree with the paths, shapes and types that are wanted.
+
+    Raises:
+      ValueError: paths, shapes or types differ; names a few.
+    """
+    whole = flatten_dict(to_state_dict(template), sep="/", keep_empty_nodes=True)
+    wanted: dict[str, Any] = dict(flatten_dict(to_state_dict(template), sep="/"))
+    scale = {path: x for path, x in wanted.items() if path.startswith(_LOSS_SCALE)}
+    found = scale | {
+        path: x for path, x in arrays.items() if path in wanted or not path.startswith(_LOSS_SCALE)
+    }
+    problems = [f"{path} is not in this model" for path in sorted(found.keys() - wanted.keys())]
+    problems += [f"{path} is missing" for path in sorted(wanted.keys() - found.keys())]
+    for path in sorted(found.keys() & wanted.keys()):
+        stored, expected = (f"{x.shape} {x.dtype}" for x in (found[path], wanted[path]))
+        if stored != expected:
+            problems.append(f"{path} is {stored}, in this model {expected}")
+    if problems:
+        raise ValueError(f"{'; '.join(problems[:3])} ({len(problems)} differences)")
+    return from_state_dict(template, unflatten_dict(whole | found, sep="/"))
+
+
+def _decode(folder: Path) -> Arrays:
+    def is_sound(value: Any) -> bool:
+        return isinstance(value, dict) and isinstance(value.get("crc32"), int)
+
+    meta = read_json(folder / "meta" / "metadata", is_sound, "a checksum")
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        stored = reader.restore(folder / "state", args=ocp.args.StandardRestore())
+    arrays = {path: np.asarray(x) for path, x in flatten_dict(stored, sep="/").items()}
+    if checksum(arrays) != meta["crc32"]:
+        raise ValueError("its checksum does not match: a file has changed since it was written")
+    return arrays
+
+
+def _check_readable(folder: Path) -> None:
+    """Raises OSError where something below cannot be read, and what says so where all is gone."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    try:
+        for parent, _, names in os.walk(folder, onerror=refuse):
+            for name in names:
+                with open(os.path.join(parent, name), "rb") as file:
+                    while file.read(1 << 24):
+                        pass
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise VanishedCheckpointError(f"{folder} is gone") from error

@@ -1,0 +1,49 @@
+"""Every precision through every command that restores what it trained."""
+
+import json
+
+import numpy as np
+import pytest
+from experiments import fresh, tiny_config, tiny_experiment, tiny_variants
+
+from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.training.stored import flat_arrays, read_arrays
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path):
+    workdir, config = tmp_path / "run", tiny_config(train__precision=precision)
+    first = run(fresh(1, precision), workdir, mode="train", settings=config.to_dict())
+    evaluated = run(fresh(1, precision), workdir, mode="eval", settings=config.to_dict())
+    assert evaluated["test_loss"] == first["test_loss"]
+    with tiny_variants():
+        trained = load_trained(workdir)
+    stored = read_arrays(workdir / "checkpoints" / str(first["step"] + first["skipped_steps"]))
+    for path, array in flat_arrays({"params": trained.params}).items():
+        np.testing.assert_array_equal(array, stored[path])
+    longer = tiny_experiment(1, train__precision=precision, train__steps=8)
+    result = run(
+        longer,
+        workdir,
+        mode="train",
+        settings=tiny_config(train__precision=precision, train__steps=8).to_dict(),
+    )
+    assert result["step"] == 8
+    assert result["skipped_steps"] >= first["skipped_steps"]
+    assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 8
+    # And on with another precision: only float16 has a loss scale.
+    other = "float32" if precision == "float16" else "float16"
+    settings = tiny_config(train__precision=other, train__steps=9).to_dict()
+    changed = tiny_experiment(1, train__precision=other, train__steps=9)
+    assert run(changed, workdir, mode="train", settings=settings)["step"] == 9
+
+
+def test_a_state_has_the_same_types_before_and_after_a_step():
+    experiment = fresh(1, "float16")
+    before = flat_arrays(experiment.state)
+    state, _ = experiment.train_step(experiment.state, next(experiment.train_batches(0)))
+    after = flat_arrays(state)
+    kinds = [{k: (x.dtype, x.shape) for k, x in arrays.items()} for arrays in (before, after)]
+    assert kinds[0] == kinds[1]
+    assert before["loss_scale/rule/scale"] == 65536

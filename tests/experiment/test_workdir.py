@@ -1,0 +1,394 @@
+"""A working directory belongs to one experiment: names, records, lists, the lock, evaluation."""
+
+import gzip
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import threading
+
+import pytest
+from experiments import fresh, tiny_config
+
+from aftrans_jax.config import base_config
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.classes import match_classes
+from aftrans_jax.experiment.evaluation import evaluation_settings, set_name
+from aftrans_jax.experiment.lists import (
+    Listed,
+    check_lists,
+    compare_lists,
+    joined,
+    read_lists,
+    write_lists,
+)
+from aftrans_jax.experiment.lock import locked
+from aftrans_jax.experiment.recorded import get_config
+from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.workdir import (
+    PLUMBING,
+    changes,
+    check_same_training,
+    configured,
+    default_name,
+    flat,
+    is_plumbing,
+    read_classes,
+    read_result,
+    read_settings,
+)
+from aftrans_jax.training.records import DamagedRecordError
+
+PLAIN = flat(base_config().to_dict())
+
+
+def changed(**values):
+    """The base settings with some changed; keys are written `group__name`."""
+    return PLAIN | {key.replace("__", "."): value for key, value in values.items()}
+
+
+# -------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "cub"),
+        ({"seed": 1, "sacm__keep_ratio": 0.4}, "cub,seed=1,sacm.keep_ratio=0.4"),
+        ({"sacm__keep_ratio": 0.4, "seed": 1}, "cub,seed=1,sacm.keep_ratio=0.4"),
+        ({"train__report_every": 3, "eval__batch_size": 7, "train__steps": 9}, "cub"),
+        ({"data__dir": "/a/b/photos"}, "cub,data.dir=photos"),
+        ({"pretrained": "/w/ViT B/16.npz"}, "cub,pretrained=16.npz"),
+        ({"data__mean": [0.1, 0.2, 0.3]}, "cub,data.mean=0.1,0.2,0.3"),
+        ({"model__gelu": "a/b c\x1b[é"}, "cub,model.gelu=a_b_c___"),
+    ],
+)
+def test_the_directory_carries_what_was_changed(values, name):
+    assert default_name("cub", PLAIN, changed(**values)) == name
+
+
+def test_paths_that_differ_in_their_folder_alone_are_not_in_the_name():
+    plain = changed(data__dir="data/CUB", pretrained="ViT-B_16.npz")
+    moved = changed(data__dir="/mnt/CUB", pretrained="/w/ViT-B_16.npz")
+    assert default_name("cub", plain, moved) == "cub"
+
+
+def test_long_names_are_shortened_and_stay_apart():
+    many = {key: 0.123 for key in PLAIN if isinstance(PLAIN[key], float)}
+    one, other = PLAIN | many, PLAIN | many | {"loss.beta": 0.124}
+    names = [default_name("cub", PLAIN, settings) for settings in (one, other)]
+    assert names[0] != names[1]
+    assert all(len(name) <= 80 for name in names)
+    assert names[0] == default_name("cub", PLAIN, one)
+
+
+# ------------------------------------------------------------------------------------------ records
+
+
+def test_every_key_is_plumbing_or_defines_the_training():
+    plumbing = {key for key in PLAIN if is_plumbing(key, PLUMBING)}
+    assert {"eval.logits", "report.num_images", "data.dir", "train.precision"} <= plumbing
+    defining = {
+        "seed",
+        "pretrained",
+        "model.gelu",
+        "loss.beta",
+        "data.image_size",
+        "train.momentum",
+    }
+    assert not plumbing & defining
+    assert all(any(key.startswith(entry) for key in PLAIN) for entry in PLUMBING)
+
+
+@pytest.mark.parametrize("key", [key for key in PLAIN if not is_plumbing(key, PLUMBING)])
+def test_a_change_of_what_defines_the_training_is_refused(key, tmp_path):
+    other = "other" if isinstance(PLAIN[key], str) else 17
+    with pytest.raises(ValueError, match="holds a run that was trained with") as caught:
+        check_same_training(tmp_path / "run", changes(PLAIN, PLAIN | {key: other}))
+    assert f"{key} was {PLAIN[key]!r}, is now {other!r}" in str(caught.value)
+    assert f"--workdir={tmp_path / 'run'},{key}={other}" in str(caught.value)
+
+
+def test_every_changed_key_is_named_and_steps_may_grow(tmp_path):
+    check_same_training(tmp_path, changes(PLAIN, changed(train__steps=20_000, data__dir="/other")))
+    new = changed(train__steps=9, seed=3, train__report_every=4)
+    with pytest.raises(ValueError, match="only grow") as caught:
+        check_same_training(tmp_path, changes(PLAIN, new))
+    assert "seed was 0, is now 3; train.steps was 10000, is now 9" in str(caught.value)
+    assert "report_every" not in str(caught.value)
+
+
+def test_weights_are_compared_by_the_name_of_their_file():
+    old = changed(pretrained="/a/x.npz")
+    assert changes(old, changed(pretrained="b/x.npz")) == {}
+    assert changes(old, changed(pretrained="")) == {"pretrained": ("/a/x.npz", "")}
+
+
+def test_a_record_gives_the_configuration_back(tmp_path):
+    config = tiny_config(data__mean=(0.1, 0.2, 0.3), pretrained="x.npz")
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    assert get_config(str(tmp_path)).to_dict() == config.to_dict()
+
+
+def test_a_record_without_a_newer_key_takes_its_default(tmp_path):
+    settings = base_config().to_dict()
+    del settings["sacm"]["keep_ratio"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert read_settings(tmp_path) == PLAIN
+
+
+def test_a_record_with_an_unknown_key_names_it(tmp_path):
+    settings = base_config().to_dict()
+    settings["sacm"]["colour"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(DamagedRecordError, match=r"does not know: sacm\.colour\. Use the version"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b'{"train": 1}', b"null"])
+def test_a_damaged_record_is_named_or_read_from_the_result(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedRecordError, match=str(path)):
+        read_settings(tmp_path)
+    result = {"step": 3, "config": base_config().to_dict()}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert read_settings(tmp_path) == PLAIN
+    (tmp_path / "result.json").write_bytes(content)
+    assert read_result(tmp_path) is None
+    (tmp_path / "classes.json").write_bytes(content)
+    with pytest.raises(DamagedRecordError, match=r"classes\.json"):
+        read_classes(tmp_path)
+
+
+def test_a_value_of_another_type_is_named():
+    with pytest.raises(DamagedRecordError, match=r"train\.steps='many'"):
+        configured(PLAIN | {"train.steps": "many"})
+
+
+def test_an_absent_directory_says_what_is_expected(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"has no config\.json: expected the --workdir of a"
+    ):
+        get_config(str(tmp_path / "none"))
+
+
+# --------------------------------------------------------------------------------------- evaluation
+
+
+def test_what_an_evaluation_takes_from_the_command_and_from_the_record():
+    recorded = changed(seed=5, model__gelu="exact", data__dir="/photos")
+    given = changed(data__dir="/more", eval__batch_size=7, train__momentum=0.5, data__num_threads=1)
+    keys = {"data.dir", "eval.batch_size", "train.momentum"}
+    chosen, notes = evaluation_settings(recorded, given, keys)
+    assert chosen == recorded | {"data.dir": "/more", "eval.batch_size": 7}
+    assert set(notes) == {
+        "note: data.dir was '/photos', is '/more' in this evaluation",
+        "note: train.momentum=0.5 is ignored: the run was trained with 0.9",
+        "note: eval.batch_size was 48, is 7 in this evaluation",
+        "note: taken from the record of the run: seed, model.gelu",
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["model.gelu", "sacm.keep_ratio", "region.method", "data.std", "data.split_seed"]
+)
+def test_what_would_change_the_evaluation_is_refused_when_given(key):
+    with pytest.raises(ValueError, match=f"{key} was .* would change what is evaluated"):
+        evaluation_settings(PLAIN, PLAIN | {key: "other"}, {key})
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "test"),
+        ({"eval__batch_size": 3}, "test"),
+        ({"data__dir": "/a/my photos/"}, "my_photos"),
+        ({"data__dir": "/a/test"}, "cub-test"),
+        ({"data__name": "csv", "data__dir": "/a/b.csv"}, "b-csv"),
+        ({"data__num_test": 7}, "7"),
+    ],
+)
+def test_the_name_of_a_set(values, name):
+    assert set_name(PLAIN, changed(**values)) == name
+
+
+class Drawn:
+    """Three examples of two classes."""
+
+    names, labels = ("a", "b", "c"), (0, 1, 1)
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        raise AssertionError("no image is read")
+
+
+def test_classes_are_matched_by_name():
+    dataset = Dataset("own", Drawn(), Drawn(), ("tern", "Gr\u00fcn"))
+    matched = match_classes(dataset, ["x", "Gru\u0308n", "tern"])
+    assert matched.class_names == ("x", "Gru\u0308n", "tern")
+    assert tuple(matched.test.labels) == (2, 1, 1)
+    with pytest.raises(ValueError, match=r"1 of the 2 classes of own .* such as 'tern': expected"):
+        match_classes(dataset, ["Gr\u00fcn", "gull"])
+
+
+# -------------------------------------------------------------------------------------------- lists
+
+
+LISTS = {
+    "a/1.jpg": Listed("a", "train"),
+    "a/2.jpg": Listed("a", "test"),
+    'b/"3",\n.jpg': Listed("b", "validation"),
+    os.fsdecode(b"b/\xff4.jpg"): Listed("b", "train"),
+}
+
+
+def test_lists_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "lists.csv.gz"
+    assert read_lists(path) is None
+    write_lists(path, LISTS)
+    assert read_lists(path) == LISTS
+    before = path.read_bytes()
+    write_lists(path, dict(reversed(LISTS.items())))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", gzip.compress(b"a,b\n"), gzip.compress(b"path,class,split\n1,2\n")]
+)
+def test_damaged_lists_are_named(tmp_path, content):
+    path = tmp_path / "lists.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(DamagedRecordError, match=str(path)):
+        read_lists(path)
+
+
+def test_truncated_lists_are_named(tmp_path):
+    path = tmp_path / "lists.csv.gz"
+    write_lists(path, LISTS)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DamagedRecordError, match=str(path)):
+        read_lists(path)
+
+
+def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
+    present = {name: listed for name, listed in LISTS.items() if name != "a/2.jpg"}
+    present |= {"a/5.jpg": Listed("a", "test"), 'b/"3",\n.jpg': Listed("a", "train")}
+    lines = check_lists(tmp_path, LISTS, present)
+    assert [line.split(" since")[0] for line in lines] == [
+        "note: 1 images are added",
+        "note: 1 images are removed",
+        "note: 1 images are in another split",
+        "note: 1 images are of another class",
+    ]
+    leaking = LISTS | {"a/1.jpg": Listed("a", "test")}
+    assert compare_lists(LISTS, leaking)[1] == ["a/1.jpg"]
+    with pytest.raises(
+        ValueError, match=r"1 images that were trained on would be tested.*a/1\.jpg"
+    ):
+        check_lists(tmp_path, LISTS, leaking)
+    # What was once trained on stays known when it is left out for a while.
+    without = {name: listed for name, listed in LISTS.items() if name != "a/1.jpg"}
+    assert joined(LISTS, without)["a/1.jpg"] == Listed("a", "train")
+    assert joined(None, without) == without
+
+
+# --------------------------------------------------------------------------------------------- lock
+
+
+def hold(workdir, ready, release):
+    with locked(workdir):
+        ready.set()
+        release.wait(60)
+
+
+def test_a_second_process_is_told_of_the_first_and_a_dead_one_does_not_block(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    try:
+        assert ready.wait(60)
+        expected = f"is in use: process {process.pid} on {socket.gethostname()} trains there"
+        with pytest.raises(BlockingIOError, match=expected), locked(tmp_path):
+            pass
+    finally:
+        process.kill()
+        process.join()
+    with locked(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+# --------------------------------------------------------------------------------------------- runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    settings = tiny_config().to_dict()
+    return workdir, run(fresh(), workdir, mode="train", settings=settings)
+
+
+def contents(workdir):
+    files = (path for path in workdir.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path: path.read_bytes() for path in files}
+
+
+def test_another_seed_in_the_same_directory_is_refused_and_leaves_it_alone(finished):
+    workdir, _ = finished
+    before = contents(workdir)
+    with pytest.raises(ValueError, match="seed was 0, is now 1"):
+        run(fresh(), workdir, mode="train", settings=tiny_config(seed=1).to_dict())
+    assert contents(workdir) == before
+
+
+def test_a_missing_result_is_made_again_from_the_checkpoint(finished, capsys):
+    workdir, result = finished
+    (workdir / "result.json").unlink()
+    again = run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    assert again["test_loss"] == result["test_loss"]
+    assert json.loads((workdir / "result.json").read_text())["step"] == 6
+    assert "images/s" not in capsys.readouterr().out  # nothing was trained
+
+
+SMALL_FILES = (
+    "config.json",
+    "classes.json",
+    "result.json",
+    "metrics.jsonl",
+    "checkpoints/scores.json",
+)
+
+
+@pytest.mark.parametrize("name", SMALL_FILES)
+def test_a_damaged_small_file_stops_no_run(finished, tmp_path, name, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    (workdir / name).write_bytes(b'\xff{"')
+    result = run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    assert result["test_loss"] == finished[1]["test_loss"]
+    said = capsys.readouterr().out
+    assert name.startswith(("result", "metrics")) or str(workdir / name) in said
+
+
+def test_it_runs_off_the_main_thread(tmp_path):
+    results = []
+    settings = tiny_config().to_dict()
+    thread = threading.Thread(
+        target=lambda: results.append(
+            run(fresh(), tmp_path / "run", mode="train", settings=settings)["step"]
+        )
+    )
+    thread.start()
+    thread.join()
+    assert results == [6]
+
+
+def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):
+    workdir, _ = finished
+    (workdir / "error.log").write_text("Traceback")
+    run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    assert not (workdir / "error.log").exists()

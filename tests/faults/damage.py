@@ -1,0 +1,87 @@
+"""A file of a working directory flipped, cut, emptied, removed, replaced; what is read then."""
+
+import contextlib
+import functools
+import io
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+
+from driver import main
+
+KINDS = ("flip", "cut", "empty", "remove", "replace")
+SMALL = ("config.json", "classes.json", "result.json", "metrics.jsonl", "checkpoints/scores.json")
+CHANGES = {"train__save_every": 4, "eval__every": 4, "train__steps": 6}
+
+
+def run_in(workdir: Path, mode: str = "train") -> str:
+    """Runs or resumes the tiny run; returns what it says."""
+    from experiments import fresh, tiny_config
+
+    from aftrans_jax.experiment.run import run
+
+    experiment = fresh(num_devices=1)
+    plan = experiment.plan._replace(save_every=4, evaluate_every=4)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        settings = tiny_config(**CHANGES).to_dict()
+        run(experiment._replace(plan=plan), workdir, mode=mode, settings=settings)
+    return said.getvalue()
+
+
+@functools.cache
+def sound() -> Path:
+    """Returns the directory of a run with checkpoints 4 and 6; made once."""
+    workdir = Path(tempfile.mkdtemp()) / "sound"
+    run_in(workdir)
+    return workdir
+
+
+def damage(path: Path, kind: str, chance: random.Random) -> None:
+    """Damages a file; a flip changes one bit, a replacement is of random bytes."""
+    content = bytearray(path.read_bytes())
+    if kind == "flip" and content:
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    elif kind == "cut":
+        del content[chance.randrange(len(content) + 1) :]
+    elif kind == "empty":
+        content.clear()
+    elif kind == "replace":
+        content = bytearray(chance.randbytes(len(content)))
+    path.unlink() if kind == "remove" else path.write_bytes(content)
+
+
+def run_one(kind: str, seed: int) -> str | None:
+    """Damages one file, evaluates and resumes; the newest or the one before must be right."""
+    from aftrans_jax.training.stored import checksum, numbers, read_arrays
+
+    chance = random.Random(seed)
+    expected = {
+        number: checksum(read_arrays(sound() / "checkpoints" / str(number))) for number in (4, 6)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder, "run")
+        shutil.copytree(sound(), workdir)
+        files = [path for path in (workdir / "checkpoints" / "6").rglob("*") if path.is_file()]
+        small = [workdir / name for name in SMALL]
+        path = chance.choice(files if seed // len(KINDS) % 2 else small)
+        damage(path, kind, chance)
+        before = sorted(path for path in workdir.rglob("*"))
+        run_in(workdir, "eval")
+        added = set(workdir.rglob("*")) - set(before)
+        if added != {workdir / "eval-test.json"}:
+            return f"{path}: an evaluation wrote {added}"
+        run_in(workdir)  # trains the lost steps again, if any are
+        if numbers(workdir / "checkpoints") not in ([4, 6], [6]):
+            return f"{path}: checkpoints {numbers(workdir / 'checkpoints')}"
+        if checksum(read_arrays(workdir / "checkpoints" / "6")) != expected[6]:
+            return f"{path}: another state was restored"
+        return None
+
+
+if __name__ == "__main__":
+    main("damage", KINDS, run_one)

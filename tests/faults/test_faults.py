@@ -1,0 +1,31 @@
+"""A few trials of each fault driver; `python tests/faults/NAME.py --count=1000` makes many."""
+
+import damage
+import disk
+import driver
+import kill
+import pytest
+import signals
+
+# Reads of a torn file that are still pending find orbax's event loop closed, and say so at random.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.parametrize(("module", "count"), [(kill, 3), (signals, 3), (damage, 4), (disk, 5)])
+def test_no_trial_goes_wrong(module, count):
+    table = driver.tried(module.__name__, module.KINDS[-count:], module.run_one, count)
+    assert sum(row["tried"] for row in table["kinds"].values()) == count
+    assert [row["wrong"] for row in table["kinds"].values() if row["wrong"]] == []
+
+
+def test_a_wrong_trial_is_counted_with_its_seed():
+    def fails(kind, seed):
+        if seed == 3:
+            raise ValueError("broken")
+        return "wrong" if kind == "b" and seed == 1 else None
+
+    rows = driver.tried("none", ("a", "b"), fails, 5)["kinds"]
+    assert rows["a"] == {"tried": 3, "right": 3, "wrong": []}
+    assert rows["b"]["right"] == 0
+    assert [wrong["seed"] for wrong in rows["b"]["wrong"]] == [1, 3]
+    assert "ValueError: broken" in rows["b"]["wrong"][1]["problem"]
