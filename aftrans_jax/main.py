@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from aftrans_jax import __version__
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 
@@ -61,6 +62,8 @@ def _is_one_of_many() -> bool:
 
 
 def _run(workdir: Path) -> None:
+    if not _PROCESS_ID.value:  # at once: what follows takes seconds
+        print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
     import jax  # which a --help does not need
 
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())

@@ -83,6 +83,7 @@ class Session:
         """
         plan, stop = self._experiment.plan, self._stop
         stop.agree_every = plan.report_every
+        self.progress.say("compiling the training step")
         self.progress.start(int(state.step))
         with stop.deferring(), contextlib.closing(self.progress):
             state = train(

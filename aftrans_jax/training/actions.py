@@ -219,6 +219,7 @@ def scored(
     progress: Progress,
 ) -> Evaluation:
     """Returns the evaluation of a state on a split, having written and shown it; saves nothing."""
+    progress.say(f"evaluating the {split} images")
     evaluation = evaluate(state)
     step = int(state.step)
     log.write(step, split, evaluation.scores)
