@@ -25,6 +25,7 @@ PLUMBING = (
     "data.dir",
     "data.num_threads",
     "data.cache",
+    "data.max_pixels",
     "data.on_error",
     "eval.",
     "report.",
