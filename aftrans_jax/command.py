@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ def expand(path: str) -> str:
     expanded = os.path.expanduser(os.path.expandvars(path))
     if expanded.startswith("~"):
         raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
-    if "$" in path and expanded == path and not os.path.lexists(path):
+    if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
         raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
     return expanded
 

@@ -81,6 +81,7 @@ def _run(workdir: Path) -> None:
     try:
         with StopRequest() as stop:
             if _MODE.value == "eval":
+                stop.saved = "the evaluation was stopped; nothing was written"
                 launch_evaluation(CONFIG.value, workdir, given_keys(sys.argv))
             else:
                 launch_training(CONFIG.value, workdir, stop)

@@ -110,7 +110,7 @@ def _below(path: str) -> list[str]:
 
 
 def stream(
-    paths: Sequence[str], sizes: Mapping[str, int]
+    paths: Sequence[str], sizes: Mapping[str, int], max_pixels: int
 ) -> Iterator[tuple[str, np.ndarray | Exception]]:
     """Yields each path with its image as the model takes it, or with why it cannot be read.
 
@@ -119,11 +119,14 @@ def stream(
     Args:
       paths: of image files.
       sizes: `image_size` and `resize_size` in pixels.
+      max_pixels: an image of more is not read.
     """
 
     def load(path: str) -> np.ndarray | Exception:
         try:
-            return test_transform(Example(decode_image(path), 0, _NO_BOX), **sizes).image
+            return test_transform(
+                Example(decode_image(path, max_pixels=max_pixels), 0, _NO_BOX), **sizes
+            ).image
         except (OSError, ValueError, MemoryError) as error:
             return error
 
@@ -143,7 +146,7 @@ def _print_all(paths: Sequence[str], trained: Trained, predict: Predictor, top: 
     """Prints the classes of all images; returns how many of the images could not be read."""
     size = min(BATCH_SIZE, len(paths))  # every batch has it, so that one program is compiled
     side, num_failed = trained.sizes["image_size"], 0
-    images = stream(paths, trained.sizes)
+    images = stream(paths, trained.sizes, trained.max_pixels)
     with tqdm(total=len(paths), unit="image", disable=None) as bar:  # None: shown on a terminal
         while chunk := list(itertools.islice(images, size)):
             batch = np.zeros((size, side, side, 3), np.uint8)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every figure of PERFORMANCE that one GPU gives, within 9 minutes, the most wanted first.
+# Every figure that one GPU gives, within 9 minutes, the most wanted first.
 #
 #   bash benchmarks/gpu.sh [FOLDER]     JSON goes to FOLDER, else to $OUT, else to benchmarks/results
 #

@@ -93,6 +93,8 @@ def test_what_cannot_be_expanded_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("NOSUCH", raising=False)
     with pytest.raises(ValueError, match=r"'\$NOSUCH/x' names a variable that is not set"):
         expand("$NOSUCH/x")
+    with pytest.raises(ValueError, match=r"names a variable that is not set"):
+        expand("$HOME/${NOSUCH}/x")
     with pytest.raises(ValueError, match=r"'~nosuchuser/x' names a home directory that is not"):
         expand("~nosuchuser/x")
     monkeypatch.chdir(tmp_path)

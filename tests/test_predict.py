@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     paths = [str(tmp_path / f"{number}.png") for number in range(300)]
     tracemalloc.start()
     try:
-        images = predict.stream(paths, {"image_size": 500, "resize_size": 500})
+        images = predict.stream(paths, {"image_size": 500, "resize_size": 500}, 10**6)
         seen = [path for path, image in images if image.shape == (500, 500, 3)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -1,5 +1,6 @@
 """Checks of a configuration, before anything is built from it."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -114,11 +115,11 @@ def _value(config: Config, key: str) -> Any:
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
     for key in _POSITIVE:
-        if not (value := _value(config, key)) > 0:
-            raise ValueError(f"{key}={value} must be above 0")
+        if not 0 < (value := _value(config, key)) < math.inf:
+            raise ValueError(f"{key}={value} must be above 0 and finite")
     for key in _NOT_NEGATIVE:
-        if not (value := _value(config, key)) >= 0:
-            raise ValueError(f"{key}={value} must be at least 0")
+        if not 0 <= (value := _value(config, key)) < math.inf:
+            raise ValueError(f"{key}={value} must be at least 0 and finite")
     for key in _RATES:
         if not 0 <= (value := _value(config, key)) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")

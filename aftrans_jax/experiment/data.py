@@ -71,7 +71,10 @@ def read_lists(config: Config) -> Annotations | Dataset:
     Raises:
       FileNotFoundError, ValueError: see the readers.
     """
-    return READERS[reader_name(config.data.name)](config.data)
+    name = config.data.name
+    if reader_name(name) not in READERS:
+        raise ValueError(f"data.name={name!r} is unknown: choose one of {', '.join(READERS)}")
+    return READERS[reader_name(name)](config.data)
 
 
 def load_dataset(
@@ -91,10 +94,10 @@ def load_dataset(
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
-    listed, data = read_lists(config), config.data
+    listed, data, max_pixels = read_lists(config), config.data, config.data.max_pixels
     notes: list[str] = []
     if isinstance(listed, Annotations):
-        dataset = photo_dataset(listed, max_pixels=data.max_pixels, only_test=classes is not None)
+        dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=classes is not None)
         notes += listed.notes
     else:
         dataset = listed

@@ -75,18 +75,24 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
 
 
 def evaluate_run(
-    experiment: Experiment, workdir: Path, *, name: str, settings: Mapping[str, Any]
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    name: str,
+    settings: Mapping[str, Any],
+    validated: bool,
 ) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json` alone.
 
-    That is the best one where validation images were held out, else the newest. The run may still
-    be training.
+    That is the best one on validation images where the run has them, else the newest. The run may
+    still be training.
 
     Args:
       experiment: of the run, built with `restores`.
       workdir: of the run.
       name: of the set that is scored.
       settings: the configuration as plain values, written with the scores.
+      validated: whether the run chose its checkpoint on validation images, see `has_validation`.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
@@ -96,8 +102,7 @@ def evaluate_run(
     progress = Progress(plan.num_steps)
     best_score = f"{plan.predict_from}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
-    held_out = experiment.dataset.validation is not None
-    best = checkpoints.restore_best(experiment.state) if held_out else None
+    best = checkpoints.restore_best(experiment.state) if validated else None
     host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
     if host is None:
         raise FileNotFoundError(no_checkpoint(workdir))

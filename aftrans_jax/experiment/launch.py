@@ -13,7 +13,13 @@ from aftrans_jax.experiment.evaluation import (
     no_checkpoint,
     set_name,
 )
-from aftrans_jax.experiment.lists import check_lists, compare_lists, listed_images, read_lists
+from aftrans_jax.experiment.lists import (
+    check_lists,
+    compare_lists,
+    has_validation,
+    listed_images,
+    read_lists,
+)
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment, build
 from aftrans_jax.experiment.run import run
@@ -73,12 +79,17 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         raise FileNotFoundError(no_checkpoint(workdir))
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = set_name(recorded, chosen), configured(chosen)
+    if name != "test":
+        config.data.validation_fraction = 0.0  # another set is not trained on
     experiment = build(config, restores=True, classes=read_classes(workdir))
     notes += _list_notes(experiment, workdir, is_own=name == "test")
     progress = Progress(config.train.steps)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
+    validated = has_validation(workdir, recorded)
+    return evaluate_run(
+        experiment, workdir, name=name, settings=config.to_dict(), validated=validated
+    )
 
 
 def _list_notes(experiment: Experiment, workdir: Path, *, is_own: bool) -> list[str]:

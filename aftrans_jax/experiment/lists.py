@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.training.records import DamagedRecordError, write_bytes
@@ -64,6 +64,22 @@ def read_lists(path: Path) -> Lists | None:
         raise DamagedRecordError(
             f"{path} is damaged ({error}): expected the lists of a run"
         ) from error
+
+
+def has_validation(workdir: Path, settings: Mapping[str, Any]) -> bool:
+    """Returns whether a run chose its checkpoint on validation images, held out or its own split.
+
+    Args:
+      workdir: of the run.
+      settings: that it records, by key.
+    """
+    if settings["data.validation_fraction"]:
+        return True
+    try:
+        lists = read_lists(workdir / "lists.csv.gz") or {}
+    except DamagedRecordError:
+        return False
+    return any(listed.split == "validation" for listed in lists.values())
 
 
 def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ from clu import parameter_overview
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.lists import (
     check_lists,
+    has_validation,
     joined,
     listed_images,
     read_lists,
@@ -63,7 +64,10 @@ def run(
       OSError, FloatingPointError: from reading images, checkpoints and training.
     """
     if mode == "eval":
-        return evaluate_run(experiment, workdir, name="test", settings=settings)
+        validated = has_validation(workdir, flat(settings))
+        return evaluate_run(
+            experiment, workdir, name="test", settings=settings, validated=validated
+        )
     if stop is None:
         with StopRequest() as stop:
             return run(experiment, workdir, mode=mode, settings=settings, stop=stop)

@@ -71,7 +71,7 @@ class Session:
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
         state = self._experiment.state if restored is None else restored
         if restored is not None:
-            self._stop.saved = f"stopped and saved at step {int(state.step)}"
+            self._stop.saved = _saved(state)
         return replicate(state, self._experiment.mesh), restored is not None
 
     def train(self, state: TrainState) -> tuple[TrainState, float]:
@@ -130,11 +130,15 @@ class Session:
         return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)
 
     def _note_saved(self, state: TrainState) -> None:
-        self._stop.saved = f"stopped and saved at step {int(state.step)}"
+        self._stop.saved = _saved(state)
         if self._experiment.skipped:
             names = self.skipped_images()
             if jax.process_index() == 0:
                 write_json(self._workdir / "skipped_images.json", names)
+
+
+def _saved(state: TrainState) -> str:
+    return f"stopped and saved at step {int(state.step)}: the same command resumes"
 
 
 def _read_skipped(path: Path, progress: Progress) -> dict[str, list[str]]:

@@ -45,7 +45,10 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.saved, self.agree_every = "stopped before the first step was saved", 1
+        self.saved, self.agree_every = (
+            "stopped before the first step was saved: the same command starts again",
+            1,
+        )
         self._requested, self._deferred = 0, False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -113,7 +116,7 @@ class StopRequest:
 
     def _stopped(self) -> Stopped:
         name = signal.Signals(self._requested).name
-        return Stopped(f"{name}: {self.saved}: the same command resumes", self._requested)
+        return Stopped(f"{name}: {self.saved}", self._requested)
 
     def _watch(self) -> None:
         """Starts the thread that ends the process at the second signal."""

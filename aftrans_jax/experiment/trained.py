@@ -9,6 +9,7 @@ from absl import logging
 
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.experiment.lists import has_validation
 from aftrans_jax.experiment.model import Model, blank_params, build_model
 from aftrans_jax.experiment.workdir import (
     configured,
@@ -24,7 +25,8 @@ class Trained(NamedTuple):
 
     `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
-    `result` is what result.json holds, empty where there is none that can be read.
+    `result` is what result.json holds, empty where there is none that can be read. Larger
+    photos than `max_pixels` are refused.
     """
 
     model: Model
@@ -33,6 +35,7 @@ class Trained(NamedTuple):
     sizes: Mapping[str, int]
     predict_from: str
     result: Mapping[str, Any]
+    max_pixels: int
 
 
 def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
@@ -65,7 +68,7 @@ def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning)
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=say)
     best = (
         checkpoints.restore_best(template, part="params/")
-        if config.data.validation_fraction
+        if has_validation(workdir, settings)
         else None
     )
     params = checkpoints.restore_latest(template, part="params/") if best is None else best[0]
@@ -73,4 +76,4 @@ def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning)
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
     names, sizes = tuple(class_names), image_sizes(config)
     result = read_result(workdir) or {}
-    return Trained(model, params, names, sizes, config.eval.logits, result)
+    return Trained(model, params, names, sizes, config.eval.logits, result, config.data.max_pixels)

@@ -30,6 +30,11 @@ PLUMBING = (
     "eval.",
     "report.",
 )
+# What never changes a result, and so is not in a directory's name.
+_UNNAMED = (
+    *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
+    *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
+)
 _PATHS = ("pretrained", "data.dir")
 _LONGEST_NAME = 80  # characters
 
@@ -191,7 +196,7 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
         if key in _PATHS:
             if Path(old).name != Path(new).name:
                 changed[key] = Path(new).name
-        elif not is_plumbing(key, PLUMBING):
+        elif not is_plumbing(key, _UNNAMED):
             changed[key] = new
     return run_name(name, changed)
 

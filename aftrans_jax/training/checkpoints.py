@@ -147,6 +147,9 @@ class Checkpoints:
             return None
         try:
             arrays = read_arrays(self.directory / str(number))
+        except VanishedCheckpointError:  # a training has written a better one
+            self.scores.read_again()
+            return self.restore_best(template, part=part)
         except DamagedCheckpointError as error:
             raise ValueError(f"the best checkpoint, {number}, is damaged: {error}") from error
         return self._fit(number, arrays, template, part), self.scores.of(number) or {}

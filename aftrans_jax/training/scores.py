@@ -26,11 +26,15 @@ class Scores:
           best_by: key of the score by which the best checkpoint is found.
           say: shows a line to the user.
         """
-        self._path, self._best_by = path, best_by
+        self._path, self._best_by, self._say = path, best_by, say
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Reads the file as it is now, which another process may have written."""
         try:
-            self._known = _read(path)
+            self._known = _read(self._path)
         except DamagedRecordError as error:
-            say(f"{error}. Going on without the scores of the checkpoints so far")
+            self._say(f"{error}. Going on without the scores of the checkpoints so far")
             self._known = {}
 
     def of(self, number: int) -> Mapping[str, float] | None:

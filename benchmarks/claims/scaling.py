@@ -45,7 +45,7 @@ TIMEOUT_S = 240
 SHARED_CORES = "speed: all devices share this host's cores, so it says little of scaling"
 MODEL = "a model on paper, NOT a measurement"
 CHIPS = tuple(2**power for power in range(9))  # 1 to 256
-# 48 images of 1.37 ms, the floor of PERFORMANCE on one H100: the shorter the step, the more the
+# 48 images of 1.37 ms, the arithmetic floor on one H100: the shorter the step, the more the
 # exchange weighs.
 STEP_MS = 65.8
 LINK_GB_PER_S = 50.0  # 400 Gbit/s, one InfiniBand port a card

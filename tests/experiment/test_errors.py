@@ -166,7 +166,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
             "eval.logits='sum': model.name='vit' has global logits only; "
             "use --config.eval.logits=global",
         ),
-        ("train.learning_rate=nan", "train.learning_rate=nan must be above 0"),
+        ("train.learning_rate=nan", "train.learning_rate=nan must be above 0 and finite"),
+        ("train.clip_norm=inf", "train.clip_norm=inf must be above 0 and finite"),
         (
             "data.mean=(a,b,c)",
             "data.mean=('(a,b,c)',) must be three numbers, one a channel, std above 0; "

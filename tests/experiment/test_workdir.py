@@ -19,6 +19,7 @@ from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
     compare_lists,
+    has_validation,
     joined,
     read_lists,
     write_lists,
@@ -57,7 +58,11 @@ def changed(**values):
         ({}, "cub"),
         ({"seed": 1, "sacm__keep_ratio": 0.4}, "cub,seed=1,sacm.keep_ratio=0.4"),
         ({"sacm__keep_ratio": 0.4, "seed": 1}, "cub,seed=1,sacm.keep_ratio=0.4"),
-        ({"train__report_every": 3, "eval__batch_size": 7, "train__steps": 9}, "cub"),
+        ({"train__report_every": 3, "eval__batch_size": 7, "data__num_threads": 1}, "cub"),
+        (
+            {"train__steps": 9, "train__precision": "float16"},
+            "cub,train.precision=float16,train.steps=9",
+        ),
         ({"data__dir": "/a/b/photos"}, "cub,data.dir=photos"),
         ({"pretrained": "/w/ViT B/16.npz"}, "cub,pretrained=16.npz"),
         ({"data__mean": [0.1, 0.2, 0.3]}, "cub,data.mean=0.1,0.2,0.3"),
@@ -257,7 +262,9 @@ def test_lists_are_read_as_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x", gzip.compress(b"a,b\n"), gzip.compress(b"path,class,split\n1,2\n")]
+    "content",
+    [b"", b"x", gzip.compress(b"a,b\n"), gzip.compress(b"path,class,split\n1,2\n")],
+    ids=["empty", "no gzip", "other columns", "a short row"],
 )
 def test_damaged_lists_are_named(tmp_path, content):
     path = tmp_path / "lists.csv.gz"
@@ -392,3 +399,18 @@ def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):
     (workdir / "error.log").write_text("Traceback")
     run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
     assert not (workdir / "error.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "split", "expected"),
+    [(0.0, "test", False), (0.0, "validation", True), (0.1, "test", True)],
+)
+def test_a_run_with_validation_images_reports_its_best_checkpoint(
+    tmp_path, fraction, split, expected
+):
+    settings = PLAIN | {"data.validation_fraction": fraction}
+    assert has_validation(tmp_path, settings) == bool(fraction)  # no lists, as of drawn birds
+    write_lists(tmp_path / "lists.csv.gz", {"a.jpg": Listed("a", "train"), "b": Listed("a", split)})
+    assert has_validation(tmp_path, settings) == expected
+    (tmp_path / "lists.csv.gz").write_bytes(b"damaged")
+    assert has_validation(tmp_path, settings) == bool(fraction)

@@ -41,9 +41,15 @@ def run_one(kind: str, seed: int) -> str | None:
         return None
 
 
+ORDINARY = re.compile(
+    r"aftrans_jax |synthetic: |aftrans: |pretrained: |compiling |evaluating |step \d"
+    r"|\(traceback in "
+)
+
+
 def ordinary(line: str) -> bool:
     """Whether a line is one of those that a sound run prints, or names the log of an error."""
-    return bool(re.match(r"synthetic: |aftrans: |pretrained: |step \d|\(traceback in ", line))
+    return bool(ORDINARY.match(line))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """metrics.jsonl, JSON files and plain lines, as a reader finds them."""
 
+import errno
 import json
 import os
 
@@ -102,7 +103,7 @@ def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
         write_json(path, {"a": 1, "b": object()})
 
     def killed(source, target):
-        raise OSError("killed before the rename")
+        raise OSError(errno.EIO, "killed before the rename")
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(OSError, match="killed"):

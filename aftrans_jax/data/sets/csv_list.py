@@ -77,7 +77,7 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
             )
         writer.writerow(row)
     data = text.getvalue().encode("utf-8", "surrogateescape")
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
 
