@@ -18,10 +18,12 @@ def near_names(names: Sequence[str]) -> list[str]:
       names: each once.
     """
     plain = {name: _plain(name) for name in names}
-    meeting = defaultdict(list)  # names meet where, with up to two letters left out, they are equal
+    # Names meet where they have the same digits and, with up to two letters left out, are equal.
+    meeting = defaultdict(list)
     for name in names:
+        digits = re.sub(r"\D", "", plain[name])
         for key in _shortened(plain[name]):
-            meeting[key].append(name)
+            meeting[digits, key].append(name)
     pairs = {pair for met in meeting.values() for pair in combinations(met, 2)}
     order = {name: number for number, name in enumerate(names)}
     near = (pair for pair in pairs if _is_near(plain[pair[0]], plain[pair[1]]))
