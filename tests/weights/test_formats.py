@@ -5,7 +5,6 @@ import pickle
 import zipfile
 
 import flax.serialization
-import h5py
 import numpy as np
 import orbax.checkpoint
 import pytest
@@ -35,6 +34,7 @@ def safetensors(path):
 
 
 def hdf5(path):
+    h5py = pytest.importorskip("h5py", reason="h5py, which TensorFlow brings, is absent")
     with h5py.File(path, "w") as file:
         file["a"] = np.ones(3)
 
