@@ -28,7 +28,7 @@ class TrainState:
     step: Count
     skipped: Count
     params: Any
-    opt_state: optax.OptState
+    opt_state: Any
     loss_scale: LossScale
 
     @property
@@ -37,7 +37,7 @@ class TrainState:
         return self.step + self.skipped
 
     def after(
-        self, is_finite: Array, params: Any, opt_state: optax.OptState, loss_scale: LossScale
+        self, is_finite: Array, params: Any, opt_state: Any, loss_scale: LossScale
     ) -> "TrainState":
         """Returns the state after a batch; an overflow changes `skipped` and the loss scale alone.
 
