@@ -55,10 +55,10 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
 _PATHS = ("workdir", "write", "config", "config.pretrained", "config.data.dir")
 
 
-def given_keys(argv: list[str]) -> set[str]:
-    """Returns the keys of the configuration that are set on a command line."""
+def given_keys(argv: list[str]) -> list[str]:
+    """Returns the keys of the configuration that are set on a command line, in its order."""
     matches = (re.match(r"--?(?:no)?config\.([^=]*)", argument) for argument in argv[1:])
-    return {match[1] for match in matches if match}
+    return [match[1] for match in matches if match]
 
 
 def _with_recorded(argv: list[str]) -> list[str]:
@@ -129,12 +129,11 @@ def _suggestions(key: str, keys: list[str]) -> list[str]:
 def _check_keys(argv: list[str]) -> None:
     """Raises ValueError where a key is unknown; ml_collections would name its last part alone."""
     keys = _known_keys()
-    for argument in argv[1:]:
-        given = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if given and given[1] not in keys:
-            near = ", ".join(_suggestions(given[1], keys))
+    for key in given_keys(argv):
+        if key not in keys:
+            near = ", ".join(_suggestions(key, keys))
             raise ValueError(
-                f"--config.{given[1]} is no key of the configuration"
+                f"--config.{key} is no key of the configuration"
                 + (f"; did you mean one of {near}?" if near else "")
                 + " (--help lists all keys)"
             )

@@ -1,11 +1,11 @@
 """A labelled set seen by a model that was trained on other lists: classes are matched by name."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.loading.names import composed
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """
     if tuple(classes) == dataset.class_names:
         return dataset
-    number = {_plain(name): label for label, name in enumerate(classes)}
-    unknown = [name for name in dataset.class_names if _plain(name) not in number]
+    number = {composed(name): label for label, name in enumerate(classes)}
+    unknown = [name for name in dataset.class_names if composed(name) not in number]
     if unknown:
         raise ValueError(
             f"{len(unknown)} of the {len(dataset.class_names)} classes of {dataset.name} were not "
@@ -52,11 +52,6 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
             f"{', '.join(map(repr, list(classes)[:3]))} ... (classes.json). Rename them, or leave "
             "them out"
         )
-    new = tuple(number[_plain(name)] for name in dataset.class_names)
+    new = tuple(number[composed(name)] for name in dataset.class_names)
     splits = {name: Relabelled(source, new) for name, source in dataset.splits().items()}
     return dataset._replace(class_names=tuple(classes), **splits)
-
-
-def _plain(name: str) -> str:
-    """Returns the composed form: file systems differ in how they store accents."""
-    return unicodedata.normalize("NFC", name)

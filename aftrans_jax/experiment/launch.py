@@ -13,15 +13,9 @@ from aftrans_jax.experiment.evaluation import (
     no_checkpoint,
     set_name,
 )
-from aftrans_jax.experiment.lists import (
-    check_lists,
-    compare_lists,
-    has_validation,
-    listed_images,
-    read_lists,
-)
+from aftrans_jax.experiment.lists import has_validation, list_notes
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.parts import Experiment, build
+from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
@@ -82,7 +76,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on
     experiment = build(config, restores=True, classes=read_classes(workdir))
-    notes += _list_notes(experiment, workdir, is_own=name == "test")
+    notes += list_notes(workdir, experiment.dataset, is_own=name == "test")
     progress = Progress(config.train.steps)
     for line in (*experiment.notes, *notes):
         progress.say(line)
@@ -90,27 +84,3 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     return evaluate_run(
         experiment, workdir, name=name, settings=config.to_dict(), validated=validated
     )
-
-
-def _list_notes(experiment: Experiment, workdir: Path, *, is_own: bool) -> list[str]:
-    """Returns what differs from the lists of the run.
-
-    Of another set it counts the images with the paths of trained ones: whether they are the same is
-    not known.
-
-    Raises:
-      ValueError: images that were trained on would be tested.
-    """
-    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
-    try:
-        recorded = read_lists(path)
-    except DamagedRecordError as error:
-        return [f"note: {error}. Going on without them"]
-    if recorded is None or present is None:
-        return []
-    if is_own:
-        return check_lists(path, recorded, present)
-    leaked = compare_lists(recorded, present)[1]
-    if not leaked:
-        return []
-    return [f"note: {len(leaked)} of its images have the paths of trained ones: {leaked[0]!r} ..."]

@@ -122,6 +122,33 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
     return lines
 
 
+def list_notes(workdir: Path, dataset: Dataset, *, is_own: bool) -> list[str]:
+    """Returns what differs between the lists of a run and a data set, a line each.
+
+    Args:
+      workdir: of the run.
+      dataset: as it is now.
+      is_own: whether it is the run's own set. Of another one, images with the paths of trained ones
+        are only counted: whether they are the same is not known.
+
+    Raises:
+      ValueError: images of its own that were trained on would be tested.
+    """
+    path, present = workdir / "lists.csv.gz", listed_images(dataset)
+    try:
+        recorded = read_lists(path)
+    except DamagedRecordError as error:
+        return [f"note: {error}. Going on without them"]
+    if recorded is None or present is None:
+        return []
+    if is_own:
+        return check_lists(path, recorded, present)
+    leaked = compare_lists(recorded, present)[1]
+    if not leaked:
+        return []
+    return [f"note: {len(leaked)} of its images have the paths of trained ones: {leaked[0]!r} ..."]
+
+
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
     """Returns the lists to record when a run goes on: what was once trained on stays known."""
     trained = {name: x for name, x in (recorded or {}).items() if x.split == "train"}

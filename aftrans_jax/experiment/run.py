@@ -11,9 +11,9 @@ from clu import parameter_overview
 
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.lists import (
-    check_lists,
     has_validation,
     joined,
+    list_notes,
     listed_images,
     read_lists,
     write_lists,
@@ -155,18 +155,7 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
             "expected the data set that this workdir was trained on. Name it, or choose another "
             "--workdir"
         )
-    return notes + _check_lists(experiment, workdir)
-
-
-def _check_lists(experiment: Experiment, workdir: Path) -> list[str]:
-    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
-    try:
-        recorded = read_lists(path)
-    except DamagedRecordError as error:
-        return [f"note: {error}. Going on without them"]
-    if recorded is None or present is None:
-        return []
-    return check_lists(path, recorded, present)
+    return notes + list_notes(workdir, experiment.dataset, is_own=True)
 
 
 def _recorded_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
@@ -194,7 +183,7 @@ def _record(
     try:
         recorded = read_lists(path) if is_resumed else None
     except DamagedRecordError:
-        recorded = None  # as `_check_lists` has said
+        recorded = None  # as `list_notes` has said
     if present is not None:
         write_lists(path, joined(recorded, present))
 
