@@ -82,11 +82,11 @@ class DensePretraining(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> Answers:
-        tokens = self.vit.encode(
+        encoded = self.vit.encode(
             self.vit.embed(self.vit.normalize(images)), train=True, all_tokens=True
-        ).tokens
-        logits = self.vit.classify(tokens)
-        patches = nn.Dense(PATCH_CLASSES, name="patches")(tokens[:, 1:])
+        )
+        logits = self.vit.classify(encoded.features)
+        patches = nn.Dense(PATCH_CLASSES, name="patches")(encoded.tokens[:, 1:])
         return Answers(logits[:, :NUM_COLORS], logits[:, NUM_COLORS:], patches)
 
 

@@ -112,11 +112,9 @@ class AFTrans(nn.Module):
         crops = crop_and_resize(images, region.box, self.local_size)
         patches = self._guide(self.vit.embed(crops), region)
         local = self.vit.encode(patches, train=train, own=self.local())
-        logits = {
-            "global": self.vit.classify(encoded.tokens),
-            "local": self.vit.classify(local.tokens),
-        }
-        return ModelOutput(logits, region)
+        features = {"global": encoded.features, "local": local.features}
+        logits = {name: self.vit.classify(feature) for name, feature in features.items()}
+        return ModelOutput(logits, features, region)
 
     def predict(self, images: Images) -> Float[Array, "batch classes"]:
         """Returns the global logits: no SACM, no crop, no second pass.

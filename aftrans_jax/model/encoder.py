@@ -37,6 +37,11 @@ class Encoded(NamedTuple):
     log_rows: Array | None
     descriptor: Array | None
 
+    @property
+    def features(self) -> Float[Array, "batch hidden"]:
+        """The class token in float32, which the head reads."""
+        return self.tokens[:, 0].astype(jnp.float32)
+
 
 def encoded(tokens: Array, summaries: Sequence[Summary | None]) -> Encoded:
     """Returns an encoder's output from its normalised tokens and the summaries of all layers."""

@@ -26,10 +26,15 @@ class Region(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """Logits [batch classes] by branch ("global", "local") and the region, where there is one.
+    """What a model makes of its images.
+
+    logits: [batch classes] by branch ("global", "local"), float32.
+    features: [batch hidden] by branch, the class token that the head reads, float32.
+    region: where the local branch looked, None without one.
 
     All models return this one type, so losses, metrics and reports need no special cases.
     """
 
     logits: dict[str, Array]
+    features: dict[str, Array]
     region: Region | None

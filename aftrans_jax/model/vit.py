@@ -127,19 +127,20 @@ class ViT(nn.Module):
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
         return tokens + own.pos_embedding.astype(self.dtype)
 
-    def classify(
-        self, tokens: Float[Array, "batch tokens hidden"]
-    ) -> Float[Array, "batch classes"]:
-        """Returns float32 logits from the class token.
+    def classify(self, features: Float[Array, "batch hidden"]) -> Float[Array, "batch classes"]:
+        """Returns the logits of class tokens from `Encoded.features`.
 
         Paper: eq. 4, before the softmax.
         """
-        return self.head(tokens[:, 0].astype(jnp.float32))
+        return self.head(features)
 
     def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
         """Returns the logits of images of pixel values 0..255."""
-        patches = self.embed(self.normalize(images))
-        return self.classify(self.encode(patches, train=train).tokens)
+        return self.classify(self.features(images, train=train))
+
+    def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
+        """Returns the class tokens of images of pixel values 0..255."""
+        return self.encode(self.embed(self.normalize(images)), train=train).features
 
 
 class Baseline(nn.Module):
@@ -152,7 +153,8 @@ class Baseline(nn.Module):
 
     def __call__(self, images: Images, *, train: bool) -> ModelOutput:
         """Returns global logits and no region."""
-        return ModelOutput({"global": self.vit(images, train=train)}, None)
+        features = self.vit.features(images, train=train)
+        return ModelOutput({"global": self.vit.classify(features)}, {"global": features}, None)
 
     def predict(self, images: Images) -> Float[Array, "batch classes"]:
         """Returns the logits."""

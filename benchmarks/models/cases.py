@@ -48,11 +48,12 @@ class TwoPasses(AFTrans):
         """Returns both branches' logits and no region."""
         images = self.vit.normalize(images)
         crops = images[:, : self.local_size, : self.local_size]
-        tokens: dict[str, Array] = {}
+        features: dict[str, Array] = {}
         own: BranchTokens | None
         for name, pixels, own in (("global", images, None), ("local", crops, self.local())):
-            tokens[name] = self.vit.encode(self.vit.embed(pixels), train=train, own=own).tokens
-        return ModelOutput({name: self.vit.classify(x) for name, x in tokens.items()}, None)
+            features[name] = self.vit.encode(self.vit.embed(pixels), train=train, own=own).features
+        logits = {name: self.vit.classify(feature) for name, feature in features.items()}
+        return ModelOutput(logits, features, None)
 
 
 def _as(kind: type[Module], module: nn.Module) -> Module:

@@ -89,7 +89,7 @@ def test_last_block_for_the_class_token_alone_is_exact(rng):
                 module.embed(module.normalize(x)), train=False, all_tokens=all_tokens
             )
             assert encoded.tokens.shape[1] == (50 if all_tokens else 1)
-            return module.classify(encoded.tokens)
+            return module.classify(encoded.features)
 
         return tiny.apply(vit, params, images, method=run)
 

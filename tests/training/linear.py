@@ -22,7 +22,8 @@ class Linear(nn.Module):
         x = jnp.asarray(images, self.dtype).reshape(len(images), -1)
         shape = (NUM_PIXELS, NUM_CLASSES)
         kernels = {name: self.param(name, nn.initializers.normal(0.01), shape) for name in BRANCHES}
-        return ModelOutput({k: x @ v.astype(self.dtype) for k, v in kernels.items()}, None)
+        logits = {name: x @ kernel.astype(self.dtype) for name, kernel in kernels.items()}
+        return ModelOutput(logits, dict.fromkeys(logits, x), None)
 
 
 def random_params(rng):
