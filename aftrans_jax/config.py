@@ -65,6 +65,8 @@ def base_config() -> Config:
     config.loss = ConfigDict()
     config.loss.alpha = 1.0  # of the global loss. Paper: section 3.2, whose "Eq13" is eq. 10
     config.loss.beta = 1.0  # of the local loss. Paper: section 3.2
+    config.loss.distill = 0.0  # of KL(local || global): the local branch teaches the global one
+    config.loss.contrastive = 0.0  # of TransFG's contrastive loss of the global features
 
     config.train = ConfigDict()
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none

@@ -60,6 +60,8 @@ _NOT_NEGATIVE = (
     "region.min_box",
     "loss.alpha",
     "loss.beta",
+    "loss.distill",
+    "loss.contrastive",
     "train.weight_decay",
     "report.num_images",
 )
@@ -95,6 +97,11 @@ def check(config: Config, *, num_devices: int) -> None:
             "use --config.eval.logits=global"
         )
     _check_ranges(config)
+    if config.model.name == "vit" and config.loss.distill:
+        raise ValueError(
+            f"loss.distill={config.loss.distill}: model.name='vit' has no local branch to teach "
+            "the global one; use --config.loss.distill=0, or --config.model.name=aftrans"
+        )
     parts = num_devices * config.train.accumulation_steps
     if config.train.batch_size % parts:
         nearest = max(1, round(config.train.batch_size / parts)) * parts

@@ -113,7 +113,7 @@ def build(
     state = create_state(params, optimizer, precision.loss_scale)
     shared = {
         "model": model,
-        "loss_weights": {"global": config.loss.alpha, "local": config.loss.beta},
+        "loss_weights": loss_weights(config),
         "predict_from": config.eval.logits,
         "all_sum": sharding.all_sum,
     }
@@ -137,10 +137,20 @@ def build(
     )
 
 
+def loss_weights(config: Config) -> dict[str, float]:
+    """Returns the weights of the terms of the loss, by their names in `losses.loss_terms`."""
+    loss = config.loss
+    branches = {"global": loss.alpha, "local": loss.beta}
+    return branches | {"distill": loss.distill, "contrastive": loss.contrastive}
+
+
 def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
     # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
-    weights = config.loss.alpha + (config.loss.beta if config.model.name == "aftrans" else 0)
+    # Further terms stay below that, and are 0 where they are not weighed.
+    weights = loss_weights(config)
+    if config.model.name == "vit":
+        del weights["local"]
     return Plan(
         model_name=config.model.name,
         dtype=dtype.name,
@@ -151,7 +161,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
         evaluate_every=config.eval.every,
         predict_from=config.eval.logits,
         tensorboard=config.report.tensorboard,
-        largest_loss=3 * weights * math.log(num_classes),
+        largest_loss=3 * sum(weights.values()) * math.log(num_classes),
     )
 
 

@@ -36,7 +36,8 @@ def summary(
 ) -> dict[str, Any]:
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
-    A score is None where the model has no such branch or region.
+    A score is None where the model has no such branch or region. The losses are cross-entropies:
+    `test_loss` is their sum weighted as in training.
     """
     scores = dict(evaluation.scores)
     dataset = experiment.dataset
@@ -45,6 +46,7 @@ def summary(
         "num_test": evaluation.num_examples,
         **dict.fromkeys(("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean")),
         "test_loss": scores.pop("loss"),
+        **dict.fromkeys(("global_loss", "local_loss")),
         **scores,
         "skipped_steps": int(state.skipped),
         "num_train": len(dataset.train),

@@ -56,7 +56,7 @@ def eval_step(
       batch: this device's rows: "image", "label", "mask" (False on padding), "box" (annotated, NaN
         without), "index".
       model: of images and `train` to a `ModelOutput`.
-      loss_weights: alpha and beta by branch.
+      loss_weights: alpha and beta by branch; further terms belong to training alone.
       predict_from: the logits that the shown prediction comes from.
       all_sum: of a tree to its sum over all devices.
     """
@@ -66,8 +66,9 @@ def eval_step(
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)
         for name, branch in logits.items()
     }
-    losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
-    averages["loss"] = average(losses, mask)
+    losses = branch_losses(output.logits, batch["label"])
+    averages |= {f"{name}_loss": average(loss, mask) for name, loss in losses.items()}
+    averages["loss"] = average(total_loss(losses, loss_weights), mask)
     examples: Examples = {
         **{name: batch[name] for name in ("index", "image", "label")},
         "annotated_box": batch["box"],

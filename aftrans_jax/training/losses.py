@@ -1,10 +1,15 @@
-"""The two-branch loss."""
+"""What training lowers: the two-branch loss, and the terms that may be added to it."""
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from aftrans_jax.model.outputs import ModelOutput
+
+_MARGIN = 0.4
 
 
 def branch_losses(
@@ -20,10 +25,74 @@ def branch_losses(
     }
 
 
+def distillation(
+    logits: Mapping[str, Float[Array, "batch classes"]],
+) -> Float[Array, " batch"]:
+    """Returns KL(local || global) of the predicted classes per example, in nats.
+
+    The local logits receive no gradient: the local branch teaches and does not learn from it.
+
+    Choice: a term `loss.distill` beside eq. 10, off by default; the paper has none.
+    """
+    student, teacher = (
+        jax.nn.log_softmax(logits[name].astype(jnp.float32)) for name in ("global", "local")
+    )
+    teacher = jax.lax.stop_gradient(teacher)
+    return optax.losses.kl_divergence_with_log_targets(student, teacher)
+
+
+def contrastive(
+    features: Float[Array, "batch hidden"],
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"],
+    margin: float = _MARGIN,
+) -> Float[Array, " batch"]:
+    """Returns the mean contrastive loss of each example's pairs with every example, itself too.
+
+    A pair of one class costs 1 - cosine, another max(cosine - margin, 0). The mean over the
+    examples whose mask is set is TransFG's loss of them. Pairs are formed of the rows that are
+    given: where devices or parts of a batch each have their own rows, no pair spans two of them.
+
+    Args:
+      features: of any length.
+      labels: the classes.
+      mask: False where a row holds no example; such rows are in no pair.
+      margin: cosine up to which examples of two classes cost nothing.
+
+    Follows: TransFG con_loss.
+    """
+    features = jnp.where(mask[:, None], features.astype(jnp.float32), 0)
+    squares = jnp.square(features).sum(axis=-1, keepdims=True)
+    unit = features * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))  # 1e-12 squared, as torch
+    cosine = jnp.matmul(unit, unit.T, precision="highest")
+    is_same = labels[:, None] == labels
+    costs = jnp.where(is_same, 1 - cosine, jax.nn.relu(cosine - margin))
+    return jnp.where(mask, costs, 0).sum(axis=1) / jnp.maximum(mask.sum(), 1)
+
+
+def loss_terms(
+    output: ModelOutput,
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"],
+    weights: Mapping[str, float],
+) -> dict[str, Float[Array, " batch"]]:
+    """Returns all terms that training weighs, per example, by their names in `weights`.
+
+    They are the cross-entropy of each branch and, where their weights are positive, "distill" and
+    "contrastive", of the global features.
+    """
+    terms = branch_losses(output.logits, labels)
+    if weights.get("distill", 0) > 0:
+        terms["distill"] = distillation(output.logits)
+    if weights.get("contrastive", 0) > 0:
+        terms["contrastive"] = contrastive(output.features["global"], labels, mask)
+    return terms
+
+
 def total_loss(
     losses: Mapping[str, Float[Array, " batch"]], weights: Mapping[str, float]
 ) -> Float[Array, " batch"]:
-    """Returns the weighted sum over the branches that there are, per example.
+    """Returns the weighted sum over the terms that there are, per example.
 
     Paper: eq. 10.
     """

@@ -117,8 +117,16 @@ class Progress:
         shown = {
             name: f"{values[key]:{form}}"
             for name, key, form in _SHOWN
-            if math.isfinite(values[key])  # there is no speed yet, or float16 skipped all batches
+            # There is no speed or peak yet, or float16 skipped all batches.
+            if math.isfinite(values.get(key, math.nan))
         }
+        terms = [
+            f"{name.removesuffix('_loss')} {value:.3f}"
+            for name, value in values.items()
+            if name.endswith("_loss")
+        ]
+        if "loss" in shown and len(terms) > 1:
+            shown["loss"] += f" ({', '.join(terms)})"
         if self._bar is not None:
             self._bar.set_postfix(shown)
         else:

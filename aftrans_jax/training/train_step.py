@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from aftrans_jax.model.outputs import ModelOutput
-from aftrans_jax.training.losses import branch_losses, total_loss
+from aftrans_jax.training.losses import loss_terms, total_loss
 from aftrans_jax.training.metrics import Averages, average, correct, prediction_logits
 from aftrans_jax.training.precision import where_finite
 from aftrans_jax.training.state import TrainState
@@ -40,7 +40,7 @@ def train_step(
       rng: of this device; dropout folds the batch's number into it.
       model: of images and `train` to a `ModelOutput`.
       optimizer: of the parameters' gradients.
-      loss_weights: alpha and beta by branch.
+      loss_weights: of the terms, see `losses.loss_terms`.
       predict_from: the logits whose accuracy is reported.
       accumulation_steps: parts that the rows are taken in, one after another, to save memory.
       all_sum: of a tree to its sum over all devices; called once, on all that they exchange.
@@ -83,11 +83,13 @@ def _summed_loss(
     """Returns the sum of the losses of the rows that count, and what to average over them."""
     variables, rngs = {"params": params}, {"dropout": dropout}
     output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
-    losses = total_loss(branch_losses(output.logits, batch["label"]), loss_weights)
     logits, mask = prediction_logits(output.logits)[predict_from], batch["mask"]
+    terms = loss_terms(output, batch["label"], mask, loss_weights)
+    losses = total_loss(terms, loss_weights)
     averages = {
         "loss": average(losses, mask),
         "accuracy": average(correct(logits, batch["label"]), mask),
+        **{f"{name}_loss": average(term, mask) for name, term in terms.items()},
     }
     return jnp.where(mask, losses, 0).sum(), averages
 

@@ -40,7 +40,8 @@ SETUPS: Mapping[str, Setup] = MappingProxyType(
         "2 processes": Setup(2, 1),
     }
 )
-AVERAGES_BYTES = 4 * 4  # total and count of loss and accuracy; equal counts may become one
+# Totals and counts of loss, accuracy and both branches' losses; equal counts may become one.
+AVERAGES_BYTES = 8 * 4
 TIMEOUT_S = 240
 SHARED_CORES = "speed: all devices share this host's cores, so it says little of scaling"
 MODEL = "a model on paper, NOT a measurement"

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import build_optimizer
+from aftrans_jax.experiment.parts import loss_weights
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import train_step
@@ -57,7 +58,7 @@ def step_function(
         train_step,
         model=model,
         optimizer=optimizer,
-        loss_weights={"global": config.loss.alpha, "local": config.loss.beta},
+        loss_weights=loss_weights(config),
         predict_from="global",
         accumulation_steps=config.train.accumulation_steps,
         all_sum=lambda tree: tree,

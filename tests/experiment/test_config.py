@@ -436,6 +436,11 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "eval.logits='sum': model.name='vit' has global logits only; "
             "use --config.eval.logits=global",
         ),
+        (
+            {"model__name": "vit", "loss__distill": 0.5},
+            "loss.distill=0.5: model.name='vit' has no local branch to teach the global one; "
+            "use --config.loss.distill=0, or --config.model.name=aftrans",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_named(values, message):

@@ -58,6 +58,8 @@ def test_result_json_keeps_the_contract(trained):
     assert (result["step"], result["num_test"]) == (6, 20)
     for name in ("global", "local", "sum"):
         assert (result[f"{name}_accuracy"] * 20) % 1 == pytest.approx(0, abs=1e-6)
+    losses = result["global_loss"], result["local_loss"]
+    assert result["test_loss"] == pytest.approx(sum(losses), rel=1e-6)  # alpha = beta = 1
     assert 0 < result["box_area_mean"] <= 1
     assert result["images_per_second"] > 0
     assert result["config"]["train"]["steps"] == 6

@@ -92,7 +92,10 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
     for name, branch in logits.items():
         hits = branch.argmax(axis=1) == batch["label"]
         assert result.scores[f"{name}_accuracy"] == pytest.approx(hits.mean(), abs=1e-12), name
-    loss = sum(WEIGHTS[k] * v for k, v in linear.losses(params, batch).items()).mean()
+    losses = {name: loss.mean() for name, loss in linear.losses(params, batch).items()}
+    for name, loss in losses.items():
+        assert result.scores[f"{name}_loss"] == pytest.approx(loss, rel=1e-5)
+    loss = sum(WEIGHTS[name] * loss for name, loss in losses.items())
     assert result.scores["loss"] == pytest.approx(loss, rel=1e-5)
     expected = oracles.softmax(logits["sum"], axis=1)
     for index, sample in enumerate(result.samples):

@@ -117,6 +117,15 @@ def test_what_is_not_known_is_not_shown(capsys):
     assert "images/s" not in capsys.readouterr().out
 
 
+def test_losses_are_shown_by_term_where_there_are_several(capsys):
+    progress = Progress(40)
+    values = {"loss": 3.0, "accuracy": 0.5, "images_per_second": 9.0, "global_loss": 1.25}
+    progress.report(1, values)
+    assert "loss 3.000  accuracy" in capsys.readouterr().out
+    progress.report(1, values | {"local_loss": 1.75})
+    assert "loss 3.000 (global 1.250, local 1.750)  accuracy" in capsys.readouterr().out
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys):
     progress = Progress(40)
     progress.start(10)

@@ -62,7 +62,8 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
         batch = {key: value[batch["mask"]] for key, value in masked.items()}
         grads = linear.gradients(expected, batch, WEIGHTS)
         norm = np.sqrt(sum((grad**2).sum() for grad in grads.values()))
-        losses = sum(WEIGHTS[k] * v for k, v in linear.losses(expected, batch).items())
+        branches = linear.losses(expected, batch)
+        losses = sum(WEIGHTS[name] * loss for name, loss in branches.items())
         hits = sum(linear.logits(expected, batch["image"]).values()).argmax(1) == batch["label"]
         for name, grad in grads.items():
             clipped = grad / max(1.0, norm / clip_norm)
@@ -72,6 +73,8 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
         state, metrics = step(state, masked, RNG)
         values = compute(merge([metrics]))
         assert values["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+        for name, loss in branches.items():
+            assert values[f"{name}_loss"] == pytest.approx(loss.mean(), rel=1e-5)
         assert values["gradient_norm"] == pytest.approx(norm, rel=1e-5)
         assert values["accuracy"] == pytest.approx(hits.mean())
         assert values["skipped"] == 0
@@ -157,7 +160,7 @@ def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
     assert int(new.skipped) == int(state.skipped) + 1
     assert int(new.batch_number) == int(state.batch_number) + 1
     assert float(new.loss_scale.scale) == float(state.loss_scale.scale) / 2
-    for name in ("loss", "accuracy", "gradient_norm"):
+    for name in ("loss", "global_loss", "local_loss", "accuracy", "gradient_norm"):
         assert (float(metrics[name].total), int(metrics[name].count)) == (0, 0), name
     _, fine = step(state, BLACK, RNG)
     alone, both = compute(merge([fine])), compute(merge([metrics, fine]))
