@@ -107,6 +107,7 @@ def evaluate_run(
     if host is None:
         raise FileNotFoundError(no_checkpoint(workdir))
     state = replicate(host, experiment.mesh)
+    progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
     show_scores(evaluation, int(state.step), name, progress)
     result = summary(experiment, state, evaluation, settings) | {

@@ -51,7 +51,8 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
         except DamagedRecordError:
             recorded = {}  # `run` says so
         check_same_training(workdir, changes(recorded, flat(settings)))
-    experiment = build(config, restores=bool(numbers(workdir / "checkpoints")))
+    restores = bool(numbers(workdir / "checkpoints"))
+    experiment = build(config, restores=restores, say=Progress(config.train.steps).say)
     return run(experiment, workdir, mode="train", settings=settings, stop=stop)
 
 
@@ -75,9 +76,9 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     name, config = set_name(recorded, chosen), configured(chosen)
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on
-    experiment = build(config, restores=True, classes=read_classes(workdir))
+    progress, classes = Progress(config.train.steps), read_classes(workdir)
+    experiment = build(config, restores=True, classes=classes, say=progress.say)
     notes += list_notes(workdir, experiment.dataset, is_own=name == "test")
-    progress = Progress(config.train.steps)
     for line in (*experiment.notes, *notes):
         progress.say(line)
     validated = has_validation(workdir, recorded)

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -19,11 +21,13 @@ from aftrans_jax.experiment.batches import global_eval_batches, global_train_bat
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
+    Model,
     blank_params,
     build_model,
     build_optimizer,
     initial_params,
 )
+from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
 from aftrans_jax.training.loop import StepFn
@@ -31,13 +35,15 @@ from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.state import TrainState, create_state
 from aftrans_jax.training.train_step import train_step
+from aftrans_jax.training.utilisation import forward_flops, peak_flops
 
 
 class Plan(NamedTuple):
     """The settings that the run itself reads, as plain values.
 
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `predict_from` is "global", "local" or "sum"; above `largest_loss` a training has diverged.
+    `predict_from` is "global", "local" or "sum"; above `largest_loss` a training has diverged;
+    `peak_speed` is in images per second at the devices' peak, NaN where that is not known.
     """
 
     model_name: str
@@ -49,6 +55,7 @@ class Plan(NamedTuple):
     evaluate_every: int
     predict_from: str
     tensorboard: bool
+    peak_speed: float
     largest_loss: float
 
 
@@ -81,7 +88,11 @@ class Experiment(NamedTuple):
 
 
 def build(
-    config: Config, *, restores: bool = False, classes: Sequence[str] | None = None
+    config: Config,
+    *,
+    restores: bool = False,
+    classes: Sequence[str] | None = None,
+    say: Callable[[str], None] = logging.info,
 ) -> Experiment:
     """Returns the experiment that a configuration describes, with its weights loaded.
 
@@ -91,6 +102,7 @@ def build(
       config: of the run.
       restores: every parameter will come from a checkpoint; `pretrained` is not read.
       classes: for an evaluation, see `experiment.data.load_dataset`.
+      say: shows a line to the user.
 
     Raises:
       ValueError: a value is unknown or does not go with the others.
@@ -98,6 +110,7 @@ def build(
     """
     mesh = sharding.data_mesh()
     check(config, num_devices=mesh.size if classes is None else 1)  # an evaluation pads batches
+    say(f"reading the data set {config.data.name}")
     dataset, notes = load_dataset(config, classes)
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
@@ -105,10 +118,7 @@ def build(
     precision = PRECISIONS[config.train.precision]()
     num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
-    if restores:
-        params, changes = blank_params(config, model), ()
-    else:
-        params, changes = initial_params(config, model)
+    params, changes = _params(config, model, restores, say)
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
     shared = {
@@ -120,7 +130,7 @@ def build(
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
     evaluator = _evaluator(config, mesh, partial(eval_step, **shared))
     return Experiment(
-        _plan(config, precision.dtype, num_classes),
+        _plan(config, precision.dtype, num_classes, _peak_speed(config, model, params, mesh)),
         dataset,
         mesh,
         jax.device_get(state),
@@ -128,13 +138,20 @@ def build(
         schedule,
         _compile(partial(train_step, **updating, **shared), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {
-            name: evaluator(source, skipped.get(name))
-            for name, source in splits.items()
-            if name != "train"
-        },
+        {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
         skipped,
     )
+
+
+def _params(
+    config: Config, model: Model, restores: bool, say: Callable[[str], None]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the parameters before the first step, and notes; zeros where all are restored."""
+    if restores:
+        return blank_params(config, model), ()
+    name = Path(config.pretrained).name
+    say(f"reading the weights {name}" if name else "drawing random weights")
+    return initial_params(config, model)
 
 
 def loss_weights(config: Config) -> dict[str, float]:
@@ -144,7 +161,7 @@ def loss_weights(config: Config) -> dict[str, float]:
     return branches | {"distill": loss.distill, "contrastive": loss.contrastive}
 
 
-def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
+def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float) -> Plan:
     # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
     # Further terms stay below that, and are 0 where they are not weighed.
@@ -161,8 +178,19 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
         evaluate_every=config.eval.every,
         predict_from=config.eval.logits,
         tensorboard=config.report.tensorboard,
+        peak_speed=peak_speed,
         largest_loss=3 * sum(weights.values()) * math.log(num_classes),
     )
+
+
+def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: Mesh) -> float:
+    """Returns the images per second that the devices' peak would train, NaN if not known."""
+    peak = peak_flops(model.vit.dtype.name)
+    if peak is None:
+        return math.nan
+    seen = model.clone(vit=model.vit.clone(attention=KERNELS["xla"]))
+    forward = forward_flops(seen, params, config.data.image_size)
+    return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
 def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:

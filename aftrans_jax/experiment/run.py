@@ -112,13 +112,14 @@ def _finish(
         return recorded
     if jax.process_index() == 0:
         _record(experiment, state, workdir, settings, is_resumed)
-    speed = math.nan
+    speed = {"images_per_second": math.nan}
     if not is_finished:
         state, speed = session.train(state)
     evaluation, figures = session.evaluate(state)
-    figures |= {"images_per_second": speed, "seconds": time.monotonic() - began}
+    figures |= {**speed, "seconds": time.monotonic() - began}
     result = summary(experiment, *evaluation, settings) | figures
     result["skipped_images"] = session.skipped_images()
+    progress.say("writing the report")
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], session.log)
     for split, names in result["skipped_images"].items():

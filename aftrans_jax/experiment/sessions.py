@@ -1,6 +1,7 @@
 """What one process does for a training: restore, train, evaluate, save."""
 
 import contextlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Session:
         self._report = Report(
             plan.report_every,
             batch_size=plan.batch_size,
+            peak_speed=plan.peak_speed,
             schedule=experiment.schedule,
             largest_loss=plan.largest_loss,
             way_back=self._checkpoints.way_back,
@@ -74,8 +76,8 @@ class Session:
             self._stop.saved = _saved(state)
         return replicate(state, self._experiment.mesh), restored is not None
 
-    def train(self, state: TrainState) -> tuple[TrainState, float]:
-        """Returns the trained and saved state, and the images per second.
+    def train(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
+        """Returns the trained and saved state, and the speed, see `Report.speed`.
 
         Raises:
           Stopped: a signal has come; the state is saved.
@@ -83,20 +85,23 @@ class Session:
         """
         plan, stop = self._experiment.plan, self._stop
         stop.agree_every = plan.report_every
-        self.progress.say("compiling the training step")
-        self.progress.start(int(state.step))
         with stop.deferring(), contextlib.closing(self.progress):
+            self.progress.say("loading the first batch")
+            batches = self._experiment.train_batches(int(state.batch_number))
+            batches = itertools.chain([next(batches)], batches)
+            self.progress.say("compiling the training step: a minute or more the first time")
+            self.progress.start(int(state.step))
             state = train(
                 state,
                 step_fn=self._experiment.train_step,
-                batches=self._experiment.train_batches(int(state.batch_number)),
+                batches=batches,
                 num_steps=plan.num_steps,
                 actions=(self._report, self._save_and_evaluate),
                 should_stop=stop,
             )
             self._report.finish(state)
             self._save_and_evaluate.save(state)
-        return state, self._report.images_per_second()
+        return state, self._report.speed()
 
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
         """Returns the state to report with its evaluation on the test split, and more figures.

@@ -63,6 +63,7 @@ class Report:
         every: int,
         *,
         batch_size: int,
+        peak_speed: float,
         schedule: optax.Schedule,
         largest_loss: float,
         way_back: Callable[[], str],
@@ -75,6 +76,7 @@ class Report:
         Args:
           every: number of batches between reports.
           batch_size: over all devices.
+          peak_speed: images per second at the devices' peak, NaN where it is not known.
           schedule: learning rate by step.
           largest_loss: above it the loss has left its range.
           way_back: says which checkpoint a run that diverged can go back to.
@@ -83,6 +85,7 @@ class Report:
           progress: shows them.
         """
         self._every, self._batch_size, self._schedule = every, batch_size, schedule
+        self._peak_speed = peak_speed
         self._largest_loss, self._way_back = largest_loss, way_back
         self._stopwatch, self._log, self._progress = stopwatch, log, progress
         self._pending: list[Averages] = []
@@ -95,9 +98,15 @@ class Report:
         if number % self._every == 0:
             self.finish(state)
 
-    def images_per_second(self) -> float:
-        """Returns the mean training speed up to the last report, NaN before the first."""
-        return self._stopwatch.steps_per_second() * self._batch_size
+    def speed(self) -> dict[str, float]:
+        """Returns the mean training speed up to the last report, NaN before the first.
+
+        It is "images_per_second" and, where the devices' peak is known, "mfu": model FLOP
+        utilisation, the share of the peak that the images' forward and backward passes make.
+        """
+        speed = self._stopwatch.steps_per_second() * self._batch_size
+        mfu = speed / self._peak_speed
+        return {"images_per_second": speed, **({} if math.isnan(mfu) else {"mfu": mfu})}
 
     def in_range(self) -> bool:
         """Returns whether the loss since the last report, or at it, is finite and in its range.
@@ -127,7 +136,7 @@ class Report:
             self._overflows = self._overflows + 1 if skipped else 0
         self._pending = []
         step, all_skipped = int(state.step), values.pop("skipped") == 1
-        values["images_per_second"] = self.images_per_second()
+        values |= self.speed()
         values["learning_rate"] = float(np.asarray(self._schedule(step)))
         values["skipped_steps"] = int(state.skipped)
         self._log.write(step, "train", values)

@@ -90,6 +90,7 @@ _SHOWN = (
     ("loss", "loss", ".3f"),
     ("accuracy", "accuracy", ".1%"),
     ("images/s", "images_per_second", ".1f"),
+    ("MFU", "mfu", ".1%"),
 )
 
 

@@ -3,14 +3,10 @@
 import ctypes
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import jax
 
-# FLOP/s of dense bfloat16 and float16 products, from the datasheets, by `Device.device_kind`.
-PEAK_HALF_FLOPS: Mapping[str, float] = MappingProxyType(
-    {"NVIDIA H100 80GB HBM3": 989e12, "NVIDIA H200": 989e12}
-)
+from aftrans_jax.training.utilisation import peak_flops
 
 
 def executable_bytes(compiled: jax.stages.Compiled) -> int:
@@ -35,14 +31,9 @@ def device_bytes(name: str) -> int | None:
 
 
 def utilisation(flops: float, milliseconds: float, dtype: str) -> float | None:
-    """Returns the share of the device's peak that work done in a time makes, None if not known.
-
-    Only half precision has a peak here: tf32 and float32 are not what is trained in.
-    """
-    peak = PEAK_HALF_FLOPS.get(jax.devices()[0].device_kind)
-    if peak is None or dtype not in ("bfloat16", "float16"):
-        return None
-    return flops / (milliseconds / 1000) / peak
+    """Returns the share of the device's peak that work done in a time makes, None if not known."""
+    peak = peak_flops(dtype)
+    return None if peak is None else flops / (milliseconds / 1000) / peak
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """The step against SGD written out in numpy; float16's skipped steps; the loop; precisions."""
 
+import math
 from functools import partial
 
 import jax
@@ -208,11 +209,12 @@ def test_the_loop_stops_when_asked_and_a_finished_run_takes_no_batch(float16):
     assert again is stopped
 
 
-def report_of(tmp_path, every=2):
+def report_of(tmp_path, every=2, peak_speed=math.nan):
     log = MetricsLog(tmp_path, tensorboard=False)
     return Report(
         every,
         batch_size=8,
+        peak_speed=peak_speed,
         schedule=lambda step: jnp.float32(0.25 * step),
         largest_loss=5.0,
         way_back=lambda: "Go back to 3.",
@@ -244,6 +246,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(float16, tmp_path):
     assert record["step"] == 4
     assert np.isnan(record["loss"])
     assert record["learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize("peak_speed", [math.nan, 1e9])
+def test_the_share_of_the_peak_is_reported_where_it_is_known(float16, tmp_path, capsys, peak_speed):
+    _, state = float16
+    report, log = report_of(tmp_path, peak_speed=peak_speed)
+    for number in range(1, 5):
+        report(number, state, averages_of(1.0))
+    record, speed = log.history()[-1], report.speed()
+    assert speed["images_per_second"] > 0
+    assert record.items() >= speed.items()
+    said = capsys.readouterr().out
+    assert "nan" not in said
+    if math.isnan(peak_speed):
+        assert "mfu" not in speed
+        assert "MFU" not in said
+    else:
+        assert speed["mfu"] == pytest.approx(speed["images_per_second"] / 1e9)
+        assert "  MFU 0.0%  " in said
 
 
 @pytest.mark.parametrize("every", [1, 7, 100])

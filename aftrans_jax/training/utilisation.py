@@ -1,0 +1,90 @@
+"""How much of a device's peak the training makes."""
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+# FLOP/s of dense bfloat16 and float16 products, from the datasheets, by `Device.device_kind`.
+PEAK_HALF_FLOPS: Mapping[str, float] = MappingProxyType(
+    {
+        "NVIDIA A100-SXM4-40GB": 312e12,
+        "NVIDIA A100-SXM4-80GB": 312e12,
+        "NVIDIA H100 80GB HBM3": 989e12,
+        "NVIDIA H200": 989e12,
+        "TPU v4": 275e12,
+        "TPU v5 lite": 197e12,
+        "TPU v5": 459e12,
+        "TPU v5p": 459e12,
+        "TPU v6 lite": 918e12,
+    }
+)
+
+
+def peak_flops(dtype: str) -> float | None:
+    """Returns the FLOP/s of each device here at best, None if not known.
+
+    Only half precision has a peak here: tf32 and float32 are not what is trained in.
+    """
+    if dtype not in ("bfloat16", "float16"):
+        return None
+    return PEAK_HALF_FLOPS.get(jax.devices()[0].device_kind)
+
+
+def forward_flops(model: nn.Module, params: Mapping[str, Any], image_size: int) -> int:
+    """Returns the FLOP of one image's forward pass, 2 per multiply-add of its products.
+
+    Nothing is compiled or computed. Products in a kernel of its own, such as cuDNN's attention, are
+    not seen: the model must have XLA's attention. The same kind of pass elsewhere has as many.
+
+    Args:
+      model: of images and `train`.
+      params: of the model, arrays or their shapes.
+      image_size: side of the images in pixels.
+    """
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+    traced = jax.make_jaxpr(partial(model.apply, train=False))({"params": shapes}, images)
+    return _flops(traced.jaxpr)
+
+
+def _flops(jaxpr: Jaxpr) -> int:
+    return sum(_product_flops(eqn) + _inner_flops(eqn) for eqn in jaxpr.eqns)
+
+
+def _product_flops(eqn: JaxprEqn) -> int:
+    """Returns the FLOP of a matrix product or a convolution, 0 of anything else."""
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        shape = _shape(eqn.invars[0])
+        per_value = math.prod(shape[axis] for axis in contracted)
+    elif eqn.primitive.name == "conv_general_dilated":
+        kernel = _shape(eqn.invars[1])
+        per_value = math.prod(kernel) // kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+    else:
+        return 0
+    return 2 * per_value * math.prod(_shape(eqn.outvars[0]))
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
+def _inner_flops(eqn: JaxprEqn) -> int:
+    """Returns the FLOP of the functions that an operation calls; of a loop without end, once."""
+    inner = sum(_flops(jaxpr) for jaxpr in _inner(eqn.params))
+    return inner * eqn.params["length"] if eqn.primitive.name == "scan" else inner
+
+
+def _inner(params: Mapping[str, Any]) -> Iterator[Jaxpr]:
+    for value in jax.tree.leaves(list(params.values()), is_leaf=lambda x: isinstance(x, Jaxpr)):
+        if isinstance(value, ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, Jaxpr):
+            yield value
