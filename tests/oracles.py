@@ -297,3 +297,18 @@ def aftrans(params: Tree, local_cls, local_pos, w1, w2, image, local_size, strid
     part = crop(image, box, local_size)
     local = vit(params, part, stride, gelu, cls=local_cls, pos_embedding=local_pos)
     return AFTrans(logits, local.logits, rows, weights, relevance(weights, rows), mask, box, part)
+
+
+# --------------------------------------------------------------------------------------- TransFG
+
+
+@in_float64
+def contrastive_loss(features: np.ndarray, labels: np.ndarray, margin: float = 0.4) -> float:
+    """TransFG's `con_loss`, pair by pair: features [batch hidden], labels [batch]."""
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(len(labels)):
+        for j in range(len(labels)):
+            cosine = float(np.dot(unit[i], unit[j]))
+            total += 1 - cosine if labels[i] == labels[j] else max(cosine - margin, 0.0)
+    return total / len(labels) ** 2

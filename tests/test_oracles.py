@@ -450,3 +450,10 @@ def test_real_weights_see_albatrosses():
         top1.append(int(view.logits.argmax()))
     assert len(top1) >= 5
     assert np.mean(np.array(top1) == 146) >= 0.8, top1  # 146 is ImageNet's albatross
+
+
+def test_the_contrastive_loss_by_hand():
+    """Cosines 0.8 of the first two, 0.6 and 0 of the third with them; scale does not matter."""
+    features = np.array([[2.0, 0.0], [0.8, 0.6], [0.0, 5.0]])
+    loss = oracles.contrastive_loss(features, np.array([1, 1, 0]))
+    assert loss == pytest.approx(2 * (1 - 0.8 + (0.6 - 0.4) + 0) / 9)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 import scipy.special
 from hypothesis import given, settings
@@ -43,17 +44,6 @@ def test_branches_that_agree_have_nothing_to_teach():
     np.testing.assert_allclose(distillation(float32(logits)), 0, atol=1e-5)
 
 
-def con_loss(features, labels, margin):
-    """TransFG's, pair by pair."""
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    total = 0.0
-    for i in range(len(labels)):
-        for j in range(len(labels)):
-            cosine = float(np.dot(unit[i], unit[j]))
-            total += 1 - cosine if labels[i] == labels[j] else max(cosine - margin, 0.0)
-    return total / len(labels) ** 2
-
-
 def masked_mean(features, labels, mask, margin=0.4):
     values = contrastive(features, jnp.asarray(labels), jnp.asarray(mask), margin)
     return jnp.where(mask, values, 0).sum() / mask.sum()
@@ -64,7 +54,7 @@ def masked_mean(features, labels, mask, margin=0.4):
 def test_the_masked_mean_is_the_contrastive_loss_of_the_examples_alone(seed, margin):
     rng = np.random.default_rng(seed)
     features, labels = rng.normal(0.3, 1, (SIZE, HIDDEN)), rng.integers(0, 3, SIZE)
-    expected = con_loss(features[MASK], labels[MASK], margin)
+    expected = oracles.contrastive_loss(features[MASK], labels[MASK], margin)
     features[~MASK] = np.nan  # padding may be anything
     found = masked_mean(float32(features), labels, MASK, margin)
     assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-6)
@@ -81,7 +71,7 @@ def test_the_gradient_of_the_contrastive_loss_by_differences(rng):
             for sign in (1, -1):
                 moved = features[MASK].copy()
                 moved[place, column] += sign * step
-                sides.append(con_loss(moved, labels[MASK], 0.4))
+                sides.append(oracles.contrastive_loss(moved, labels[MASK], 0.4))
             slope = (sides[0] - sides[1]) / (2 * step)
             assert float(gradient[row, column]) == pytest.approx(slope, abs=2e-5)
 

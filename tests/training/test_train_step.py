@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
 from experiments import fresh
 from hypothesis import given, settings
@@ -26,14 +27,21 @@ RNG = jax.random.key(0)
 
 
 def compiled_step(
-    schedule, *, dtype=jnp.float32, predict_from="sum", clip_norm=1.0, decay=0.0, parts=1
+    schedule,
+    *,
+    dtype=jnp.float32,
+    predict_from="sum",
+    clip_norm=1.0,
+    decay=0.0,
+    parts=1,
+    weights=WEIGHTS,
 ):
     optimizer = sgd(schedule, momentum=0.9, clip_norm=clip_norm, weight_decay=decay)
     step = partial(
         train_step,
         model=linear.Linear(dtype),
         optimizer=optimizer,
-        loss_weights=WEIGHTS,
+        loss_weights=weights,
         predict_from=predict_from,
         accumulation_steps=parts,
         all_sum=lambda tree: tree,  # there is one device
@@ -92,6 +100,21 @@ def test_a_batch_without_a_readable_image_changes_nothing(rng):
     assert compute(merge([metrics]))["gradient_norm"] == 0
     for name in params:
         np.testing.assert_array_equal(state.params[name], params[name])
+
+
+def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(rng):
+    weights = WEIGHTS | {"contrastive": 0.5}
+    step, optimizer = compiled_step(lambda count: 0.0 * count, parts=2, weights=weights)
+    params, batch = linear.random_params(rng), linear.random_batch(rng)
+    batch["mask"][5:7] = False
+    total, x = 0.0, batch["image"].reshape(8, -1)
+    for rows in (np.arange(4), np.array([4, 7])):
+        total += len(rows) * oracles.contrastive_loss(x[rows], batch["label"][rows])
+    _, metrics = step(create_state(on_device(params), optimizer, NoLossScale()), batch, RNG)
+    values = compute(merge([metrics]))
+    assert values["contrastive_loss"] == pytest.approx(total / 6, rel=1e-5)
+    branches = sum(WEIGHTS[name] * values[f"{name}_loss"] for name in WEIGHTS)
+    assert values["loss"] == pytest.approx(branches + 0.5 * total / 6, rel=1e-5)
 
 
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
