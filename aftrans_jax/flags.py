@@ -52,7 +52,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("log_every", "log_interval"), "train.report_every"),
     }
 )
-_PATHS = ("workdir", "write", "config", "config.pretrained", "config.data.dir")
+_PATHS = ("workdir", "write", "study", "config", "config.pretrained", "config.data.dir")
 
 
 def given_keys(argv: list[str]) -> list[str]:
@@ -80,17 +80,19 @@ def find_config(name: str) -> str:
     """Returns where a configuration lies: the file of that name, or else the package's own.
 
     Args:
-      name: what follows `--config=`, such as "configs/cub.py" or "configs/cub.py:recipe=transfg".
+      name: what follows `--config=`, such as "configs/cub.py" or "configs/cub.py:recipe=transfg";
+        or a study in configs/studies/.
 
     Raises:
       FileNotFoundError: there is neither.
     """
     given, colon, argument = name.partition(":")
     path, packaged = Path(given), Path(configs.__path__[0])
-    if not path.is_file() and path.parent == Path("configs"):
-        path = packaged / path.name
+    if not path.is_file() and path.parts[:1] == ("configs",):
+        path = packaged.joinpath(*path.parts[1:])
     if not path.is_file():
-        names = [f"configs/{file.name}" for file in sorted(packaged.glob("[!_]*.py"))]
+        files = sorted(packaged.glob("[!_]*.py")) + sorted(packaged.glob("studies/[!_]*.py"))
+        names = [f"configs/{file.relative_to(packaged).as_posix()}" for file in files]
         raise FileNotFoundError(
             f"--config={given} is no file: expected the path of one, or a configuration of the "
             f"package: {', '.join(names)}"
