@@ -27,7 +27,12 @@ flags.declare_key_flag("config")
 _STUDY = flags.DEFINE_string(
     "study", None, "A file in configs/studies/, of the working directory or else of the package."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the runs and the table go.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where the runs and the table go.",
+    allow_override=True,  # main has one of its own
+)
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs of each row; default: the study's number.", 1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, which share the device.", 1)
 _DRY_RUN = flags.DEFINE_bool(
@@ -45,10 +50,10 @@ def main(argv: list[str]) -> None:
                 f"--study={_STUDY.value} --workdir={_WORKDIR.value}: both are needed, for example "
                 "--study=configs/studies/table6.py --workdir=studies/table6"
             )
-        _run(Path(_WORKDIR.value))
+        _run(Path(find_config(_STUDY.value)), Path(_WORKDIR.value))
 
 
-def _run(workdir: Path) -> None:
+def _run(path: Path, workdir: Path) -> None:
     environment = dict(os.environ)
     os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
     from aftrans_jax.experiment.lock import locked
@@ -56,7 +61,7 @@ def _run(workdir: Path) -> None:
     from aftrans_jax.studies.plan import plan
     from aftrans_jax.studies.study import dry_run, run_study
 
-    study = load_study(Path(find_config(_STUDY.value)))
+    study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
     runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given_keys(sys.argv))
     if _DRY_RUN.value:
