@@ -21,6 +21,7 @@ from aftrans_jax.experiment.batches import global_eval_batches, global_train_bat
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
+    ANNOTATED,
     Model,
     blank_params,
     build_model,
@@ -109,7 +110,8 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     mesh = sharding.data_mesh()
-    check(config, num_devices=mesh.size if classes is None else 1)  # an evaluation pads batches
+    trains = classes is None
+    check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     dataset, notes = load_dataset(config, classes)
     splits = dataset.splits()
@@ -189,7 +191,7 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     if peak is None:
         return math.nan
     seen = model.clone(vit=model.vit.clone(attention=KERNELS["xla"]))
-    forward = forward_flops(seen, params, config.data.image_size)
+    forward = forward_flops(seen, params, config.data.source_size)
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
@@ -207,6 +209,7 @@ def _evaluator(
 ) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
     """Returns a function that makes the evaluation of a source; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
+    step = partial(step, crops_annotated=config.region.method == ANNOTATED)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
