@@ -123,7 +123,7 @@ class Recorder:
 
 def test_build_reads_every_key(tiny_variant, monkeypatch):
     """Without `check`, which reads nearly all of them by itself: what counts is to be used."""
-    monkeypatch.setattr(parts, "check", lambda config, num_devices: None)
+    monkeypatch.setattr(parts, "check", lambda config, **rules: None)
     read: set[str] = set()
     config = Recorder(tiny_config(data__dir="nowhere"), read)
     built = build(config)
