@@ -109,6 +109,30 @@ def mlp_block(params: Tree, prefix, x, kind):
     return x @ params[f"{prefix}/Dense_1/kernel"] + params[f"{prefix}/Dense_1/bias"]
 
 
+def norm(params: Tree, name, x):
+    return layer_norm(x, params[f"{name}/scale"], params[f"{name}/bias"])
+
+
+def encoder_block(params: Tree, layer, x, gelu):
+    """Return (tokens [tokens, hidden], log attention [heads, queries, keys])."""
+    block = f"Transformer/encoderblock_{layer}"
+    mixed, log_map = attention_block(
+        params, f"{block}/MultiHeadDotProductAttention_1", norm(params, f"{block}/LayerNorm_0", x)
+    )
+    x = x + mixed
+    normed = norm(params, f"{block}/LayerNorm_2", x)
+    return x + mlp_block(params, f"{block}/MlpBlock_3", normed, gelu), log_map
+
+
+def depth(params: Tree):
+    """Return the number of layers."""
+    return len({name.split("/")[1] for name in params if "/encoderblock_" in name})
+
+
+def classify(params: Tree, features):
+    return features @ params["head/kernel"] + params["head/bias"]
+
+
 @in_float64
 def vit(params: Tree, image, stride, gelu, cls=None, pos_embedding=None, patch_embeddings=None):
     """Return the trunk's view of one image.
@@ -123,22 +147,13 @@ def vit(params: Tree, image, stride, gelu, cls=None, pos_embedding=None, patch_e
     if pos_embedding is None:
         pos_embedding = params["Transformer/posembed_input/pos_embedding"]
 
-    def norm(name, x):
-        return layer_norm(x, params[f"{name}/scale"], params[f"{name}/bias"])
-
     x = np.concatenate([cls[0], patch_embeddings]) + pos_embedding[0]
     log_attention = []
-    num_layers = len({name.split("/")[1] for name in params if "/encoderblock_" in name})
-    for block in (f"Transformer/encoderblock_{layer}" for layer in range(num_layers)):
-        mixed, log_map = attention_block(
-            params, f"{block}/MultiHeadDotProductAttention_1", norm(f"{block}/LayerNorm_0", x)
-        )
-        x = x + mixed
-        x = x + mlp_block(params, f"{block}/MlpBlock_3", norm(f"{block}/LayerNorm_2", x), gelu)
+    for layer in range(depth(params)):
+        x, log_map = encoder_block(params, layer, x, gelu)
         log_attention.append(log_map)
-    features = norm("Transformer/encoder_norm", x)[0]
-    logits = features @ params["head/kernel"] + params["head/bias"]
-    return ViT(logits, features, np.stack(log_attention), patch_embeddings)
+    features = norm(params, "Transformer/encoder_norm", x)[0]
+    return ViT(classify(params, features), features, np.stack(log_attention), patch_embeddings)
 
 
 @in_float64
@@ -297,3 +312,31 @@ def aftrans(params: Tree, local_cls, local_pos, w1, w2, image, local_size, strid
     part = crop(image, box, local_size)
     local = vit(params, part, stride, gelu, cls=local_cls, pos_embedding=local_pos)
     return AFTrans(logits, local.logits, rows, weights, relevance(weights, rows), mask, box, part)
+
+
+class TransFG(NamedTuple):
+    """One image through TransFG. `parts` [heads] are tokens, of which 0 is the class token."""
+
+    logits: np.ndarray  # [classes]
+    features: np.ndarray  # [hidden]
+    parts: np.ndarray
+
+
+@in_float64
+def transfg(params: Tree, image, stride, gelu):
+    """Return what TransFG says of one image, from its paper's definition of part selection.
+
+    Per head, the maps of all layers but the last are multiplied as whole matrices, later ones from
+    the left; the class token's row of the product, its own entry dropped, names the head's best
+    patch. The class token and these patches alone enter the last layer.
+    """
+    x = np.concatenate([params["cls"][0], patch_embed(params, image, stride)])
+    x = x + params["Transformer/posembed_input/pos_embedding"][0]
+    product, last = np.eye(len(x)), depth(params) - 1
+    for layer in range(last):
+        x, log_map = encoder_block(params, layer, x, gelu)
+        product = np.exp(log_map) @ product
+    parts = 1 + np.argmax(product[:, 0, 1:], axis=-1)
+    x, _ = encoder_block(params, last, np.stack([x[0], *x[parts]]), gelu)
+    features = norm(params, "Transformer/encoder_norm", x)[0]
+    return TransFG(classify(params, features), features, parts)

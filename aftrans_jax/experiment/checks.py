@@ -8,6 +8,7 @@ from typing import Any
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
+from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -20,7 +21,7 @@ from aftrans_jax.training.precision import PRECISIONS
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "pretrained_head": ("new", "keep"),
-        "model.name": ("aftrans", "vit"),
+        "model.name": tuple(MODELS),
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),
         "model.attention": tuple(KERNELS),
@@ -89,10 +90,10 @@ def check(config: Config, *, num_devices: int) -> None:
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
             "none; leave it empty, or use --config.data.name=inat17"
         )
-    if config.model.name == "vit" and config.eval.logits != "global":
+    if config.eval.logits not in MODELS[config.model.name].logits:
         raise ValueError(
-            f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
-            "use --config.eval.logits=global"
+            f"eval.logits={config.eval.logits!r}: model.name={config.model.name!r} has global "
+            "logits only; use --config.eval.logits=global"
         )
     _check_ranges(config)
     parts = num_devices * config.train.accumulation_steps

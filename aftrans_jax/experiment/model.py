@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
@@ -25,7 +26,14 @@ from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
 from aftrans_jax.weights.origins import disagreements, origin
 
-Model = AFTrans | Baseline
+Model = AFTrans | Baseline | TransFG
+
+
+class Kind(NamedTuple):
+    """A kind of model: how it is built, and the logits that one can predict from."""
+
+    build: Callable[[Config, ViT], Model]
+    logits: tuple[str, ...]
 
 
 def _aftrans(config: Config, vit: ViT) -> AFTrans:
@@ -48,18 +56,20 @@ def _aftrans(config: Config, vit: ViT) -> AFTrans:
     )
 
 
-def _baseline(config: Config, vit: ViT) -> Baseline:
-    del config
-    return Baseline(vit)
+_ONE_BRANCH = ("global",)
+_TWO_BRANCHES = ("global", "local", "sum")
 
-
-MODELS: Mapping[str, Callable[[Config, ViT], Model]] = MappingProxyType(
-    {"aftrans": _aftrans, "vit": _baseline}
+MODELS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "aftrans": Kind(_aftrans, _TWO_BRANCHES),
+        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH),
+        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH),
+    }
 )
 
 
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
-    """Returns the model that `model.name` names: AFTrans, or its trunk alone as the baseline.
+    """Returns the model that `model.name` names: AFTrans, its trunk alone, or another on the trunk.
 
     Args:
       config: of the run.
@@ -79,7 +89,7 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
         stochastic_depth=config.model.stochastic_depth,
         dtype=dtype,
     )
-    return MODELS[config.model.name](config, vit)
+    return MODELS[config.model.name].build(config, vit)
 
 
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -19,6 +19,7 @@ from aftrans_jax.experiment.batches import global_eval_batches, global_train_bat
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
+    MODELS,
     blank_params,
     build_model,
     build_optimizer,
@@ -140,7 +141,9 @@ def build(
 def _plan(config: Config, dtype: jnp.dtype, num_classes: int) -> Plan:
     # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
-    weights = config.loss.alpha + (config.loss.beta if config.model.name == "aftrans" else 0)
+    weights = config.loss.alpha + (
+        config.loss.beta if "local" in MODELS[config.model.name].logits else 0
+    )
     return Plan(
         model_name=config.model.name,
         dtype=dtype.name,

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
-from aftrans_jax.model.class_row import Descriptor
-from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
+from aftrans_jax.model.class_row import Descriptor, summarizer
+from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder, encoded
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
 from aftrans_jax.model.variants import Variant
@@ -108,7 +108,10 @@ class ViT(nn.Module):
         Paper: section 2.1, eq. 1 to 3.
         """
         tokens = self.with_class_token(patches, own)
-        return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
+        observe = summarizer(describe)
+        return encoded(
+            *self.Transformer(tokens, train=train, all_tokens=all_tokens, observe=observe)
+        )
 
     def with_class_token(
         self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None

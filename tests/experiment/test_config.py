@@ -42,7 +42,7 @@ CONTRACT = words("""
     train.batch_size train.learning_rate train.warmup_steps train.precision eval.logits seed
 """)
 CONTRACT_CHOICES = {
-    "model.name": "aftrans vit",
+    "model.name": "aftrans vit transfg",
     "model.variant": "ti16 s16 b16 b32 l16 l32 h14",
     "model.gelu": "tanh exact",
     "region.method": "largest_component extreme_values",
@@ -306,7 +306,8 @@ def nth_choices(row: int, name: str) -> dict[str, str]:
 
 
 MOST = max(len(choices) for key, choices in checks.CHOICES.items() if key != "model.variant")
-ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST)), nth_choices(0, "vit")]
+ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST))]
+ROWS += [nth_choices(0, name) for name in MODELS if name != "aftrans"]
 
 
 def test_few_rows_hold_every_choice():
