@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 import scipy.special
+from PIL import Image
 
 Box = tuple[int, int, int, int]
 Tree = dict[str, np.ndarray]
@@ -229,10 +230,22 @@ def largest_component(mask2d):
     return max(parts, key=lambda part: (part.sum(), -part.argmax()), default=empty)
 
 
-@in_float64
-def box_from_mask(mask2d, patch, stride, image_size, min_box, method) -> Box:
+def most_relevant_component(mask2d, relevance2d):
+    """Return the 8-connected component of a bool grid with the largest sum of relevance."""
+    labels, count = scipy.ndimage.label(mask2d, structure=np.ones((3, 3)))
+    sums = scipy.ndimage.sum_labels(relevance2d, labels, range(1, count + 1))
+    return labels == 1 + np.argmax(sums) if count else np.zeros(mask2d.shape, bool)
+
+
+def box_from_mask(mask2d, relevance2d, patch, stride, image_size, min_box, method) -> Box:
     """Return the pixels that the chosen patches cover, or the whole image if they are too few."""
-    part = {"largest_component": largest_component(mask2d), "extreme_values": mask2d}[method]
+    if method == "whole":
+        return 0, 0, image_size, image_size
+    part = {
+        "largest_component": largest_component(mask2d),
+        "most_relevant_component": most_relevant_component(mask2d, relevance2d),
+        "extreme_values": mask2d,
+    }[method]
     patches = np.argwhere(part)  # [patches, (row, col)]
     if len(patches) > 0:
         top, left = map(int, stride * patches.min(axis=0))
@@ -254,8 +267,18 @@ def bilinear(grid, ys, xs):
     return np.einsum("yr,xc,rc...->yx...", *weights, grid, optimize=True)
 
 
+def crop(image, box: Box, size, resample="antialiased"):
+    """Return image[top:bottom, left:right] as [size, size, channels]: PIL's or torch's bilinear."""
+    if resample == "bilinear":
+        return bilinear_crop(image, box, size)
+    top, left, bottom, right = box
+    part = np.asarray(image[top:bottom, left:right], np.float32)
+    channels = [Image.fromarray(np.ascontiguousarray(x)) for x in np.moveaxis(part, -1, 0)]
+    return np.stack([x.resize((size, size), Image.Resampling.BILINEAR) for x in channels], axis=-1)
+
+
 @in_float64
-def crop(image, box: Box, size):
+def bilinear_crop(image, box: Box, size):
     """Return image[top:bottom, left:right] as [size, size, ...]: half-pixel, no antialiasing."""
     top, left, bottom, right = box
     centres = (np.arange(size) + 0.5) / size  # as a share of the box
@@ -299,19 +322,25 @@ class AFTrans(NamedTuple):
     crop: np.ndarray  # [local_size, local_size, 3]
 
 
-def aftrans(params: Tree, local_cls, local_pos, w1, w2, image, local_size, stride, gelu, keep_ratio,
-            head_fusion, descriptor_kind, selection, min_box, method):  # fmt: skip
-    """Return everything the two branches say about one square normalised image."""
-    patch, image_size = params["embedding/kernel"].shape[0], image.shape[0]
+def aftrans(params: Tree, local_cls, local_pos, w1, w2, source, image_size, local_size, stride,
+            gelu, keep_ratio, head_fusion, descriptor_kind, selection, min_box, method,
+            resample="antialiased"):  # fmt: skip
+    """Return everything the two branches say about one square normalised photo."""
+    patch = params["embedding/kernel"].shape[0]
+    image = source
+    if len(source) != image_size:
+        image = crop(source, (0, 0, *source.shape[:2]), image_size)
     grid = grid_shape(image_size, patch, stride)
     logits, _, log_attention, _ = vit(params, image, stride, gelu)
     rows = layer_rows(log_attention, head_fusion)
     weights = gate(descriptor(log_attention, descriptor_kind), w1, w2)
     mask = select(weights, rows, keep_ratio, selection).reshape(grid, grid)
-    box = box_from_mask(mask, patch, stride, image_size, min_box, method)
-    part = crop(image, box, local_size)
+    fused = relevance(weights, rows)
+    box = box_from_mask(mask, fused.reshape(mask.shape), patch, stride, image_size, min_box, method)
+    box = tuple(round(source.shape[0] / image_size * side) for side in box)
+    part = crop(source, box, local_size, resample)
     local = vit(params, part, stride, gelu, cls=local_cls, pos_embedding=local_pos)
-    return AFTrans(logits, local.logits, rows, weights, relevance(weights, rows), mask, box, part)
+    return AFTrans(logits, local.logits, rows, weights, fused, mask, box, part)
 
 
 class TransFG(NamedTuple):
@@ -340,3 +369,57 @@ def transfg(params: Tree, image, stride, gelu):
     x, _ = encoder_block(params, last, np.stack([x[0], *x[parts]]), gelu)
     features = norm(params, "Transformer/encoder_norm", x)[0]
     return TransFG(classify(params, features), features, parts)
+
+
+class RAMS(NamedTuple):
+    global_logits: np.ndarray  # [classes]
+    local_logits: np.ndarray  # [classes]
+    relevance: np.ndarray  # [patches], columns of the rollout, averaged over rows
+    mask: np.ndarray  # bool [rows, cols]
+    box: Box
+    crop: np.ndarray  # [local_size, local_size, 3]
+
+
+def rollout(attention):
+    """Return [tokens, tokens] of attention [layers, heads, queries, keys], as whole matrices."""
+    product = np.eye(attention.shape[-1])
+    for layer in attention:
+        mixed = layer.mean(axis=0) + np.eye(len(product))
+        product = mixed / mixed.sum(axis=-1, keepdims=True) @ product
+    return product
+
+
+@in_float64
+def rams(params: Tree, local_cls, local_pos, source, image_size, local_size, stride, gelu,
+         min_box, threshold=1.2):  # fmt: skip
+    """Return what RAMS-Trans says of one square normalised photo, at two scales.
+
+    Both passes hold both class tokens, each at a position of its own, and then the patches; the
+    first class token answers for the whole image, the second for the crop.
+    """
+    patch, pos = (
+        params["embedding/kernel"].shape[0],
+        params["Transformer/posembed_input/pos_embedding"],
+    )
+    grid = grid_shape(image_size, patch, stride)
+    cls = np.concatenate([params["cls"], local_cls], axis=1)
+
+    def encode(image, positions):
+        x = np.concatenate([cls[0], patch_embed(params, image, stride)])
+        x = x + np.concatenate([pos[0, :1], local_pos[0, :1], positions[0, 1:]])
+        attention = []
+        for layer in range(depth(params)):
+            x, log_map = encoder_block(params, layer, x, gelu)
+            attention.append(np.exp(log_map))
+        tokens = norm(params, "Transformer/encoder_norm", x)
+        return classify(params, tokens[:2]), np.stack(attention)
+
+    (global_logits, _), attention = encode(crop(source, (0, 0, *source.shape[:2]), image_size), pos)
+    relevance = rollout(attention).mean(axis=0)[2:]
+    mask = (relevance > threshold * relevance.mean()).reshape(grid, grid)
+    box = box_from_mask(mask, relevance.reshape(mask.shape), patch, stride, image_size, min_box,
+                        "largest_component")  # fmt: skip
+    box = tuple(round(source.shape[0] / image_size * side) for side in box)
+    part = crop(source, box, local_size)
+    (_, local_logits), _ = encode(part, local_pos)
+    return RAMS(global_logits, local_logits, relevance, mask, box, part)

@@ -12,7 +12,7 @@ from places import ROOT
 
 PACKAGE = ROOT / "aftrans_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*MODULES, *CONFIGS]}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 260, 55
 
@@ -223,7 +223,7 @@ def own(path: Path) -> set[str]:
 
 
 # What each room may import of the others and of other people's packages, None for any package.
-COMMANDS = ("main", "check_data", "predict", "export")
+COMMANDS = ("main", "check_data", "predict", "export", "study")
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -242,9 +242,12 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "report": (set(), PLAIN | {"jinja2"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
+    "studies": ({"config", "data", "experiment", "model", "report", "training"}, None),
     "command": ({"data.loading"}, set()),
     "flags": ({"command", "config", "configs"}, None),
-    **dict.fromkeys(COMMANDS, ({"command", "data", "experiment", "flags", "weights"}, None)),
+    **dict.fromkeys(
+        COMMANDS, ({"command", "data", "experiment", "flags", "studies", "weights"}, None)
+    ),
 }
 
 
@@ -274,7 +277,10 @@ def test_imports_follow_the_arrows(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=label)
 def test_configs_know_the_base_alone(path):
-    assert all(within(name, "aftrans_jax.config") for name in own(path))
+    """Studies know each other and what a study is, too."""
+    studies = ("aftrans_jax.configs.studies", "aftrans_jax.studies.definition")
+    known = ("aftrans_jax.config", *(studies if path.parent.name == "studies" else ()))
+    assert all(within(name, *known) for name in own(path))
     assert not outside(path)
 
 

@@ -16,7 +16,8 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.rams import RAMS
+from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
@@ -26,7 +27,9 @@ from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
 from aftrans_jax.weights.origins import disagreements, origin
 
-Model = AFTrans | Baseline | TransFG
+Model = AFTrans | Baseline | TransFG | RAMS
+
+ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated box
 
 
 class Kind(NamedTuple):
@@ -36,16 +39,21 @@ class Kind(NamedTuple):
     logits: tuple[str, ...]
 
 
-def _aftrans(config: Config, vit: ViT) -> AFTrans:
-    locate = partial(
+def _locate(config: Config, vit: ViT) -> Locate:
+    # The annotated box replaces the model's own, which is found as ever.
+    method = config.region.method if config.region.method != ANNOTATED else "largest_component"
+    return partial(
         locate_region,
-        method=config.region.method,
+        method=method,
         geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
         min_box=config.region.min_box,
     )
+
+
+def _aftrans(config: Config, vit: ViT) -> AFTrans:
     return AFTrans(
         vit=vit,
-        locate=locate,
+        locate=_locate(config, vit),
         local_size=config.data.local_size,
         keep_ratio=config.sacm.keep_ratio,
         reduction=config.sacm.reduction,
@@ -53,7 +61,12 @@ def _aftrans(config: Config, vit: ViT) -> AFTrans:
         descriptor=config.sacm.descriptor,
         selection=config.sacm.selection,
         gate_gradient=config.sacm.gate_gradient,
+        resample=config.region.resample,
     )
+
+
+def _rams(config: Config, vit: ViT) -> RAMS:
+    return RAMS(vit, _locate(config, vit), config.data.local_size, config.region.resample)
 
 
 _ONE_BRANCH = ("global",)
@@ -64,6 +77,7 @@ MODELS: Mapping[str, Kind] = MappingProxyType(
         "aftrans": Kind(_aftrans, _TWO_BRANCHES),
         "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH),
         "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH),
+        "rams": Kind(_rams, _TWO_BRANCHES),
     }
 )
 
@@ -101,7 +115,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
+    images = jnp.zeros((1, config.data.source_size, config.data.source_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
 
     @jax.jit  # traced once, for the shapes and for what is drawn
@@ -150,7 +164,7 @@ def _check_variant(name: str, arrays: AnyArrays) -> None:
 
 def blank_params(config: Config, model: Model) -> dict[str, Any]:
     """Returns zeros in the place of the parameters, to be replaced by a checkpoint's."""
-    size = config.data.image_size
+    size = config.data.source_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes["params"])

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: result.json and the report."""
+"""What a finished run leaves behind: result.json, predictions.csv and the report."""
 
 import importlib.metadata
 import math
@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.report.page import write_report
 from aftrans_jax.report.pictures import Picture
@@ -82,7 +83,7 @@ def write_results(
     evaluation: Evaluation,
     log: MetricsLog,
 ) -> None:
-    """Writes the report, then result.json, which is therefore there only if the report is."""
+    """Writes the report and the predictions, then result.json: it is there only if they are."""
     gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
     write_report(
         workdir / "report" / "index.html",
@@ -92,6 +93,7 @@ def write_results(
         summary={k: v for k, v in result.items() if not isinstance(v, Mapping) and not _is_nan(v)},
         history=log.history(),
     )
+    write_predictions(workdir / "predictions.csv", dataset, evaluation.outcomes)
     write_json(workdir / "result.json", result)
 
 

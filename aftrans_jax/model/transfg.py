@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
 from aftrans_jax.model.vit import ViT
@@ -62,10 +63,10 @@ class TransFG(nn.Module):
         """Returns global logits and no region.
 
         Args:
-          images: pixel values 0..255, square, of the trunk's image size.
+          images: pixel values 0..255, square; they are shrunk to the trunk's image size.
           train: whether dropout and stochastic depth are on.
         """
-        patches = self.vit.embed(self.vit.normalize(images))
+        patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
         tokens, _ = self.vit.Transformer(
             self.vit.with_class_token(patches, None),
             train=train,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
 from aftrans_jax.model.class_row import Descriptor, summarizer
+from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder, encoded
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
@@ -116,7 +117,7 @@ class ViT(nn.Module):
     def with_class_token(
         self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None
     ) -> Float[Array, "batch tokens hidden"]:
-        """Returns the encoder's input: a class token, then the patches, positions added to both.
+        """Returns the encoder's input: class token, then the patches, positions added to both.
 
         Args:
           patches: embeddings from `embed`.
@@ -125,10 +126,14 @@ class ViT(nn.Module):
         Paper: eq. 1.
         """
         if own is None:
-            own = BranchTokens(self.cls, self.Transformer.posembed_input())
-        cls = jnp.broadcast_to(own.cls, (patches.shape[0], 1, patches.shape[-1]))
+            own = self.own_tokens()
+        cls = jnp.broadcast_to(own.cls, (patches.shape[0], *own.cls.shape[1:]))
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
         return tokens + own.pos_embedding.astype(self.dtype)
+
+    def own_tokens(self) -> BranchTokens:
+        """Returns the trunk's class token and positions."""
+        return BranchTokens(self.cls, self.Transformer.posembed_input())
 
     def classify(self, features: Float[Array, "batch hidden"]) -> Float[Array, "batch classes"]:
         """Returns the logits of class tokens from `Encoded.features`.
@@ -142,8 +147,9 @@ class ViT(nn.Module):
         return self.classify(self.features(images, train=train))
 
     def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
-        """Returns the class tokens of images of pixel values 0..255."""
-        return self.encode(self.embed(self.normalize(images)), train=train).features
+        """Returns the class tokens of images of pixel values 0..255, shrunk to the image size."""
+        images = shrink(self.normalize(images), self.image_size)
+        return self.encode(self.embed(images), train=train).features
 
 
 class Baseline(nn.Module):

@@ -32,12 +32,16 @@ class Evaluation(NamedTuple):
     """Averages over a split, how many images they are over, and the images kept.
 
     samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
-    the model has a region: gate, relevance, box. All are host values, so reports need no device.
+    the model has a region: relevance, box and, where it has gates, gate. All are host values, so
+    reports need no device.
+    outcomes: of every image once, in the split's order: "index", "label" and by name of the logits
+    "predicted" and "confidence", the likeliest class and its probability.
     """
 
     scores: dict[str, float]
     num_examples: int
     samples: list[Examples]
+    outcomes: Examples
 
 
 def eval_step(
@@ -48,6 +52,7 @@ def eval_step(
     loss_weights: Mapping[str, float],
     predict_from: str,
     all_sum: Callable[[Averages], Averages],
+    crops_annotated: bool = False,
 ) -> tuple[Averages, Examples]:
     """Returns averages over all devices' real images and what there is to show of each image here.
 
@@ -59,8 +64,11 @@ def eval_step(
       loss_weights: alpha and beta by branch.
       predict_from: the logits that the shown prediction comes from.
       all_sum: of a tree to its sum over all devices.
+      crops_annotated: whether the local branch sees the annotated box, where there is one.
     """
-    output = cast(ModelOutput, model.apply({"params": params}, batch["image"], train=False))
+    boxes = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    output = cast(ModelOutput, output)
     logits, mask = prediction_logits(output.logits), batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)
@@ -72,11 +80,16 @@ def eval_step(
         **{name: batch[name] for name in ("index", "image", "label")},
         "annotated_box": batch["box"],
         "probabilities": jax.nn.softmax(logits[predict_from]),
+        "outcome": {name: batch[name] for name in ("index", "label", "mask")}
+        | {
+            "predicted": jax.tree.map(lambda x: x.argmax(axis=-1), logits),
+            "confidence": jax.tree.map(lambda x: jax.nn.softmax(x).max(axis=-1), logits),
+        },
     }
     if output.region is not None:
         averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
-        shown = ("gate", "relevance", "box")
-        examples |= {name: getattr(output.region, name) for name in shown}
+        shown = {name: getattr(output.region, name) for name in ("gate", "relevance", "box")}
+        examples |= {name: value for name, value in shown.items() if value is not None}
     return all_sum(averages), examples
 
 
@@ -111,10 +124,11 @@ def evaluate(
       batch_size: of all processes together.
     """
     kept_batches = {index // batch_size for index in keep}
-    reports, samples = [], []
+    reports, samples, outcomes = [], [], []
     for number, batch in enumerate(batches):
         averages, examples = step(batch)
         reports.append(averages)
+        outcomes.append(examples.pop("outcome"))
         if number in kept_batches:  # the images of other batches stay on their devices
             gathered = multihost_utils.process_allgather(examples, tiled=True)
             rows = [row for row, index in enumerate(gathered["index"]) if index in keep]
@@ -123,4 +137,13 @@ def evaluate(
             ]
     merged = merge(reports)
     samples.sort(key=lambda sample: sample["index"])
-    return Evaluation(compute(merged), int(merged["loss"].count), samples)
+    return Evaluation(compute(merged), int(merged["loss"].count), samples, _joined(outcomes))
+
+
+def _joined(outcomes: list[Examples]) -> Examples:
+    """Returns the outcomes of all batches and processes in the order of the split, no padding."""
+    gathered = multihost_utils.process_allgather(outcomes, tiled=True)
+    whole: Examples = jax.tree.map(lambda *parts: np.concatenate(parts), *gathered)
+    rows = np.flatnonzero(whole.pop("mask"))
+    rows = rows[np.argsort(whole["index"][rows], kind="stable")]
+    return jax.tree.map(lambda values: values[rows], whole)

@@ -42,7 +42,7 @@ CONTRACT = words("""
     train.batch_size train.learning_rate train.warmup_steps train.precision eval.logits seed
 """)
 CONTRACT_CHOICES = {
-    "model.name": "aftrans vit transfg",
+    "model.name": "aftrans vit transfg rams",
     "model.variant": "ti16 s16 b16 b32 l16 l32 h14",
     "model.gelu": "tanh exact",
     "region.method": "largest_component extreme_values",

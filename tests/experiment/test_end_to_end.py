@@ -134,6 +134,15 @@ def test_models_of_one_branch_report_no_region(tmp_path, name):
     assert result["box_area_mean"] is None
 
 
+def test_rams_has_both_branches_and_no_gates(tmp_path):
+    result = start(tmp_path / "rams", model__name="rams", train__steps=2)
+    for name in ("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean"):
+        assert isinstance(result[name], float)
+    page = (tmp_path / "rams" / "report" / "index.html").read_text()
+    assert Images(page).count == 20
+    assert "Gate of each layer" not in page
+
+
 def test_the_best_on_validation_images_is_tested_once(tmp_path):
     changes = {"model__name": "vit", "data__validation_fraction": 0.4, "eval__every": 2}
     workdir = tmp_path / "run"

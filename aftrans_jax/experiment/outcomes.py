@@ -1,0 +1,82 @@
+"""predictions.csv: what each logits of a trained model say of each test image."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.training.records import DamagedRecordError, write_bytes
+
+_FIRST = ["name", "true"]
+
+
+class Predictions(NamedTuple):
+    """The test images of a run, each once, in the order of its split.
+
+    Attributes:
+      names: of the images.
+      true: the class of each.
+      predicted: by name of the logits, the class that each image was named.
+      confidence: by name of the logits, the probability of that class.
+    """
+
+    names: tuple[str, ...]
+    true: tuple[str, ...]
+    predicted: Mapping[str, tuple[str, ...]]
+    confidence: Mapping[str, Float[np.ndarray, " images"]]
+
+    def correct(self, logits: str) -> Bool[np.ndarray, " images"]:
+        """Returns which images these logits name right."""
+        return np.array(self.predicted[logits]) == np.array(self.true)
+
+
+def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any]) -> None:
+    """Writes a row for each test image: its name and class, and what each logits say.
+
+    Args:
+      path: of the CSV file; bytes of names that are no UTF-8 are kept.
+      dataset: whose test split was evaluated.
+      outcomes: see `training.evaluation.Evaluation`.
+    """
+    classes, names = dataset.class_names, dataset.test.names
+    heads = sorted(outcomes["predicted"])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_FIRST + [f"{head}{end}" for head in heads for end in ("", "_confidence")])
+    for row, (index, label) in enumerate(zip(outcomes["index"], outcomes["label"], strict=True)):
+        said = []
+        for head in heads:
+            said.append(classes[int(outcomes["predicted"][head][row])])
+            said.append(f"{float(outcomes['confidence'][head][row]):.4f}")
+        writer.writerow([names[int(index)], classes[int(label)], *said])
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Returns what `write_predictions` wrote.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DamagedRecordError: it is something else.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        heads = header[2::2]
+        if header != _FIRST + [f"{head}{end}" for head in heads for end in ("", "_confidence")]:
+            raise ValueError(f"its columns are {header}")
+        if {len(row) for row in rows} - {len(header)}:
+            raise ValueError("its rows are not equally long")
+        columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+        confidence = {head: np.array(columns[f"{head}_confidence"], np.float64) for head in heads}
+    except (ValueError, csv.Error) as error:
+        raise DamagedRecordError(
+            f"{path} is damaged ({error}): expected the predictions of a run"
+        ) from error
+    predicted = {head: columns[head] for head in heads}
+    return Predictions(columns["name"], columns["true"], predicted, confidence)

@@ -1,0 +1,154 @@
+"""Trainings of a study as processes of their own, a few at a time; each can be resumed."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from aftrans_jax.experiment.lock import locked
+from aftrans_jax.studies.plan import Run, is_finished
+from aftrans_jax.training.records import write_json
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PAUSE = 0.2  # seconds between two looks at the processes
+
+
+class Job:
+    """One training: its process, or another one that already trains in its directory.
+
+    A study that is killed leaves its trainings running. They are waited for, and asked again.
+    """
+
+    def __init__(
+        self, run: Run, command: Sequence[str], environment: Mapping[str, str] | None
+    ) -> None:
+        """Starts it; what it prints goes to a file beside its directory.
+
+        Args:
+          run: of a study.
+          command: to train, to which `--workdir` is added.
+          environment: of the process; None: this one's.
+
+        Raises:
+          OSError: the directory cannot be written.
+          ValueError: it holds a run of other settings.
+        """
+        self.run, self.began = run, time.monotonic()
+        self.log = run.workdir.with_name(f"{run.workdir.name}.log")
+        self._command = [*command, f"--workdir={run.workdir}"]
+        self._environment = environment
+        self._process: subprocess.Popen | None = None
+        run.workdir.mkdir(parents=True, exist_ok=True)
+        self._start()
+
+    def _start(self) -> None:
+        try:
+            with locked(self.run.workdir):
+                is_finished(self.run)  # raises where it is a run of other settings
+                write_json(self.run.workdir / "config.json", self.run.config.to_dict())
+        except BlockingIOError:
+            return  # tried again
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                process_group=0,  # Ctrl-C reaches the study alone, which passes it on
+            )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another process trains in the directory."""
+        return self._process is None
+
+    def exit_code(self) -> int | None:
+        """Returns how the training ended, None while it has not."""
+        if self._process is None:
+            self._start()
+        return None if self._process is None else self._process.poll()
+
+    def terminate(self) -> None:
+        """Asks the process to save and end."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Waits for the end of the process."""
+        if self._process is not None:
+            self._process.wait()
+
+    def problem(self, code: int) -> str:
+        """Returns why the training failed, in a line."""
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
+        return f"{how}: {said[-1].removeprefix('error: ')} (all that it said: {self.log})"
+
+
+class Stop:
+    """Notes the first of the signals that end a program, in its `with` block."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = self.signal or number
+
+
+def train_all(
+    runs: Sequence[Run],
+    *,
+    num_jobs: int,
+    command: Sequence[str],
+    environment: Mapping[str, str] | None,
+    started: Callable[[Job], None],
+    ended: Callable[[Run, float, str | None], None],
+) -> int:
+    """Trains runs in their order, `num_jobs` at a time; one that fails does not stop the others.
+
+    Args:
+      runs: that are not finished.
+      num_jobs: processes at a time.
+      command: to train, see `Job`.
+      environment: of the processes.
+      started: is told of each training that begins.
+      ended: is told of each that has ended, with its seconds and what went wrong, if anything.
+
+    Returns:
+      The number of the signal that came, after which the trainings have saved and ended; else 0.
+    """
+    waiting, active = list(runs), []
+    with Stop() as stop:
+        while (waiting or active) and not stop.signal:
+            while waiting and len(active) < num_jobs:
+                run = waiting.pop(0)
+                try:
+                    active.append(Job(run, command, environment))
+                    started(active[-1])
+                except (OSError, ValueError) as error:
+                    ended(run, 0.0, str(error))
+            time.sleep(_PAUSE)
+            for job in list(active):
+                if (code := job.exit_code()) is not None and not stop.signal:
+                    active.remove(job)
+                    seconds = time.monotonic() - job.began
+                    ended(job.run, seconds, job.problem(code) if code else None)
+        for job in active:
+            job.terminate()
+        for job in active:
+            job.wait()
+    return stop.signal

@@ -1,0 +1,155 @@
+"""A study from its file to its table: what is not finished is trained, one line a training."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tqdm import tqdm
+
+from aftrans_jax.experiment.workdir import read_result
+from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
+from aftrans_jax.studies.processes import Job, train_all
+
+Say = Callable[[str], None]
+
+
+class Progress:
+    """Lines about the runs of a study: what starts and ends, the time taken and the time left."""
+
+    def __init__(self, runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:
+        """Sorts the runs into finished ones, and others.
+
+        Args:
+          runs: of the study, in their order.
+          num_jobs: trainings at a time.
+          say: shows a line.
+        """
+        self._runs, self._num_jobs, self._say = runs, num_jobs, say
+        self._began = time.monotonic()
+        self.failures: list[str] = []
+        self.finished: list[Run] = []
+        self.open: list[Run] = []
+        for run in runs:
+            try:
+                (self.finished if is_finished(run) else self.open).append(run)
+            except ValueError as error:
+                self._fail(run, str(error))
+
+    def summary(self) -> str:
+        """Returns how many runs are finished, and how long the others take."""
+        return (
+            f"{len(self.finished)} of {len(self._runs)} runs are finished; the others take "
+            f"{self._left()}"
+        )
+
+    def state(self, run: Run) -> str:
+        """Returns whether a run is finished, in words, with its accuracies."""
+        if run in self.finished:
+            return f"finished: {accuracies(run)}"
+        return "started" if (run.workdir / "checkpoints").exists() else "to do"
+
+    def started(self, job: Job) -> None:
+        """Says that a training has begun."""
+        how = "another process trains there, waiting for it" if job.is_elsewhere else job.log
+        self._say(f"{self._number(job.run)} {job.run.name}: {how}")
+
+    def ended(self, run: Run, seconds: float, problem: str | None) -> None:
+        """Says how a training ended."""
+        self.open = [other for other in self.open if other is not run]
+        if problem is None and is_finished(run):
+            self.finished.append(run)
+            elapsed = duration(time.monotonic() - self._began)
+            self._say(
+                f"{self._number(run)} {run.name}: {accuracies(run)} in {duration(seconds)}; "
+                f"elapsed {elapsed}, left {self._left()}"
+            )
+        else:
+            self._fail(run, problem or "it ended without a result")
+
+    def _fail(self, run: Run, problem: str) -> None:
+        self.failures.append(run.name)
+        self._say(f"{self._number(run)} {run.name} FAILED: {problem}")
+
+    def _number(self, run: Run) -> str:
+        place = next(i for i, other in enumerate(self._runs, start=1) if other is run)
+        return f"[{place}/{len(self._runs)}]"
+
+    def _left(self) -> str:
+        seconds = expected_seconds(self.open, self.finished)
+        if not self.open:
+            return "nothing"
+        return (
+            "an unknown time" if seconds is None else f"about {duration(seconds / self._num_jobs)}"
+        )
+
+
+def run_study(
+    runs: Sequence[Run],
+    *,
+    num_jobs: int,
+    command: Sequence[str],
+    environment: Mapping[str, str] | None,
+    write_table: Callable[[Sequence[Run]], None],
+    say: Say,
+) -> tuple[list[str], int]:
+    """Trains what is not finished and writes the table, first and after every run.
+
+    Args:
+      runs: of the study, in their order.
+      num_jobs: trainings at a time.
+      command: to train, see `studies.processes.Job`.
+      environment: of the trainings.
+      write_table: of the finished runs.
+      say: shows a line.
+
+    Returns:
+      The names of what failed, runs or the table, and the number of the signal that ended it, else 0.
+    """
+    progress = Progress(runs, num_jobs=num_jobs, say=say)
+    say(progress.summary())
+    problems: list[str] = []  # of the table as it was last written
+
+    def update() -> None:
+        try:
+            problems[:] = []
+            write_table(progress.finished)
+        except (OSError, ValueError) as error:  # trainings are worth more than a table
+            problems[:] = ["the table"]
+            say(f"the table FAILED: {error}")
+
+    def ended(run: Run, seconds: float, problem: str | None) -> None:
+        progress.ended(run, seconds, problem)
+        if problem is None:
+            update()
+
+    if progress.finished:
+        update()
+
+    number = train_all(
+        list(progress.open),
+        num_jobs=num_jobs,
+        command=command,
+        environment=environment,
+        started=progress.started,
+        ended=ended,
+    )
+    return progress.failures + problems, number
+
+
+def accuracies(run: Run) -> str:
+    """Returns the test accuracies of a finished run, such as "global 87.2 %"."""
+    result = read_result(run.workdir) or {}
+    found = {head: result.get(f"{head}_accuracy") for head in ("global", "local", "sum")}
+    return "  ".join(f"{head} {value:.1%}" for head, value in found.items() if value is not None)
+
+
+def duration(seconds: float) -> str:
+    """Returns a time such as "1:02:03"."""
+    return tqdm.format_interval(seconds)
+
+
+def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:
+    """Says which runs there are, which of them are finished, and how long the others take."""
+    progress = Progress(runs, num_jobs=num_jobs, say=say)
+    for number, run in enumerate(runs, start=1):
+        say(f"[{number}/{len(runs)}] {run.name}: {progress.state(run)}  {run.workdir}")
+    say(progress.summary())
