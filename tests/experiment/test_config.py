@@ -433,6 +433,10 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "bfloat16 or float16; this is a cpu in float32: use --config.model.attention=auto",
         ),
         (
+            {"model__name": "rams", "region__method": "annotated"},
+            "region.method='annotated' is for model.name='aftrans'; this run's is 'rams'",
+        ),
+        (
             {"model__name": "vit", "eval__logits": "sum"},
             "eval.logits='sum': model.name='vit' has global logits only; "
             "use --config.eval.logits=global",
