@@ -21,7 +21,7 @@ def base_config() -> Config:
     config.pretrained_head = "new"  # new: of zeros | keep: the file's, made for the same classes
 
     config.model = ConfigDict()
-    config.model.name = "aftrans"  # aftrans | vit: the plain baseline on the same trunk
+    config.model.name = "aftrans"  # vit: trunk alone | transfg: with loss.contrastive=1 | rams
     config.model.variant = "b16"  # Paper: section 3.2; or mini8 ti16 s16 b32 l16 l32 h14
     config.model.stride = 12  # px from patch to patch. Paper: section 3.2
     config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT

@@ -110,6 +110,30 @@ def mlp_block(params: Tree, prefix, x, kind):
     return x @ params[f"{prefix}/Dense_1/kernel"] + params[f"{prefix}/Dense_1/bias"]
 
 
+def norm(params: Tree, name, x):
+    return layer_norm(x, params[f"{name}/scale"], params[f"{name}/bias"])
+
+
+def encoder_block(params: Tree, layer, x, gelu):
+    """Return (tokens [tokens, hidden], log attention [heads, queries, keys])."""
+    block = f"Transformer/encoderblock_{layer}"
+    mixed, log_map = attention_block(
+        params, f"{block}/MultiHeadDotProductAttention_1", norm(params, f"{block}/LayerNorm_0", x)
+    )
+    x = x + mixed
+    normed = norm(params, f"{block}/LayerNorm_2", x)
+    return x + mlp_block(params, f"{block}/MlpBlock_3", normed, gelu), log_map
+
+
+def depth(params: Tree):
+    """Return the number of layers."""
+    return len({name.split("/")[1] for name in params if "/encoderblock_" in name})
+
+
+def classify(params: Tree, features):
+    return features @ params["head/kernel"] + params["head/bias"]
+
+
 @in_float64
 def vit(params: Tree, image, stride, gelu, cls=None, pos_embedding=None, patch_embeddings=None):
     """Return the trunk's view of one image.
@@ -124,22 +148,13 @@ def vit(params: Tree, image, stride, gelu, cls=None, pos_embedding=None, patch_e
     if pos_embedding is None:
         pos_embedding = params["Transformer/posembed_input/pos_embedding"]
 
-    def norm(name, x):
-        return layer_norm(x, params[f"{name}/scale"], params[f"{name}/bias"])
-
     x = np.concatenate([cls[0], patch_embeddings]) + pos_embedding[0]
     log_attention = []
-    num_layers = len({name.split("/")[1] for name in params if "/encoderblock_" in name})
-    for block in (f"Transformer/encoderblock_{layer}" for layer in range(num_layers)):
-        mixed, log_map = attention_block(
-            params, f"{block}/MultiHeadDotProductAttention_1", norm(f"{block}/LayerNorm_0", x)
-        )
-        x = x + mixed
-        x = x + mlp_block(params, f"{block}/MlpBlock_3", norm(f"{block}/LayerNorm_2", x), gelu)
+    for layer in range(depth(params)):
+        x, log_map = encoder_block(params, layer, x, gelu)
         log_attention.append(log_map)
-    features = norm("Transformer/encoder_norm", x)[0]
-    logits = features @ params["head/kernel"] + params["head/bias"]
-    return ViT(logits, features, np.stack(log_attention), patch_embeddings)
+    features = norm(params, "Transformer/encoder_norm", x)[0]
+    return ViT(classify(params, features), features, np.stack(log_attention), patch_embeddings)
 
 
 @in_float64
@@ -341,3 +356,85 @@ def contrastive_loss(features: np.ndarray, labels: np.ndarray, margin: float = 0
             cosine = float(np.dot(unit[i], unit[j]))
             total += 1 - cosine if labels[i] == labels[j] else max(cosine - margin, 0.0)
     return total / len(labels) ** 2
+
+
+class TransFG(NamedTuple):
+    """One image through TransFG. `parts` [heads] are tokens, of which 0 is the class token."""
+
+    logits: np.ndarray  # [classes]
+    features: np.ndarray  # [hidden]
+    parts: np.ndarray
+
+
+@in_float64
+def transfg(params: Tree, image, stride, gelu):
+    """Return what TransFG says of one image, from its paper's definition of part selection.
+
+    Per head, the maps of all layers but the last are multiplied as whole matrices, later ones from
+    the left; the class token's row of the product, its own entry dropped, names the head's best
+    patch. The class token and these patches alone enter the last layer.
+    """
+    x = np.concatenate([params["cls"][0], patch_embed(params, image, stride)])
+    x = x + params["Transformer/posembed_input/pos_embedding"][0]
+    product, last = np.eye(len(x)), depth(params) - 1
+    for layer in range(last):
+        x, log_map = encoder_block(params, layer, x, gelu)
+        product = np.exp(log_map) @ product
+    parts = 1 + np.argmax(product[:, 0, 1:], axis=-1)
+    x, _ = encoder_block(params, last, np.stack([x[0], *x[parts]]), gelu)
+    features = norm(params, "Transformer/encoder_norm", x)[0]
+    return TransFG(classify(params, features), features, parts)
+
+
+class RAMS(NamedTuple):
+    global_logits: np.ndarray  # [classes]
+    local_logits: np.ndarray  # [classes]
+    relevance: np.ndarray  # [patches], columns of the rollout, averaged over rows
+    mask: np.ndarray  # bool [rows, cols]
+    box: Box
+    crop: np.ndarray  # [local_size, local_size, 3]
+
+
+def rollout(attention):
+    """Return [tokens, tokens] of attention [layers, heads, queries, keys], as whole matrices."""
+    product = np.eye(attention.shape[-1])
+    for layer in attention:
+        mixed = layer.mean(axis=0) + np.eye(len(product))
+        product = mixed / mixed.sum(axis=-1, keepdims=True) @ product
+    return product
+
+
+@in_float64
+def rams(params: Tree, local_cls, local_pos, source, image_size, local_size, stride, gelu,
+         min_box, threshold=1.2):  # fmt: skip
+    """Return what RAMS-Trans says of one square normalised photo, at two scales.
+
+    Both passes hold both class tokens, each at a position of its own, and then the patches; the
+    first class token answers for the whole image, the second for the crop.
+    """
+    patch, pos = (
+        params["embedding/kernel"].shape[0],
+        params["Transformer/posembed_input/pos_embedding"],
+    )
+    grid = grid_shape(image_size, patch, stride)
+    cls = np.concatenate([params["cls"], local_cls], axis=1)
+
+    def encode(image, positions):
+        x = np.concatenate([cls[0], patch_embed(params, image, stride)])
+        x = x + np.concatenate([pos[0, :1], local_pos[0, :1], positions[0, 1:]])
+        attention = []
+        for layer in range(depth(params)):
+            x, log_map = encoder_block(params, layer, x, gelu)
+            attention.append(np.exp(log_map))
+        tokens = norm(params, "Transformer/encoder_norm", x)
+        return classify(params, tokens[:2]), np.stack(attention)
+
+    (global_logits, _), attention = encode(crop(source, (0, 0, *source.shape[:2]), image_size), pos)
+    relevance = rollout(attention).mean(axis=0)[2:]
+    mask = (relevance > threshold * relevance.mean()).reshape(grid, grid)
+    box = box_from_mask(mask, relevance.reshape(mask.shape), patch, stride, image_size, min_box,
+                        "largest_component")  # fmt: skip
+    box = tuple(round(source.shape[0] / image_size * side) for side in box)
+    part = crop(source, box, local_size)
+    (_, local_logits), _ = encode(part, local_pos)
+    return RAMS(global_logits, local_logits, relevance, mask, box, part)

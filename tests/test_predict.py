@@ -118,17 +118,28 @@ def test_a_result_that_is_not_there_is_said(call, workdir, photos, tmp_path, con
     ]
 
 
-def test_the_baseline_has_global_logits_only(call, photos, tmp_path):
-    changes = {"model__name": "vit", "train__steps": 2}
+@pytest.mark.parametrize("name", ["vit", "transfg"])
+def test_a_model_of_one_branch_has_global_logits_only(call, photos, tmp_path, name):
+    changes = {"model__name": name, "train__steps": 2}
     settings = tiny_config(**changes).to_dict()
     run(tiny_experiment(1, **changes), tmp_path / "run", mode="train", settings=settings)
     assert call(photos, where=tmp_path / "run")[1][0].startswith("global logits: ")
     rows, said = call(photos, "--logits=sum", code=1, where=tmp_path / "run")
     assert rows == []
     assert said == [
-        "error: --logits=sum: the run's model.name is 'vit', which has global logits only; use "
+        f"error: --logits=sum: the run's model.name is {name!r}, which has global logits only; use "
         "--logits=global"
     ]
+
+
+def test_rams_answers_by_any_logits(call, photos, tmp_path):
+    changes = {"model__name": "rams", "train__steps": 2}
+    settings = tiny_config(**changes).to_dict()
+    run(tiny_experiment(1, **changes), tmp_path / "run", mode="train", settings=settings)
+    for logits in ("global", "local", "sum"):
+        rows, said = call(photos, f"--logits={logits}", where=tmp_path / "run")
+        assert rows
+        assert logits in said[0]
 
 
 # ----------------------------------------------------------------------------------- what is given

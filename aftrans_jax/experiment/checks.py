@@ -8,7 +8,7 @@ from typing import Any
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
-from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.experiment.model import ANNOTATED, MODELS
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -22,7 +22,7 @@ from aftrans_jax.training.precision import PRECISIONS
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "pretrained_head": ("new", "keep"),
-        "model.name": ("aftrans", "vit"),
+        "model.name": tuple(MODELS),
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),
         "model.attention": tuple(KERNELS),
@@ -99,10 +99,15 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
             "none; leave it empty, or use --config.data.name=inat17"
         )
-    if config.model.name == "vit" and config.eval.logits != "global":
+    if config.eval.logits not in MODELS[config.model.name].logits:
         raise ValueError(
-            f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
-            "use --config.eval.logits=global"
+            f"eval.logits={config.eval.logits!r}: model.name={config.model.name!r} has global "
+            "logits only; use --config.eval.logits=global"
+        )
+    if config.region.method == ANNOTATED and config.model.name != "aftrans":
+        raise ValueError(
+            f"region.method={ANNOTATED!r} is for model.name='aftrans'; this run's is "
+            f"{config.model.name!r}: leave it out"
         )
     if trains and config.region.method == ANNOTATED:
         raise ValueError(
@@ -110,10 +115,11 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"evaluate with --mode=eval --workdir=... --config.region.method={ANNOTATED}"
         )
     _check_ranges(config)
-    if config.model.name == "vit" and config.loss.distill:
+    if config.loss.distill and "local" not in MODELS[config.model.name].logits:
         raise ValueError(
-            f"loss.distill={config.loss.distill}: model.name='vit' has no local branch to teach "
-            "the global one; use --config.loss.distill=0, or --config.model.name=aftrans"
+            f"loss.distill={config.loss.distill}: model.name={config.model.name!r} has no local "
+            "branch to teach the global one; use --config.loss.distill=0, or "
+            "--config.model.name=aftrans"
         )
     parts = num_devices * config.train.accumulation_steps
     if config.train.batch_size % parts:

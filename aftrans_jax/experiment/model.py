@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,9 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.rams import RAMS
+from aftrans_jax.model.regions import Geometry, Locate, locate_region
+from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
@@ -25,23 +27,33 @@ from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
 from aftrans_jax.weights.origins import disagreements, origin
 
-Model = AFTrans | Baseline
+Model = AFTrans | Baseline | TransFG | RAMS
 
 ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated box
 
 
-def _aftrans(config: Config, vit: ViT) -> AFTrans:
+class Kind(NamedTuple):
+    """A kind of model: how it is built, and the logits that one can predict from."""
+
+    build: Callable[[Config, ViT], Model]
+    logits: tuple[str, ...]
+
+
+def _locate(config: Config, vit: ViT) -> Locate:
     # The annotated box replaces the model's own, which is found as ever.
-    method = {ANNOTATED: "largest_component"}.get(config.region.method, config.region.method)
-    locate = partial(
+    method = config.region.method if config.region.method != ANNOTATED else "largest_component"
+    return partial(
         locate_region,
         method=method,
         geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
         min_box=config.region.min_box,
     )
+
+
+def _aftrans(config: Config, vit: ViT) -> AFTrans:
     return AFTrans(
         vit=vit,
-        locate=locate,
+        locate=_locate(config, vit),
         local_size=config.data.local_size,
         keep_ratio=config.sacm.keep_ratio,
         reduction=config.sacm.reduction,
@@ -53,18 +65,25 @@ def _aftrans(config: Config, vit: ViT) -> AFTrans:
     )
 
 
-def _baseline(config: Config, vit: ViT) -> Baseline:
-    del config
-    return Baseline(vit)
+def _rams(config: Config, vit: ViT) -> RAMS:
+    return RAMS(vit, _locate(config, vit), config.data.local_size, config.region.resample)
 
 
-MODELS: Mapping[str, Callable[[Config, ViT], Model]] = MappingProxyType(
-    {"aftrans": _aftrans, "vit": _baseline}
+_ONE_BRANCH = ("global",)
+_TWO_BRANCHES = ("global", "local", "sum")
+
+MODELS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "aftrans": Kind(_aftrans, _TWO_BRANCHES),
+        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH),
+        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH),
+        "rams": Kind(_rams, _TWO_BRANCHES),
+    }
 )
 
 
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
-    """Returns the model that `model.name` names: AFTrans, or its trunk alone as the baseline.
+    """Returns the model that `model.name` names: AFTrans, its trunk alone, or another on the trunk.
 
     Args:
       config: of the run.
@@ -84,7 +103,7 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
         stochastic_depth=config.model.stochastic_depth,
         dtype=dtype,
     )
-    return MODELS[config.model.name](config, vit)
+    return MODELS[config.model.name].build(config, vit)
 
 
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:

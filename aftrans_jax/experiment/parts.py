@@ -22,6 +22,7 @@ from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
     ANNOTATED,
+    MODELS,
     Model,
     blank_params,
     build_model,
@@ -168,7 +169,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
     # Further terms stay below that, and are 0 where they are not weighed.
     weights = loss_weights(config)
-    if config.model.name == "vit":
+    if "local" not in MODELS[config.model.name].logits:
         del weights["local"]
     return Plan(
         model_name=config.model.name,

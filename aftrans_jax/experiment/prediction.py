@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.outputs import Images, ModelOutput
-from aftrans_jax.model.vit import Baseline
 from aftrans_jax.training.metrics import prediction_logits
 
 _NAMES = {
@@ -34,10 +34,10 @@ def predictor(trained: Trained, logits: str) -> Predictor:
     Paper: end of section 2.2.2, table 4.
     """
     model = trained.model
-    if logits != "global" and isinstance(model, Baseline):
+    if logits not in MODELS[trained.name].logits:
         raise ValueError(
-            f"--logits={logits}: the run's model.name is 'vit', which has global logits only; use "
-            "--logits=global"
+            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
+            "only; use --logits=global"
         )
 
     @jax.jit

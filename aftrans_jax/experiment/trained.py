@@ -23,12 +23,13 @@ from aftrans_jax.training.checkpoints import Checkpoints
 class Trained(NamedTuple):
     """A model as a run left it: module, parameters, names of its classes, and image sizes.
 
-    `sizes` are `image_size` and `resize_size` in pixels, arguments of
+    `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
     `result` is what result.json holds, empty where there is none that can be read. Larger
     photos than `max_pixels` are refused.
     """
 
+    name: str
     model: Model
     params: Mapping[str, Any]
     class_names: tuple[str, ...]
@@ -76,4 +77,5 @@ def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning)
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
     names, sizes = tuple(class_names), image_sizes(config)
     result = read_result(workdir) or {}
-    return Trained(model, params, names, sizes, config.eval.logits, result, config.data.max_pixels)
+    name, max_pixels = config.model.name, config.data.max_pixels
+    return Trained(name, model, params, names, sizes, config.eval.logits, result, max_pixels)

@@ -5,6 +5,7 @@ whatever kernel computes the attention. No tokens x tokens array is stored.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 
 import jax
@@ -18,6 +19,11 @@ QUERY_CHUNK = 128
 
 Descriptor = Callable[[Array, Array, Array], Array]
 Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descriptor [batch]
+
+
+def summarizer(describe: Descriptor | None) -> Callable[[Array, Array], Summary] | None:
+    """Returns `summarize` with a descriptor, None without, as an encoder takes it."""
+    return None if describe is None else partial(summarize, describe=describe)
 
 
 def summarize(query: Array, key: Array, describe: Descriptor) -> Summary:

@@ -1,20 +1,27 @@
-"""Transformer encoder whose blocks report their class row, under the official npz names."""
+"""Transformer encoder whose blocks can be observed, under the official npz names."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import AttentionKernel
-from aftrans_jax.model.class_row import Descriptor, Summary, summarize
+from aftrans_jax.model.class_row import Summary
 from aftrans_jax.model.variants import Variant
+
+# Of a layer's queries and keys [batch tokens heads head_dim] to what a model wants to know of them.
+Observe = Callable[[Array, Array], Any]
+# Of the tokens and what was observed in the layers so far to the tokens of the last block.
+Select = Callable[[Array, Sequence[Any]], Array]
 
 
 class BranchTokens(NamedTuple):
-    """What a branch adds to its patches: a class token [1 1 hidden] and positions [1 1+N hidden].
+    """What a branch adds to its patches: class tokens [1 C hidden] and positions [1 C+N hidden].
+
+    C is 1, but for RAMS-Trans.
 
     Paper: fig. 2, the parameters that the two branches do not share.
     """
@@ -68,7 +75,7 @@ class PositionEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Returns attended queries and, given a descriptor function, the layer's summary.
+    """Returns attended queries and what was observed, if anything is to be.
 
     Follows: flax MultiHeadDotProductAttention, but for the exchangeable kernel.
     """
@@ -78,9 +85,7 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(
-        self, queries: Array, tokens: Array, describe: Descriptor | None
-    ) -> tuple[Array, Summary | None]:
+    def __call__(self, queries: Array, tokens: Array, observe: Observe | None) -> tuple[Array, Any]:
         hidden = tokens.shape[-1]
         project = partial(
             nn.DenseGeneral,
@@ -98,7 +103,7 @@ class Attention(nn.Module):
             dtype=self.dtype,
             name="out",
         )(attended)
-        return out, None if describe is None else summarize(query, key, describe)
+        return out, None if observe is None else observe(query, key)
 
 
 class MlpBlock(nn.Module):
@@ -147,9 +152,9 @@ class EncoderBlock(nn.Module):
         tokens: Float[Array, "batch tokens hidden"],
         *,
         train: bool,
-        describe: Descriptor | None,
+        observe: Observe | None,
         class_only: bool,
-    ) -> tuple[Float[Array, "batch queries hidden"], Summary | None]:
+    ) -> tuple[Float[Array, "batch queries hidden"], Any]:
         # Whole residual branches drop per image, hence the broadcast over tokens and channels.
         drop_path = partial(
             nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2)), deterministic=not train
@@ -159,19 +164,20 @@ class EncoderBlock(nn.Module):
         attend = Attention(
             self.variant.heads, self.attention, self.dtype, name="MultiHeadDotProductAttention_1"
         )
-        attended, summary = attend(normed[:, :kept], normed, describe)
+        attended, observed = attend(normed[:, :kept], normed, observe)
         attended = nn.Dropout(self.dropout, deterministic=not train)(attended)
         tokens = tokens[:, :kept] + drop_path(attended)
         normed = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_2")(tokens)
         mlp = MlpBlock(self.variant.mlp, self.gelu, self.dropout, self.dtype, name="MlpBlock_3")
-        return tokens + drop_path(mlp(normed, train=train)), summary
+        return tokens + drop_path(mlp(normed, train=train)), observed
 
 
 class Encoder(nn.Module):
-    """Returns the encoded tokens and the class rows of all layers.
+    """Returns the normalised tokens and what was observed in each layer, from first to last.
 
     Unless `all_tokens` asks for more, the last block computes only keys and values for all tokens
-    and the rest for the class token alone; its output is the same.
+    and the rest for the class token alone; its output is the same. `select` chooses or changes the
+    tokens that enter the last block.
 
     Follows: vit_jax Encoder.
     """
@@ -206,13 +212,17 @@ class Encoder(nn.Module):
         tokens: Float[Array, "batch tokens hidden"],
         *,
         train: bool,
-        describe: Descriptor | None,
         all_tokens: bool,
-    ) -> Encoded:
+        observe: Observe | None = None,
+        select: Select | None = None,
+    ) -> tuple[Array, list[Any]]:
         tokens = self.embedding_dropout(tokens, deterministic=not train)
-        summaries = []
+        layers = []
         for block in self.encoderblock:
-            class_only = block is self.encoderblock[-1] and not all_tokens
-            tokens, summary = block(tokens, train=train, describe=describe, class_only=class_only)
-            summaries.append(summary)
-        return encoded(self.encoder_norm(tokens), summaries)
+            is_last = block is self.encoderblock[-1]
+            if is_last and select is not None:
+                tokens = select(tokens, layers)
+            class_only = is_last and not all_tokens
+            tokens, observed = block(tokens, train=train, observe=observe, class_only=class_only)
+            layers.append(observed)
+        return self.encoder_norm(tokens), layers

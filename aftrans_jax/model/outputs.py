@@ -11,8 +11,8 @@ Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255,
 class Region(NamedTuple):
     """Where the model looked.
 
-    gate: weight of each layer [batch layers] in (0, 1).
-    relevance: gated, fused attention [batch rows cols], >= 0.
+    gate: weight of each layer [batch layers] in (0, 1), None for a model without gates.
+    relevance: gated, fused attention [batch rows cols], >= 0; of RAMS-Trans its rollout.
     mask: selected patches [batch rows cols], bool.
     box: region in pixels of the images given to the model [batch 4], (top, left, bottom, right),
       half-open, whole numbers.
@@ -20,7 +20,7 @@ class Region(NamedTuple):
     Paper: section 2.2.1.
     """
 
-    gate: Array
+    gate: Array | None
     relevance: Array
     mask: Array
     box: Array

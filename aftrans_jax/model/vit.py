@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
-from aftrans_jax.model.class_row import Descriptor
+from aftrans_jax.model.class_row import Descriptor, summarizer
 from aftrans_jax.model.crops import shrink
-from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
+from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder, encoded
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
 from aftrans_jax.model.variants import Variant
@@ -109,12 +109,15 @@ class ViT(nn.Module):
         Paper: section 2.1, eq. 1 to 3.
         """
         tokens = self.with_class_token(patches, own)
-        return self.Transformer(tokens, train=train, describe=describe, all_tokens=all_tokens)
+        observe = summarizer(describe)
+        return encoded(
+            *self.Transformer(tokens, train=train, all_tokens=all_tokens, observe=observe)
+        )
 
     def with_class_token(
         self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None
     ) -> Float[Array, "batch tokens hidden"]:
-        """Returns the encoder's input: a class token, then the patches, positions added to both.
+        """Returns the encoder's input: class token, then the patches, positions added to both.
 
         Args:
           patches: embeddings from `embed`.
@@ -123,10 +126,14 @@ class ViT(nn.Module):
         Paper: eq. 1.
         """
         if own is None:
-            own = BranchTokens(self.cls, self.Transformer.posembed_input())
-        cls = jnp.broadcast_to(own.cls, (patches.shape[0], 1, patches.shape[-1]))
+            own = self.own_tokens()
+        cls = jnp.broadcast_to(own.cls, (patches.shape[0], *own.cls.shape[1:]))
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
         return tokens + own.pos_embedding.astype(self.dtype)
+
+    def own_tokens(self) -> BranchTokens:
+        """Returns the trunk's class token and positions."""
+        return BranchTokens(self.cls, self.Transformer.posembed_input())
 
     def classify(self, features: Float[Array, "batch hidden"]) -> Float[Array, "batch classes"]:
         """Returns the logits of class tokens from `Encoded.features`.

@@ -32,7 +32,8 @@ class Evaluation(NamedTuple):
     """Averages over a split, how many images they are over, and the images kept.
 
     samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
-    the model has a region: gate, relevance, box. All are host values, so reports need no device.
+    the model has a region: relevance, box and, where it has gates, gate. All are host values, so
+    reports need no device.
     outcomes: of every image once, in the split's order: "index", "label" and by name of the logits
     "predicted" and "confidence", the likeliest class and its probability.
     """
@@ -88,8 +89,8 @@ def eval_step(
     }
     if output.region is not None:
         averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
-        shown = ("gate", "relevance", "box")
-        examples |= {name: getattr(output.region, name) for name in shown}
+        shown = {name: getattr(output.region, name) for name in ("gate", "relevance", "box")}
+        examples |= {name: value for name, value in shown.items() if value is not None}
     return all_sum(averages), examples
 
 

@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import scores
-from aftrans_jax.model.class_row import Descriptor, Summary, class_row_descriptor, summarize
+from aftrans_jax.model.class_row import (
+    Descriptor,
+    Summary,
+    class_row_descriptor,
+    summarize,
+    summarizer,
+)
 from aftrans_jax.model.encoder import BranchTokens, Encoded, EncoderBlock, MlpBlock, encoded
 from aftrans_jax.model.patches import embed_by_convolution
 from aftrans_jax.model.vit import GELUS, ViT
@@ -67,7 +73,7 @@ class LayeredViT(ViT):
         block = EncoderBlock(
             self.variant, GELUS[self.gelu], self.attention, 0.0, 0.0, self.dtype, parent=None
         )
-        settings: dict[str, Any] = {"describe": describe, "class_only": class_only}
+        settings: dict[str, Any] = {"observe": summarizer(describe), "class_only": class_only}
         return cast(Any, block.apply({"params": params}, tokens, train=False, **settings))
 
     def norm(self, params: Tree, tokens: Array) -> Array:

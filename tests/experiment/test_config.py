@@ -42,7 +42,7 @@ CONTRACT = words("""
     train.batch_size train.learning_rate train.warmup_steps train.precision eval.logits seed
 """)
 CONTRACT_CHOICES = {
-    "model.name": "aftrans vit",
+    "model.name": "aftrans vit transfg rams",
     "model.variant": "ti16 s16 b16 b32 l16 l32 h14",
     "model.gelu": "tanh exact",
     "region.method": "largest_component extreme_values",
@@ -306,7 +306,8 @@ def nth_choices(row: int, name: str) -> dict[str, str]:
 
 
 MOST = max(len(choices) for key, choices in checks.CHOICES.items() if key != "model.variant")
-ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST)), nth_choices(0, "vit")]
+ROWS = [*(nth_choices(row, "aftrans") for row in range(MOST))]
+ROWS += [nth_choices(0, name) for name in MODELS if name != "aftrans"]
 
 
 def test_few_rows_hold_every_choice():
@@ -322,7 +323,7 @@ def test_few_rows_hold_every_choice():
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
 def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     config = tiny_config(**{key.replace(".", "__"): value for key, value in row.items()})
-    checks.check(config, num_devices=1)
+    checks.check(config, num_devices=1, trains=config.region.method != "annotated")
     assert callable(READERS[config.data.name])
     model = build_model(config, 3, PRECISIONS[config.train.precision]().dtype)
     images = np.zeros((2, 16, 16, 3), np.uint8)
@@ -430,6 +431,11 @@ def test_the_ends_of_a_range_are_taken(key, value):
             {"model__attention": "cudnn"},
             "model.attention='cudnn' needs a CUDA GPU of compute capability 8.0 or later and "
             "bfloat16 or float16; this is a cpu in float32: use --config.model.attention=auto",
+        ),
+        (
+            {"model__name": "rams", "region__method": "annotated"},
+            "region.method='annotated' is for model.name='aftrans'; this run's is 'rams': leave it "
+            "out",
         ),
         (
             {"model__name": "vit", "eval__logits": "sum"},

@@ -128,11 +128,21 @@ def test_another_split_does_not_pass_for_the_one_trained_on(trained, tmp_path):
         start(workdir, data__validation_fraction=0.3)
 
 
-def test_the_baseline_reports_no_region(tmp_path):
-    result = start(tmp_path / "vit", model__name="vit", train__steps=2)
+@pytest.mark.parametrize("name", ["vit", "transfg"])
+def test_models_of_one_branch_report_no_region(tmp_path, name):
+    result = start(tmp_path / name, model__name=name, train__steps=2)
     assert result["global_accuracy"] is not None
     assert [result[f"{name}_accuracy"] for name in ("local", "sum")] == [None, None]
     assert result["box_area_mean"] is None
+
+
+def test_rams_has_both_branches_and_no_gates(tmp_path):
+    result = start(tmp_path / "rams", model__name="rams", train__steps=2)
+    for name in ("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean"):
+        assert isinstance(result[name], float)
+    page = (tmp_path / "rams" / "report" / "index.html").read_text()
+    assert Images(page).count == 20
+    assert "Gate of each layer" not in page
 
 
 def test_the_best_on_validation_images_is_tested_once(tmp_path):

@@ -1,0 +1,115 @@
+"""RAMS-Trans: attention rollout -> region -> local pass, one trunk for both, two class tokens.
+
+Hu et al., "RAMS-Trans: Recurrent Attention Multi-scale Transformer for Fine-grained Image
+Recognition", ACM Multimedia 2021; here with two scales.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aftrans_jax.model.aftrans import LocalTokens
+from aftrans_jax.model.crops import crop_and_resize, shrink
+from aftrans_jax.model.encoder import BranchTokens
+from aftrans_jax.model.outputs import Images, ModelOutput, Region
+from aftrans_jax.model.regions import Locate
+from aftrans_jax.model.rollout import Projections, attention_maps, projections
+from aftrans_jax.model.vit import ViT
+
+CLASS_TOKENS = 2  # in every pass: the global branch reads the first, the local branch the second
+
+
+def mean_row_of_rollout(layers: Sequence[Projections]) -> Float[Array, "batch tokens"]:
+    """Returns the mean over all rows of the attention rollout, in float32; it sums to 1.
+
+    Rollout is the product of all layers' maps, the last layer's leftmost, each averaged over heads,
+    with the identity added for the residual, and its rows rescaled to sum to 1.
+
+    Args:
+      layers: queries and keys of every token, from the first layer to the last.
+    """
+    batch, tokens = layers[-1].key.shape[:2]
+    row = jnp.full((batch, tokens), 1 / tokens)
+    for layer in reversed(layers):
+        attention = attention_maps(layer).mean(axis=1)
+        row = (row + jnp.einsum("bq,bqk->bk", row, attention, precision="highest")) / 2
+    return row
+
+
+class RAMS(nn.Module):
+    """Recurrent attention multi-scale transformer of two scales.
+
+    Attributes:
+      vit: the trunk; patch projection, blocks, norm and head serve both branches.
+      locate: mask and relevance [batch rows cols] -> box [batch 4] in pixels of the global image,
+        see `regions.locate_region`; its largest component is RAMS-Trans's.
+      local_size: side of the crop that the local branch sees, in pixels.
+      resample: one of `crops.RESAMPLES`.
+      threshold: a patch is in the mask above this multiple of the patches' mean.
+
+    Follows: RAMS-Trans VisionTransformer, but for the crop's size, edges and own positions.
+    """
+
+    vit: ViT
+    locate: Locate
+    local_size: int
+    resample: str = "antialiased"
+    threshold: float = 1.2
+
+    def setup(self) -> None:
+        variant, stride = self.vit.variant, self.vit.stride
+        num_patches = variant.patches_per_side(self.local_size, stride) ** 2
+        self.local = LocalTokens(1 + num_patches, variant.hidden)
+
+    def __call__(self, images: Images, *, train: bool) -> ModelOutput:
+        """Returns both branches' logits and the region that the local branch sees, without gates.
+
+        Args:
+          images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
+            image size, the local branch a crop of them as they are.
+          train: whether dropout and stochastic depth are on.
+        """
+        images = self.vit.normalize(images)
+        small, own = shrink(images, self.vit.image_size), self._branches()
+        tokens, layers = self.vit.Transformer(
+            self.vit.with_class_token(self.vit.embed(small), own["global"]),
+            train=train,
+            all_tokens=True,
+            observe=projections,
+        )
+        region = self._region(layers, images.shape[1] / self.vit.image_size)
+        crops = crop_and_resize(images, region.box, self.local_size, self.resample)
+        local = self.vit.encode(
+            self.vit.embed(crops), train=train, own=own["local"], all_tokens=True
+        )
+        features = {"global": tokens[:, 0], "local": local.tokens[:, 1]}
+        features = {name: feature.astype(jnp.float32) for name, feature in features.items()}
+        logits = {name: self.vit.classify(feature) for name, feature in features.items()}
+        return ModelOutput(logits, features, region)
+
+    def predict(self, images: Images) -> Float[Array, "batch classes"]:
+        """Returns the global logits: no rollout, no crop, no second pass."""
+        patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
+        own = self._branches()["global"]
+        return self.vit.classify(self.vit.encode(patches, train=False, own=own).features)
+
+    def _branches(self) -> dict[str, BranchTokens]:
+        """Returns both class tokens, each with its position, and the positions of the patches."""
+        branches = {"global": self.vit.own_tokens(), "local": self.local()}
+        cls = jnp.concatenate([own.cls for own in branches.values()], axis=1)
+        first = [own.pos_embedding[:, :1] for own in branches.values()]
+        return {
+            name: BranchTokens(cls, jnp.concatenate([*first, own.pos_embedding[:, 1:]], axis=1))
+            for name, own in branches.items()
+        }
+
+    def _region(self, layers: Sequence[Projections], scale: float) -> Region:
+        """Returns the region; `scale` is from pixels of the global image to those of the source."""
+        relevance = mean_row_of_rollout(layers)[:, CLASS_TOKENS:]
+        mask = relevance > self.threshold * relevance.mean(axis=-1, keepdims=True)
+        side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
+        mask, relevance = (x.reshape(-1, side, side) for x in (mask, relevance))
+        box = jnp.round(scale * self.locate(mask, relevance)).astype(jnp.int32)
+        return Region(None, relevance, mask, box)
