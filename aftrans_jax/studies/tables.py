@@ -85,8 +85,7 @@ def _figures(line: Line, base: Line | None) -> Figures:
         for head in HEADS:
             if (found := line.accuracies(head, validation=validation)) is not None:
                 accuracies[split, head] = mean_and_deviation(found)
-    is_base = base is None or (line.row, line.head) == (base.row, base.head)
-    pairing = None if is_base else paired(line, base)
+    pairing = None if base is None or line.name == base.name else paired(line, base)
     trial = line.trials[0]
     return Figures(
         line,
