@@ -150,12 +150,23 @@ def notes(base: Line | None) -> str:
     return _NOTES.format(base="the base" if base is None else f"“{base.name}”")
 
 
-def markdown(title: str, table: Sequence[Figures], base: Line | None, command: str) -> str:
-    """Returns the table as Markdown, with the command that made it."""
-    names = header(table)
-    rows = [names, ["---"] * len(names), *cells(table)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([f"# {title}", "", *lines, "", notes(base), "", f"    {command}", ""])
+def markdown(
+    title: str,
+    table: Sequence[Figures],
+    base: Line | None,
+    command: str,
+    changed: Sequence[Sequence[str]] = (),
+) -> str:
+    """Returns the table as Markdown, with what was changed and the command that made it."""
+    lines = [f"# {title}", "", *_markdown_rows([header(table), *cells(table)]), "", notes(base)]
+    if changed:
+        lines += ["", "What was changed:", "", *_markdown_rows(changed)]
+    return "\n".join([*lines, "", f"    {command}", ""])
+
+
+def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in ruled]
 
 
 def comma_separated(table: Sequence[Figures]) -> str:

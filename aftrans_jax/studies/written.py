@@ -75,7 +75,7 @@ def write_table(
       ValueError: a line and the base have no test image in common.
     """
     table = figures(lines, base)
-    write_bytes(workdir / "table.md", _encoded(markdown(title, table, base, command)))
+    write_bytes(workdir / "table.md", _encoded(markdown(title, table, base, command, changed)))
     write_bytes(workdir / "table.csv", _encoded(comma_separated(table)))
     groups, why_none = disagreements(table, base)
     page = Comparison(
