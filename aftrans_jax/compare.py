@@ -41,7 +41,7 @@ def main() -> None:
         workdir = Path(expand(args.workdir))
         workdir.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["python", "-m", "aftrans_jax.compare", *sys.argv[1:]])
-        title = f"{len(lines)} lines compared"
+        title = f"Comparison of {len({line.row for line in lines})} settings"
         write_table(workdir, title, lines, lines[0], command, changed(lines))
         print((workdir / "table.md").read_text(encoding="utf-8"))
         print(f"page: {(workdir / 'table.html').resolve()}")

@@ -123,7 +123,7 @@ def plain_panel(image: Pixels) -> Panel:
     return _encoded(shown, "the whole image", "png" if scale > 1 else "jpeg")
 
 
-def _enlarged(image: Pixels) -> tuple[Pixels, int]:
+def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
     """Returns an image enlarged by a whole factor to about `SHOWN_PX`, and the factor."""
     scale = max(1, round(SHOWN_PX / max(image.shape)))
     return image.repeat(scale, 0).repeat(scale, 1), scale
