@@ -1,6 +1,7 @@
 """Finished runs beside each other: what was changed between them, as lines of a table."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,24 +31,23 @@ def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
         alike = json.dumps({**trial.settings, "seed": None}, sort_keys=True)
         seeds = [other.seed for other in groups.get(alike, [])]
         groups.setdefault(f"{alike} {workdir}" if trial.seed in seeds else alike, []).append(trial)
-    lines = []
+    lines, above = [], os.path.commonpath([path.parent for path in places])
     for trials in groups.values():
         trials.sort(key=lambda trial: trial.seed)
         known = [head for head in heads if head in trials[0].predictions.predicted]
         lines += [
-            Line(_name(trials), head, trials) for head in judged_by(trials[0], known or heads)
+            Line(_name(trials, above), head, trials)
+            for head in judged_by(trials[0], known or heads)
         ]
     return lines
 
 
-def _name(trials: Sequence[Trial]) -> str:
-    """Returns the directory of a run, or the folder that all of several lie in."""
-    first = trials[0].workdir
-    if len(trials) == 1:
-        return str(first)
-    if {trial.workdir.parent for trial in trials} == {first.parent}:
-        return str(first.parent)
-    return ", ".join(str(trial.workdir) for trial in trials)
+def _name(trials: Sequence[Trial], above: str) -> str:
+    """Returns where runs lie below the folder that all share: their own one, or each of them."""
+    places = [os.path.relpath(trial.workdir.resolve(), above) for trial in trials]
+    parents = {os.path.dirname(place) for place in places}
+    shared = parents.pop() if len(places) > 1 and len(parents) == 1 else ""
+    return shared or ", ".join(places)
 
 
 def changed(lines: Sequence[Line]) -> list[list[str]]:

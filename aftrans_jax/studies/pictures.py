@@ -40,7 +40,7 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
         gain = pairing.ours.mean(axis=0) - pairing.base.mean(axis=0)
         for sign, right, wrong in ((1, line, base), (-1, base, line)):
             chosen = [i for i in np.argsort(-sign * gain, kind="stable") if sign * gain[i] > 0]
-            title = f"{right.name} right, {wrong.name} wrong: {len(chosen)} images"
+            title = f"{right.name} right, {wrong.name} wrong ({len(chosen)} of {len(gain)})"
             names = [pairing.names[int(i)] for i in chosen[:NUM_SHOWN]]
             cards = [_card(name, dataset, sizes, (line, base)) for name in names]
             if cards:

@@ -124,8 +124,8 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     other = make_run(tmp_path / "other", right, sacm__keep_ratio=0.4)
     lines = lines_between([*runs, other, runs[0]], [])
     assert [(line.row, len(line.trials)) for line in lines] == [
-        (str(tmp_path / "r"), 2),
-        (str(other), 1),
+        ("r", 2),
+        ("other", 1),
     ]
     assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
     with pytest.raises(ValueError, match="two or more finished runs"):
