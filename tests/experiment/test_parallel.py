@@ -12,6 +12,7 @@ import pytest
 from experiments import NUM_TEST, fresh, tiny_config
 from places import ROOT
 
+from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.run import run
 from benchmarks.claims.scaling import free_port
 from benchmarks.harness.hlo import collectives, num_loops
@@ -109,6 +110,11 @@ def test_two_processes_are_one(tmp_path):
     assert len(scores) >= 8
     for key in scores:
         assert result[key] == pytest.approx(alone[key], abs=1e-5), key
+    two, one = (
+        read_predictions(workdir / "predictions.csv") for workdir in (together, tmp_path / "one")
+    )
+    assert len(set(two.names)) == len(two.names) == NUM_TEST
+    assert two[:3] == one[:3]
     logs = [
         [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         for workdir in (together, tmp_path / "one")

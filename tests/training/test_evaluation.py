@@ -81,6 +81,7 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
     )
     assert shown == list(range(length)) == [int(s["index"]) for s in result.samples]
     assert result.num_examples == length
+    assert result.outcomes["index"].tolist() == list(range(length))
 
     examples = [source[index] for index in range(length)]
     batch = {

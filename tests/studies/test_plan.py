@@ -1,0 +1,101 @@
+"""From rows of changes to runs: order, settings, and what is refused."""
+
+import json
+
+import pytest
+from experiments import tiny_config
+
+from aftrans_jax.studies.definition import Row, Study, load_study, slug
+from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan, row_config
+
+ROWS = {
+    "a": Row(),
+    "b": Row({"train.steps": lambda steps: 2 * steps}),
+    "c": Row({"data.image_size": 64}),
+}
+STUDY = Study("s", ROWS, base="a")
+
+
+def runs(folder, given=(), rows=STUDY, num_seeds=2):
+    return plan(rows, tiny_config(), folder, num_seeds=num_seeds, given=given)
+
+
+def test_seed_0_of_every_row_comes_first(tmp_path):
+    found = runs(tmp_path)
+    assert [(run.row, run.seed) for run in found] == [(r, s) for s in (0, 1) for r in "abc"]
+    assert [run.config.seed for run in found] == [0, 0, 0, 1, 1, 1]
+    assert found[4].workdir == tmp_path / "b" / "seed1"
+
+
+def test_a_change_is_a_value_or_a_function_and_references_follow(tmp_path):
+    a, b, c = (run.config for run in runs(tmp_path)[:3])
+    assert (a.train.steps, b.train.steps) == (6, 12)
+    assert (a.data.source_size, c.data.source_size) == (32, 64)
+
+
+def test_what_a_row_sets_cannot_be_given(tmp_path):
+    with pytest.raises(ValueError, match=r"row 'c' sets data.image_size=64, .* leave that out"):
+        runs(tmp_path, given=["data.image_size"])
+    with pytest.raises(ValueError, match="takes seeds from 0 up"):
+        runs(tmp_path, given=["seed"])
+    runs(tmp_path, given=["train.steps"])  # the row takes twice what is given
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.nosuch": 1}, "changes train.nosuch, which is no key"),
+        ({"train.steps": "many"}, "sets train.steps='many'"),
+        ({"region.method": "nosuch"}, "region.method='nosuch' is unknown: choose one of"),
+    ],
+)
+def test_a_wrong_row_is_named(changes, message):
+    with pytest.raises(ValueError, match=f"row 'x'.*{message}"):
+        row_config("x", Row(changes), tiny_config())
+
+
+def finish(run: Run, seconds: float, **settings):
+    run.workdir.mkdir(parents=True)
+    config = json.loads(run.config.to_json()) | settings
+    result = {"step": config["train"]["steps"], "config": config, "seconds": seconds}
+    (run.workdir / "result.json").write_text(json.dumps(result))
+
+
+def test_finished_runs_are_known_and_others_refused(tmp_path):
+    first, second, *_ = found = runs(tmp_path)
+    assert not is_finished(first)
+    assert expected_seconds(found, []) is None
+    finish(first, 10.0)
+    assert is_finished(first)
+    finish(second, 1.0, seed=7)
+    with pytest.raises(ValueError, match="seed was 7, is now 0"):
+        is_finished(second)
+
+
+def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
+    found = runs(tmp_path)
+    finish(found[0], 10.0)
+    finish(found[1], 30.0)
+    # Row c was never run: it takes the median of all, 20 s.
+    assert expected_seconds(found[2:], found[:2]) == 20 + 10 + 30 + 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "describes no study: expected a function get_study"),
+        ("get_study = lambda: 3", "describes no study"),
+        ("get_study = lambda: Study('t', {'a': Row()}, base='b')", "base='b' is no row: choose"),
+        ("get_study = lambda: Study('t', {'a b': Row(), 'A-b': Row()}, base='a b')", "rename"),
+        ("get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')", "choose of global"),
+    ],
+)
+def test_a_wrong_study_is_refused(tmp_path, text, message):
+    path = tmp_path / "study.py"
+    path.write_text(f"from aftrans_jax.studies.definition import Row, Study\n{text}\n")
+    with pytest.raises(ValueError, match=message):
+        load_study(path)
+
+
+def test_the_folder_of_a_row():
+    assert slug("Keep 0.2, (both)") == "keep-0.2-both"

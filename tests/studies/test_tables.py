@@ -1,0 +1,137 @@
+"""The table from made-up runs whose outcomes are known."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from experiments import tiny_config, tiny_variants
+
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
+from aftrans_jax.studies.compared import changed, lines_between
+from aftrans_jax.studies.definition import Row
+from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
+from aftrans_jax.studies.trials import paired, read_trial
+from aftrans_jax.training.records import DamagedRecordError
+
+CLASSES = ("one, two", "x\udcff")
+
+
+class Names:
+    """Four images without pixels."""
+
+    names = ("a.jpg", "b.jpg", "c,\udcff.jpg", "d.jpg")
+    labels = (0, 1, 0, 1)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+
+
+def make_run(folder, right, seed=0, order=(0, 1, 2, 3), **changes):
+    """A finished run; `right` says by logits which of the images are named right."""
+    folder.mkdir(parents=True)
+    config = tiny_config(seed=seed, **changes).to_dict()
+    labels = np.array(Names.labels)[list(order)]
+    hits = {head: np.array(rows, bool)[list(order)] for head, rows in right.items()}
+    outcomes = {
+        "index": np.array(order),
+        "label": labels,
+        "predicted": {head: np.where(rows, labels, 1 - labels) for head, rows in hits.items()},
+        "confidence": {head: np.full(4, 0.75) for head in hits},
+    }
+    dataset = Dataset("made up", Names(), Names(), CLASSES)
+    write_predictions(folder / "predictions.csv", dataset, outcomes)
+    result = {f"{head}_accuracy": float(np.mean(rows)) for head, rows in right.items()}
+    result |= {"step": 6, "num_classes": 2, "images_per_second": 10.0 + seed, "config": config}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path):
+    folder = make_run(tmp_path / "a", {"global": (1, 0, 1, 1), "sum": (0, 0, 0, 1)})
+    found = read_predictions(folder / "predictions.csv")
+    assert found.names == Names.names
+    assert found.true == tuple(CLASSES[label] for label in Names.labels)
+    assert found.correct("global").tolist() == [True, False, True, True]
+    assert found.predicted["sum"][0] == CLASSES[1]
+    assert found.confidence["sum"].tolist() == [0.75] * 4
+    (folder / "predictions.csv").write_text("name,true,sum\na,b,c\n")
+    with pytest.raises(DamagedRecordError, match="expected the predictions of a run"):
+        read_predictions(folder / "predictions.csv")
+
+
+def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
+    ours = [
+        make_run(tmp_path / "a1", {"global": (1, 1, 0, 0)}, seed=1, order=(3, 1, 0, 2)),
+        make_run(tmp_path / "a2", {"global": (1, 0, 0, 0)}, seed=2),
+    ]
+    base = [make_run(tmp_path / "b2", {"global": (0, 0, 0, 1)}, seed=2, order=(2, 0, 1, 3))]
+    line, other = (
+        lines_of(name, Row(), [read_trial(path) for path in paths])[0]
+        for name, paths in (("a", ours), ("b", base))
+    )
+    found = paired(line, other)
+    assert tuple(found.names) == Names.names
+    assert found.ours.tolist() == [[True, False, False, False]]
+    assert found.base.tolist() == [[False, False, False, True]]
+
+
+def test_the_table_says_what_the_runs_say(tmp_path):
+    both = {"global": (1, 1, 0, 0), "local": (1, 1, 1, 1)}
+    trials = [make_run(tmp_path / f"a{seed}", both, seed=seed) for seed in (0, 1)]
+    trials[1].joinpath("result.json").write_text(
+        trials[1]
+        .joinpath("result.json")
+        .read_text()
+        .replace('"global_accuracy": 0.5', '"global_accuracy": 1.0')
+    )
+    row = Row(heads=("global", "local"), paper={"local": 90.6})
+    lines = lines_of("a|b", row, [read_trial(path) for path in trials])
+    with tiny_variants():
+        table = figures(lines, lines[0])
+    assert header(table)[:6] == [
+        "row",
+        "judged by",
+        "seeds",
+        "global",
+        "local",
+        "difference (95 %)",
+    ]
+    first, second = cells(table)
+    assert first[:6] == ["a|b", "global", "2", "75.0 ± 35.4", "100.0 ± 0.0", "\N{EN DASH}"]
+    assert second[1] == "local"
+    assert second[5].startswith("+50.0 (+")
+    assert second[-1] == "90.6"
+    assert first[-3:] == [f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
+    assert 0 < table[0].gflop < table[1].gflop  # the global logits need no second pass
+    text = markdown("T", table, lines[0], "the command")
+    assert "| a\\|b | local | 2 |" in text
+    assert "    the command" in text
+    rows = list(csv.DictReader(comma_separated(table).splitlines()))
+    assert float(rows[0]["test_global_std"]) == pytest.approx(35.3553)
+    assert rows[1]["difference"] == "50"
+    assert rows[0]["difference"] == ""
+
+
+def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
+    right = {"global": (1, 1, 0, 0)}
+    runs = [make_run(tmp_path / "r" / f"{seed}", right, seed=seed) for seed in (0, 1)]
+    other = make_run(tmp_path / "other", right, sacm__keep_ratio=0.4)
+    lines = lines_between([*runs, other, runs[0]], [])
+    assert [(line.row, len(line.trials)) for line in lines] == [
+        ("r", 2),
+        ("other", 1),
+    ]
+    assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
+    with pytest.raises(ValueError, match="two or more finished runs"):
+        lines_between([other, other], [])
+    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+        lines_between([other, tmp_path], [])
+    (other / "predictions.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="of an earlier version"):
+        lines_between([*runs, other], [])
