@@ -40,8 +40,10 @@ def base_config() -> Config:
     config.data.max_pixels = 100_000_000  # of an image file; one of more is not decoded
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
     config.data.image_size = 448  # px, global branch. Paper: section 3.2
+    # px at which photos are read and the crop is cut; unless set, the global branch's.
+    config.data.source_size = config.data.get_oneway_ref("image_size")
     config.data.local_size = 224  # px, local branch. Paper: section 3.2
-    config.data.resize_ratio = 1.0  # resized to ratio x image_size, cropped. Paper: section 3.2
+    config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
     config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
@@ -59,8 +61,11 @@ def base_config() -> Config:
     config.sacm.reduction = 4  # Choice: 3 hidden units for 12 layers; section 2.2.1 gives no r
 
     config.region = ConfigDict()
-    config.region.method = "largest_component"  # or extreme_values. Paper: table 6
+    # largest_component | most_relevant_component | extreme_values; controls: centred | random |
+    # whole; annotated: evaluation alone.
+    config.region.method = "largest_component"  # Paper: section 2.2.1, table 6
     config.region.min_box = 32  # px. Choice: two patches, else the whole image; the paper is silent
+    config.region.resample = "antialiased"  # or bilinear. Choice: antialiased where a crop shrinks
 
     config.loss = ConfigDict()
     config.loss.alpha = 1.0  # of the global loss. Paper: section 3.2, whose "Eq13" is eq. 10

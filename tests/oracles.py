@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 import scipy.special
+from PIL import Image
 
 Box = tuple[int, int, int, int]
 Tree = dict[str, np.ndarray]
@@ -214,10 +215,22 @@ def largest_component(mask2d):
     return max(parts, key=lambda part: (part.sum(), -part.argmax()), default=empty)
 
 
-@in_float64
-def box_from_mask(mask2d, patch, stride, image_size, min_box, method) -> Box:
+def most_relevant_component(mask2d, relevance2d):
+    """Return the 8-connected component of a bool grid with the largest sum of relevance."""
+    labels, count = scipy.ndimage.label(mask2d, structure=np.ones((3, 3)))
+    sums = scipy.ndimage.sum_labels(relevance2d, labels, range(1, count + 1))
+    return labels == 1 + np.argmax(sums) if count else np.zeros(mask2d.shape, bool)
+
+
+def box_from_mask(mask2d, relevance2d, patch, stride, image_size, min_box, method) -> Box:
     """Return the pixels that the chosen patches cover, or the whole image if they are too few."""
-    part = {"largest_component": largest_component(mask2d), "extreme_values": mask2d}[method]
+    if method == "whole":
+        return 0, 0, image_size, image_size
+    part = {
+        "largest_component": largest_component(mask2d),
+        "most_relevant_component": most_relevant_component(mask2d, relevance2d),
+        "extreme_values": mask2d,
+    }[method]
     patches = np.argwhere(part)  # [patches, (row, col)]
     if len(patches) > 0:
         top, left = map(int, stride * patches.min(axis=0))
@@ -239,8 +252,18 @@ def bilinear(grid, ys, xs):
     return np.einsum("yr,xc,rc...->yx...", *weights, grid, optimize=True)
 
 
+def crop(image, box: Box, size, resample="antialiased"):
+    """Return image[top:bottom, left:right] as [size, size, channels]: PIL's or torch's bilinear."""
+    if resample == "bilinear":
+        return bilinear_crop(image, box, size)
+    top, left, bottom, right = box
+    part = np.asarray(image[top:bottom, left:right], np.float32)
+    channels = [Image.fromarray(np.ascontiguousarray(x)) for x in np.moveaxis(part, -1, 0)]
+    return np.stack([x.resize((size, size), Image.Resampling.BILINEAR) for x in channels], axis=-1)
+
+
 @in_float64
-def crop(image, box: Box, size):
+def bilinear_crop(image, box: Box, size):
     """Return image[top:bottom, left:right] as [size, size, ...]: half-pixel, no antialiasing."""
     top, left, bottom, right = box
     centres = (np.arange(size) + 0.5) / size  # as a share of the box
@@ -284,16 +307,22 @@ class AFTrans(NamedTuple):
     crop: np.ndarray  # [local_size, local_size, 3]
 
 
-def aftrans(params: Tree, local_cls, local_pos, w1, w2, image, local_size, stride, gelu, keep_ratio,
-            head_fusion, descriptor_kind, selection, min_box, method):  # fmt: skip
-    """Return everything the two branches say about one square normalised image."""
-    patch, image_size = params["embedding/kernel"].shape[0], image.shape[0]
+def aftrans(params: Tree, local_cls, local_pos, w1, w2, source, image_size, local_size, stride,
+            gelu, keep_ratio, head_fusion, descriptor_kind, selection, min_box, method,
+            resample="antialiased"):  # fmt: skip
+    """Return everything the two branches say about one square normalised photo."""
+    patch = params["embedding/kernel"].shape[0]
+    image = source
+    if len(source) != image_size:
+        image = crop(source, (0, 0, *source.shape[:2]), image_size)
     grid = grid_shape(image_size, patch, stride)
     logits, _, log_attention, _ = vit(params, image, stride, gelu)
     rows = layer_rows(log_attention, head_fusion)
     weights = gate(descriptor(log_attention, descriptor_kind), w1, w2)
     mask = select(weights, rows, keep_ratio, selection).reshape(grid, grid)
-    box = box_from_mask(mask, patch, stride, image_size, min_box, method)
-    part = crop(image, box, local_size)
+    fused = relevance(weights, rows)
+    box = box_from_mask(mask, fused.reshape(mask.shape), patch, stride, image_size, min_box, method)
+    box = tuple(round(source.shape[0] / image_size * side) for side in box)
+    part = crop(source, box, local_size, resample)
     local = vit(params, part, stride, gelu, cls=local_cls, pos_embedding=local_pos)
-    return AFTrans(logits, local.logits, rows, weights, relevance(weights, rows), mask, box, part)
+    return AFTrans(logits, local.logits, rows, weights, fused, mask, box, part)

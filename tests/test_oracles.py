@@ -308,9 +308,9 @@ def test_box_golden():
     mask = np.zeros((37, 37), bool)
     mask[2:5, 30:37] = True
     mask[36, 0] = True
-    box = oracles.box_from_mask(mask, PATCH, STRIDE, 448, 32, "largest_component")
+    box = oracles.box_from_mask(mask, mask, PATCH, STRIDE, 448, 32, "largest_component")
     assert box == (24, 360, 64, 448)
-    box = oracles.box_from_mask(mask, PATCH, STRIDE, 448, 32, "extreme_values")
+    box = oracles.box_from_mask(mask, mask, PATCH, STRIDE, 448, 32, "extreme_values")
     assert box == (24, 0, 448, 448)
     assert all(type(edge) is int for edge in box)
 
@@ -318,22 +318,24 @@ def test_box_golden():
 @pytest.mark.parametrize("method", ["largest_component", "extreme_values"])
 def test_small_and_empty_masks_become_the_whole_image(method):
     mask = np.zeros((37, 37), bool)
-    assert oracles.box_from_mask(mask, PATCH, STRIDE, 448, 1, method) == (0, 0, 448, 448)
+    assert oracles.box_from_mask(mask, mask, PATCH, STRIDE, 448, 1, method) == (0, 0, 448, 448)
     mask[3, 4:8] = True  # 16 x 52 pixels
-    assert oracles.box_from_mask(mask, PATCH, STRIDE, 448, 16, method) == (36, 48, 52, 100)
-    assert oracles.box_from_mask(mask, PATCH, STRIDE, 448, 17, method) == (0, 0, 448, 448)
-    box = oracles.box_from_mask(mask.T, PATCH, STRIDE, 448, 17, method)
+    assert oracles.box_from_mask(mask, mask, PATCH, STRIDE, 448, 16, method) == (36, 48, 52, 100)
+    assert oracles.box_from_mask(mask, mask, PATCH, STRIDE, 448, 17, method) == (0, 0, 448, 448)
+    box = oracles.box_from_mask(mask.T, mask.T, PATCH, STRIDE, 448, 17, method)
     assert box == (0, 0, 448, 448)
 
 
 def test_crop_golden():
     line = np.array([0.0, 4.0, 8.0, 99.0])
     image = np.stack([line, line])
-    halved = oracles.crop(image, (0, 0, 2, 2), 1)
+    halved = oracles.bilinear_crop(image, (0, 0, 2, 2), 1)
     np.testing.assert_array_equal(halved, [[2.0]])
-    doubled = oracles.crop(image, (0, 1, 2, 3), 4)  # 4, 8 only: 99 never leaks in
+    doubled = oracles.bilinear_crop(image, (0, 1, 2, 3), 4)  # 4, 8 only: 99 never leaks in
     np.testing.assert_allclose(doubled, np.tile([4, 5, 7, 8], (4, 1)))
-    np.testing.assert_array_equal(oracles.crop(image[:, :2], (0, 0, 2, 2), 2), image[:, :2])
+    np.testing.assert_array_equal(
+        oracles.bilinear_crop(image[:, :2], (0, 0, 2, 2), 2), image[:, :2]
+    )
 
 
 BOXES = [(0, 0, 40, 40), (3, 5, 23, 40), (36, 0, 40, 33), (1, 2, 2, 3)]
@@ -352,7 +354,9 @@ def test_crop_matches_scipy(rng, box, size):
         scipy.ndimage.map_coordinates(part[..., c], points, order=1, mode="nearest")
         for c in range(3)
     ]
-    np.testing.assert_allclose(oracles.crop(image, box, size), np.stack(expected, -1), atol=1e-12)
+    np.testing.assert_allclose(
+        oracles.bilinear_crop(image, box, size), np.stack(expected, -1), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("box", BOXES)
@@ -361,7 +365,7 @@ def test_enlarging_crop_matches_pil(rng, box):
     top, left, bottom, right = box
     part = Image.fromarray(image[top:bottom, left:right])
     expected = np.asarray(part.resize((61, 61), Image.Resampling.BILINEAR))
-    np.testing.assert_allclose(oracles.crop(image, box, 61), expected, atol=1e-6)
+    np.testing.assert_allclose(oracles.bilinear_crop(image, box, 61), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [7, 61])
@@ -372,7 +376,7 @@ def test_crop_matches_opencv(rng, box, size):
     top, left, bottom, right = box
     part = np.ascontiguousarray(image[top:bottom, left:right])
     expected = cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(oracles.crop(image, box, size), expected, atol=1e-5)
+    np.testing.assert_allclose(oracles.bilinear_crop(image, box, size), expected, atol=1e-5)
 
 
 def test_resample_relevance_golden():
@@ -416,7 +420,7 @@ def test_aftrans_joins_its_parts(rng):
     cls, pos = rng.normal(size=(1, 1, 6)), rng.normal(size=(1, 17, 6))
     w1, w2 = rng.normal(size=(3, 2)), rng.normal(size=(2, 3))
     out = oracles.aftrans(
-        tree, cls, pos, w1, w2, image, local_size, stride, "tanh",
+        tree, cls, pos, w1, w2, image, 19, local_size, stride, "tanh",
         0.3, "geometric", "class_row", "fused", 5, "largest_component",
     )  # fmt: skip
     view = oracles.vit(tree, image, stride, "tanh")

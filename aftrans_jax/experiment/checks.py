@@ -8,9 +8,11 @@ from typing import Any
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
+from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
+from aftrans_jax.model.crops import RESAMPLES
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
@@ -32,7 +34,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sacm.descriptor": tuple(DESCRIPTORS),
         "sacm.selection": tuple(SELECTIONS),
         "sacm.gate_gradient": tuple(GATE_GRADIENTS),
-        "region.method": tuple(REGION_METHODS),
+        "region.method": (*REGION_METHODS, ANNOTATED),
+        "region.resample": tuple(RESAMPLES),
         "train.precision": tuple(PRECISIONS),
         "eval.logits": ("global", "local", "sum"),
     }
@@ -72,8 +75,13 @@ _RATES = (
 )
 
 
-def check(config: Config, *, num_devices: int) -> None:
+def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     """Checks names, ranges and values that must go together.
+
+    Args:
+      config: of the run.
+      num_devices: that a batch is split over.
+      trains: False for an evaluation.
 
     Raises:
       ValueError: names the key, its value, what was expected and what to do.
@@ -93,6 +101,11 @@ def check(config: Config, *, num_devices: int) -> None:
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name='vit' has global logits only; "
             "use --config.eval.logits=global"
+        )
+    if trains and config.region.method == ANNOTATED:
+        raise ValueError(
+            f"region.method={ANNOTATED!r} is for evaluation alone: train with another one, then "
+            f"evaluate with --mode=eval --workdir=... --config.region.method={ANNOTATED}"
         )
     _check_ranges(config)
     parts = num_devices * config.train.accumulation_steps
@@ -128,7 +141,7 @@ def _check_ranges(config: Config) -> None:
     if not config.data.resize_ratio >= 1:
         raise ValueError(
             f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
-            "to ratio x data.image_size and cropped from there"
+            "to ratio x data.source_size and cropped from there"
         )
     for key in ("mean", "std"):
         value = config.data[key]
@@ -154,6 +167,12 @@ def _check_geometry(config: Config) -> None:
             f"data.image_size={size} does not fit model.stride={stride}: {patches} patches of "
             f"{variant.patch_size} px cover {covered} px; use {covered} or {covered + stride}, "
             "or another stride"
+        )
+    if config.data.source_size < size:
+        raise ValueError(
+            f"data.source_size={config.data.source_size} is below data.image_size={size}: the "
+            "global branch sees the source shrunk, never enlarged; raise it, or lower "
+            "data.image_size"
         )
     if config.data.local_size < variant.patch_size:
         raise ValueError(

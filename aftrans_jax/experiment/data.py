@@ -31,7 +31,7 @@ def _inat2017(data: Config) -> Annotations:
 
 def _synthetic(data: Config) -> Dataset:
     return synthetic_dataset(
-        num_train=data.num_train, num_test=data.num_test, image_size=data.image_size
+        num_train=data.num_train, num_test=data.num_test, image_size=data.source_size
     )
 
 
@@ -123,7 +123,9 @@ def load_dataset(
 def image_sizes(config: Config) -> dict[str, int]:
     """Returns `image_size` and `resize_size` in pixels, as the transforms take them.
 
+    What they make is `data.source_size`; the model shrinks it for the global branch.
+
     Follows: TransFG, which resizes to 600 and crops 448.
     """
-    size = config.data.image_size
+    size = config.data.source_size
     return {"image_size": size, "resize_size": round(size * config.data.resize_ratio)}

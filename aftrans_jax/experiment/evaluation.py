@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
 from aftrans_jax.experiment.workdir import PLUMBING, changes, is_plumbing
@@ -22,7 +23,8 @@ _OTHER_SET = ("data.name", "data.dir", "data.supercategory", "data.num_test")
 # ... and what decides how an image is evaluated and which images are tested, and is the record's.
 _EVALUATED = (
     *("model.", "sacm.", "region."),
-    *("data.image_size", "data.local_size", "data.resize_ratio", "data.mean", "data.std"),
+    *("data.image_size", "data.source_size", "data.local_size", "data.resize_ratio"),
+    *("data.mean", "data.std"),
     *("data.test_fraction", "data.validation_fraction", "data.split_seed"),
 )
 
@@ -46,7 +48,8 @@ def evaluation_settings(
     chosen, notes = dict(recorded), []
     for key in [key for key in found if key in given]:
         old, new = found[key]
-        if is_plumbing(key, (*PLUMBING, *_OTHER_SET)):
+        crops_annotated = key == "region.method" and new == ANNOTATED
+        if crops_annotated or is_plumbing(key, (*PLUMBING, *_OTHER_SET)):
             chosen[key] = new
             notes.append(f"note: {key} was {old!r}, is {new!r} in this evaluation")
         elif is_plumbing(key, _EVALUATED):
@@ -113,7 +116,8 @@ def evaluate_run(
         "seconds": time.monotonic() - began,
         "skipped_images": skipped_images(experiment),
     }
-    path = workdir / f"eval-{name}.json"
+    crops_annotated = settings["region"]["method"] == ANNOTATED
+    path = workdir / (f"eval-{name}-annotated.json" if crops_annotated else f"eval-{name}.json")
     if jax.process_index() == 0:
         write_json(path, result)
     progress.say(f"scores: {path.resolve()}")

@@ -27,11 +27,15 @@ from aftrans_jax.weights.origins import disagreements, origin
 
 Model = AFTrans | Baseline
 
+ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated box
+
 
 def _aftrans(config: Config, vit: ViT) -> AFTrans:
+    # The annotated box replaces the model's own, which is found as ever.
+    method = {ANNOTATED: "largest_component"}.get(config.region.method, config.region.method)
     locate = partial(
         locate_region,
-        method=config.region.method,
+        method=method,
         geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
         min_box=config.region.min_box,
     )
@@ -45,6 +49,7 @@ def _aftrans(config: Config, vit: ViT) -> AFTrans:
         descriptor=config.sacm.descriptor,
         selection=config.sacm.selection,
         gate_gradient=config.sacm.gate_gradient,
+        resample=config.region.resample,
     )
 
 
@@ -91,7 +96,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    images = jnp.zeros((1, config.data.image_size, config.data.image_size, 3), jnp.uint8)
+    images = jnp.zeros((1, config.data.source_size, config.data.source_size, 3), jnp.uint8)
     key = jax.random.key(config.seed)
 
     @jax.jit  # traced once, for the shapes and for what is drawn
@@ -140,7 +145,7 @@ def _check_variant(name: str, arrays: AnyArrays) -> None:
 
 def blank_params(config: Config, model: Model) -> dict[str, Any]:
     """Returns zeros in the place of the parameters, to be replaced by a checkpoint's."""
-    size = config.data.image_size
+    size = config.data.source_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes["params"])

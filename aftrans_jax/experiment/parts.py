@@ -19,6 +19,7 @@ from aftrans_jax.experiment.batches import global_eval_batches, global_train_bat
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
+    ANNOTATED,
     blank_params,
     build_model,
     build_optimizer,
@@ -97,7 +98,8 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     mesh = sharding.data_mesh()
-    check(config, num_devices=mesh.size if classes is None else 1)  # an evaluation pads batches
+    trains = classes is None
+    check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     dataset, notes = load_dataset(config, classes)
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
@@ -118,7 +120,9 @@ def build(
         "all_sum": sharding.all_sum,
     }
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    evaluator = _evaluator(config, mesh, partial(eval_step, **shared))
+    crops_annotated = config.region.method == ANNOTATED
+    evaluating = partial(eval_step, crops_annotated=crops_annotated, **shared)
+    evaluator = _evaluator(config, mesh, evaluating)
     return Experiment(
         _plan(config, precision.dtype, num_classes),
         dataset,

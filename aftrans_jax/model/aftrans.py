@@ -4,12 +4,14 @@ from types import MappingProxyType
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.class_row import DESCRIPTORS
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.regions import Geometry, Locate, crop_and_resize, resample_relevance
+from aftrans_jax.model.regions import Geometry, Locate
 from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.vit import ViT
 
@@ -64,12 +66,13 @@ class AFTrans(nn.Module):
 
     Attributes:
       vit: the trunk; patch projection, blocks, norm and head serve both branches.
-      locate: mask [batch rows cols] -> box [batch 4] in pixels, see `regions.locate_region`.
+      locate: mask and relevance [batch rows cols] -> box [batch 4] in pixels of the global image,
+        see `regions.locate_region`.
       local_size: side of the crop that the local branch sees, in pixels.
       keep_ratio: share that the selection keeps, in (0, 1]; of what, see `sacm.SELECTIONS`.
       reduction: how much narrower the gate's hidden layer is than the number of layers.
-      head_fusion, descriptor, selection, gate_gradient: names from `sacm.HEAD_FUSIONS`,
-        `class_row.DESCRIPTORS`, `sacm.SELECTIONS` and `GATE_GRADIENTS`.
+      head_fusion, descriptor, selection, gate_gradient, resample: names from `sacm.HEAD_FUSIONS`,
+        `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `GATE_GRADIENTS` and `crops.RESAMPLES`.
 
     Paper: section 2.2, fig. 2.
     """
@@ -83,6 +86,7 @@ class AFTrans(nn.Module):
     descriptor: str = "class_row"
     selection: str = "fused"
     gate_gradient: str = "straight_through"
+    resample: str = "antialiased"
 
     def setup(self) -> None:
         variant, stride = self.vit.variant, self.vit.stride
@@ -90,27 +94,36 @@ class AFTrans(nn.Module):
         self.local = LocalTokens(1 + num_patches, variant.hidden)
         self.sacm = SACM(self.reduction, self.head_fusion)
 
-    def __call__(self, images: Images, *, train: bool) -> ModelOutput:
+    def __call__(
+        self, images: Images, *, train: bool, boxes: Float[Array, "batch 4"] | None = None
+    ) -> ModelOutput:
         """Returns both branches' logits and the region that the local branch sees.
 
         Args:
-          images: pixel values 0..255, square, of the trunk's image size.
+          images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
+            image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
+          boxes: to be cropped instead of the model's own, in pixels of the images; where one is
+            NaN, the model's own is taken.
 
         Paper: section 2.2.2, fig. 2.
         """
         images = self.vit.normalize(images)
         encoded = self.vit.encode(
-            self.vit.embed(images),
+            self.vit.embed(shrink(images, self.vit.image_size)),
             train=train,
             describe=DESCRIPTORS[self.descriptor],
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
         )
         assert encoded.log_rows is not None  # a descriptor was asked for
         assert encoded.descriptor is not None
-        region = self._region(encoded.log_rows, encoded.descriptor)
-        crops = crop_and_resize(images, region.box, self.local_size)
-        patches = self._guide(self.vit.embed(crops), region)
+        scale = images.shape[1] / self.vit.image_size
+        region = self._region(encoded.log_rows, encoded.descriptor, scale)
+        if boxes is not None:
+            known = ~jnp.isnan(boxes).any(axis=-1, keepdims=True)
+            region = region._replace(box=jnp.where(known, boxes, region.box))
+        crops = crop_and_resize(images, region.box, self.local_size, self.resample)
+        patches = self._guide(self.vit.embed(crops), region, scale)
         local = self.vit.encode(patches, train=train, own=self.local())
         features = {"global": encoded.features, "local": local.features}
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
@@ -123,15 +136,17 @@ class AFTrans(nn.Module):
         """
         return self.vit(images, train=False)
 
-    def _region(self, log_rows: Array, descriptor: Array) -> Region:
+    def _region(self, log_rows: Array, descriptor: Array, scale: float) -> Region:
+        """Returns the region; `scale` is from pixels of the global image to those of the source."""
         gate, layer_rows = self.sacm(log_rows, descriptor)
-        mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio)
         side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
         grid = (-1, side, side)
-        mask = mask.reshape(grid)
-        return Region(gate, relevance(gate, layer_rows).reshape(grid), mask, self.locate(mask))
+        mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio).reshape(grid)
+        fused = relevance(gate, layer_rows).reshape(grid)
+        box = jnp.round(scale * self.locate(mask, fused)).astype(jnp.int32)
+        return Region(gate, fused, mask, box)
 
-    def _guide(self, patches: Array, region: Region) -> Array:
+    def _guide(self, patches: Array, region: Region, scale: float) -> Array:
         local = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
-        weight = resample_relevance(region.relevance, region.box, local)
+        weight = resample_relevance(region.relevance, region.box / scale, local)
         return GATE_GRADIENTS[self.gate_gradient](patches, weight)

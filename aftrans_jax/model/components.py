@@ -61,12 +61,27 @@ def largest_component(mask: Bool[Array, "batch rows cols"]) -> Bool[Array, "batc
 
     Choice: 8-connectivity, and the first of equally large components; section 2.2.1 says neither.
     """
+    return heaviest_component(mask, jnp.ones(mask.shape, jnp.int32))
+
+
+def heaviest_component(
+    mask: Bool[Array, "batch rows cols"], weights: Int32[Array, "batch rows cols"]
+) -> Bool[Array, "batch rows cols"]:
+    """Returns the 8-connected component of each mask whose cells weigh most together.
+
+    Args:
+      mask: cells.
+      weights: above 0 where the mask is set. Integers, whose sum is the same in any order; that of
+        an image must stay below 2^31.
+
+    A tie goes to the component that comes first in raster order.
+    """
     batch, rows, cols = mask.shape
     labels = label_components(mask).labels
     image = jnp.arange(batch)[:, None, None]
-    sizes = jnp.zeros((batch, rows * cols + 1), jnp.int32)  # the last one counts the background
-    sizes = sizes.at[image, labels].add(1, mode="promise_in_bounds")[:, :-1]
-    return labels == jnp.argmax(sizes, axis=1)[:, None, None]
+    sums = jnp.zeros((batch, rows * cols + 1), jnp.int32)  # the last one is the background's
+    sums = sums.at[image, labels].add(weights, mode="promise_in_bounds")[:, :-1]
+    return labels == jnp.argmax(sums, axis=1)[:, None, None]
 
 
 def _find_roots(corners: list[Array], width: int) -> tuple[Array, Array]:

@@ -14,7 +14,8 @@ class Region(NamedTuple):
     gate: weight of each layer [batch layers] in (0, 1).
     relevance: gated, fused attention [batch rows cols], >= 0.
     mask: selected patches [batch rows cols], bool.
-    box: region in pixels [batch 4], int32, (top, left, bottom, right), half-open.
+    box: region in pixels of the images given to the model [batch 4], (top, left, bottom, right),
+      half-open, whole numbers.
 
     Paper: section 2.2.1.
     """

@@ -1,19 +1,20 @@
-"""From selected patches to a region: mask -> box in pixels -> bilinear crop.
+"""From selected patches to a region: mask -> box in pixels of the global image.
 
-Boxes are (top, left, bottom, right), half-open, in pixels of the global image. Patch (r, c) covers
-pixels [stride r, stride r + patch) x [stride c, stride c + patch).
+Boxes are (top, left, bottom, right), half-open. Patch (r, c) covers pixels
+[stride r, stride r + patch) x [stride c, stride c + patch).
 """
 
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from aftrans_jax.model.components import largest_component
+from aftrans_jax.model.components import heaviest_component, largest_component
 
-Locate = Callable[[Array], Array]
+Locate = Callable[[Array, Array], Array]  # of mask and relevance, see `locate_region`
 
 
 class Geometry(NamedTuple):
@@ -28,12 +29,18 @@ class Geometry(NamedTuple):
 
 
 def locate_region(
-    mask: Bool[Array, "batch rows cols"], *, method: str, geometry: Geometry, min_box: int
+    mask: Bool[Array, "batch rows cols"],
+    relevance: Float[Array, "batch rows cols"],
+    *,
+    method: str,
+    geometry: Geometry,
+    min_box: int,
 ) -> Int[Array, "batch 4"]:
     """Returns the box around the selected patches.
 
     Args:
       mask: selected patches.
+      relevance: of all patches, >= 0.
       method: one of `REGION_METHODS`.
       geometry: of the patches in the image.
       min_box: a box with a shorter side, in pixels, becomes the whole image, as does an empty mask.
@@ -44,26 +51,105 @@ def locate_region(
 
     Choice: the whole image for an empty mask or a box below `min_box`; the paper has no fallback.
     """
-    kept = REGION_METHODS[method](mask)
+    keep, place = REGION_METHODS[method]
+    kept = keep(mask, relevance)
     top, bottom = _extent(kept.any(axis=2), geometry)
     left, right = _extent(kept.any(axis=1), geometry)
     boxes = jnp.stack([top, left, bottom, right], axis=-1)
     usable = jnp.minimum(bottom - top, right - left) >= min_box
     usable &= kept.any(axis=(1, 2))
-    whole = jnp.array([0, 0, geometry.image_size, geometry.image_size], jnp.int32)
-    return jnp.where(usable[:, None], boxes, whole)
+    boxes = jnp.where(usable[:, None], boxes, whole(boxes, relevance, geometry.image_size))
+    return place(boxes, relevance, geometry.image_size)
 
 
-def extreme_values(mask: Bool[Array, "batch rows cols"]) -> Bool[Array, "batch rows cols"]:
+def largest(
+    mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
+) -> Bool[Array, "batch rows cols"]:
+    """Returns the component of most patches.
+
+    Paper: section 2.2.1, table 6.
+    """
+    del relevance
+    return largest_component(mask)
+
+
+def most_relevant(
+    mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
+) -> Bool[Array, "batch rows cols"]:
+    """Returns the component of most relevance, summed over its patches.
+
+    Choice: an option beside the paper's largest component, which may miss the hottest patch.
+    """
+    # In steps of a part in a million of the largest, so that sums are the same in any order.
+    share = relevance / jnp.maximum(relevance.max(axis=(1, 2), keepdims=True), 1e-30)
+    return heaviest_component(mask, 1 + jnp.round(share * 1e6).astype(jnp.int32))
+
+
+def extreme_values(
+    mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
+) -> Bool[Array, "batch rows cols"]:
     """Returns the mask as it is: the box then spans its extreme rows and columns.
 
     Paper: table 6, the alternative to the largest component.
     """
+    del relevance
     return mask
 
 
+def found(
+    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
+) -> Int[Array, "batch 4"]:
+    """Returns the boxes where attention found them."""
+    del relevance, image_size
+    return boxes
+
+
+def centred(
+    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
+) -> Int[Array, "batch 4"]:
+    """Returns boxes of the same sides in the middle of the image: a control without attention."""
+    del relevance
+    return _moved(boxes, (image_size - _sides(boxes)) // 2)
+
+
+def random(
+    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
+) -> Int[Array, "batch 4"]:
+    """Returns boxes of the same sides anywhere in the image: a control without attention.
+
+    The place is drawn from the bits of the relevance: an evaluation draws the same one every time,
+    training another one as the weights change.
+    """
+    bits = jax.lax.bitcast_convert_type(relevance, jnp.int32).sum(axis=(1, 2))
+    keys = jax.vmap(jax.random.key)(bits)
+    drawn = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
+    return _moved(boxes, jnp.floor(drawn * (image_size - _sides(boxes) + 1)).astype(jnp.int32))
+
+
+def whole(
+    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
+) -> Int[Array, "batch 4"]:
+    """Returns the whole image: a control without attention."""
+    del relevance
+    return jnp.broadcast_to(jnp.array([0, 0, image_size, image_size], jnp.int32), boxes.shape)
+
+
+class Method(NamedTuple):
+    """Which patches the box spans, and where the box is put."""
+
+    keep: Callable[[Array, Array], Array]
+    place: Callable[[Array, Array, int], Array]
+
+
 REGION_METHODS = MappingProxyType(
-    {"largest_component": largest_component, "extreme_values": extreme_values}
+    {
+        "largest_component": Method(largest, found),
+        "most_relevant_component": Method(most_relevant, found),
+        "extreme_values": Method(extreme_values, found),
+        "centred": Method(largest, centred),
+        "random": Method(largest, random),
+        "whole": Method(extreme_values, whole),
+    }
 )
 
 
@@ -75,66 +161,10 @@ def _extent(line: Array, geometry: Geometry) -> tuple[Array, Array]:
     return start.astype(jnp.int32), stop.astype(jnp.int32)
 
 
-def crop_and_resize(
-    images: Float[Array, "batch height width channels"], boxes: Int[Array, "batch 4"], size: int
-) -> Float[Array, "batch size size channels"]:
-    """Returns each image's box, stretched to size x size.
-
-    Bilinear with half-pixel centres, as torch's `interpolate` does it, by two small matrix
-    products; pixels outside the box are never read.
-
-    Choice: no antialiasing where the crop shrinks; section 2.2.2 says bilinear and no more.
-
-    Choice: the crop is cut from the resized image; the paper's "raw image" may be its source.
-    """
-    boxes = boxes.astype(jnp.float32)
-    centres = (jnp.arange(size) + 0.5) / size
-
-    def positions(start: Array, stop: Array) -> Array:
-        inside = start[:, None] + centres * (stop - start)[:, None] - 0.5
-        return jnp.clip(inside, start[:, None], stop[:, None] - 1)
-
-    top, left, bottom, right = boxes.T
-    return _sample(images, positions(top, bottom), positions(left, right))
+def _sides(boxes: Array) -> Array:
+    return boxes[:, 2:] - boxes[:, :2]
 
 
-def resample_relevance(
-    relevance: Float[Array, "batch rows cols"],
-    boxes: Int[Array, "batch 4"],
-    local: Geometry,
-) -> Float[Array, "batch patches"]:
-    """Returns the relevance at the local branch's patches, scaled to mean 1 per image.
-
-    It is the weight of `aftrans.straight_through`, by which the local loss reaches the gate.
-
-    Args:
-      relevance: on the global branch's patches.
-      boxes: where the local image lies in the global one.
-      local: the local branch's geometry; patch size and stride are the global branch's too.
-    """
-    boxes = boxes.astype(jnp.float32)
-    half = local.patch_size / 2
-    num = (local.image_size - local.patch_size) // local.stride + 1
-    centres = (local.stride * jnp.arange(num) + half) / local.image_size
-
-    def positions(start: Array, stop: Array, count: int) -> Array:
-        pixels = start[:, None] + centres * (stop - start)[:, None]
-        return jnp.clip((pixels - half) / local.stride, 0, count - 1)
-
-    top, left, bottom, right = boxes.T
-    rows = positions(top, bottom, relevance.shape[1])
-    cols = positions(left, right, relevance.shape[2])
-    sampled = _sample(relevance[..., None], rows, cols).reshape(len(boxes), -1)
-    return sampled / sampled.mean(axis=-1, keepdims=True)
-
-
-def _sample(images: Array, rows: Array, cols: Array) -> Array:
-    """Returns images [b h w c] at the outer product of fractional rows [b i] and columns [b j]."""
-    row_weights = _tent(rows, images.shape[1])
-    col_weights = _tent(cols, images.shape[2])
-    return jnp.einsum("bih,bhwc,bjw->bijc", row_weights, images, col_weights, precision="highest")
-
-
-def _tent(positions: Array, count: int) -> Array:
-    """Returns bilinear weights [b positions count]: at most two neighbours, summing to 1."""
-    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(count)))
+def _moved(boxes: Array, corners: Array) -> Array:
+    """Returns the boxes with their upper left corners elsewhere."""
+    return jnp.concatenate([corners, corners + _sides(boxes)], axis=1)

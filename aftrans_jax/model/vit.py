@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
 from aftrans_jax.model.class_row import Descriptor
+from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
@@ -139,8 +140,9 @@ class ViT(nn.Module):
         return self.classify(self.features(images, train=train))
 
     def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
-        """Returns the class tokens of images of pixel values 0..255."""
-        return self.encode(self.embed(self.normalize(images)), train=train).features
+        """Returns the class tokens of images of pixel values 0..255, shrunk to the image size."""
+        images = shrink(self.normalize(images), self.image_size)
+        return self.encode(self.embed(images), train=train).features
 
 
 class Baseline(nn.Module):

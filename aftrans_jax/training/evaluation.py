@@ -51,6 +51,7 @@ def eval_step(
     loss_weights: Mapping[str, float],
     predict_from: str,
     all_sum: Callable[[Averages], Averages],
+    crops_annotated: bool = False,
 ) -> tuple[Averages, Examples]:
     """Returns averages over all devices' real images and what there is to show of each image here.
 
@@ -62,8 +63,11 @@ def eval_step(
       loss_weights: alpha and beta by branch.
       predict_from: the logits that the shown prediction comes from.
       all_sum: of a tree to its sum over all devices.
+      crops_annotated: whether the local branch sees the annotated box, where there is one.
     """
-    output = cast(ModelOutput, model.apply({"params": params}, batch["image"], train=False))
+    boxes = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    output = cast(ModelOutput, output)
     logits, mask = prediction_logits(output.logits), batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)

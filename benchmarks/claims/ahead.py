@@ -28,9 +28,10 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment.model import build_optimizer
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import class_row_descriptor
+from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.encoder import Encoded
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
-from aftrans_jax.model.regions import Geometry, crop_and_resize, locate_region
+from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
@@ -132,9 +133,10 @@ def side_parts(batch: int) -> dict[str, Part]:
     images = shape(batch, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=jnp.float32)
     boxes = shape(batch, 4, dtype=jnp.int32)
     mask = shape(batch, SIDE, SIDE, dtype=jnp.bool)
+    fused = shape(batch, SIDE, SIDE, dtype=jnp.float32)
     return {
         "selection": (partial(SELECTIONS["fused"], keep_ratio=0.2), (layers, rows)),
-        "labelling": (partial(locate_region, **how), (mask,)),
+        "labelling": (partial(locate_region, **how), (mask, fused)),
         "crop": (partial(crop_and_resize, size=LOCAL_SIZE), (images, boxes)),
     }
 

@@ -23,7 +23,7 @@ from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.regions import Geometry, locate_region
-from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows
+from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.metrics import box_area, box_iou, centred_box
@@ -96,8 +96,8 @@ def find_boxes(
     """Returns the box of each image, in pixels."""
     mask = SELECTIONS[selection](*gated, keep_ratio)
     side, min_box = round(mask.shape[1] ** 0.5), DEFAULTS.region.min_box
-    mask = mask.reshape(-1, side, side)
-    return locate_region(mask, method=method, geometry=geometry, min_box=min_box)
+    mask, fused = (cells.reshape(-1, side, side) for cells in (mask, relevance(*gated)))
+    return locate_region(mask, fused, method=method, geometry=geometry, min_box=min_box)
 
 
 def score(boxes: Array, annotated: Array, image_size: int) -> dict[str, float]:

@@ -18,7 +18,8 @@ from scipy import ndimage
 from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
 from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
-from aftrans_jax.model.regions import Geometry, crop_and_resize, resample_relevance
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance
+from aftrans_jax.model.regions import Geometry
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.training.precision import PRECISIONS
 from benchmarks.harness.figures import Call, Figure, Result, take_turns
@@ -88,7 +89,8 @@ def parts(settings: Settings) -> dict[str, Call]:
     gate, layer_rows = jax.jit(gated)(rows, descriptor)
     select = partial(SELECTIONS[model.selection], keep_ratio=model.keep_ratio)
     mask = jax.jit(select)(gate, layer_rows).reshape(-1, side, side)
-    box = jax.jit(model.locate)(mask)
+    fused = jax.jit(relevance)(gate, layer_rows).reshape(mask.shape)
+    box = jax.jit(model.locate)(mask, fused)
     images = jax.jit(model.vit.normalize)(random_batch(config.data.image_size, batch)["image"])
     patches = draw(seeds[0], (batch, local_side**2, variant.hidden))
 
@@ -100,8 +102,10 @@ def parts(settings: Settings) -> dict[str, Call]:
         "gate": call(lambda *args: gated(*args).gate, rows, descriptor),
         "fuse": call(lambda *args: gated(*args).layer_rows, rows, descriptor),
         "selection": call(select, gate, layer_rows),
-        "labelling": call(model.locate, mask),
-        "crop": call(partial(crop_and_resize, size=model.local_size), images, box),
+        "labelling": call(model.locate, mask, fused),
+        "crop": call(
+            partial(crop_and_resize, size=model.local_size, resample=model.resample), images, box
+        ),
         "gate's gradient": call(partial(guide, config, local), gate, layer_rows, box, patches),
     }
 

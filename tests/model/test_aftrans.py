@@ -38,13 +38,41 @@ OPTIONS = [
     {"selection": "union"},
     {"selection": "votes"},
     {"method": "extreme_values"},
+    {"method": "most_relevant_component"},
+    {"resample": "bilinear"},
     {"keep_ratio": 1.0},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_option_agrees_with_float64(subject, options):
+    check_against_float64(*subject, options)
+
+
+@pytest.mark.parametrize("source_size", [44, 33])
+def test_the_crop_is_cut_from_a_larger_source(subject, rng, source_size):
+    photos = rng.integers(0, 256, (3, source_size, source_size, 3), dtype=np.uint8)
+    check_against_float64(subject[0], photos, {})
+
+
+def test_given_boxes_replace_the_models_own(subject):
     params, images = subject
+    output = tiny.apply(tiny_aftrans(), params, images, train=False)
+    model = tiny_aftrans()
+    boxes = jnp.array([[1, 2, 19, 20], [np.nan] * 4, [0, 0, 22, 22]])
+    given = model.apply({"params": params}, images, train=False, boxes=boxes)
+    np.testing.assert_array_equal(given.region.box[1], output.region.box[1])
+    np.testing.assert_allclose(given.logits["local"][1], output.logits["local"][1], atol=1e-5)
+    np.testing.assert_array_equal(given.region.box[0], boxes[0])
+    local = params["local"]
+    part = oracles.crop(tiny.normalized(images[0]), (1, 2, 19, 20), tiny.LOCAL_SIZE)
+    expected = oracles.vit(
+        tiny.flat(params["vit"]), part, tiny.STRIDE, "exact", local["cls"], local["pos_embedding"]
+    )
+    np.testing.assert_allclose(given.logits["local"][0], expected.logits, atol=1e-4)
+
+
+def check_against_float64(params, images, options):
     output = tiny.apply(tiny_aftrans(**options), params, images, train=False)
     kernels = [params["sacm"][name]["kernel"] for name in ("squeeze", "excite")]
     local = params["local"]
@@ -54,7 +82,8 @@ def test_every_option_agrees_with_float64(subject, options):
     for row, image in enumerate(images):
         expected = oracles.aftrans(
             tiny.flat(params["vit"]), local["cls"], local["pos_embedding"], *kernels,
-            tiny.normalized(image), tiny.LOCAL_SIZE, tiny.STRIDE, "exact", min_box=MIN_BOX, **names,
+            tiny.normalized(image), tiny.IMAGE_SIZE, tiny.LOCAL_SIZE, tiny.STRIDE, "exact",
+            min_box=MIN_BOX, **names,
         )  # fmt: skip
         region = jax.tree.map(lambda x, row=row: np.asarray(x[row]), output.region)
         np.testing.assert_allclose(region.gate, expected.gate, atol=1e-4)

@@ -1,0 +1,106 @@
+"""From a box to what the local branch sees of it: pixels, and the relevance of its patches."""
+
+from types import MappingProxyType
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from aftrans_jax.model.regions import Geometry
+
+
+def shrink(
+    images: Float[Array, "batch height width channels"], size: int
+) -> Float[Array, "batch size size channels"]:
+    """Returns the images at size x size, bilinear with antialiasing, as PIL shrinks them.
+
+    Images of that size are returned as they are.
+    """
+    height, width = images.shape[1:3]
+    if height == width == size:
+        return images
+    rows, cols = (_antialiased(jnp.zeros(1), jnp.full(1, n), size, n)[0] for n in (height, width))
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, images, cols, precision="highest")
+
+
+def crop_and_resize(
+    images: Float[Array, "batch height width channels"],
+    boxes: Num[Array, "batch 4"],
+    size: int,
+    resample: str = "antialiased",
+) -> Float[Array, "batch size size channels"]:
+    """Returns each image's box, stretched to size x size.
+
+    With half-pixel centres, by two small matrix products; pixels outside the box are never read.
+
+    Args:
+      images: from which the boxes are cut.
+      boxes: (top, left, bottom, right) in pixels, half-open, not empty.
+      size: side of the result in pixels.
+      resample: one of `RESAMPLES`.
+
+    Choice: antialiased where the crop shrinks; section 2.2.2 says bilinear and no more.
+
+    Choice: the crop is cut from the photo at `data.source_size`; the paper's "raw image" may be it.
+    """
+    weigh, (height, width) = RESAMPLES[resample], images.shape[1:3]
+    top, left, bottom, right = boxes.astype(jnp.float32).T
+    rows, cols = weigh(top, bottom, size, height), weigh(left, right, size, width)
+    return jnp.einsum("bih,bhwc,bjw->bijc", rows, images, cols, precision="highest")
+
+
+def resample_relevance(
+    relevance: Float[Array, "batch rows cols"], boxes: Num[Array, "batch 4"], local: Geometry
+) -> Float[Array, "batch patches"]:
+    """Returns the relevance at the local branch's patches, scaled to mean 1 per image.
+
+    It is the weight of `aftrans.straight_through`, by which the local loss reaches the gate.
+
+    Args:
+      relevance: on the global branch's patches.
+      boxes: where the local image lies in the global one, in the latter's pixels.
+      local: the local branch's geometry; patch size and stride are the global branch's too.
+    """
+    boxes = boxes.astype(jnp.float32)
+    half = local.patch_size / 2
+    num = (local.image_size - local.patch_size) // local.stride + 1
+    centres = (local.stride * jnp.arange(num) + half) / local.image_size
+
+    def weights(start: Array, stop: Array, count: int) -> Array:
+        pixels = start[:, None] + centres * (stop - start)[:, None]
+        return _tent(jnp.clip((pixels - half) / local.stride, 0, count - 1), count)
+
+    top, left, bottom, right = boxes.T
+    rows = weights(top, bottom, relevance.shape[1])
+    cols = weights(left, right, relevance.shape[2])
+    sampled = jnp.einsum("bih,bhw,bjw->bij", rows, relevance, cols, precision="highest")
+    sampled = sampled.reshape(len(boxes), -1)
+    return sampled / sampled.mean(axis=-1, keepdims=True)
+
+
+def _bilinear(start: Array, stop: Array, size: int, count: int) -> Array:
+    """Returns the weights [batch size count] of torch's `interpolate`, without antialiasing."""
+    positions = _centres(start, stop, size)
+    return _tent(jnp.clip(positions, start[:, None], stop[:, None] - 1), count)
+
+
+def _antialiased(start: Array, stop: Array, size: int, count: int) -> Array:
+    """Returns the weights [batch size count] of PIL's bilinear filter, widened where it shrinks."""
+    width = jnp.maximum((stop - start) / size, 1)[:, None, None]
+    weights = _tent(_centres(start, stop, size), count, width)
+    pixels = jnp.arange(count)
+    weights *= (pixels >= start[:, None, None]) & (pixels < stop[:, None, None])
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+RESAMPLES = MappingProxyType({"antialiased": _antialiased, "bilinear": _bilinear})
+
+
+def _centres(start: Array, stop: Array, size: int) -> Array:
+    """Returns where the middles of `size` pixels lie in a span, as fractional pixel numbers."""
+    centres = (jnp.arange(size) + 0.5) / size
+    return start[:, None] + centres * (stop - start)[:, None] - 0.5
+
+
+def _tent(positions: Array, count: int, width: Array | float = 1.0) -> Array:
+    """Returns [batch positions count]: 1 at a position, falling to 0 at `width` from it."""
+    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(count)) / width)
