@@ -76,25 +76,28 @@ def _with_recorded(argv: list[str]) -> list[str]:
     return [argv[0], f"--config={record}:{found['workdir']}", *argv[1:]]
 
 
-def find_config(name: str) -> str:
-    """Returns where a configuration lies: the file of that name, or else the package's own.
+def find_config(name: str, flag: str = "config") -> str:
+    """Returns where a configuration or a study lies: the file of that name, or the package's own.
 
     Args:
-      name: what follows `--config=`, such as "configs/cub.py" or "configs/cub.py:recipe=transfg";
-        or a study in configs/studies/.
+      name: what follows `--config=`, such as "configs/cub.py" or "configs/cub.py:recipe=transfg",
+        or `--study=`, such as "configs/studies/table6.py".
+      flag: "config" or "study", for the message.
 
     Raises:
       FileNotFoundError: there is neither.
     """
     given, colon, argument = name.partition(":")
     path, packaged = Path(given), Path(configs.__path__[0])
-    if not path.is_file() and path.parts[:1] == ("configs",):
-        path = packaged.joinpath(*path.parts[1:])
+    folders = {"config": packaged, "study": packaged / "studies"}
+    if not path.is_file() and path.parent in (Path("configs"), Path("configs/studies")):
+        path = packaged / path.relative_to("configs")
     if not path.is_file():
-        files = sorted(packaged.glob("[!_]*.py")) + sorted(packaged.glob("studies/[!_]*.py"))
+        files = sorted(folders[flag].glob("[!_]*.py"))
         names = [f"configs/{file.relative_to(packaged).as_posix()}" for file in files]
+        kind = "configuration" if flag == "config" else "study"
         raise FileNotFoundError(
-            f"--config={given} is no file: expected the path of one, or a configuration of the "
+            f"--{flag}={given} is no file: expected the path of one, or a {kind} of the "
             f"package: {', '.join(names)}"
         )
     return f"{path}{colon}{argument}"

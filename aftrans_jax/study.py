@@ -15,19 +15,25 @@ change, such as --config=configs/demo.py for the built-in birds.
 """
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 
-from aftrans_jax.command import one_line_errors
+from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.flags import CONFIG, find_config, given_keys, parse_flags
 
 flags.declare_key_flag("config")
 _STUDY = flags.DEFINE_string(
     "study", None, "A file in configs/studies/, of the working directory or else of the package."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the runs and the table go.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where the runs and the table go.",
+    allow_override=True,  # main has one of its own
+)
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs of each row; default: the study's number.", 1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, which share the device.", 1)
 _DRY_RUN = flags.DEFINE_bool(
@@ -45,38 +51,40 @@ def main(argv: list[str]) -> None:
                 f"--study={_STUDY.value} --workdir={_WORKDIR.value}: both are needed, for example "
                 "--study=configs/studies/table6.py --workdir=studies/table6"
             )
-        _run(Path(_WORKDIR.value))
+        _run(Path(find_config(_STUDY.value, "study")), Path(_WORKDIR.value))
 
 
-def _run(workdir: Path) -> None:
+def _run(path: Path, workdir: Path) -> None:
     environment = dict(os.environ)
     os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
     from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
     from aftrans_jax.studies.study import dry_run, run_study
+    from aftrans_jax.studies.written import write_study
 
-    study = load_study(Path(find_config(_STUDY.value)))
+    study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
     runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given_keys(sys.argv))
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)
         return
     workdir.mkdir(parents=True, exist_ok=True)
+    made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):
         failures, number = run_study(
             runs,
             num_jobs=_JOBS.value,
             command=COMMAND,
             environment=environment,
-            write_table=lambda finished: None,
+            write_table=lambda finished: write_study(study, workdir, finished, made_by),
             say=_say,
         )
     if number:
         _say("stopped; what was trained is saved: the same command goes on")
         sys.exit(128 + number)
     if failures:
-        sys.exit(f"error: {len(failures)} runs failed: {'; '.join(failures)}")
+        sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
 
 
 def _say(line: str) -> None:
@@ -90,11 +98,10 @@ def with_base(argv: list[str]) -> list[str]:
         return argv
     place = names.index("study") + 1
     given = argv[place].partition("=")[2] or "".join(argv[place + 1 : place + 2])
-    return [argv[0], f"--config={given}", *argv[1:]]
+    return [argv[0], f"--config={find_config(expand(given), 'study')}", *argv[1:]]
 
 
 if __name__ == "__main__":
     with one_line_errors():
         logging.set_verbosity(logging.WARNING)
-        sys.argv = with_base(sys.argv)
-        app.run(main, flags_parser=parse_flags)
+        app.run(main, flags_parser=lambda argv: parse_flags(with_base(argv)))

@@ -68,7 +68,7 @@ def write_report(
       ValueError: An image is not uint8 [height width 3], or a box is not finite.
     """
     cards = [_card(picture) for picture in pictures]
-    page = _template().render(
+    page = page_template("report.html").render(
         title=title,
         facts=[_fact(name, value) for name, value in summary.items()],
         charts=charts(history, gates),
@@ -78,6 +78,11 @@ def write_report(
         drawn={key for key in DRAWN if any(getattr(p, key) is not None for p in pictures)},
         colors={"predicted": PREDICTED, "annotated": ANNOTATED, "relevance": MAGMA},
     )
+    write_page(path, page)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes a page, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
@@ -85,8 +90,8 @@ def write_report(
     partial.replace(path)
 
 
-def _template() -> jinja2.Template:
-    """Returns the page's template, which escapes every value and refuses missing ones."""
+def page_template(name: str) -> jinja2.Template:
+    """Returns a template of a page, which escapes every value and refuses missing ones."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aftrans_jax.report"),
         autoescape=True,
@@ -96,7 +101,7 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
     )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _card(picture: Picture) -> Card:

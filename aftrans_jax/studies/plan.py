@@ -1,9 +1,10 @@
 """The runs of a study: order, directories, settings; which are done and how long others take."""
 
+import copy
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
@@ -47,13 +48,15 @@ def plan(
       given: keys that the command line has set in the base.
 
     Raises:
-      ValueError: a row has an unknown key or value, or sets one that is given too.
+      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is.
     """
+    if "seed" in given:
+        raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
     configs = {name: row_config(name, row, base, given) for name, row in study.rows.items()}
     found = []
     for seed in range(num_seeds):
         for name, config in configs.items():
-            own = config.copy_and_resolve_references()
+            own = copy.deepcopy(config)
             own.seed = seed
             found.append(Run(name, seed, workdir / slug(name) / f"seed{seed}", own))
     return found
@@ -65,20 +68,24 @@ def row_config(name: str, row: Row, base: Config, given: Collection[str] = ()) -
     Raises:
       ValueError: a key or a value is unknown, or a key is given on the command line too.
     """
-    settings = flat(base.to_dict())
+    config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
     for key, value in row.changes.items():
-        if key not in settings:
+        if key not in known:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
         if key in given and not callable(value):
             raise ValueError(
                 f"row {name!r} sets {key}={value!r}, and --config.{key} is given too: leave that "
                 "out, or take the row out of the study"
             )
-        settings[key] = value(settings[key]) if callable(value) else value
+        group, _, last = key.rpartition(".")
+        section = config[group] if group else config
+        try:
+            section[last] = value(known[key]) if callable(value) else value
+        except TypeError as error:
+            raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
-        config = configured(settings)
         # What the devices of the run can do, the run itself checks.
-        check(configured(settings | {"model.attention": "auto"}), num_devices=1)
+        check(configured(flat(config.to_dict()) | {"model.attention": "auto"}), num_devices=1)
     except ValueError as error:
         raise ValueError(f"row {name!r}: {error}") from error
     return config
@@ -115,13 +122,3 @@ def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | 
     if not everything:
         return None
     return sum(statistics.median(took.get(run.row, everything)) for run in runs)
-
-
-def done_by_row(runs: Sequence[Run], finished: Collection[Run]) -> Mapping[str, list[Path]]:
-    """Returns the directories of the finished runs by row, in the order of the seeds."""
-    rows: dict[str, Any] = {run.row: [] for run in runs}
-    done = {run.workdir for run in finished}
-    for run in runs:
-        if run.workdir in done:
-            rows[run.row].append(run.workdir)
-    return rows

@@ -102,17 +102,27 @@ def run_study(
       say: shows a line.
 
     Returns:
-      The names of the runs that failed, and the number of the signal that ended it, else 0.
+      The names of what failed, runs or the table, and the number of the signal that ended it, else 0.
     """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     say(progress.summary())
-    if progress.finished:
-        write_table(progress.finished)
+    problems: list[str] = []  # of the table as it was last written
+
+    def update() -> None:
+        try:
+            problems[:] = []
+            write_table(progress.finished)
+        except (OSError, ValueError) as error:  # trainings are worth more than a table
+            problems[:] = ["the table"]
+            say(f"the table FAILED: {error}")
 
     def ended(run: Run, seconds: float, problem: str | None) -> None:
         progress.ended(run, seconds, problem)
         if problem is None:
-            write_table(progress.finished)
+            update()
+
+    if progress.finished:
+        update()
 
     number = train_all(
         list(progress.open),
@@ -122,7 +132,7 @@ def run_study(
         started=progress.started,
         ended=ended,
     )
-    return progress.failures, number
+    return progress.failures + problems, number
 
 
 def accuracies(run: Run) -> str:

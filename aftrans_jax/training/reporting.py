@@ -54,16 +54,21 @@ class MetricsLog:
             self._tensorboard.flush()
 
     def history(self) -> list[dict[str, Number]]:
-        """Returns the training records so far, those from before a resumption included.
+        """Returns the training records so far, see `read_history`."""
+        return read_history(self._path)
 
-        A line cut short by a kill, or damaged since, is passed over.
-        """
-        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-        records = {}
-        for record in map(_training_record, lines):
-            if record is not None:
-                records[record["step"]] = record  # a resumed run repeats steps; the last one counts
-        return [records[step] for step in sorted(records)]
+
+def read_history(path: Path) -> list[dict[str, Number]]:
+    """Returns the training records of a metrics.jsonl, those from before a resumption included.
+
+    A line cut short by a kill, or damaged since, is passed over; an absent file has none.
+    """
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    records = {}
+    for record in map(_training_record, lines):
+        if record is not None:
+            records[record["step"]] = record  # a resumed run repeats steps; the last one counts
+    return [records[step] for step in sorted(records)]
 
 
 def _training_record(line: bytes) -> dict[str, Number] | None:

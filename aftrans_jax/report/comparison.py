@@ -1,0 +1,59 @@
+"""The page of a study or a comparison: its table, plots, and pictures where settings disagree."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from aftrans_jax.report.charts import FRAME
+from aftrans_jax.report.page import page_template, write_page
+from aftrans_jax.report.pictures import Panel
+from aftrans_jax.report.plots import Plot
+
+
+class Disagreement(NamedTuple):
+    """One test image: its name, the image, and what is said of it, as pairs of who and what."""
+
+    name: str
+    panel: Panel
+    said: Sequence[tuple[str, str]]
+
+
+class Group(NamedTuple):
+    """Images on which two settings disagree in the same way."""
+
+    title: str
+    cards: Sequence[Disagreement]
+
+
+class Comparison(NamedTuple):
+    """What the page shows, as text and numbers that are ready to be drawn.
+
+    Attributes:
+      title: of the page.
+      header: names of the table's columns.
+      rows: its cells.
+      notes: what its figures are.
+      series: names of the lines, whose numbers give them their colours.
+      plots: in their order.
+      groups: of images.
+      no_pictures: said where there are no groups.
+      command: that made the page.
+      changed: rows of a second table, of the settings that differ; none: no such table.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: str
+    series: Sequence[str]
+    plots: Sequence[Plot]
+    groups: Sequence[Group]
+    no_pictures: str
+    command: str
+    changed: Sequence[Sequence[str]] = ()
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Writes the page, whole or not at all; it opens from disk and needs no network."""
+    page = page_template("comparison.html").render(**comparison._asdict(), frame=FRAME)
+    write_page(path, page)

@@ -1,0 +1,187 @@
+"""Plots that set several runs side by side: dots with whiskers, points, curves.
+
+Positions are in px from the drawing's top left corner, rounded to tenths. A series keeps its
+number, and with it its colour, in every plot of a page.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aftrans_jax.report.charts import FRAME, Tick
+
+NUM_COLORS = 8  # series beyond are drawn in the same colours again, dashed
+_ROW = 38  # px from dot to dot
+_MAX_POINTS = 200  # of a curve
+
+
+class Dot(NamedTuple):
+    """A value with its whisker, and the single values behind it, in px from the left."""
+
+    series: int
+    label: str
+    at: float
+    low: float
+    high: float
+    singles: list[float]
+    y: float
+    text: str  # the value, for readers
+
+
+class Plot(NamedTuple):
+    """A drawing of one of three kinds, of which the others' parts are empty.
+
+    Attributes:
+      title: of the plot.
+      height: of the drawing in px; it is as wide as `charts.FRAME`.
+      bottom: where the x axis lies, in px.
+      x_name: of the x axis.
+      x_ticks: on the x axis.
+      y_ticks: on the y axis, none where rows are labelled instead.
+      zero: where the line of no difference lies, None without.
+      dots: one a row.
+      points: by series, x and y.
+      curves: by series, x and y of each point.
+    """
+
+    title: str
+    height: int
+    bottom: float
+    x_name: str
+    x_ticks: list[Tick]
+    y_ticks: Sequence[Tick] = ()
+    zero: float | None = None
+    dots: Sequence[Dot] = ()
+    points: Sequence[tuple[int, float, float]] = ()
+    curves: Sequence[tuple[int, list[tuple[float, float]]]] = ()
+
+
+class Measured(NamedTuple):
+    """A value with its whisker's ends, and the single values that it is the mean of."""
+
+    series: int
+    label: str
+    value: float
+    low: float
+    high: float
+    singles: Sequence[float] = ()
+
+
+def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = False) -> Plot:
+    """Returns a row for each value, on one axis.
+
+    Args:
+      title: of the plot.
+      unit: of the x axis.
+      values: at least one; ends that are not finite leave the whisker out.
+      has_zero: whether 0 is on the axis, with a line.
+    """
+    shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
+    marks = round_ticks(min(shown), max(shown), has_zero=has_zero)
+    bottom = FRAME.top + _ROW * len(values)
+    found = []
+    for row, value in enumerate(values):
+        low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
+        places = _scaled([value.value, low, high, *value.singles], marks, FRAME.left // 4)
+        y, text = FRAME.top + _ROW * (row + 0.7), f"{value.value:.1f}"
+        found.append(Dot(value.series, value.label, *places[:3], places[3:], round(y, 1), text))
+    return Plot(
+        title,
+        height=round(bottom) + FRAME.height - FRAME.bottom,
+        bottom=bottom,
+        x_name=unit,
+        x_ticks=_ticks(marks, _scaled(marks, marks, FRAME.left // 4)),
+        zero=_scaled([0.0], marks, FRAME.left // 4)[0] if has_zero else None,
+        dots=found,
+    )
+
+
+def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]]) -> Plot:
+    """Returns points of series over a logarithmic x axis.
+
+    Args:
+      title: of the plot, which names y.
+      x_name: of the x axis.
+      values: series, x > 0 and y of each point; at least one.
+    """
+    x = np.array([value[1] for value in values])
+    y_marks = round_ticks(*(f(value[2] for value in values) for f in (min, max)))
+    low, high = math.floor(math.log2(x.min()) - 0.2), math.ceil(math.log2(x.max()) + 0.2)
+    x_marks = np.linspace(low, high, high - low + 1)[:: 1 + (high - low) // 8]
+    ends = [float(low), float(high)]
+    places = zip(
+        [value[0] for value in values],
+        _scaled(np.log2(x), ends),
+        _height([value[2] for value in values], y_marks),
+        strict=True,
+    )
+    return Plot(
+        title,
+        height=FRAME.height,
+        bottom=FRAME.bottom,
+        x_name=x_name,
+        x_ticks=_ticks(2.0**x_marks, _scaled(x_marks, ends)),
+        y_ticks=_ticks(y_marks, _height(y_marks, y_marks)),
+        points=list(places),
+    )
+
+
+def curves(
+    title: str, histories: Mapping[int, Sequence[Mapping[str, float]]], key: str
+) -> Plot | None:
+    """Returns the curves of a figure over training steps; None where no run has recorded it.
+
+    Args:
+      title: of the plot.
+      histories: by series, training records with "step".
+      key: of the figure.
+    """
+    found: dict[int, list[tuple[float, float]]] = {}
+    for series, history in histories.items():
+        # NaN fails the comparison; what is larger cannot be drawn.
+        points = [(r["step"], r[key]) for r in history if abs(r.get(key, math.nan)) < 1e30]
+        if points:
+            found[series] = points[:: 1 + len(points) // _MAX_POINTS]
+    if not found:
+        return None
+    everything = np.array([point for points in found.values() for point in points])
+    x_marks = round_ticks(0.0, float(everything[:, 0].max()))
+    y_marks = round_ticks(0.0, float(everything[:, 1].max()))
+    drawn = []
+    for series, points in found.items():
+        x, y = np.array(points, np.float64).T
+        drawn.append((series, list(zip(_scaled(x, x_marks), _height(y, y_marks), strict=True))))
+    return Plot(
+        title,
+        height=FRAME.height,
+        bottom=FRAME.bottom,
+        x_name="step",
+        x_ticks=_ticks(x_marks, _scaled(x_marks, x_marks)),
+        y_ticks=_ticks(y_marks, _height(y_marks, y_marks)),
+        curves=drawn,
+    )
+
+
+def round_ticks(low: float, high: float, *, has_zero: bool = False) -> list[float]:
+    """Returns three to seven evenly spaced round values around a range."""
+    if has_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    span = max(high - low, 1e-3, 1e-3 * abs(high))
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(n * power for n in (1, 2, 5, 10) if n * power >= span / 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(n * step, 10) for n in range(first, max(last, first + 1) + 1)]
+
+
+def _scaled(x: Sequence[float] | np.ndarray, marks: Sequence[float], left: int = FRAME.left):
+    return np.interp(x, (marks[0], marks[-1]), (left, FRAME.right)).round(1).tolist()
+
+
+def _height(y: Sequence[float] | np.ndarray, marks: Sequence[float]):
+    return np.interp(y, (marks[0], marks[-1]), (FRAME.bottom, FRAME.top)).round(1).tolist()
+
+
+def _ticks(values: Sequence[float] | np.ndarray, places: Sequence[float]) -> list[Tick]:
+    return [Tick(at, f"{value:.3g}") for at, value in zip(places, values, strict=True)]

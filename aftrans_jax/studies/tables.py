@@ -1,0 +1,184 @@
+"""The table of a study or a comparison: its figures, and the files table.md and table.csv."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from aftrans_jax.studies.cost import gflop
+from aftrans_jax.studies.definition import HEADS, Row
+from aftrans_jax.studies.intervals import Interval, mean_and_deviation, paired_difference
+from aftrans_jax.studies.trials import Line, Pairing, Trial, judged_by, paired
+
+SPLITS = {"test": False, "validation": True}
+_ABSENT = "\N{EN DASH}"
+_NOTES = """\
+Accuracies are mean ± sample standard deviation over the seeds, in percent of the images. The
+difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is
+a percentile bootstrap over images and seeds, of the images alone where there is one seed. GFLOP are
+those of one image's forward pass for these logits, two for a product and its sum, counted by XLA
+before it optimises. Images a second are of training.""".replace("\n", " ")
+
+
+class Figures(NamedTuple):
+    """What the table says of a line.
+
+    Attributes:
+      line: setting, logits and runs.
+      accuracies: mean and standard deviation in percent by split and logits, where there are any.
+      num_images: that were tested.
+      gflop: of a prediction.
+      images_per_second: of training, None where no run has it.
+      difference: to the base; None for the base itself, and where nothing can be paired.
+      pairing: with the base, likewise.
+    """
+
+    line: Line
+    accuracies: Mapping[tuple[str, str], tuple[float, float]]
+    num_images: int
+    gflop: float
+    images_per_second: float | None
+    difference: Interval | None
+    pairing: Pairing | None
+
+    @property
+    def accuracy(self) -> tuple[float, float]:
+        """Mean and standard deviation on the test images, by the line's own logits."""
+        return self.accuracies["test", self.line.head]
+
+
+def lines_of(name: str, row: Row, trials: Sequence[Trial]) -> list[Line]:
+    """Returns the lines of a row: one for each of the logits that it is judged by.
+
+    Args:
+      name: of the row.
+      row: of a study.
+      trials: its finished runs, at least one.
+
+    Raises:
+      ValueError: the model has no such logits.
+    """
+    found = []
+    for head in judged_by(trials[0], row.heads):
+        paper = row.paper.get(head) if isinstance(row.paper, Mapping) else row.paper
+        found.append(Line(name, head, trials, paper))
+    return found
+
+
+def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:
+    """Returns what the table says of lines, in their order.
+
+    Args:
+      lines: at least one.
+      base: what they are compared with, None where that is not finished yet.
+
+    Raises:
+      ValueError: a line and the base have no test image in common.
+    """
+    return [_figures(line, base) for line in lines]
+
+
+def _figures(line: Line, base: Line | None) -> Figures:
+    accuracies = {}
+    for split, validation in SPLITS.items():
+        for head in HEADS:
+            if (found := line.accuracies(head, validation=validation)) is not None:
+                accuracies[split, head] = mean_and_deviation(found)
+    is_base = base is None or (line.row, line.head) == (base.row, base.head)
+    pairing = None if is_base else paired(line, base)
+    trial = line.trials[0]
+    return Figures(
+        line,
+        accuracies,
+        num_images=len(trial.predictions.names),
+        gflop=gflop(trial.settings, trial.result["num_classes"], line.head),
+        images_per_second=line.mean("images_per_second"),
+        difference=None if pairing is None else paired_difference(pairing.ours, pairing.base),
+        pairing=pairing,
+    )
+
+
+def columns(table: Sequence[Figures]) -> list[tuple[str, str]]:
+    """Returns the splits and logits for which any line has an accuracy, in the table's order."""
+    keys = [(split, head) for split in SPLITS for head in HEADS]
+    return [key for key in keys if any(key in row.accuracies for row in table)]
+
+
+def header(table: Sequence[Figures]) -> list[str]:
+    """Returns the names of the columns, for readers."""
+    names = [head if split == "test" else f"{split} {head}" for split, head in columns(table)]
+    papers = ["paper"] if any(row.line.paper is not None for row in table) else []
+    return [
+        *("row", "judged by", "seeds", *names, "difference (95 %)"),
+        *("images", "GFLOP an image", "images/s", *papers),
+    ]
+
+
+def cells(table: Sequence[Figures]) -> Iterator[list[str]]:
+    """Yields the columns of each line as text, in the order of `header`."""
+    has_paper = "paper" in header(table)
+    for row in table:
+        accuracies = [percent(row.accuracies.get(key)) for key in columns(table)]
+        speed, paper = row.images_per_second, row.line.paper
+        yield [
+            *(row.line.row, row.line.head, str(len(row.line.trials)), *accuracies),
+            points(row.difference),
+            str(row.num_images),
+            f"{row.gflop:.3g}",
+            _ABSENT if speed is None else f"{speed:.3g}",
+            *([_ABSENT if paper is None else f"{paper:.1f}"] if has_paper else []),
+        ]
+
+
+def percent(value: tuple[float, float] | None) -> str:
+    """Returns a mean and a standard deviation as text."""
+    if value is None:
+        return _ABSENT
+    mean, deviation = value
+    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def points(value: Interval | None) -> str:
+    """Returns a difference and its interval as text."""
+    if value is None:
+        return _ABSENT
+    return f"{value.difference:+.1f} ({value.low:+.1f} to {value.high:+.1f})"
+
+
+def notes(base: Line | None) -> str:
+    """Returns what the figures are, in a paragraph."""
+    return _NOTES.format(base="the base" if base is None else f"“{base.name}”")
+
+
+def markdown(title: str, table: Sequence[Figures], base: Line | None, command: str) -> str:
+    """Returns the table as Markdown, with the command that made it."""
+    names = header(table)
+    rows = [names, ["---"] * len(names), *cells(table)]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"# {title}", "", *lines, "", notes(base), "", f"    {command}", ""])
+
+
+def comma_separated(table: Sequence[Figures]) -> str:
+    """Returns the table as CSV with unrounded numbers, empty where there is none."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
+    writer.writerow(
+        [
+            *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
+            *("difference_high", "images", "gflop_an_image", "images_per_second", "paper"),
+        ]
+    )
+    for row in table:
+        nothing = (math.nan, math.nan)
+        numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
+        numbers += row.difference or (math.nan,) * 3
+        numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
+        seeds = " ".join(str(trial.seed) for trial in row.line.trials)
+        writer.writerow([row.line.row, row.line.head, seeds, *map(_number, numbers)])
+    return text.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,145 @@
+"""Finished runs as the tables read them, and what two settings say of the same images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from aftrans_jax.experiment.outcomes import Predictions, read_predictions
+from aftrans_jax.experiment.workdir import read_result, read_settings
+from aftrans_jax.studies.definition import HEADS
+
+
+class Trial(NamedTuple):
+    """A finished run: its directory, settings by key, result.json and predictions.csv."""
+
+    workdir: Path
+    settings: Mapping[str, Any]
+    result: Mapping[str, Any]
+    predictions: Predictions
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.settings["seed"]
+
+
+class Line(NamedTuple):
+    """A line of a table: one setting, with one run a seed, judged by one kind of logits.
+
+    Attributes:
+      row: name of the setting.
+      head: "global", "local" or "sum".
+      trials: in the order of their seeds, at least one.
+      paper: the paper's accuracy in percent, None where it has none.
+    """
+
+    row: str
+    head: str
+    trials: Sequence[Trial]
+    paper: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The setting and the logits."""
+        return f"{self.row}, {self.head}"
+
+    def accuracies(
+        self, head: str, *, validation: bool = False
+    ) -> Float[np.ndarray, " seeds"] | None:
+        """Returns the accuracies in percent by seed; None where the model has no such logits."""
+        results = [trial.result for trial in self.trials]
+        if validation:
+            results = [result.get("validation") or {} for result in results]
+        found = [result.get(f"{head}_accuracy") for result in results]
+        return None if None in found else 100 * np.array(found, np.float64)
+
+    def mean(self, key: str) -> float | None:
+        """Returns the mean of a figure of result.json, over the runs that have it."""
+        found = [trial.result.get(key) for trial in self.trials]
+        found = [value for value in found if isinstance(value, int | float)]
+        return float(np.mean(found)) if found else None
+
+
+class Pairing(NamedTuple):
+    """Two settings on the same images: which each names right, by seed.
+
+    `indices` are places of the images in the first run's test split.
+    """
+
+    indices: Sequence[int]
+    ours: Bool[np.ndarray, "seeds images"]
+    base: Bool[np.ndarray, "seeds images"]
+
+
+def read_trial(workdir: Path) -> Trial:
+    """Returns the finished run of a directory.
+
+    Raises:
+      FileNotFoundError: no finished run is there, or it has left no predictions.
+      DamagedRecordError: its files cannot be read.
+    """
+    result, settings = read_result(workdir), read_settings(workdir)
+    if result is None or settings is None:
+        raise FileNotFoundError(
+            f"{workdir} holds no finished run: expected result.json, which training writes last. "
+            f"Finish it: python -m aftrans_jax.main --workdir={workdir}"
+        )
+    try:
+        predictions = read_predictions(workdir / "predictions.csv")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error.filename} is absent: the run is of an earlier version. Move result.json away "
+            f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
+        ) from error
+    return Trial(workdir, settings, result, predictions)
+
+
+def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:
+    """Returns the logits that a run is judged by: those given, or else its `eval.logits`.
+
+    Raises:
+      ValueError: the model has no such logits.
+    """
+    chosen = list(heads) or [trial.settings["eval.logits"]]
+    absent = [head for head in chosen if head not in trial.predictions.predicted]
+    if absent:
+        raise ValueError(
+            f"{trial.workdir} has no {absent[0]} logits: choose of "
+            f"{', '.join(head for head in HEADS if head in trial.predictions.predicted)}"
+        )
+    return chosen
+
+
+def paired(line: Line, base: Line) -> Pairing:
+    """Returns both settings on the images that all of their runs tested.
+
+    Runs of equal seeds are paired; where no seeds are equal, in their order.
+
+    Raises:
+      ValueError: they have no image in common.
+    """
+    by_seed = {trial.seed: trial for trial in base.trials}
+    pairs = [(trial, by_seed[trial.seed]) for trial in line.trials if trial.seed in by_seed]
+    pairs = pairs or list(zip(line.trials, base.trials, strict=False))
+    everything = [trial.predictions for pair in pairs for trial in pair]
+    shared = set(everything[0].names).intersection(*(other.names for other in everything))
+    if not shared:
+        raise ValueError(
+            f"{pairs[0][0].workdir} and {pairs[0][1].workdir} have no test image in common: "
+            "compare runs of the same data set"
+        )
+    names = [name for name in everything[0].names if name in shared]
+
+    def right(trial: Trial, head: str) -> Bool[np.ndarray, " images"]:
+        by_name = dict(zip(trial.predictions.names, trial.predictions.correct(head), strict=True))
+        return np.array([by_name[name] for name in names])
+
+    places = {name: index for index, name in enumerate(everything[0].names)}
+    return Pairing(
+        [places[name] for name in names],
+        np.stack([right(trial, line.head) for trial, _ in pairs]),
+        np.stack([right(trial, base.head) for _, trial in pairs]),
+    )
