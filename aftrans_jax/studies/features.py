@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +20,7 @@ from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.batches import global_eval_batches
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import load_dataset
-from aftrans_jax.experiment.model import Model, build_model, initial_params
+from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
@@ -28,6 +29,7 @@ from aftrans_jax.training.records import write_bytes
 
 # Groups and keys that change no feature.
 _WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")
+Anywhere = Array | np.ndarray  # on a device or on the host
 Say = Callable[[str], None]
 
 
@@ -36,14 +38,14 @@ class Features(NamedTuple):
 
     branches: class tokens by branch, "global" and, where there is a local branch, "local".
     labels: the class of each image.
-    index: the position of each image in its split; images that could not be read are absent.
+    positions: the place of each image in its split; images that could not be read are absent.
     areas: of each region, as a share of the image; 1 without a local branch.
     """
 
-    branches: dict[str, Float32[np.ndarray, "images hidden"]]
-    labels: Int32[np.ndarray, "images"]
-    index: Int32[np.ndarray, "images"]
-    areas: Float32[np.ndarray, "images"]
+    branches: Mapping[str, Float32[Anywhere, "images hidden"]]
+    labels: Int32[Anywhere, "images"]
+    positions: Int32[Anywhere, "images"]
+    areas: Float32[Anywhere, "images"]
 
 
 class Extracted(NamedTuple):
@@ -72,7 +74,7 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
     """
     config = config.copy_and_resolve_references()
     config.train.precision = "float32"
-    check(config, num_devices=1)
+    check(config, num_devices=1, trains=False)
     dataset, notes = load_dataset(config)
     path = cache / f"{_digest(config, dataset)}.npz"
     found = _read(path, say)
@@ -90,7 +92,7 @@ def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tup
     params = jax.tree_util.tree_map_with_path(_with_equal_gates, params)
     mesh = sharding.data_mesh()
     step = sharding.per_device(
-        lambda params, batch: _step(model, params, batch),
+        partial(_step, model, config.region.method == ANNOTATED),
         mesh,
         arguments=(sharding.WHOLE, sharding.SPLIT),
         results=sharding.SPLIT,
@@ -103,7 +105,7 @@ def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tup
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
         parts = [jax.device_get(step(params, batch)) for batch in batches]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
-        there = joined.index >= 0  # the others fill up the last batch, or could not be read
+        there = joined.positions >= 0  # the others fill up the last batch, or could not be read
         return jax.tree.map(lambda rows: rows[there], joined)
 
     found = {"train": features(dataset.train), "test": features(dataset.test)}
@@ -115,8 +117,12 @@ def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
     return np.zeros_like(leaf) if path[0].key == "sacm" else leaf
 
 
-def _step(model: Model, params: Mapping[str, Any], batch: Mapping[str, Array]) -> Features:
-    output = cast(ModelOutput, model.apply({"params": params}, batch["image"], train=False))
+def _step(
+    model: Model, crops_annotated: bool, params: Mapping[str, Any], batch: Mapping[str, Array]
+) -> Features:
+    boxes: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    output = cast(ModelOutput, output)
     areas = jnp.ones(len(batch["index"]))
     if output.region is not None:
         areas = box_area(output.region.box) / batch["image"].shape[1] ** 2

@@ -63,7 +63,7 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
     return Probe(
         {head: float((named == labels).mean()) for head, named in predicted.items()},
         {
-            "index": found.test.index,
+            "index": found.test.positions,
             "label": labels,
             "predicted": predicted,
             "confidence": {head: softmax(x, axis=1).max(axis=1) for head, x in logits.items()},

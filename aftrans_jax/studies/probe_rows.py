@@ -27,9 +27,11 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
     Raises:
       ValueError: see `plan.row_config`.
     """
+    configs = {
+        name: row_config(name, row, base, given, trains=False) for name, row in study.rows.items()
+    }
     return [
-        Run(name, 0, workdir / slug(name) / "probe", row_config(name, row, base, given))
-        for name, row in study.rows.items()
+        Run(name, 0, workdir / slug(name) / "probe", config) for name, config in configs.items()
     ]
 
 
@@ -65,7 +67,8 @@ def run_probes(
         _write(run, found, time.monotonic() - began)
         write_table(runs[:number])
         took = duration(time.monotonic() - began)
-        say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)} in {took}")
+        area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
+        say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:
