@@ -27,14 +27,16 @@ def get_study() -> Study:
         num_seeds=1,
         rows={
             "whole photo at 224 px": Row(_WHOLE | {"data.source_size": 224}, ("global",)),
-            "whole photo at 448 px": Row(_WHOLE | _FINE, ("global",)),
+            "crop from 448 px, keep 0.2": Row(_SOURCE | {"sacm.keep_ratio": 0.2}, _CROP),
+            "crop from 448 px, keep 0.1": Row(_SOURCE | {"sacm.keep_ratio": 0.1}, _CROP),
             "crop from 224 px, keep 0.2": Row({"data.source_size": 224}, _CROP),
+            "centred box, keep 0.2": Row(_SOURCE | {"region.method": "centred"}, _CROP),
+            "annotated box": Row(_SOURCE | {"region.method": "annotated"}, _CROP),
+            "whole photo at 448 px": Row(_WHOLE | _FINE, ("global",)),
             **{
                 f"crop from 448 px, keep {keep}": Row(_SOURCE | {"sacm.keep_ratio": keep}, _CROP)
-                for keep in (0.2, 0.1, 0.05, 0.15, 0.3, 0.4)
+                for keep in (0.05, 0.15, 0.3, 0.4)
             },
-            "centred box of the same size": Row(_SOURCE | {"region.method": "centred"}, _CROP),
-            "annotated box": Row(_SOURCE | {"region.method": "annotated"}, _CROP),
             **{
                 f"found at 448 px, keep {keep}": Row(_FINE | {"sacm.keep_ratio": keep}, _CROP)
                 for keep in (0.2, 0.4)

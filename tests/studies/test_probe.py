@@ -1,20 +1,25 @@
 """Linear probes of the tiny trunk, against scikit-learn on features computed by hand."""
 
 import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from experiments import NUM_TEST, tiny_config, tiny_variants
 from PIL import Image
 from tiny import apply
 
 import aftrans_jax.studies.features
+from aftrans_jax import study
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.workdir import read_result
+from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
@@ -180,3 +185,50 @@ def test_a_study_is_probed_row_by_row(tmp_path):
             assert result[f"{head}_accuracy"] == predictions.correct(head).mean()
         names.append(predictions.names)
     assert names[0] == names[1]
+
+
+STUDY = """
+from ml_collections import ConfigDict
+from aftrans_jax.studies.definition import Row, Study
+
+get_config = lambda: ConfigDict({settings})
+rows = {{
+    "whole": Row({{"model.name": "vit"}}),
+    "annotated": Row({{"region.method": "annotated"}}, ("sum",)),
+}}
+get_study = lambda: Study("The title", rows, "whole")
+"""
+
+
+def command(tmp_path, *arguments):
+    path = tmp_path / "rows.py"
+    path.write_text(STUDY.format(settings=tiny_config().to_dict()))
+    given = ["study", f"--study={path}", "--probe", f"--workdir={tmp_path / 'out'}", *arguments]
+    with flagsaver.flagsaver(), tiny_variants(), mock.patch.object(sys, "argv", given):
+        flags.FLAGS.unparse_flags()
+        study.main(parse_flags(study.with_base(given)))
+
+
+def test_the_command_writes_the_table(tmp_path, capsys):
+    command(tmp_path, "--config.data.num_test=12")
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    assert lines[0] == "# The title"
+    assert [row[:2] for row in rows[2:]] == [["whole", "global"], ["annotated", "sum"]]
+    assert {row[7] for row in rows[2:]} == {"12"}
+    said = capsys.readouterr().out
+    assert "[2/2] annotated: global" in said
+    before = sorted((tmp_path / "out" / "features").iterdir())
+    command(tmp_path, "--config.data.num_test=12")
+    assert sorted((tmp_path / "out" / "features").iterdir()) == before
+    with pytest.raises(SystemExit, match="--probe takes no --seeds"):
+        command(tmp_path, "--seeds=2")
+
+
+def test_the_crop_of_the_annotated_box_is_cut_there(tmp_path):
+    """The built-in birds have boxes; their share of the image is the area of the crops."""
+    found = probed(tmp_path, region__method="annotated")
+    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+    boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 32**2, rel=1e-5)
