@@ -101,8 +101,7 @@ def panels(picture: Picture) -> list[Panel]:
         raise ValueError(
             f"{picture.name!r} is {image.dtype} {image.shape}: pass uint8 [height width 3]"
         )
-    scale = max(1, round(SHOWN_PX / max(image.shape)))
-    shown = image.repeat(scale, 0).repeat(scale, 1)
+    shown, scale = _enlarged(image)
     drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED, dashed=True)
     drawn = _outlined(drawn, box, scale, PREDICTED, dashed=False)
     # PNG keeps enlarged pixels crisp, JPEG is smaller for photos.
@@ -116,6 +115,18 @@ def panels(picture: Picture) -> list[Panel]:
         crop = np.asarray(crop.resize(shown.shape[1::-1], Image.Resampling.BILINEAR))
         found.append(_encoded(crop, "what the local branch sees", "jpeg"))
     return found
+
+
+def plain_panel(image: Pixels) -> Panel:
+    """Returns an image without anything drawn on it, enlarged where it is small."""
+    shown, scale = _enlarged(image)
+    return _encoded(shown, "the whole image", "png" if scale > 1 else "jpeg")
+
+
+def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
+    """Returns an image enlarged by a whole factor to about `SHOWN_PX`, and the factor."""
+    scale = max(1, round(SHOWN_PX / max(image.shape)))
+    return image.repeat(scale, 0).repeat(scale, 1), scale
 
 
 def _outlined(image: Pixels, box: Box | None, scale: int, color: Color, dashed: bool) -> Pixels:

@@ -81,12 +81,13 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
     shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
     marks = round_ticks(min(shown), max(shown), has_zero=has_zero)
     bottom = FRAME.top + _ROW * len(values)
-    found = []
+    found, form = [], "+.1f" if has_zero else ".1f"
     for row, value in enumerate(values):
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
         places = _scaled([value.value, low, high, *value.singles], marks, FRAME.left // 4)
-        y, text = FRAME.top + _ROW * (row + 0.7), f"{value.value:.1f}"
-        found.append(Dot(value.series, value.label, *places[:3], places[3:], round(y, 1), text))
+        y, text = FRAME.top + _ROW * (row + 0.7), f"{value.value:{form}}"
+        at, low, high, *singles = places
+        found.append(Dot(value.series, value.label, at, low, high, singles, round(y, 1), text))
     return Plot(
         title,
         height=round(bottom) + FRAME.height - FRAME.bottom,
@@ -175,12 +176,16 @@ def round_ticks(low: float, high: float, *, has_zero: bool = False) -> list[floa
     return [round(n * step, 10) for n in range(first, max(last, first + 1) + 1)]
 
 
-def _scaled(x: Sequence[float] | np.ndarray, marks: Sequence[float], left: int = FRAME.left):
-    return np.interp(x, (marks[0], marks[-1]), (left, FRAME.right)).round(1).tolist()
+def _scaled(
+    x: Sequence[float] | np.ndarray, marks: Sequence[float], left: int = FRAME.left
+) -> list[float]:
+    places = np.interp(np.asarray(x), (marks[0], marks[-1]), (left, FRAME.right))
+    return [round(float(place), 1) for place in places]
 
 
-def _height(y: Sequence[float] | np.ndarray, marks: Sequence[float]):
-    return np.interp(y, (marks[0], marks[-1]), (FRAME.bottom, FRAME.top)).round(1).tolist()
+def _height(y: Sequence[float] | np.ndarray, marks: Sequence[float]) -> list[float]:
+    places = np.interp(np.asarray(y), (marks[0], marks[-1]), (FRAME.bottom, FRAME.top))
+    return [round(float(place), 1) for place in places]
 
 
 def _ticks(values: Sequence[float] | np.ndarray, places: Sequence[float]) -> list[Tick]:

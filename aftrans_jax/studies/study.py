@@ -102,7 +102,7 @@ def run_study(
       say: shows a line.
 
     Returns:
-      The names of what failed, runs or the table, and the number of the signal that ended it, else 0.
+      The names of what failed, runs or the table, and the signal that ended it, else 0.
     """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     say(progress.summary())

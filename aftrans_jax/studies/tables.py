@@ -85,8 +85,7 @@ def _figures(line: Line, base: Line | None) -> Figures:
         for head in HEADS:
             if (found := line.accuracies(head, validation=validation)) is not None:
                 accuracies[split, head] = mean_and_deviation(found)
-    is_base = base is None or (line.row, line.head) == (base.row, base.head)
-    pairing = None if is_base else paired(line, base)
+    pairing = None if base is None or line.name == base.name else paired(line, base)
     trial = line.trials[0]
     return Figures(
         line,
@@ -151,12 +150,23 @@ def notes(base: Line | None) -> str:
     return _NOTES.format(base="the base" if base is None else f"“{base.name}”")
 
 
-def markdown(title: str, table: Sequence[Figures], base: Line | None, command: str) -> str:
-    """Returns the table as Markdown, with the command that made it."""
-    names = header(table)
-    rows = [names, ["---"] * len(names), *cells(table)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([f"# {title}", "", *lines, "", notes(base), "", f"    {command}", ""])
+def markdown(
+    title: str,
+    table: Sequence[Figures],
+    base: Line | None,
+    command: str,
+    changed: Sequence[Sequence[str]] = (),
+) -> str:
+    """Returns the table as Markdown, with what was changed and the command that made it."""
+    lines = [f"# {title}", "", *_markdown_rows([header(table), *cells(table)]), "", notes(base)]
+    if changed:
+        lines += ["", "What was changed:", "", *_markdown_rows(changed)]
+    return "\n".join([*lines, "", f"    {command}", ""])
+
+
+def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in ruled]
 
 
 def comma_separated(table: Sequence[Figures]) -> str:

@@ -44,7 +44,7 @@ class Line(NamedTuple):
     @property
     def name(self) -> str:
         """The setting and the logits."""
-        return f"{self.row}, {self.head}"
+        return f"{self.row} ({self.head})"
 
     def accuracies(
         self, head: str, *, validation: bool = False
@@ -66,10 +66,10 @@ class Line(NamedTuple):
 class Pairing(NamedTuple):
     """Two settings on the same images: which each names right, by seed.
 
-    `indices` are places of the images in the first run's test split.
+    `names` are the images', in the order of their split.
     """
 
-    indices: Sequence[int]
+    names: Sequence[str]
     ours: Bool[np.ndarray, "seeds images"]
     base: Bool[np.ndarray, "seeds images"]
 
@@ -137,9 +137,8 @@ def paired(line: Line, base: Line) -> Pairing:
         by_name = dict(zip(trial.predictions.names, trial.predictions.correct(head), strict=True))
         return np.array([by_name[name] for name in names])
 
-    places = {name: index for index, name in enumerate(everything[0].names)}
     return Pairing(
-        [places[name] for name in names],
+        names,
         np.stack([right(trial, line.head) for trial, _ in pairs]),
         np.stack([right(trial, base.head) for _, trial in pairs]),
     )

@@ -1,13 +1,29 @@
-"""Writes table.md, table.csv and table.html."""
+"""Writes table.md, table.csv and table.html of a study or a comparison."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from aftrans_jax.report.comparison import Comparison, write_comparison
+from aftrans_jax.report.plots import Measured, Plot, curves, dots, scatter
 from aftrans_jax.studies.definition import Study
+from aftrans_jax.studies.pictures import disagreements
 from aftrans_jax.studies.plan import Run
-from aftrans_jax.studies.tables import comma_separated, figures, lines_of, markdown
+from aftrans_jax.studies.tables import (
+    Figures,
+    cells,
+    comma_separated,
+    figures,
+    header,
+    lines_of,
+    markdown,
+    notes,
+)
 from aftrans_jax.studies.trials import Line, Trial, read_trial
 from aftrans_jax.training.records import write_bytes
+from aftrans_jax.training.reporting import read_history
+
+_LEAST_RATIO = 1.05  # of the costs of two lines, below which a plot of them says nothing
 
 
 def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: str) -> None:
@@ -37,12 +53,75 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
 
 
 def write_table(
-    workdir: Path, title: str, lines: Sequence[Line], base: Line | None, command: str
+    workdir: Path,
+    title: str,
+    lines: Sequence[Line],
+    base: Line | None,
+    command: str,
+    changed: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Writes the files of a table, each whole or not at all."""
+    """Writes the files of a table, each whole or not at all.
+
+    Args:
+      workdir: where they go.
+      title: of the table.
+      lines: at least one.
+      base: the line that the others are compared with, None where it is not there yet.
+      command: that makes the table.
+      changed: rows of a table of what was changed between the lines, none: no such table.
+
+    Raises:
+      OSError: they cannot be written.
+      ValueError: a line and the base have no test image in common.
+    """
     table = figures(lines, base)
-    write_bytes(workdir / "table.md", _encoded(markdown(title, table, base, command)))
+    write_bytes(workdir / "table.md", _encoded(markdown(title, table, base, command, changed)))
     write_bytes(workdir / "table.csv", _encoded(comma_separated(table)))
+    groups, why_none = disagreements(table, base)
+    page = Comparison(
+        title=title,
+        header=header(table),
+        rows=list(cells(table)),
+        notes=notes(base),
+        series=[line.name for line in lines],
+        plots=plots(table),
+        groups=groups,
+        no_pictures=why_none,
+        command=command,
+        changed=changed,
+    )
+    write_comparison(workdir / "table.html", page)
+
+
+def plots(table: Sequence[Figures]) -> list[Plot]:
+    """Returns the plots of a table: accuracies, differences, cost and training curves."""
+    accuracies, differences, costs = [], [], []
+    for series, row in enumerate(table):
+        mean, deviation = row.accuracy
+        values = row.line.accuracies(row.line.head)
+        singles = [] if values is None else values.tolist()
+        name = row.line.name
+        accuracies.append(Measured(series, name, mean, mean - deviation, mean + deviation, singles))
+        if row.difference is not None:
+            differences.append(Measured(series, name, *row.difference))
+        costs.append((series, row.gflop, mean))
+    found = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
+    if differences := [x for x in differences if math.isfinite(x.value)]:
+        title = "Difference to the base, with its 95 % interval"
+        found.append(dots(title, "points", differences, has_zero=True))
+    if max(cost[1] for cost in costs) > _LEAST_RATIO * min(cost[1] for cost in costs):
+        title = "Test accuracy in % against the cost of a prediction"
+        found.append(scatter(title, "GFLOP an image", costs))
+    first = {row.line.row: series for series, row in reversed(list(enumerate(table)))}
+    histories = {
+        first[row.line.row]: read_history(row.line.trials[0].workdir / "metrics.jsonl")
+        for row in table
+    }
+    for key in ("loss", "accuracy"):
+        seed = table[0].line.trials[0].seed
+        plot = curves(f"Training {key}, seed {seed}", dict(sorted(histories.items())), key)
+        found += [] if plot is None else [plot]
+    return found
 
 
 def _encoded(text: str) -> bytes:

@@ -16,6 +16,7 @@ def get_config() -> Config:
     config.data.image_size = 224
     config.data.mean = (0.485, 0.456, 0.406)  # what DeiT was trained with
     config.data.std = (0.229, 0.224, 0.225)
+    config.data.cache = "ram"
     config.sacm.keep_ratio = 0.2
     config.train.steps = 90
     config.train.batch_size = 20

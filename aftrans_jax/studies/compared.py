@@ -1,0 +1,65 @@
+"""Finished runs beside each other: what was changed between them, as lines of a table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from aftrans_jax.studies.trials import Line, Trial, judged_by, read_trial
+
+
+def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
+    """Returns the lines of runs; runs that differ in their seeds alone share a line.
+
+    Args:
+      workdirs: of finished runs, the first of them the base.
+      heads: logits to judge by, a line each where a run has them; none: each run's `eval.logits`.
+
+    Raises:
+      FileNotFoundError: a directory holds no finished run.
+      ValueError: fewer than two runs are given, or a run has none of the logits.
+    """
+    places = {path.resolve(): path for path in workdirs}
+    if len(places) < 2:
+        raise ValueError(
+            f"{', '.join(map(str, workdirs)) or 'nothing'} is given: expected the directories of "
+            "two or more finished runs"
+        )
+    groups: dict[str, list[Trial]] = {}
+    for workdir in places.values():
+        trial = read_trial(workdir)
+        alike = json.dumps({**trial.settings, "seed": None}, sort_keys=True)
+        seeds = [other.seed for other in groups.get(alike, [])]
+        groups.setdefault(f"{alike} {workdir}" if trial.seed in seeds else alike, []).append(trial)
+    lines = []
+    for trials in groups.values():
+        trials.sort(key=lambda trial: trial.seed)
+        known = [head for head in heads if head in trials[0].predictions.predicted]
+        lines += [
+            Line(_name(trials), head, trials) for head in judged_by(trials[0], known or heads)
+        ]
+    return lines
+
+
+def _name(trials: Sequence[Trial]) -> str:
+    """Returns the directory of a run, or the folder that all of several lie in."""
+    first = trials[0].workdir
+    if len(trials) == 1:
+        return str(first)
+    if {trial.workdir.parent for trial in trials} == {first.parent}:
+        return str(first.parent)
+    return ", ".join(str(trial.workdir) for trial in trials)
+
+
+def changed(lines: Sequence[Line]) -> list[list[str]]:
+    """Returns a table of the settings that differ: a header, then a row for each key.
+
+    The seed is left out where it tells the runs of one line apart.
+    """
+    rows = {line.row: line.trials[0].settings for line in lines}
+    many = any(len(line.trials) > 1 for line in lines)
+    table = [["key", *rows]]
+    for key in next(iter(rows.values())):
+        values = [settings[key] for settings in rows.values()]
+        if any(value != values[0] for value in values) and not (many and key == "seed"):
+            table.append([key, *map(str, values)])
+    return table
