@@ -117,12 +117,14 @@ def _probe(path: Path, workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):
-        run_probes(
+        failures = run_probes(
             runs,
             workdir / "features",
             write_table=lambda finished: write_study(study, workdir, finished, made_by),
             say=_say,
         )
+    if failures:
+        sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
 
 
 def _say(line: str) -> None:

@@ -70,7 +70,8 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
       say: shows a line to the user.
 
     Raises:
-      ValueError, FileNotFoundError: as `experiment.parts.build`.
+      ValueError, FileNotFoundError: as `experiment.parts.build`; or the annotated boxes are to be
+        seen, and the set has none.
     """
     config = config.copy_and_resolve_references()
     config.train.precision = "float32"
@@ -87,12 +88,18 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
 
 
 def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tuple[str, ...]]:
+    crops_annotated = config.region.method == ANNOTATED
+    if crops_annotated and np.isnan(dataset.train[0].box).any():
+        raise ValueError(
+            f"region.method={ANNOTATED!r}: {dataset.name!r} has no annotated boxes; use another "
+            "method, or a set that has them, such as CUB"
+        )
     model = build_model(config, len(dataset.class_names), jnp.dtype("float32"))
     params, notes = initial_params(config, model)
     params = jax.tree_util.tree_map_with_path(_with_equal_gates, params)
     mesh = sharding.data_mesh()
     step = sharding.per_device(
-        partial(_step, model, config.region.method == ANNOTATED),
+        partial(_step, model, crops_annotated),
         mesh,
         arguments=(sharding.WHOLE, sharding.SPLIT),
         results=sharding.SPLIT,

@@ -10,7 +10,7 @@ from aftrans_jax.experiment.results import devices
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.features import Say
 from aftrans_jax.studies.plan import Run, row_config
-from aftrans_jax.studies.probe import Probe, probe
+from aftrans_jax.studies.probe import Probe, new_classifier, probe
 from aftrans_jax.studies.study import accuracies, duration
 from aftrans_jax.training.records import write_json
 
@@ -41,8 +41,8 @@ def run_probes(
     *,
     write_table: Callable[[Sequence[Run]], None],
     say: Say,
-) -> None:
-    """Probes every row and writes the table after each.
+) -> list[str]:
+    """Probes every row and writes the table after each; returns the names of rows that failed.
 
     A row leaves predictions.csv and result.json, as a training does. Rows that were probed before
     take their features from `cache`.
@@ -54,21 +54,32 @@ def run_probes(
       say: shows a line.
 
     Raises:
-      RuntimeError, ValueError, OSError: see `probe.probe`.
+      RuntimeError: scikit-learn is not installed.
+      OSError: the table cannot be written.
     """
+    new_classifier()  # whose absence no row survives
     said: set[str] = set()
+    done: list[Run] = []
+    failures: list[str] = []
     for number, run in enumerate(runs, start=1):
         began = time.monotonic()
-        found = probe(run.config, cache, say)
+        try:
+            found = probe(run.config, cache, say)
+        except (OSError, ValueError) as error:  # such as a set without annotated boxes
+            failures.append(run.row)
+            say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
+            continue
         for note in found.notes:
             if note not in said:  # most are the same for every row
                 say(f"note: {note}")
         said.update(found.notes)
         _write(run, found, time.monotonic() - began)
-        write_table(runs[:number])
+        done.append(run)
+        write_table(done)
         took = duration(time.monotonic() - began)
         area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
         say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
+    return failures
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:

@@ -190,5 +190,5 @@ def comma_separated(table: Sequence[Figures]) -> str:
     return text.getvalue()
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | int | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.6g}"

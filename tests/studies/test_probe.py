@@ -150,6 +150,8 @@ def test_two_classes_and_an_image_that_cannot_be_read(tmp_path):
     assert found.outcomes["label"].tolist() == [0, 0, 1, 1, 1]
     assert found.accuracies == {"global": 1, "local": 1, "sum": 1}
     assert all((values >= 0.5).all() for values in found.outcomes["confidence"].values())
+    with pytest.raises(ValueError, match="'folder' has no annotated boxes"):
+        probed(tmp_path / "cache", **changes, region__method="annotated")
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatch):
@@ -162,22 +164,29 @@ def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatc
 
 
 def test_a_study_is_probed_row_by_row(tmp_path):
-    rows = {"whole": Row({"model.name": "vit"}), "keep 0.5": Row({"sacm.keep_ratio": 0.5})}
+    rows = {
+        "whole": Row({"model.name": "vit"}),
+        "absent": Row({"pretrained": str(tmp_path / "absent.npz")}),
+        "keep 0.5": Row({"sacm.keep_ratio": 0.5}),
+    }
     tables, said = [], []
     with tiny_variants():
         runs = probe_plan(Study("t", rows, "whole"), tiny_config(), tmp_path / "study", given=())
-        run_probes(
+        failures = run_probes(
             runs,
             tmp_path / "features",
             write_table=lambda done: tables.append([run.row for run in done]),
             say=said.append,
         )
+    assert failures == ["absent"]
     assert tables == [["whole"], ["whole", "keep 0.5"]]
     assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
-        *("[1/2] whole", "[2/2] keep 0.5")
+        *("[1/3] whole", "[2/3] absent FAILED", "[3/3] keep 0.5")
     ]
     names = []
-    for run, heads in zip(runs, ({"global"}, {"global", "local", "sum"}), strict=True):
+    for run, heads in zip(
+        [runs[0], runs[2]], ({"global"}, {"global", "local", "sum"}), strict=True
+    ):
         predictions = read_predictions(run.workdir / "predictions.csv")
         result = read_result(run.workdir)
         assert predictions.predicted.keys() == heads
