@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import get_config
+from aftrans_jax.configs.studies.small import VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -19,7 +19,7 @@ def get_study() -> Study:
         title="AFTrans and the plain ViT at 224 px",
         base="ViT 224 px",
         rows={
-            "ViT 224 px": Row({"model.name": "vit", "eval.logits": "global"}),
+            "ViT 224 px": Row(VIT),
             "AFTrans 224 px from 448 px": Row(_SHARP),
             "centred crop, 224 px from 448 px": Row(_SHARP | {"region.method": "centred"}),
         },

@@ -5,12 +5,12 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import get_config
+from aftrans_jax.configs.studies.small import VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_VIT = {"model.name": "vit", "eval.logits": "global"}
+_LARGE = {"data.image_size": 448}
 
 
 def get_study() -> Study:
@@ -19,11 +19,12 @@ def get_study() -> Study:
         title="Accuracy against GFLOP: ViT and AFTrans by resolution",
         base="ViT 224 px",
         rows={
-            "ViT 224 px": Row(_VIT),
+            "ViT 224 px": Row(VIT),
+            "AFTrans 224 px from 448 px": Row({"data.source_size": 448}),
+            "ViT 448 px, stride 16": Row(VIT | _LARGE),
             "AFTrans 224 px": Row(),
-            "ViT 448 px, stride 16": Row(_VIT | {"data.image_size": 448}),
-            "AFTrans 448 px, stride 16": Row({"data.image_size": 448}),
-            "ViT 448 px, stride 12": Row(_VIT | {"data.image_size": 448, "model.stride": 12}),
-            "AFTrans 448 px, stride 12": Row({"data.image_size": 448, "model.stride": 12}),
+            "AFTrans 448 px, stride 16": Row(_LARGE),
+            "ViT 448 px, stride 12": Row(VIT | _LARGE | {"model.stride": 12}),
+            "AFTrans 448 px, stride 12": Row(_LARGE | {"model.stride": 12}),
         },
     )

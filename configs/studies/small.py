@@ -6,6 +6,8 @@
 
 from aftrans_jax.config import Config, base_config
 
+VIT = {"model.name": "vit", "eval.logits": "global"}  # the changes of a row of the plain ViT
+
 
 def get_config() -> Config:
     """Returns the configuration that the studies change; the data set is the command line's."""

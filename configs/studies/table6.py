@@ -18,6 +18,7 @@ def get_study() -> Study:
         base="largest component",
         rows={
             "largest component": Row({"region.method": "largest_component"}, paper=91.5),
+            "most relevant component": Row({"region.method": "most_relevant_component"}),
             "extreme values": Row({"region.method": "extreme_values"}, paper=90.9),
         },
     )

@@ -1,0 +1,30 @@
+"""What a gain could come from besides attention: a second view, a closer one, more training.
+
+    python -m aftrans_jax.study --study=configs/studies/controls.py --workdir=studies/controls \
+        --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
+        --config.pretrained=deit_tiny_patch16_224.npz
+"""
+
+from aftrans_jax.configs.studies.small import VIT, get_config
+from aftrans_jax.studies.definition import Row, Study
+
+__all__ = ["get_config", "get_study"]
+
+_SHARP = {"data.source_size": 448}
+
+
+def get_study() -> Study:
+    """Returns AFTrans by its local logits and the sum, and what it has to beat."""
+    return Study(
+        title="Controls without attention",
+        base="AFTrans",
+        rows={
+            "AFTrans": Row(_SHARP, heads=("local", "sum")),
+            "centred crop": Row(_SHARP | {"region.method": "centred"}, heads=("local", "sum")),
+            "whole photo again": Row(_SHARP | {"region.method": "whole"}, heads=("local", "sum")),
+            "random crop": Row(_SHARP | {"region.method": "random"}, heads=("local", "sum")),
+            "ViT": Row(VIT),
+            "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
+            "ViT, random crops of three quarters": Row(VIT | {"data.resize_ratio": 4 / 3}),
+        },
+    )

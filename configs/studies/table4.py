@@ -1,0 +1,25 @@
+"""Table 4: which logits predict; one training a seed, judged by each of them.
+
+    python -m aftrans_jax.study --study=configs/studies/table4.py --workdir=studies/table4 \
+        --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
+        --config.pretrained=deit_tiny_patch16_224.npz
+"""
+
+from aftrans_jax.configs.studies.small import get_config
+from aftrans_jax.studies.definition import Row, Study
+
+__all__ = ["get_config", "get_study"]
+
+_PAPER = {"global": 91.5, "local": 90.6, "sum": 91.0}
+
+
+def get_study() -> Study:
+    """Returns AFTrans by its global logits, its local logits and their sum."""
+    return Study(
+        title="Table 4: which logits predict",
+        base="AFTrans",
+        rows={
+            "AFTrans": Row(heads=("global", "local", "sum"), paper=_PAPER),
+            "AFTrans, photos of 448 px": Row({"data.source_size": 448}, ("global", "local", "sum")),
+        },
+    )
