@@ -112,6 +112,12 @@ def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tup
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
         parts = [jax.device_get(step(params, batch)) for batch in batches]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+        finite = all(np.isfinite(tokens).all() for tokens in joined.branches.values())
+        if not finite:
+            raise ValueError(
+                f"class tokens of {source.names[0]} and on are not all finite: expected numbers. "
+                f"Compare pretrained={config.pretrained!r} with its source"
+            )
         there = joined.positions >= 0  # the others fill up the last batch, or could not be read
         return jax.tree.map(lambda rows: rows[there], joined)
 
