@@ -10,6 +10,13 @@ go on, and the exit code is 1. After each run table.md, table.csv and table.html
     python -m aftrans_jax.study --study=configs/studies/table6.py --workdir=studies/table6 \
       --config.data.name=cub --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
 
+With --probe nothing is trained: a logistic regression on the frozen model's class tokens answers,
+minutes for a table. It needs scikit-learn.
+
+    python -m aftrans_jax.study --study=configs/studies/probe.py --probe --workdir=studies/probe \
+      --config.data.name=cub --config.data.dir=/data/CUB_200_2011 \
+      --config.pretrained=deit_tiny_patch16_224.npz
+
 --config.KEY=VALUE applies to every row; --config=FILE replaces the configuration that the rows
 change, such as --config=configs/demo.py for the built-in birds.
 """
@@ -39,6 +46,9 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, which share the de
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Only say which runs there are, which are finished, and the time left."
 )
+_PROBE = flags.DEFINE_bool(
+    "probe", False, "Train nothing: logistic regressions on the frozen model's class tokens."
+)
 COMMAND = (sys.executable, "-m", "aftrans_jax.main")
 
 
@@ -51,7 +61,11 @@ def main(argv: list[str]) -> None:
                 f"--study={_STUDY.value} --workdir={_WORKDIR.value}: both are needed, for example "
                 "--study=configs/studies/table6.py --workdir=studies/table6"
             )
-        _run(Path(find_config(_STUDY.value, "study")), Path(_WORKDIR.value))
+        path, workdir = Path(find_config(_STUDY.value, "study")), Path(_WORKDIR.value)
+        if _PROBE.value:
+            _probe(path, workdir)
+        else:
+            _run(path, workdir)
 
 
 def _run(path: Path, workdir: Path) -> None:
@@ -83,6 +97,32 @@ def _run(path: Path, workdir: Path) -> None:
     if number:
         _say("stopped; what was trained is saved: the same command goes on")
         sys.exit(128 + number)
+    if failures:
+        sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
+
+
+def _probe(path: Path, workdir: Path) -> None:
+    if _SEEDS.value or _JOBS.value > 1 or _DRY_RUN.value:
+        raise ValueError(
+            "--probe takes no --seeds, --jobs or --dry_run: it depends on no seed, and each row "
+            "takes the whole device for minutes; leave them out"
+        )
+    from aftrans_jax.experiment.lock import locked
+    from aftrans_jax.studies.definition import load_study
+    from aftrans_jax.studies.probe_rows import probe_plan, run_probes
+    from aftrans_jax.studies.written import write_study
+
+    study = load_study(path)
+    runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
+    workdir.mkdir(parents=True, exist_ok=True)
+    made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
+    with locked(workdir):
+        failures = run_probes(
+            runs,
+            workdir / "features",
+            write_table=lambda finished: write_study(study, workdir, finished, made_by),
+            say=_say,
+        )
     if failures:
         sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
 

@@ -287,7 +287,7 @@ def test_configs_know_the_base_alone(path):
 @every_module
 def test_optional_packages_are_imported_late(path):
     """Not where a missing one would keep the module from being imported."""
-    optional = {"cv2", "pillow_heif", "tensorflow", "tensorboard", "tensorflow_datasets"}
+    optional = {"cv2", "pillow_heif", "tensorflow", "tensorboard", "tensorflow_datasets", "sklearn"}
     for node in TREES[path].body:
         names = {alias.name for alias in getattr(node, "names", ())} | {
             getattr(node, "module", None) or ""

@@ -103,8 +103,8 @@ class AFTrans(nn.Module):
           images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
             image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
-          boxes: to be cropped instead of the model's own, in pixels of the images; where one is
-            NaN, the model's own is taken.
+          boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
+            whole ones; where one is NaN, the model's own is taken.
 
         Paper: section 2.2.2, fig. 2.
         """
@@ -121,7 +121,8 @@ class AFTrans(nn.Module):
         region = self._region(encoded.log_rows, encoded.descriptor, scale)
         if boxes is not None:
             known = ~jnp.isnan(boxes).any(axis=-1, keepdims=True)
-            region = region._replace(box=jnp.where(known, boxes, region.box))
+            whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
+            region = region._replace(box=jnp.where(known, whole, region.box))
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
         patches = self._guide(self.vit.embed(crops), region, scale)
         local = self.vit.encode(patches, train=train, own=self.local())

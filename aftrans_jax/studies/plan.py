@@ -62,8 +62,10 @@ def plan(
     return found
 
 
-def row_config(name: str, row: Row, base: Config, given: Collection[str] = ()) -> Config:
-    """Returns the configuration of a row.
+def row_config(
+    name: str, row: Row, base: Config, given: Collection[str] = (), *, trains: bool = True
+) -> Config:
+    """Returns the configuration of a row; `trains` is False where it is evaluated alone.
 
     Raises:
       ValueError: a key or a value is unknown, or a key is given on the command line too.
@@ -85,7 +87,8 @@ def row_config(name: str, row: Row, base: Config, given: Collection[str] = ()) -
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
         # What the devices of the run can do, the run itself checks.
-        check(configured(flat(config.to_dict()) | {"model.attention": "auto"}), num_devices=1)
+        settings = flat(config.to_dict()) | {"model.attention": "auto"}
+        check(configured(settings), num_devices=1, trains=trains)
     except ValueError as error:
         raise ValueError(f"row {name!r}: {error}") from error
     return config

@@ -34,7 +34,7 @@ def test_a_dependency_has_a_lower_bound_alone_and_its_pin_is_above_it(bound):
 @pytest.mark.parametrize("extra", sorted(PROJECT["optional-dependencies"]))
 def test_the_pins_are_within_the_extras(extra):
     for bound in map(Requirement, PROJECT["optional-dependencies"][extra]):
-        pin = (RUN_TIME | TFDS).get(bound.name)
+        pin = (RUN_TIME | TFDS | DEV).get(bound.name)
         assert pin is not None or bound.name == "tensorflow"  # where there is no small wheel
         assert pin is None or bound.specifier.contains(pin)
 

@@ -1,0 +1,188 @@
+"""Class tokens of a frozen model for every image of a set, kept on disk."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from aftrans_jax import __version__
+from aftrans_jax.config import Config
+from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.experiment.batches import global_eval_batches
+from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
+from aftrans_jax.experiment.workdir import flat
+from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.training import sharding
+from aftrans_jax.training.metrics import box_area
+from aftrans_jax.training.records import write_bytes
+
+# Groups and keys that change no feature.
+_WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")
+Anywhere = Array | np.ndarray  # on a device or on the host
+Say = Callable[[str], None]
+
+
+class Features(NamedTuple):
+    """What a frozen model makes of one split, in the split's order.
+
+    branches: class tokens by branch, "global" and, where there is a local branch, "local".
+    labels: the class of each image.
+    positions: the place of each image in its split; images that could not be read are absent.
+    areas: of each region, as a share of the image; 1 without a local branch.
+    """
+
+    branches: Mapping[str, Float32[Anywhere, "images hidden"]]
+    labels: Int32[Anywhere, "images"]
+    positions: Int32[Anywhere, "images"]
+    areas: Float32[Anywhere, "images"]
+
+
+class Extracted(NamedTuple):
+    """The features of both splits, the set that they are of, and what a user should know of it."""
+
+    train: Features
+    test: Features
+    dataset: Dataset
+    notes: tuple[str, ...]
+
+
+def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
+    """Returns the features of the configured set, those in `cache` where they are already there.
+
+    The model has its pretrained weights and computes in float32; no image is augmented. All gates
+    are equal, since an untrained SACM has nothing to prefer one layer by. A file in `cache` belongs
+    to the settings, the images and the weights; a damaged one is computed again.
+
+    Args:
+      config: of the model and the data; what concerns training is not read.
+      cache: a folder, made where it is absent.
+      say: shows a line to the user.
+
+    Raises:
+      ValueError, FileNotFoundError: as `experiment.parts.build`; or the annotated boxes are to be
+        seen, and the set has none.
+    """
+    config = config.copy_and_resolve_references()
+    config.train.precision = "float32"
+    check(config, num_devices=1, trains=False)
+    dataset, notes = load_dataset(config)
+    path = cache / f"{_digest(config, dataset)}.npz"
+    found = _read(path, say)
+    if found is None:
+        found, more = _extract(config, dataset)
+        notes = (*notes, *more)
+        cache.mkdir(parents=True, exist_ok=True)
+        _write(path, found)
+    return Extracted(found["train"], found["test"], dataset, notes)
+
+
+def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tuple[str, ...]]:
+    crops_annotated = config.region.method == ANNOTATED
+    if crops_annotated and np.isnan(dataset.train[0].box).any():
+        raise ValueError(
+            f"region.method={ANNOTATED!r}: {dataset.name!r} has no annotated boxes; use another "
+            "method, or a set that has them, such as CUB"
+        )
+    model = build_model(config, len(dataset.class_names), jnp.dtype("float32"))
+    params, notes = initial_params(config, model)
+    params = jax.tree_util.tree_map_with_path(_with_equal_gates, params)
+    mesh = sharding.data_mesh()
+    step = sharding.per_device(
+        partial(_step, model, crops_annotated),
+        mesh,
+        arguments=(sharding.WHOLE, sharding.SPLIT),
+        results=sharding.SPLIT,
+    )
+    batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
+    params = sharding.replicate(params, mesh)
+
+    def features(source: Source) -> Features:
+        skipped = Skipped(source) if config.data.on_error == "skip" else None
+        batches = global_eval_batches(config, source, mesh, skipped, batch_size)
+        parts = [jax.device_get(step(params, batch)) for batch in batches]
+        joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+        finite = all(np.isfinite(tokens).all() for tokens in joined.branches.values())
+        if not finite:
+            raise ValueError(
+                f"class tokens of {source.names[0]} and on are not all finite: expected numbers. "
+                f"Compare pretrained={config.pretrained!r} with its source"
+            )
+        there = joined.positions >= 0  # the others fill up the last batch, or could not be read
+        return jax.tree.map(lambda rows: rows[there], joined)
+
+    found = {"train": features(dataset.train), "test": features(dataset.test)}
+    return found, tuple(f"pretrained: {note}" for note in notes)
+
+
+def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
+    """Returns zeros for a parameter of the SACM, whose gates then all are sigmoid(0)."""
+    return np.zeros_like(leaf) if path[0].key == "sacm" else leaf
+
+
+def _step(
+    model: Model, crops_annotated: bool, params: Mapping[str, Any], batch: Mapping[str, Array]
+) -> Features:
+    boxes: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    output = cast(ModelOutput, output)
+    areas = jnp.ones(len(batch["index"]))
+    if output.region is not None:
+        areas = box_area(output.region.box) / batch["image"].shape[1] ** 2
+    return Features(output.features, batch["label"], batch["index"], areas)
+
+
+def _digest(config: Config, dataset: Dataset) -> str:
+    """Returns a name for the features of these settings, images and weights."""
+    settings = {
+        key: value
+        for key, value in flat(config.to_dict()).items()
+        if key not in _WITHOUT_EFFECT and f"{key.partition('.')[0]}." not in _WITHOUT_EFFECT
+    }
+    images = {name: [list(x.names), list(map(int, x.labels))] for name, x in _used(dataset).items()}
+    weights = Path(config.pretrained).stat() if config.pretrained else None
+    made_of = [settings, images, weights and [weights.st_size, weights.st_mtime_ns], __version__]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _used(dataset: Dataset) -> dict[str, Source]:
+    return {"train": dataset.train, "test": dataset.test}
+
+
+def _write(path: Path, found: Mapping[str, Features]) -> None:
+    arrays: dict[str, Any] = {}
+    for split, features in found.items():
+        plain = features._asdict() | {"branches": np.array(list(features.branches))}
+        arrays |= {f"{split}/{name}": value for name, value in plain.items()}
+        arrays |= {f"{split}/of/{name}": value for name, value in features.branches.items()}
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+def _read(path: Path, say: Say) -> dict[str, Features] | None:
+    """Returns what a file holds, None where there is none or it is damaged, which is said."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as stored:
+            return {split: _features(stored, split) for split in ("train", "test")}
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds
+        say(f"note: {path} cannot be read ({type(error).__name__}: {error}); it is computed again")
+        return None
+
+
+def _features(stored: Mapping[str, np.ndarray], split: str) -> Features:
+    names = [str(name) for name in stored[f"{split}/branches"]]
+    branches = {name: stored[f"{split}/of/{name}"] for name in names}
+    return Features(branches, *(stored[f"{split}/{name}"] for name in Features._fields[1:]))

@@ -1,0 +1,115 @@
+"""Linear probes: how well a frozen model's class tokens tell the classes apart, before training."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import softmax
+
+from aftrans_jax.config import Config
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.studies.features import Extracted, Say, frozen_features
+
+# Of scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos separate
+# perfectly in hundreds of standardised features, so a strong penalty decides. Fixed for every set
+# and row, so that nothing is chosen on a test split.
+INVERSE_PENALTY = 0.02
+_MAX_ITERATIONS = 5000  # some hundred are needed
+
+
+class Probe(NamedTuple):
+    """What a probe says of each test image.
+
+    Attributes:
+      accuracies: by name of the logits: "global" and, with a local branch, "local" and "sum".
+      outcomes: of each test image, as `training.evaluation.Evaluation` has them.
+      dataset: the set.
+      area: of the regions in the test images, as a share of the image, on average; None without.
+      num_train: number of images that it learnt from.
+      notes: what a user should know, a line each.
+    """
+
+    accuracies: dict[str, float]
+    outcomes: dict[str, Any]
+    dataset: Dataset
+    area: float | None
+    num_train: int
+    notes: tuple[str, ...]
+
+
+def probe(config: Config, cache: Path, say: Say) -> Probe:
+    """Returns what logistic regressions on a frozen model's class tokens say of the test images.
+
+    Each branch's features are standardised and have a classifier of their own, learnt from the
+    training split; "sum" adds up both classifiers' logits.
+
+    Args:
+      config: of the model and the data; what concerns training is not read.
+      cache: folder of the features, see `features.frozen_features`.
+      say: shows a line to the user.
+
+    Raises:
+      RuntimeError: scikit-learn is not installed.
+      ValueError, FileNotFoundError: as `features.frozen_features`.
+    """
+    new_classifier()  # whose absence is better known before minutes of features
+    found = frozen_features(config, cache, say)
+    logits, classes = _logits(found)
+    labels = found.test.labels
+    predicted = {head: classes[values.argmax(axis=1)] for head, values in logits.items()}
+    return Probe(
+        {head: float((named == labels).mean()) for head, named in predicted.items()},
+        {
+            "index": found.test.positions,
+            "label": labels,
+            "predicted": predicted,
+            "confidence": {head: softmax(x, axis=1).max(axis=1) for head, x in logits.items()},
+        },
+        found.dataset,
+        float(found.test.areas.mean()) if "local" in logits else None,
+        len(found.train.labels),
+        found.notes,
+    )
+
+
+def new_classifier() -> Any:
+    """Returns scikit-learn's standardisation and logistic regression, not yet fitted.
+
+    Raises:
+      RuntimeError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise RuntimeError(
+            f"a probe needs scikit-learn ({error}): pip install scikit-learn"
+        ) from error
+    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=_MAX_ITERATIONS)
+    return make_pipeline(StandardScaler(), regression)
+
+
+def _logits(
+    found: Extracted,
+) -> tuple[
+    Mapping[str, Float[np.ndarray, "images classes"]],
+    Int[np.ndarray, " classes"],
+]:
+    """Returns the logits of the test images by head, and the class of each column."""
+    labels = found.train.labels
+    logits: dict[str, np.ndarray] = {}
+    for branch, tokens in found.train.branches.items():
+        classifier = new_classifier()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # one that has not converged is no result
+            classifier.fit(tokens.astype(np.float64), labels)
+        values = classifier.decision_function(found.test.branches[branch].astype(np.float64))
+        # Of two classes scikit-learn gives the difference of the logits alone.
+        logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2
+    if len(logits) > 1:
+        logits["sum"] = np.sum(list(logits.values()), axis=0)
+    return logits, np.unique(labels)

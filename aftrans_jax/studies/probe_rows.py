@@ -1,0 +1,99 @@
+"""The rows of a study as linear probes: minutes in the place of trainings."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from aftrans_jax.config import Config
+from aftrans_jax.experiment.outcomes import write_predictions
+from aftrans_jax.experiment.results import devices
+from aftrans_jax.studies.definition import Study, slug
+from aftrans_jax.studies.features import Say
+from aftrans_jax.studies.plan import Run, row_config
+from aftrans_jax.studies.probe import Probe, new_classifier, probe
+from aftrans_jax.studies.study import accuracies, duration
+from aftrans_jax.training.records import write_json
+
+
+def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
+    """Returns a run for each row, in `<workdir>/<row>/probe`; a probe depends on no seed.
+
+    Args:
+      study: with its rows.
+      base: configuration of every row, before the row's changes.
+      workdir: of the study.
+      given: keys that the command line has set in the base.
+
+    Raises:
+      ValueError: see `plan.row_config`.
+    """
+    configs = {
+        name: row_config(name, row, base, given, trains=False) for name, row in study.rows.items()
+    }
+    return [
+        Run(name, 0, workdir / slug(name) / "probe", config) for name, config in configs.items()
+    ]
+
+
+def run_probes(
+    runs: Sequence[Run],
+    cache: Path,
+    *,
+    write_table: Callable[[Sequence[Run]], None],
+    say: Say,
+) -> list[str]:
+    """Probes every row and writes the table after each; returns the names of rows that failed.
+
+    A row leaves predictions.csv and result.json, as a training does. Rows that were probed before
+    take their features from `cache`.
+
+    Args:
+      runs: from `probe_plan`.
+      cache: folder of the features.
+      write_table: of the runs so far.
+      say: shows a line.
+
+    Raises:
+      RuntimeError: scikit-learn is not installed.
+      OSError: the table cannot be written.
+    """
+    new_classifier()  # whose absence no row survives
+    said: set[str] = set()
+    done: list[Run] = []
+    failures: list[str] = []
+    for number, run in enumerate(runs, start=1):
+        began = time.monotonic()
+        try:
+            found = probe(run.config, cache, say)
+        except (OSError, ValueError) as error:  # such as a set without annotated boxes
+            failures.append(run.row)
+            say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
+            continue
+        for note in found.notes:
+            if note not in said:  # most are the same for every row
+                say(f"note: {note}")
+        said.update(found.notes)
+        _write(run, found, time.monotonic() - began)
+        done.append(run)
+        write_table(done)
+        took = duration(time.monotonic() - began)
+        area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
+        say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
+    return failures
+
+
+def _write(run: Run, found: Probe, seconds: float) -> None:
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    write_predictions(run.workdir / "predictions.csv", found.dataset, found.outcomes)
+    result = {
+        "step": 0,
+        "num_test": len(found.outcomes["label"]),
+        **{f"{head}_accuracy": found.accuracies.get(head) for head in ("global", "local", "sum")},
+        "box_area_mean": found.area,
+        "num_train": found.num_train,
+        "num_classes": len(found.dataset.class_names),
+        "device": devices(),
+        "seconds": seconds,
+        "config": run.config.to_dict(),
+    }
+    write_json(run.workdir / "result.json", result)

@@ -1,0 +1,243 @@
+"""Linear probes of the tiny trunk, against scikit-learn on features computed by hand."""
+
+import sys
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from experiments import NUM_TEST, tiny_config, tiny_variants
+from PIL import Image
+from tiny import apply
+
+import aftrans_jax.studies.features
+from aftrans_jax import study
+from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.workdir import read_result
+from aftrans_jax.flags import parse_flags
+from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.probe import probe
+from aftrans_jax.studies.probe_rows import probe_plan, run_probes
+
+sklearn = pytest.importorskip("sklearn", reason="scikit-learn is an extra: aftrans-jax[study]")
+
+VIT = {"model__name": "vit"}
+
+
+def probed(cache, said=None, **changes):
+    with tiny_variants():
+        return probe(tiny_config(**changes), cache, [].append if said is None else said.append)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def result(cache):
+    return probed(cache)
+
+
+def by_hand(images):
+    """Class tokens by branch, and gates, from the model as it starts, with a SACM of zeros."""
+    config = tiny_config()
+    with tiny_variants():
+        model = build_model(config, 12, jnp.dtype("float32"))
+        params, _ = initial_params(config, model)
+    params["sacm"] = jax.tree.map(jnp.zeros_like, params["sacm"])
+    output = apply(model, params, images, train=False)
+    return jax.device_get(output.features), np.asarray(output.region.gate)
+
+
+def decisions(train, labels, test):
+    """The logits of a regression on features standardised by hand, without a pipeline."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = train.astype(np.float64), test.astype(np.float64)
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    regression = LogisticRegression(C=0.02, max_iter=10_000, tol=1e-8)
+    regression.fit((train - mean) / deviation, labels)
+    return regression.decision_function((test - mean) / deviation)
+
+
+def test_logits_are_scikit_learns_on_features_by_hand(result):
+    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+    train, gates = by_hand(np.stack([dataset.train[i].image for i in range(24)]))
+    test, _ = by_hand(np.stack([dataset.test[i].image for i in range(NUM_TEST)]))
+    assert gates == pytest.approx(0.5)
+    labels = np.array(dataset.train.labels)
+    logits = {branch: decisions(train[branch], labels, test[branch]) for branch in train}
+    logits["sum"] = logits["global"] + logits["local"]
+    truth = np.array(dataset.test.labels)
+    assert result.outcomes["label"].tolist() == truth.tolist()
+    assert result.outcomes["index"].tolist() == list(range(NUM_TEST))
+    assert result.accuracies.keys() == {"global", "local", "sum"}
+    for head, values in logits.items():
+        shares = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+        assert result.outcomes["confidence"][head] == pytest.approx(shares.max(axis=1), abs=1e-3)
+        clear = np.diff(np.sort(values, axis=1)[:, -2:])[:, 0] > 1e-3
+        named = result.outcomes["predicted"][head]
+        assert clear.mean() > 0.7
+        assert (named == values.argmax(axis=1))[clear].all()
+        assert result.accuracies[head] == (named == truth).mean()
+    assert result.num_train == 24
+    assert 0 < result.area <= 1
+
+
+def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
+    monkeypatch.setattr(aftrans_jax.studies.features, "build_model", None)
+    again = probed(cache, train__steps=7, eval__batch_size=5)  # which change no feature
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.outcomes, result.outcomes))
+    with pytest.raises(TypeError):
+        probed(cache, sacm__keep_ratio=0.5)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
+def test_a_damaged_file_is_computed_again(tmp_path, damage):
+    first = probed(tmp_path, **VIT)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+    damaged = {"truncated": content[:middle], "flipped": flipped, "empty": b""}
+    if damage == "other":
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(3))
+    else:
+        path.write_bytes(damaged[damage])
+    said = []
+    again = probed(tmp_path, said, **VIT)
+    (line,) = said
+    assert "cannot be read" in line
+    assert path.read_bytes() == content
+    assert again.accuracies == first.accuracies
+
+
+def test_a_plain_vit_has_global_logits_alone(tmp_path, result):
+    plain = probed(tmp_path, **VIT)
+    assert (plain.accuracies.keys(), plain.area) == ({"global"}, None)
+    # The same trunk sees the same images.
+    assert plain.outcomes["predicted"]["global"] == pytest.approx(
+        result.outcomes["predicted"]["global"]
+    )
+
+
+def test_two_classes_and_an_image_that_cannot_be_read(tmp_path):
+    for split, count in (("train", 4), ("test", 3)):
+        for label, level in (("dark", 60), ("light", 190)):
+            folder = tmp_path / "photos" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (40, 40), (level + number, level, 90)).save(
+                    folder / f"{number}.png"
+                )
+    (tmp_path / "photos" / "test" / "dark" / "1.png").write_bytes(b"no image")
+    changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos")}
+    with pytest.raises(ValueError, match=r"1\.png"):
+        probed(tmp_path / "cache", **changes)
+    found = probed(tmp_path / "cache", **changes, data__on_error="skip")
+    names = [found.dataset.test.names[index] for index in found.outcomes["index"]]
+    assert ["/".join(name.split("/")[-2:]) for name in names] == [
+        *("dark/0.png", "dark/2.png"),
+        *("light/0.png", "light/1.png", "light/2.png"),
+    ]
+    assert found.outcomes["label"].tolist() == [0, 0, 1, 1, 1]
+    assert found.accuracies == {"global": 1, "local": 1, "sum": 1}
+    assert all((values >= 0.5).all() for values in found.outcomes["confidence"].values())
+    with pytest.raises(ValueError, match="'folder' has no annotated boxes"):
+        probed(tmp_path / "cache", **changes, region__method="annotated")
+
+
+def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(RuntimeError, match="pip install scikit-learn"):
+        probed(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_is_probed_row_by_row(tmp_path):
+    rows = {
+        "whole": Row({"model.name": "vit"}),
+        "absent": Row({"pretrained": str(tmp_path / "absent.npz")}),
+        "keep 0.5": Row({"sacm.keep_ratio": 0.5}),
+    }
+    tables, said = [], []
+    with tiny_variants():
+        runs = probe_plan(Study("t", rows, "whole"), tiny_config(), tmp_path / "study", given=())
+        failures = run_probes(
+            runs,
+            tmp_path / "features",
+            write_table=lambda done: tables.append([run.row for run in done]),
+            say=said.append,
+        )
+    assert failures == ["absent"]
+    assert tables == [["whole"], ["whole", "keep 0.5"]]
+    assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
+        *("[1/3] whole", "[2/3] absent FAILED", "[3/3] keep 0.5")
+    ]
+    names = []
+    for run, heads in zip(
+        [runs[0], runs[2]], ({"global"}, {"global", "local", "sum"}), strict=True
+    ):
+        predictions = read_predictions(run.workdir / "predictions.csv")
+        result = read_result(run.workdir)
+        assert predictions.predicted.keys() == heads
+        for head in heads:
+            assert result[f"{head}_accuracy"] == predictions.correct(head).mean()
+        names.append(predictions.names)
+    assert names[0] == names[1]
+
+
+STUDY = """
+from ml_collections import ConfigDict
+from aftrans_jax.studies.definition import Row, Study
+
+get_config = lambda: ConfigDict({settings})
+rows = {{
+    "whole": Row({{"model.name": "vit"}}),
+    "annotated": Row({{"region.method": "annotated"}}, ("sum",)),
+}}
+get_study = lambda: Study("The title", rows, "whole")
+"""
+
+
+def command(tmp_path, *arguments):
+    path = tmp_path / "rows.py"
+    path.write_text(STUDY.format(settings=tiny_config().to_dict()))
+    given = ["study", f"--study={path}", "--probe", f"--workdir={tmp_path / 'out'}", *arguments]
+    with flagsaver.flagsaver(), tiny_variants(), mock.patch.object(sys, "argv", given):
+        flags.FLAGS.unparse_flags()
+        study.main(parse_flags(study.with_base(given)))
+
+
+def test_the_command_writes_the_table(tmp_path, capsys):
+    command(tmp_path, "--config.data.num_test=12")
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    assert lines[0] == "# The title"
+    assert [row[:2] for row in rows[2:]] == [["whole", "global"], ["annotated", "sum"]]
+    assert {row[7] for row in rows[2:]} == {"12"}
+    said = capsys.readouterr().out
+    assert "[2/2] annotated: global" in said
+    before = sorted((tmp_path / "out" / "features").iterdir())
+    command(tmp_path, "--config.data.num_test=12")
+    assert sorted((tmp_path / "out" / "features").iterdir()) == before
+    with pytest.raises(SystemExit, match="--probe takes no --seeds"):
+        command(tmp_path, "--seeds=2")
+
+
+def test_the_crop_of_the_annotated_box_is_cut_there(tmp_path):
+    """The built-in birds have boxes; their share of the image is the area of the crops."""
+    found = probed(tmp_path, region__method="annotated")
+    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+    boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
+    sides = np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2])
+    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 32**2, rel=1e-5)
