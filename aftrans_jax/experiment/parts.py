@@ -1,7 +1,7 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
 from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
     blank_params,
@@ -81,7 +82,7 @@ class Experiment(NamedTuple):
 
 
 def build(
-    config: Config, *, restores: bool = False, classes: Sequence[str] | None = None
+    config: Config, *, restores: bool = False, evaluated: Evaluated | None = None
 ) -> Experiment:
     """Returns the experiment that a configuration describes, with its weights loaded.
 
@@ -90,15 +91,15 @@ def build(
     Args:
       config: of the run.
       restores: every parameter will come from a checkpoint; `pretrained` is not read.
-      classes: for an evaluation, see `experiment.data.load_dataset`.
+      evaluated: for an evaluation, see `experiment.data.load_dataset`.
 
     Raises:
       ValueError: a value is unknown or does not go with the others.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     mesh = sharding.data_mesh()
-    check(config, num_devices=mesh.size if classes is None else 1)  # an evaluation pads batches
-    dataset, notes = load_dataset(config, classes)
+    check(config, num_devices=mesh.size if evaluated is None else 1)  # an evaluation pads batches
+    dataset, notes = load_dataset(config, evaluated)
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}
