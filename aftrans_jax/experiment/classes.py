@@ -80,7 +80,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
 
 def leave_out_used(
     test: Source, table: PhotoTable, used: Mapping[str, Path]
-) -> tuple[Source, list[str]]:
+) -> tuple[Source | Subset, list[str]]:
     """Returns the images of a test split that the training did not see, and a note on the others.
 
     Args:
