@@ -17,6 +17,9 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
     "Unknown backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is there",
 }
 
+# Types whose message is made for users; any other is a fault of the program.
+_SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
+
 
 def expand(path: str) -> str:
     """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
@@ -40,7 +43,8 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
 
     Args:
       log_folder: where error.log with the traceback goes, asked for when something has failed;
-        None for no log. A folder that cannot be written leaves the log out.
+        None for no log. There is none either where the folder cannot be written or belongs to
+        another process, and none is made for an error whose message says all.
 
     Raises:
       SystemExit: with status 1, or 130 after Ctrl-C.
@@ -54,7 +58,7 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
-        where = _write_log(log_folder)
+        where = _write_log(log_folder, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
 
 
@@ -63,17 +67,19 @@ def _described(error: Exception) -> str:
     text = " ".join(str(error).split("\n")).strip()
     if isinstance(error, ImportError):
         text += ". Install what is missing: pip install -r requirements.txt"
-    elif not isinstance(error, ValueError | OSError | ArithmeticError | RuntimeError) or not text:
+    elif not isinstance(error, _SPEAKING) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in text]
     return ". ".join([text.removesuffix("."), *remedies]) if remedies else text
 
 
-def _write_log(log_folder: Callable[[], Path | None]) -> str:
+def _write_log(log_folder: Callable[[], Path | None], error: Exception) -> str:
     """Returns where the traceback was written, in words, or nothing where it could not be."""
     try:
         folder = log_folder()
-        if folder is None:
+        if folder is None or isinstance(error, BlockingIOError):  # a lock: see `experiment.lock`
+            return ""
+        if isinstance(error, _SPEAKING) and not folder.is_dir():  # nothing was begun there
             return ""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")

@@ -60,9 +60,22 @@ def test_what_jax_says_gets_a_remedy(text, remedy):
 
 
 def test_the_traceback_goes_to_a_file(tmp_path):
+    (tmp_path / "run").mkdir()
     code = said(ValueError("why"), tmp_path / "run")
     assert code == f"error: why\n(traceback in {tmp_path / 'run' / 'error.log'})"
     assert "ValueError: why" in (tmp_path / "run" / "error.log").read_text()
+
+
+def test_no_folder_is_made_for_what_was_refused_but_for_a_fault_of_the_program(tmp_path):
+    assert said(ValueError("why"), tmp_path / "run") == "error: why"
+    assert not (tmp_path / "run").exists()
+    assert "(traceback in " in str(said(KeyError("why"), tmp_path / "run"))
+    assert "KeyError: 'why'" in (tmp_path / "run" / "error.log").read_text()
+
+
+def test_who_is_kept_out_by_a_lock_writes_nothing_there(tmp_path):
+    assert said(BlockingIOError("in use"), tmp_path) == "error: in use"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_costs_the_file_alone(tmp_path):

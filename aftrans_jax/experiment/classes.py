@@ -1,11 +1,32 @@
-"""A labelled set seen by a model that was trained on other lists: classes are matched by name."""
+"""A labelled set seen by a trained model: classes matched by name, trained images left out."""
 
-from collections.abc import Sequence
+import filecmp
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset, Example, Source
-from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.loading.names import composed, printable
+from aftrans_jax.data.sets.holdout import Subset
+from aftrans_jax.data.sets.photos import PhotoTable
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation knows of the training.
+
+    Attributes:
+      classes: names of the model's classes, in the order of its head.
+      is_own: whether the set is the one that was trained on, whose splits stay as they were.
+      used: of another set, the file of each image that was trained on, or chose checkpoints, by
+        its path in the set of the training. Images of the same path and content are not scored.
+    """
+
+    classes: Sequence[str]
+    is_own: bool = True
+    used: Mapping[str, Path] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,3 +76,40 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     new = tuple(number[composed(name)] for name in dataset.class_names)
     splits = {name: Relabelled(source, new) for name, source in dataset.splits().items()}
     return dataset._replace(class_names=tuple(classes), **splits)
+
+
+def leave_out_used(
+    test: Source, table: PhotoTable, used: Mapping[str, Path]
+) -> tuple[Source | Subset, list[str]]:
+    """Returns the images of a test split that the training did not see, and a note on the others.
+
+    Args:
+      test: to be scored.
+      table: of the same images.
+      used: see `Evaluated`. A file that is not there any more is taken for the same.
+
+    Raises:
+      ValueError: the training has seen all of them.
+    """
+    seen = {
+        index
+        for index, name in enumerate(table.names)
+        if (then := used.get(name)) is not None and _is_same(table.path(index), then)
+    }
+    if not seen:
+        return test, []
+    first = repr(printable(table.names[min(seen)]))
+    if len(seen) == len(test):
+        raise ValueError(
+            f"all {len(test)} images to test in {table.root} were trained on, such as {first}: "
+            "expected others. Without --config.data.dir the run's own test split is scored"
+        )
+    kept = tuple(index for index in range(len(test)) if index not in seen)
+    return Subset(test, kept), [
+        f"{len(seen)} of the {len(test)} images to test were trained on, such as {first}: they are "
+        f"left out, {len(kept)} are scored"
+    ]
+
+
+def _is_same(now: Path, then: Path) -> bool:
+    return not then.is_file() or filecmp.cmp(now, then, shallow=False)

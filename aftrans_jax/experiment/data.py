@@ -1,6 +1,6 @@
 """Data sets by name: read, split and cached as configured, on the host alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
@@ -18,11 +18,20 @@ from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
-from aftrans_jax.experiment.classes import match_classes
+from aftrans_jax.experiment.classes import Evaluated, leave_out_used, match_classes
 
 
-def _folder(read: Callable[..., Annotations], data: Config) -> Annotations:
-    return read(data.dir, test_fraction=data.test_fraction, seed=data.split_seed)
+def _folder(
+    read: Callable[..., Annotations], data: Config, evaluated: Evaluated | None = None
+) -> Annotations:
+    # Another set than the trained one has no share that was held out.
+    fraction = data.test_fraction if evaluated is None or evaluated.is_own else 1.0
+    return read(
+        data.dir,
+        test_fraction=fraction,
+        seed=data.split_seed,
+        evaluates=evaluated is not None,
+    )
 
 
 def _inat2017(data: Config) -> Annotations:
@@ -39,6 +48,9 @@ def _tfds(data: Config) -> Dataset:
     return read_tfds(data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels)
 
 
+_USERS_OWN: Mapping[str, Callable[..., Annotations]] = MappingProxyType(
+    {"folder": read_folder, "csv": read_csv}
+)
 # What `data.name` may be; "tfds:NAME" stands for any set of tensorflow-datasets.
 READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyType(
     {
@@ -47,8 +59,7 @@ READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyT
         "dogs": lambda data: read_dogs(data.dir),
         "inat17": _inat2017,
         "nabirds": lambda data: read_nabirds(data.dir),
-        "folder": partial(_folder, read_folder),
-        "csv": partial(_folder, read_csv),
+        **{name: partial(_folder, read) for name, read in _USERS_OWN.items()},
         "tfds:NAME": _tfds,
         "synthetic": _synthetic,
     }
@@ -63,10 +74,11 @@ def reader_name(data_name: str) -> str:
     return "tfds:NAME" if data_name.startswith("tfds:") else data_name
 
 
-def read_lists(config: Config) -> Annotations | Dataset:
+def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotations | Dataset:
     """Returns what the configured set lists, or the set itself where there are no lists.
 
     The image files are not looked for, so that `data.doctor` can count those that are missing.
+    For an evaluation, folders and CSV files need no training images.
 
     Raises:
       FileNotFoundError, ValueError: see the readers.
@@ -74,11 +86,13 @@ def read_lists(config: Config) -> Annotations | Dataset:
     name = config.data.name
     if reader_name(name) not in READERS:
         raise ValueError(f"data.name={name!r} is unknown: choose one of {', '.join(READERS)}")
+    if name in _USERS_OWN:
+        return _folder(_USERS_OWN[name], config.data, evaluated)
     return READERS[reader_name(name)](config.data)
 
 
 def load_dataset(
-    config: Config, classes: Sequence[str] | None = None
+    config: Config, evaluated: Evaluated | None = None
 ) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
@@ -87,30 +101,25 @@ def load_dataset(
 
     Args:
       config: of the run.
-      classes: names of the classes that a model was trained on, for an evaluation: then the set's
-        are matched with them by name, and its training images need not be there.
+      evaluated: for an evaluation: then the set's classes are matched by name, and its training
+        images need not be there.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
-    listed, data, max_pixels = read_lists(config), config.data, config.data.max_pixels
-    notes: list[str] = []
-    if isinstance(listed, Annotations):
-        dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=classes is not None)
-        notes += listed.notes
-    else:
-        dataset = listed
+    listed, data = read_lists(config, evaluated), config.data
+    dataset, notes = _opened(listed, data.max_pixels, evaluated)
     own = dataset.validation
-    if data.validation_fraction and own is None:
+    if data.validation_fraction and own is None and len(dataset.train):
         dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
     elif data.validation_fraction and own is not None:
         notes.append(
             f"data.validation_fraction={data.validation_fraction} is not used: the set has a "
             f"validation split of its own, of {len(own)} images"
         )
-    if classes is not None:
-        dataset = match_classes(dataset, classes)
+    if evaluated is not None:
+        dataset = match_classes(dataset, evaluated.classes)
     if data.cache == "none":
         return dataset, tuple(notes)
     size = image_sizes(config)["resize_size"]
@@ -118,6 +127,18 @@ def load_dataset(
     note = check_memory(sum(map(len, splits.values())), size)
     cached = {name: ResizedCache(source, size) for name, source in splits.items()}
     return dataset._replace(**cached), (*notes, note)
+
+
+def _opened(
+    listed: Annotations | Dataset, max_pixels: int, evaluated: Evaluated | None
+) -> tuple[Dataset, list[str]]:
+    """Returns a set whose images are there, and notes; images that were trained on are left out."""
+    if not isinstance(listed, Annotations):
+        return listed, []
+    dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None)
+    used = evaluated.used if evaluated else {}
+    test, left_out = leave_out_used(dataset.test, listed.test, used)
+    return dataset._replace(test=test), [*listed.notes, *left_out]
 
 
 def image_sizes(config: Config) -> dict[str, int]:

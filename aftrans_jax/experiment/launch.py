@@ -1,5 +1,6 @@
 """From flags to a run: which directory, which configuration, train or evaluate."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.evaluation import (
     evaluate_run,
     evaluation_settings,
     no_checkpoint,
     set_name,
 )
-from aftrans_jax.experiment.lists import has_validation, list_notes
+from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
@@ -35,13 +37,13 @@ from aftrans_jax.training.stored import numbers
 def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[str, Any]:
     """Trains in a directory, or resumes what it holds; returns what result.json holds.
 
-    What would be refused is refused before the data are read.
+    What would be refused is refused before the data are read, and before anything is written.
 
     Raises:
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
+    _check_place(workdir)
+    if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
     settings = config.to_dict()
@@ -74,14 +76,31 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         raise FileNotFoundError(no_checkpoint(workdir))
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = set_name(recorded, chosen), configured(chosen)
+    evaluated = Evaluated(read_classes(workdir))
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on
-    progress, classes = Progress(config.train.steps), read_classes(workdir)
-    experiment = build(config, restores=True, classes=classes, say=progress.say)
-    notes += list_notes(workdir, experiment.dataset, is_own=name == "test")
+        used, unknown = used_images(workdir, Path(recorded["data.dir"]))
+        evaluated, notes = evaluated._replace(is_own=False, used=used), notes + unknown
+    progress = Progress(config.train.steps)
+    experiment = build(config, restores=True, evaluated=evaluated, say=progress.say)
+    if evaluated.is_own:
+        notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
     validated = has_validation(workdir, recorded)
     return evaluate_run(
         experiment, workdir, name=name, settings=config.to_dict(), validated=validated
     )
+
+
+def _check_place(workdir: Path) -> None:
+    """Raises OSError where a directory cannot be made or written; makes none."""
+    there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"--workdir={workdir}: {there} is a file: expected a folder, or a name that is free"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"--workdir={workdir}: {there} cannot be written: choose another --workdir"
+        )

@@ -122,17 +122,11 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
     return lines
 
 
-def list_notes(workdir: Path, dataset: Dataset, *, is_own: bool) -> list[str]:
-    """Returns what differs between the lists of a run and a data set, a line each.
-
-    Args:
-      workdir: of the run.
-      dataset: as it is now.
-      is_own: whether it is the run's own set. Of another one, images with the paths of trained ones
-        are only counted: whether they are the same is not known.
+def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
+    """Returns what differs between the lists of a run and its data set as it is now, a line each.
 
     Raises:
-      ValueError: images of its own that were trained on would be tested.
+      ValueError: images that were trained on would be tested.
     """
     path, present = workdir / "lists.csv.gz", listed_images(dataset)
     try:
@@ -141,12 +135,22 @@ def list_notes(workdir: Path, dataset: Dataset, *, is_own: bool) -> list[str]:
         return [f"note: {error}. Going on without them"]
     if recorded is None or present is None:
         return []
-    if is_own:
-        return check_lists(path, recorded, present)
-    leaked = compare_lists(recorded, present)[1]
-    if not leaked:
-        return []
-    return [f"note: {len(leaked)} of its images have the paths of trained ones: {leaked[0]!r} ..."]
+    return check_lists(path, recorded, present)
+
+
+def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[str]]:
+    """Returns the file of each image that a run trained on or chose checkpoints by, and notes.
+
+    Args:
+      workdir: of the run; without lists in it, no image is known.
+      data_dir: folder or CSV file that the run recorded.
+    """
+    try:
+        recorded = read_lists(workdir / "lists.csv.gz") or {}
+    except DamagedRecordError as error:
+        return {}, [f"note: {error}. Which images were trained on is not known"]
+    root = data_dir.parent if data_dir.is_file() else data_dir
+    return {name: root / name for name, x in recorded.items() if x.split != "test"}, []
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:

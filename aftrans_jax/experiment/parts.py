@@ -1,7 +1,7 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
 from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
     ANNOTATED,
@@ -93,7 +94,7 @@ def build(
     config: Config,
     *,
     restores: bool = False,
-    classes: Sequence[str] | None = None,
+    evaluated: Evaluated | None = None,
     say: Callable[[str], None] = logging.info,
 ) -> Experiment:
     """Returns the experiment that a configuration describes, with its weights loaded.
@@ -103,7 +104,7 @@ def build(
     Args:
       config: of the run.
       restores: every parameter will come from a checkpoint; `pretrained` is not read.
-      classes: for an evaluation, see `experiment.data.load_dataset`.
+      evaluated: for an evaluation, see `experiment.data.load_dataset`.
       say: shows a line to the user.
 
     Raises:
@@ -111,10 +112,10 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     mesh = sharding.data_mesh()
-    trains = classes is None
+    trains = evaluated is None
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
-    dataset, notes = load_dataset(config, classes)
+    dataset, notes = load_dataset(config, evaluated)
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}

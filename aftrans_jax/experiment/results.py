@@ -65,7 +65,7 @@ def skipped_images(experiment: Experiment) -> dict[str, list[str]]:
     """Returns the names of the images that some process could not read, by split."""
     names = {}
     for split, skipped in experiment.skipped.items():
-        flags = multihost_utils.process_allgather(skipped.flags).reshape(-1, len(skipped.flags))
+        flags = multihost_utils.process_allgather(skipped.flags).reshape(jax.process_count(), -1)
         names[split] = skipped.names(flags.any(axis=0))
     return names
 

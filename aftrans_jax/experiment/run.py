@@ -156,7 +156,7 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
             "expected the data set that this workdir was trained on. Name it, or choose another "
             "--workdir"
         )
-    return notes + list_notes(workdir, experiment.dataset, is_own=True)
+    return notes + list_notes(workdir, experiment.dataset)
 
 
 def _recorded_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:

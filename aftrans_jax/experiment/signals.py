@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SAME = 0.5  # seconds: timeout(1) signals the process and its group, so the process twice
+_AGAIN = 0.05  # seconds after which what Python could not raise is raised again
 
 
 class Stopped(KeyboardInterrupt):
@@ -50,19 +51,23 @@ class StopRequest:
             1,
         )
         self._requested, self._deferred = 0, False
+        self._resent, self._again = 0, threading.Timer(0, lambda: None)
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
             self._watch()
+            self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
             self.listen()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._again.cancel()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._previous:
+            sys.unraisablehook = self._previous_hook
             signal.set_wakeup_fd(self._previous_wakeup)
             self._sending.close()  # ends the thread
 
@@ -114,6 +119,23 @@ class StopRequest:
         if not self._deferred:
             raise self._stopped()
 
+    def _raise_again(self, dropped: "sys.UnraisableHookArgs") -> None:
+        """Calls the handler once more where Python had to drop what it raised.
+
+        That is so in callbacks of the garbage collector, of which JAX has one, and in `__del__`.
+        """
+        if not isinstance(dropped.exc_value, Stopped):
+            self._previous_hook(dropped)
+            return
+        self._again = threading.Timer(_AGAIN, self._send_again)
+        self._again.daemon = True
+        self._again.start()
+
+    def _send_again(self) -> None:
+        self._resent += 1
+        # A real signal, which also ends a call that waits.
+        signal.pthread_kill(threading.main_thread().ident or 0, self._requested)
+
     def _stopped(self) -> Stopped:
         name = signal.Signals(self._requested).name
         return Stopped(f"{name}: {self.saved}", self._requested)
@@ -130,6 +152,9 @@ class StopRequest:
             first = math.inf
             with receiving:
                 while number := receiving.recv(1):  # empty once the other end is closed
+                    if number[0] in _SIGNALS and self._resent:
+                        self._resent -= 1  # our own, no second one
+                        continue
                     if number[0] in _SIGNALS:
                         first = min(first, time.monotonic())
                     if time.monotonic() - first > _SAME:

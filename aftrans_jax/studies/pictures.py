@@ -6,6 +6,7 @@ import numpy as np
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.transforms import test_transform
+from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
 from aftrans_jax.experiment.workdir import configured, read_classes
 from aftrans_jax.report.comparison import Disagreement, Group
@@ -52,7 +53,7 @@ def _dataset(trial: Trial) -> tuple[Dataset, Mapping[str, int]]:
     config = configured(trial.settings)
     config.data.cache = "none"
     config.data.validation_fraction = 0.0  # the test split does not depend on it
-    return load_dataset(config, read_classes(trial.workdir))[0], image_sizes(config)
+    return load_dataset(config, Evaluated(read_classes(trial.workdir)))[0], image_sizes(config)
 
 
 def _card(

@@ -12,6 +12,7 @@ from PIL import Image
 from aftrans_jax import main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model
+from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.weights.npz import save_npz
@@ -77,13 +78,19 @@ def call(monkeypatch):
 
 @pytest.fixture
 def seen(call):
-    """Runs `main`, which must exit; returns what it says without the line about error.log."""
+    """Runs `main`, which must exit; returns what it says without the line about error.log.
+
+    What is refused leaves no folder behind; what fails in a training leaves its traceback.
+    """
 
     def run(*arguments: str) -> str:
         with pytest.raises(SystemExit) as caught:
             call(*arguments)
         # A text as the code is written to stderr by Python, which then exits with 1.
         message, _, where = caught.value.code.partition("\n(traceback in ")
+        if not where:
+            assert not Path("run").exists()
+            return message
         assert where == "run/error.log)"
         log = Path("run/error.log").read_text(encoding="utf-8")
         assert log.startswith("Traceback")
@@ -186,6 +193,35 @@ def test_evaluation_without_a_checkpoint(call, cub):
     assert caught.value.code == (
         f"error: --mode=eval finds no checkpoint in {Path('run/checkpoints').resolve()}: train "
         "first, or pass the --workdir of a run that was trained"
+    )
+
+
+def test_what_is_refused_leaves_no_folder_behind(monkeypatch):
+    argv = ["main", CONFIG, "--workdir=runs/new", *TINY, "--config.data.image_size=20"]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="does not fit"):
+        main.main(main.parse_flags(argv))
+    assert list(Path().iterdir()) == []
+
+
+def test_a_second_training_is_refused_and_writes_nothing(call, cub):
+    Path("run").mkdir()
+    with locked(Path("run")):
+        before = Path("run/.lock").read_text()
+        with pytest.raises(SystemExit) as caught:
+            call(*TINY, f"--config.data.dir={cub}")
+        assert caught.value.code.startswith("error: run is in use: process ")
+        assert "\n" not in caught.value.code
+        assert [path.name for path in Path("run").iterdir()] == [".lock"]
+        assert Path("run/.lock").read_text() == before
+
+
+def test_a_workdir_that_is_a_file_is_named_at_once(call):
+    Path("run").touch()
+    with pytest.raises(SystemExit) as caught:
+        call()
+    assert caught.value.code == (
+        "error: --workdir=run: run is a file: expected a folder, or a name that is free"
     )
 
 

@@ -70,6 +70,7 @@ def annotations(
     source: str | Path,
     remedy: str,
     notes: Sequence[str] = (),
+    needs_training: bool = True,
 ) -> Annotations:
     """Returns the splits of the records, each sorted by name.
 
@@ -85,6 +86,7 @@ def annotations(
       source: the file or folder that the records come from, for error messages.
       remedy: the sentence that ends each error message.
       notes: lines for the user.
+      needs_training: whether there must be training images, without which a set can only be scored.
 
     Raises:
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
@@ -99,6 +101,11 @@ def annotations(
     validation = [record for record in ordered if record.validation]
     counts = len(train), len(test)
     _check_counts(counts, len(class_names), official, source, remedy)
+    if not test or (needs_training and not train):
+        raise ValueError(
+            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
+            f"one of each. {remedy}"
+        )
     num_classes = len(class_names)
     return Annotations(
         name,
@@ -133,11 +140,6 @@ def _check_counts(
         raise ValueError(
             f"{source} lists {counts[0]} training and {counts[1]} test images of "
             f"{num_classes} classes: expected {official[0]} and {official[1]}. {remedy}"
-        )
-    if 0 in counts:
-        raise ValueError(
-            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
-            f"one of each. {remedy}"
         )
 
 

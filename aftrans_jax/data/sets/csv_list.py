@@ -17,7 +17,9 @@ _REMEDY = (
 )
 
 
-def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Annotations:
+def read_csv(
+    path: str | Path, *, test_fraction: float = 0.2, seed: int = 0, evaluates: bool = False
+) -> Annotations:
     """Returns the photos that a CSV file lists, by paths relative to the folder of that file.
 
     The header names the columns, in any order: `path`, `label`, which is the name of a class, and
@@ -29,6 +31,7 @@ def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> 
       path: of the file, UTF-8; names may have bytes that are not.
       test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
       seed: decides which images are held out, at least 0.
+      evaluates: see `from_names`.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -50,6 +53,7 @@ def read_csv(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> 
         remedy=_REMEDY,
         test_fraction=test_fraction,
         seed=seed,
+        evaluates=evaluates,
     )
 
 

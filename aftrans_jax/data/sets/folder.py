@@ -38,7 +38,9 @@ class NamedPhoto(NamedTuple):
     split: str
 
 
-def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Annotations:
+def read_folder(
+    directory: str | Path, *, test_fraction: float = 0.2, seed: int = 0, evaluates: bool = False
+) -> Annotations:
     """Returns the photos in folders; a class is named after its folder, which may have subfolders.
 
     `val/` chooses checkpoints; where there is no `test/`, it is the test split. A single folder
@@ -48,6 +50,7 @@ def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int 
       directory: holds a folder for each split, named as in `SPLIT_NAMES`, or one for each class.
       test_fraction: share of each class to hold out where there are no splits, in (0, 1).
       seed: decides which images are held out, at least 0.
+      evaluates: see `from_names`.
 
     Raises:
       FileNotFoundError: there is no such folder.
@@ -63,13 +66,20 @@ def read_folder(directory: str | Path, *, test_fraction: float = 0.2, seed: int 
         classes = set(subfolders(root))
     depth = 2 if splits else 1
     class_of = {path: "/".join(path.split("/")[:depth]) for path in found.photos}
-    _check_places(root, class_of, classes)
+    _check_places(root, class_of, classes, evaluates=evaluates)
     photos = []
     for path, folder in class_of.items():
         split, _, class_name = folder.rpartition("/")
         photos.append(NamedPhoto(path, class_name, split))
     lists = from_names(
-        "folder", root, photos, source=root, remedy=_REMEDY, test_fraction=test_fraction, seed=seed
+        "folder",
+        root,
+        photos,
+        source=root,
+        remedy=_REMEDY,
+        test_fraction=test_fraction,
+        seed=seed,
+        evaluates=evaluates,
     )
     return lists._replace(notes=(*lists.notes, *found.notes()))
 
@@ -85,8 +95,13 @@ def _splits(root: Path, photos: Sequence[str]) -> list[str]:
     return splits
 
 
-def _check_places(root: Path, class_of: Mapping[str, str], classes: Collection[str]) -> None:
-    """Raises where an image, a key of `class_of`, is in no class, or a class has no image."""
+def _check_places(
+    root: Path, class_of: Mapping[str, str], classes: Collection[str], *, evaluates: bool
+) -> None:
+    """Raises where an image, a key of `class_of`, is in no class, or a class has no image.
+
+    An evaluation may go without images of some classes.
+    """
     stray = [path for path, folder in class_of.items() if folder not in classes]
     if stray:
         raise ValueError(
@@ -94,7 +109,7 @@ def _check_places(root: Path, class_of: Mapping[str, str], classes: Collection[s
             f"{stray[0]!r}: expected every image inside one. {_REMEDY}"
         )
     empty = sorted(set(classes) - set(class_of.values()))
-    if empty:
+    if empty and not evaluates:
         raise ValueError(
             f"{root} has {len(empty)} folders without images, the first: {empty[0]!r}: expected "
             f"files that end in {' '.join(sorted(photo_suffixes()))} in the folder of a class. "
@@ -111,6 +126,7 @@ def from_names(
     remedy: str,
     test_fraction: float,
     seed: int,
+    evaluates: bool,
 ) -> Annotations:
     """Returns the splits, the classes numbered in the order of their names.
 
@@ -124,8 +140,11 @@ def from_names(
       photos: of all splits; either all name their split, or none.
       source: the file or folder that lists the photos, for error messages.
       remedy: the sentence that ends each error message.
-      test_fraction: share of each class to hold out where there are no splits, in (0, 1).
+      test_fraction: share of each class to hold out where there are no splits, in (0, 1); 1, for an
+        evaluation, tests all.
       seed: decides which images are held out, at least 0.
+      evaluates: the set is scored by a model that is trained already: one class is enough, and
+        there need be no training images.
 
     Raises:
       ValueError: there are fewer than two classes, a class has no training images, or the splits
@@ -134,14 +153,18 @@ def from_names(
     """
     photos = [photo._replace(class_name=composed(photo.class_name)) for photo in photos]
     class_names = _ordered({photo.class_name for photo in photos})
-    if len(class_names) < 2:
+    if len(class_names) < (1 if evaluates else 2):
+        expected = "images in the folders of their classes" if evaluates else "two classes or more"
         raise ValueError(
             f"{source} has {len(photos)} images of {len(class_names)} classes {class_names}: "
-            f"expected two classes or more. {remedy}"
+            f"expected {expected}. {remedy}"
         )
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
     if any(photo.split for photo in photos):
-        splits, notes = _named_splits(photos, source, remedy)
+        splits, notes = _named_splits(photos, source, remedy, evaluates=evaluates)
+    elif evaluates and test_fraction == 1:
+        splits = ["test"] * len(photos)
+        notes = [f"{printable(str(source))} has no splits: all of its images are for testing"]
     else:
         splits, notes = _drawn_splits(photos, test_fraction, seed), []
     records = [
@@ -154,7 +177,15 @@ def from_names(
         for photo, split in zip(photos, splits, strict=True)
     ]
     return annotations(
-        name, root, records, class_names, official=None, source=source, remedy=remedy, notes=notes
+        name,
+        root,
+        records,
+        class_names,
+        official=None,
+        source=source,
+        remedy=remedy,
+        notes=notes,
+        needs_training=not evaluates,
     )
 
 
@@ -171,21 +202,32 @@ def _ordered(class_names: Collection[str]) -> list[str]:
 
 
 def _named_splits(
-    photos: Sequence[NamedPhoto], source: Path, remedy: str
+    photos: Sequence[NamedPhoto], source: Path, remedy: str, *, evaluates: bool
 ) -> tuple[list[str], list[str]]:
     """Returns the split of each image, as the photos say, and notes."""
     names, notes = sorted({photo.split.lower() for photo in photos}), []
     split_of = {name: SPLIT_NAMES[name] for name in names}
-    if sorted(split_of.values()) == ["train", "validation"]:
+    found = sorted(split_of.values())
+    if found == ["train", "validation"] or (evaluates and found == ["validation"]):
         (name,) = (name for name, split in split_of.items() if split == "validation")
         split_of[name] = "test"
         notes.append(f"{printable(str(source))} has no test split: {name} is the test split")
-    if sorted(split_of.values()) not in (["test", "train"], ["test", "train", "validation"]):
-        raise ValueError(
-            f"{source} has the splits {names}: expected one for training and one for testing, such "
-            f"as train and test, and perhaps one for validation, such as val. {remedy}"
+    allowed = [["test", "train"], ["test", "train", "validation"]]
+    if evaluates:
+        allowed += [["test"], ["test", "validation"]]
+    if sorted(split_of.values()) not in allowed:
+        expected = (
+            "one for testing, such as test"
+            if evaluates
+            else (
+                "one for training and one for testing, such as train and test, and perhaps one for "
+                "validation, such as val"
+            )
         )
+        raise ValueError(f"{source} has the splits {names}: expected {expected}. {remedy}")
     splits = [split_of[photo.split.lower()] for photo in photos]
+    if evaluates:
+        return splits, notes
     pairs = zip(photos, splits, strict=True)
     trained = {photo.class_name for photo, split in pairs if split == "train"}
     lacking = sorted({photo.class_name for photo in photos} - trained)

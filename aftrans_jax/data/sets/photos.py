@@ -27,7 +27,7 @@ class PhotoTable:
         stored; NaN where one image lacks a box, None where all do.
 
     Raises:
-      ValueError: the columns disagree in length, are empty, or hold impossible values.
+      ValueError: the columns disagree in length, or hold impossible values.
     """
 
     root: Path
@@ -38,10 +38,10 @@ class PhotoTable:
 
     def __post_init__(self) -> None:
         num_boxes = len(self.names) if self.boxes is None else len(self.boxes)
-        if not len(self.names) == len(self.labels) == num_boxes >= 1:
+        if not len(self.names) == len(self.labels) == num_boxes:
             raise ValueError(
                 f"{self.root}: {len(self.names)} names, {len(self.labels)} labels and {num_boxes} "
-                "boxes: expected as many of each and at least one. Correct the lists of this split."
+                "boxes: expected as many of each. Correct the lists of this split."
             )
         for name, label in zip(self.names, self.labels, strict=True):
             if not (isinstance(label, int) and 0 <= label < self.num_classes):

@@ -166,7 +166,6 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
 @pytest.mark.parametrize(
     ("names", "labels", "boxes", "message"),
     [
-        ((), (), None, "0 names, 0 labels and 0 boxes: expected .* at least one"),
         (("a",), (0, 1), None, "1 names, 2 labels"),
         (("a", "b"), (0, 1), np.zeros((1, 4), np.float32), "2 labels and 1 boxes"),
         (("a", "b"), (0, 2), None, r"b': label 2: expected an int in \[0, 2\)"),

@@ -1,0 +1,40 @@
+"""A signal that comes where Python cannot raise still stops the run."""
+
+import gc
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from aftrans_jax.experiment.signals import Stopped, StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_within_a_collection_of_garbage_is_not_lost(number, monkeypatch):
+    """Python drops what is raised there; JAX has such a callback."""
+    printed, sent = [], []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+
+    def callback(phase, info):
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+            time.sleep(0)  # here the handler is called
+
+    def run():
+        with StopRequest():
+            gc.callbacks.append(callback)
+            try:
+                gc.collect()
+            finally:
+                gc.callbacks.remove(callback)
+            time.sleep(10)
+
+    before = sys.unraisablehook
+    with pytest.raises(Stopped) as caught:
+        run()
+    assert caught.value.exit_code == 128 + number
+    assert (printed, sent) == ([], [number])
+    assert sys.unraisablehook == before
