@@ -1,6 +1,7 @@
 """Evaluation: every test image once, a few of them kept for the report."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -66,9 +67,8 @@ def eval_step(
       all_sum: of a tree to its sum over all devices.
       crops_annotated: whether the local branch sees the annotated box, where there is one.
     """
-    boxes = {"boxes": batch["box"]} if crops_annotated else {}
-    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
-    output = cast(ModelOutput, output)
+    apply = partial(model.apply, {"params": params}, batch["image"], train=False)
+    output = cast(ModelOutput, apply(boxes=batch["box"]) if crops_annotated else apply())
     logits, mask = prediction_logits(output.logits), batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)

@@ -44,8 +44,9 @@ class EveryTokenViT(ViT):
 class TwoPasses(AFTrans):
     """AFTrans without its side path: the local branch sees the image's corner, wherever."""
 
-    def __call__(self, images: Images, *, train: bool) -> ModelOutput:
+    def __call__(self, images: Images, *, train: bool, boxes: Array | None = None) -> ModelOutput:
         """Returns both branches' logits and no region."""
+        del boxes
         images = self.vit.normalize(images)
         crops = images[:, : self.local_size, : self.local_size]
         features: dict[str, Array] = {}
