@@ -6,7 +6,10 @@
 
 from aftrans_jax.config import Config, base_config
 
-VIT = {"model.name": "vit", "eval.logits": "global"}  # the changes of a row of the plain ViT
+# The changes of a row of another model.
+VIT = {"model.name": "vit", "eval.logits": "global"}
+TRANSFG = {"model.name": "transfg", "eval.logits": "global", "loss.contrastive": 1.0}
+RAMS = {"model.name": "rams"}
 
 
 def get_config() -> Config:
