@@ -23,7 +23,7 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes
-from aftrans_jax.weights.layouts import official_names
+from aftrans_jax.weights.layouts import POSITIONS, official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
 from aftrans_jax.weights.origins import disagreements, origin
 
@@ -131,6 +131,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             _check_variant(config.model.variant, official.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
             known, notes = _pretrained(official.arrays, expected, keep_head)
+            notes += _local_size_doubts(config, official.arrays)
         trained = origin(Path(config.pretrained).name, big_vision=official.big_vision)
         data = config.data
         doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)
@@ -143,6 +144,18 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     # Known ones are not drawn: a compiled function computes nothing that it does not return.
     drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
+
+
+def _local_size_doubts(config: Config, arrays: AnyArrays) -> tuple[str, ...]:
+    """Returns a line where the local branch reads at another size than the file was trained at."""
+    patches = round((arrays[POSITIONS].shape[1] - 1) ** 0.5)
+    trained = patches * VARIANTS[config.model.variant].patch_size
+    if "local" not in MODELS[config.model.name].logits or config.data.local_size == trained:
+        return ()
+    return (
+        f"data.local_size is {config.data.local_size}: the file was trained at {trained} px, at "
+        f"which a crop gains most; set --config.data.local_size={trained}",
+    )
 
 
 def _check_variant(name: str, arrays: AnyArrays) -> None:

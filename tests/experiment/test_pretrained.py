@@ -12,7 +12,7 @@ NUM_CLASSES = 7
 
 
 def start(path="", num_classes=NUM_CLASSES, **changes):
-    config = tiny_config(pretrained=str(path), model__name="vit", **changes)
+    config = tiny_config(**{"pretrained": str(path), "model__name": "vit"} | changes)
     with tiny_variants():
         return initial_params(config, build_model(config, num_classes, np.dtype("float32")))
 
@@ -100,6 +100,14 @@ def test_a_deit_file_tells_its_gelu_and_pixels(path):
     ]
     settings = {"data__mean": (0.485, 0.456, 0.406), "data__std": (0.229, 0.224, 0.225)}
     assert len(start(deit, model__gelu="exact", **settings)[1]) == 1
+
+
+def test_a_local_size_that_the_file_was_not_trained_at_is_told(path):
+    """The tiny trunk's file is of 32 px; a crop of 24 px is read with resized positions."""
+    told = "data.local_size is 24: the file was trained at 32 px"
+    for size, model, is_told in ((24, "aftrans", True), (32, "aftrans", False), (24, "vit", False)):
+        _, notes = start(path, data__local_size=size, model__name=model)
+        assert any(told in note for note in notes) == is_told
 
 
 def test_prefixes_are_read_with_a_note(tmp_path, trunk):
