@@ -11,7 +11,7 @@ go on, and the exit code is 1. After each run table.md, table.csv and table.html
       --config.data.name=cub --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
 
 With --probe nothing is trained: a logistic regression on the frozen model's class tokens answers,
-minutes for a table. It needs scikit-learn.
+minutes a row on a CPU. It needs scikit-learn.
 
     python -m aftrans_jax.study --study=configs/studies/probe.py --probe --workdir=studies/probe \
       --config.data.name=cub --config.data.dir=/data/CUB_200_2011 \

@@ -1,4 +1,4 @@
-"""The rows of a study as linear probes: minutes in the place of trainings."""
+"""The rows of a study as linear probes, in the place of trainings."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
