@@ -1,6 +1,7 @@
 """What a user sees when something is wrong: the exact message, through `aftrans_jax.main`."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.weights.npz import save_npz
 
@@ -372,6 +374,30 @@ def test_a_damaged_image_may_be_skipped_and_is_reported(call, cub, capsys):
     report = Path("run/report/index.html").read_text(encoding="utf-8")
     assert "global accuracy" in report
     assert "images per second" not in report  # a single step has no speed: no tile that says nan
+
+
+def test_images_skipped_before_an_interruption_are_reported_after_it(call, cub, monkeypatch):
+    def stop_at_1(request, number):
+        if number == 1:
+            request._requested = signal.SIGTERM
+        return bool(request._requested)
+
+    damaged = cub / "images" / IMAGES[2]
+    sound = damaged.read_bytes()
+    damaged.write_bytes(b"")
+    three = [argument.replace("steps=1", "steps=3") for argument in TINY]
+    arguments = (*three, f"--config.data.dir={cub}", "--config.data.on_error=skip")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(StopRequest, "__call__", stop_at_1)
+        with pytest.raises(SystemExit) as caught:
+            call(*arguments)
+    assert caught.value.code == 128 + signal.SIGTERM
+    names = json.loads(Path("run/skipped_images.json").read_text(encoding="utf-8"))
+    assert names == {"train": ["1/2.jpg"], "test": []}
+    damaged.write_bytes(sound)
+    call(*arguments)
+    result = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
+    assert (result["step"], result["skipped_images"]) == (3, names)
 
 
 def test_a_cache_that_fits_is_announced(call, cub, capsys):
