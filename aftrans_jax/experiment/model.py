@@ -201,6 +201,13 @@ def _pretrained(
     return flatten_dict(known, sep="/"), pretrained.notes
 
 
+def loss_weights(config: Config) -> dict[str, float]:
+    """Returns the weights of the terms of the loss, by their names in `losses.loss_terms`."""
+    loss = config.loss
+    branches = {"global": loss.alpha, "local": loss.beta}
+    return branches | {"distill": loss.distill, "contrastive": loss.contrastive}
+
+
 def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """Returns the learning rate by step, and the optimizer that follows it.
 

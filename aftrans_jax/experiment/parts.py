@@ -29,6 +29,7 @@ from aftrans_jax.experiment.model import (
     build_model,
     build_optimizer,
     initial_params,
+    loss_weights,
 )
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
@@ -156,13 +157,6 @@ def _params(
     name = Path(config.pretrained).name
     say(f"reading the weights {name}" if name else "drawing random weights")
     return initial_params(config, model)
-
-
-def loss_weights(config: Config) -> dict[str, float]:
-    """Returns the weights of the terms of the loss, by their names in `losses.loss_terms`."""
-    loss = config.loss
-    branches = {"global": loss.alpha, "local": loss.beta}
-    return branches | {"distill": loss.distill, "contrastive": loss.contrastive}
 
 
 def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float) -> Plan:

@@ -119,7 +119,7 @@ class StopRequest:
         if not self._deferred:
             raise self._stopped()
 
-    def _raise_again(self, dropped: "sys.UnraisableHookArgs") -> None:
+    def _raise_again(self, dropped: Any) -> None:
         """Calls the handler once more where Python had to drop what it raised.
 
         That is so in callbacks of the garbage collector, of which JAX has one, and in `__del__`.

@@ -1,20 +1,20 @@
 """The studies in configs/studies/: each can be planned, its runs and folders are distinct."""
 
+from importlib import import_module
+
 import pytest
 from places import ROOT
 
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.flags import find_config
 from aftrans_jax.studies.definition import load_study
-from aftrans_jax.studies.plan import plan
+from aftrans_jax.studies.plan import plan, row_config
 
 STUDIES = sorted(path.stem for path in (ROOT / "configs" / "studies").glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "small"])
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in ("small", "probe")])
 def test_a_shipped_study_can_be_planned(name, tmp_path):
-    from importlib import import_module
-
     path = find_config(f"configs/studies/{name}.py", "study")
     module = import_module(f"aftrans_jax.configs.studies.{name}")
     study = load_study(ROOT / "configs" / "studies" / f"{name}.py")
@@ -24,3 +24,14 @@ def test_a_shipped_study_can_be_planned(name, tmp_path):
     trained = [str(flat(run.config.to_dict())) for run in runs]
     assert len(set(trained)) == len(trained)
     assert f"--study=configs/studies/{name}.py" in module.__doc__
+
+
+def test_the_shipped_probe_can_be_planned():
+    """Its annotated row is no training."""
+    module = import_module("aftrans_jax.configs.studies.probe")
+    study = load_study(ROOT / "configs" / "studies" / "probe.py")
+    base = module.get_config()
+    configs = [row_config(name, row, base, trains=False) for name, row in study.rows.items()]
+    assert len({str(flat(config.to_dict())) for config in configs}) == len(study.rows)
+    with pytest.raises(ValueError, match="for evaluation alone"):
+        row_config("annotated box", study.rows["annotated box"], base)

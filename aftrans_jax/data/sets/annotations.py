@@ -100,12 +100,8 @@ def annotations(
     )
     validation = [record for record in ordered if record.validation]
     counts = len(train), len(test)
-    _check_counts(counts, len(class_names), official, source, remedy)
-    if not test or (needs_training and not train):
-        raise ValueError(
-            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
-            f"one of each. {remedy}"
-        )
+    least = (int(needs_training), 1)
+    _check_counts(counts, least, len(class_names), official, source, remedy)
     num_classes = len(class_names)
     return Annotations(
         name,
@@ -131,6 +127,7 @@ def _check_each_once(records: Sequence[Record], source: str | Path, remedy: str)
 
 def _check_counts(
     counts: tuple[int, int],
+    least: tuple[int, int],
     num_classes: int,
     official: tuple[int, int] | None,
     source: str | Path,
@@ -140,6 +137,11 @@ def _check_counts(
         raise ValueError(
             f"{source} lists {counts[0]} training and {counts[1]} test images of "
             f"{num_classes} classes: expected {official[0]} and {official[1]}. {remedy}"
+        )
+    if counts[0] < least[0] or counts[1] < least[1]:
+        raise ValueError(
+            f"{source} lists {counts[0]} training and {counts[1]} test images: expected at least "
+            f"one of each. {remedy}"
         )
 
 

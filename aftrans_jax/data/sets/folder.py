@@ -152,21 +152,9 @@ def from_names(
         `drawn_split`.
     """
     photos = [photo._replace(class_name=composed(photo.class_name)) for photo in photos]
-    class_names = _ordered({photo.class_name for photo in photos})
-    if len(class_names) < (1 if evaluates else 2):
-        expected = "images in the folders of their classes" if evaluates else "two classes or more"
-        raise ValueError(
-            f"{source} has {len(photos)} images of {len(class_names)} classes {class_names}: "
-            f"expected {expected}. {remedy}"
-        )
+    class_names = _class_names(photos, source, remedy, evaluates)
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
-    if any(photo.split for photo in photos):
-        splits, notes = _named_splits(photos, source, remedy, evaluates=evaluates)
-    elif evaluates and test_fraction == 1:
-        splits = ["test"] * len(photos)
-        notes = [f"{printable(str(source))} has no splits: all of its images are for testing"]
-    else:
-        splits, notes = _drawn_splits(photos, test_fraction, seed), []
+    splits, notes = _splits_of(photos, source, remedy, test_fraction, seed, evaluates)
     records = [
         Record(
             photo.path,
@@ -187,6 +175,37 @@ def from_names(
         notes=notes,
         needs_training=not evaluates,
     )
+
+
+def _class_names(
+    photos: Sequence[NamedPhoto], source: Path, remedy: str, evaluates: bool
+) -> list[str]:
+    """Returns the names of the classes in their order; raises ValueError for too few."""
+    class_names = _ordered({photo.class_name for photo in photos})
+    if len(class_names) < (1 if evaluates else 2):
+        expected = "images in the folders of their classes" if evaluates else "two classes or more"
+        raise ValueError(
+            f"{source} has {len(photos)} images of {len(class_names)} classes {class_names}: "
+            f"expected {expected}. {remedy}"
+        )
+    return class_names
+
+
+def _splits_of(
+    photos: Sequence[NamedPhoto],
+    source: Path,
+    remedy: str,
+    test_fraction: float,
+    seed: int,
+    evaluates: bool,
+) -> tuple[list[str], list[str]]:
+    """Returns the split of each image, named or drawn, and notes."""
+    if any(photo.split for photo in photos):
+        return _named_splits(photos, source, remedy, evaluates=evaluates)
+    if evaluates and test_fraction == 1:
+        note = f"{printable(str(source))} has no splits: all of its images are for testing"
+        return ["test"] * len(photos), [note]
+    return _drawn_splits(photos, test_fraction, seed), []
 
 
 def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:

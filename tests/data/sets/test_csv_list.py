@@ -3,6 +3,7 @@
 import csv
 import io
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,8 @@ def test_what_is_no_csv_file_is_refused(tmp_path):
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)
-CLASSES = st.lists(TEXT.map(str.strip).filter(bool), min_size=2, max_size=5, unique=True)
+NAMES = TEXT.map(lambda text: unicodedata.normalize("NFC", text).strip()).filter(bool)
+CLASSES = st.lists(NAMES, min_size=2, max_size=5, unique=True)
 
 
 @FEW
