@@ -143,8 +143,7 @@ def from_names(
       test_fraction: share of each class to hold out where there are no splits, in (0, 1); 1, for an
         evaluation, tests all.
       seed: decides which images are held out, at least 0.
-      evaluates: the set is scored by a model that is trained already: one class is enough, and
-        there need be no training images.
+      evaluates: for a trained model; one class is enough, and there need be no training images.
 
     Raises:
       ValueError: there are fewer than two classes, a class has no training images, or the splits
@@ -155,14 +154,10 @@ def from_names(
     class_names = _class_names(photos, source, remedy, evaluates)
     label_of = {class_name: label for label, class_name in enumerate(class_names)}
     splits, notes = _splits_of(photos, source, remedy, test_fraction, seed, evaluates)
+    labels = [label_of[photo.class_name] for photo in photos]
     records = [
-        Record(
-            photo.path,
-            label_of[photo.class_name],
-            split == "train",
-            validation=split == "validation",
-        )
-        for photo, split in zip(photos, splits, strict=True)
+        Record(photo.path, label, split == "train", validation=split == "validation")
+        for photo, label, split in zip(photos, labels, splits, strict=True)
     ]
     return annotations(
         name,
