@@ -5,12 +5,10 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import VIT, get_config
+from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
-
-_SHARP = {"data.source_size": 448}
 
 
 def get_study() -> Study:
@@ -19,10 +17,10 @@ def get_study() -> Study:
         title="Controls without attention",
         base="AFTrans",
         rows={
-            "AFTrans": Row(_SHARP, heads=("local", "sum")),
-            "centred crop": Row(_SHARP | {"region.method": "centred"}, heads=("local", "sum")),
-            "whole photo again": Row(_SHARP | {"region.method": "whole"}, heads=("local", "sum")),
-            "random crop": Row(_SHARP | {"region.method": "random"}, heads=("local", "sum")),
+            "AFTrans": Row(SHARP, heads=("local", "sum")),
+            "centred crop": Row(SHARP | {"region.method": "centred"}, heads=("local", "sum")),
+            "whole photo again": Row(SHARP | {"region.method": "whole"}, heads=("local", "sum")),
+            "random crop": Row(SHARP | {"region.method": "random"}, heads=("local", "sum")),
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
             "ViT, random crops of three quarters": Row(VIT | {"data.resize_ratio": 4 / 3}),

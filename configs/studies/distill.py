@@ -5,12 +5,11 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import VIT, get_config
+from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_SHARP = {"data.source_size": 448}
 _HEADS = ("global", "sum")
 
 
@@ -21,9 +20,9 @@ def get_study() -> Study:
         base="ViT",
         rows={
             "ViT": Row(VIT),
-            "AFTrans, distill 1": Row(_SHARP | {"loss.distill": 1.0}, _HEADS),
-            "AFTrans": Row(_SHARP, _HEADS),
-            "AFTrans, distill 0.3": Row(_SHARP | {"loss.distill": 0.3}, _HEADS),
-            "AFTrans, distill 3": Row(_SHARP | {"loss.distill": 3.0}, _HEADS),
+            "AFTrans, distill 1": Row(SHARP | {"loss.distill": 1.0}, _HEADS),
+            "AFTrans": Row(SHARP, _HEADS),
+            "AFTrans, distill 0.3": Row(SHARP | {"loss.distill": 0.3}, _HEADS),
+            "AFTrans, distill 3": Row(SHARP | {"loss.distill": 3.0}, _HEADS),
         },
     )

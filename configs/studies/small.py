@@ -6,7 +6,8 @@
 
 from aftrans_jax.config import Config, base_config
 
-# The changes of a row of another model.
+# Changes of rows: another model, or a sharper photo to cut the crop from.
+SHARP = {"data.source_size": 448}
 VIT = {"model.name": "vit", "eval.logits": "global"}
 TRANSFG = {"model.name": "transfg", "eval.logits": "global", "loss.contrastive": 1.0}
 RAMS = {"model.name": "rams"}
