@@ -106,14 +106,20 @@ def find_config(name: str, flag: str = "config") -> str:
 def key_lines() -> Iterator[str]:
     """Yields every key as `--config.KEY=DEFAULT`, with its comment in config.py."""
     settings = base_config()
+    above: list[str] = []  # lines of comment before the key
     for line in inspect.getsource(base_config).splitlines():
+        if comment := re.match(r"\s+# (.*)", line):
+            above.append(comment[1])
+            continue
         found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
         if found:
             value: Config = settings
             for name in found[1].split("."):
                 value = value[name]
             start = f"  --config.{found[1]}={value}"
-            yield f"{start:<42} {found[2]}" if found[2] else start
+            text = " ".join([*above, found[2] or ""]).strip()
+            yield f"{start:<42} {text}" if text else start
+        above = []
 
 
 def _known_keys() -> list[str]:

@@ -8,7 +8,8 @@ A training that a killed study left running is waited for. One that fails is rep
 go on, and the exit code is 1. After each run table.md, table.csv and table.html are written.
 
     python -m aftrans_jax.study --study=configs/studies/table6.py --workdir=studies/table6 \
-      --config.data.name=cub --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
+      --config.data.name=cub --config.data.dir=/data/CUB_200_2011 \
+      --config.pretrained=deit_tiny_patch16_224.npz
 
 With --probe nothing is trained: a logistic regression on the frozen model's class tokens answers,
 minutes a row on a CPU. It needs scikit-learn.

@@ -139,6 +139,9 @@ def test_every_key_is_listed_with_its_default():
     count = sum(len(x) if isinstance(x, ConfigDict) else 1 for x in settings.values())
     assert len(lines) == count
     assert lines["--config.train.momentum=0.9"].endswith("the paper says SGD alone")
+    method = lines["--config.region.method=largest_component"]  # with the comment above the key
+    assert "| extreme_values; controls: centred | random | whole;" in method
+    assert method.endswith("Paper: section 2.2.1, table 6")
 
 
 def test_paths_are_expanded(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.experiment.parts import Experiment
@@ -99,9 +100,16 @@ def evaluate_run(
 
     Raises:
       FileNotFoundError: there is no checkpoint.
-      ValueError, OSError: from reading the checkpoint or the images.
+      ValueError, OSError: from reading the checkpoint or the images; or the annotated boxes are to
+        be cropped, and there are none.
     """
-    began, plan = time.monotonic(), experiment.plan
+    began, plan, dataset = time.monotonic(), experiment.plan, experiment.dataset
+    crops_annotated = settings["region"]["method"] == ANNOTATED
+    if crops_annotated and np.isnan(dataset.test[0].box).any():
+        raise ValueError(
+            f"region.method={ANNOTATED!r}: {dataset.name!r} has no annotated boxes; leave it out, "
+            "or evaluate a set that has them, such as CUB"
+        )
     progress = Progress(plan.num_steps)
     best_score = f"{plan.predict_from}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
@@ -117,7 +125,6 @@ def evaluate_run(
         "seconds": time.monotonic() - began,
         "skipped_images": skipped_images(experiment),
     }
-    crops_annotated = settings["region"]["method"] == ANNOTATED
     path = workdir / (f"eval-{name}-annotated.json" if crops_annotated else f"eval-{name}.json")
     if jax.process_index() == 0:
         write_json(path, result)

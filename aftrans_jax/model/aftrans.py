@@ -120,7 +120,7 @@ class AFTrans(nn.Module):
         scale = images.shape[1] / self.vit.image_size
         region = self._region(encoded.log_rows, encoded.descriptor, scale)
         if boxes is not None:
-            known = ~jnp.isnan(boxes).any(axis=-1, keepdims=True)
+            known = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1, keepdims=True)  # False for NaN
             whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
             region = region._replace(box=jnp.where(known, whole, region.box))
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)

@@ -22,7 +22,7 @@ SHOWN_PX = 320  # smaller images are enlarged to about this
 
 
 class Picture(NamedTuple):
-    """One test image of the report, as the global branch saw it; boxes are in its pixels."""
+    """One test image of the report, as the model was given it; boxes are in its pixels."""
 
     name: str  # file name or id
     image: Pixels

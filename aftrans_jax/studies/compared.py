@@ -34,20 +34,25 @@ def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
     lines, above = [], os.path.commonpath([path.parent for path in places])
     for trials in groups.values():
         trials.sort(key=lambda trial: trial.seed)
+    names = [_name(trials, above) for trials in groups.values()]
+    for trials, name in zip(groups.values(), names, strict=True):
+        if names.count(name) > 1:  # a folder that several settings share
+            name = ", ".join(_places(trials, above))
         known = [head for head in heads if head in trials[0].predictions.predicted]
-        lines += [
-            Line(_name(trials, above), head, trials)
-            for head in judged_by(trials[0], known or heads)
-        ]
+        lines += [Line(name, head, trials) for head in judged_by(trials[0], known or heads)]
     return lines
 
 
 def _name(trials: Sequence[Trial], above: str) -> str:
     """Returns where runs lie below the folder that all share: their own one, or each of them."""
-    places = [os.path.relpath(trial.workdir.resolve(), above) for trial in trials]
+    places = _places(trials, above)
     parents = {os.path.dirname(place) for place in places}
     shared = parents.pop() if len(places) > 1 and len(parents) == 1 else ""
     return shared or ", ".join(places)
+
+
+def _places(trials: Sequence[Trial], above: str) -> list[str]:
+    return [os.path.relpath(trial.workdir.resolve(), above) for trial in trials]
 
 
 def changed(lines: Sequence[Line]) -> list[list[str]]:

@@ -62,7 +62,7 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
 
     The model has its pretrained weights and computes in float32; no image is augmented. All gates
     are equal, since an untrained SACM has nothing to prefer one layer by. A file in `cache` belongs
-    to the settings, the images and the weights; a damaged one is computed again.
+    to the settings, the images by name and label, and the weights; a damaged one is computed again.
 
     Args:
       config: of the model and the data; what concerns training is not read.

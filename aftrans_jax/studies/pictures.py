@@ -43,7 +43,10 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
             chosen = [i for i in np.argsort(-sign * gain, kind="stable") if sign * gain[i] > 0]
             title = f"{right.name} right, {wrong.name} wrong ({len(chosen)} of {len(gain)})"
             names = [pairing.names[int(i)] for i in chosen[:NUM_SHOWN]]
-            cards = [_card(name, dataset, sizes, (line, base)) for name in names]
+            try:
+                cards = [_card(name, dataset, sizes, (line, base)) for name in names]
+            except (OSError, ValueError) as error:
+                return [], f"The images cannot be read: {error}"
             if cards:
                 groups.append(Group(title, cards))
     return groups, "They agree on every image."

@@ -104,9 +104,11 @@ def _logits(
     logits: dict[str, np.ndarray] = {}
     for branch, tokens in found.train.branches.items():
         classifier = new_classifier()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # one that has not converged is no result
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
             classifier.fit(tokens.astype(np.float64), labels)
+        if warned:  # one that has not converged is no result
+            raise ValueError(f"{branch} class tokens: {warned[0].message}")
         values = classifier.decision_function(found.test.branches[branch].astype(np.float64))
         # Of two classes scikit-learn gives the difference of the logits alone.
         logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2

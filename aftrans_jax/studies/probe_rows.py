@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import jax
+
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.results import devices
@@ -65,7 +67,8 @@ def run_probes(
         began = time.monotonic()
         try:
             found = probe(run.config, cache, say)
-        except (OSError, ValueError) as error:  # such as a set without annotated boxes
+        # Such as a set without annotated boxes, or too little memory.
+        except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
             say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
             continue
@@ -96,4 +99,5 @@ def _write(run: Run, found: Probe, seconds: float) -> None:
         "seconds": seconds,
         "config": run.config.to_dict(),
     }
+    write_json(run.workdir / "classes.json", found.dataset.class_names)
     write_json(run.workdir / "result.json", result)

@@ -1,5 +1,6 @@
 """Trainings of a study as processes of their own, a few at a time; each can be resumed."""
 
+import contextlib
 import signal
 import subprocess
 import time
@@ -40,6 +41,7 @@ class Job:
         self._command = [*command, f"--workdir={run.workdir}"]
         self._environment = environment
         self._process: subprocess.Popen | None = None
+        self._said_before = 0  # bytes of the log by earlier attempts
         run.workdir.mkdir(parents=True, exist_ok=True)
         self._start()
 
@@ -51,6 +53,7 @@ class Job:
         except BlockingIOError:
             return  # tried again
         with self.log.open("ab") as log:
+            self._said_before = log.tell()
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -84,7 +87,8 @@ class Job:
     def problem(self, code: int) -> str:
         """Returns why the training failed, in a line."""
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said_now = self.log.read_bytes()[self._said_before :]
+        lines = said_now.decode(errors="replace").splitlines()
         said = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
         return f"{how}: {said[-1].removeprefix('error: ')} (all that it said: {self.log})"
 
@@ -132,7 +136,8 @@ def train_all(
       The number of the signal that came, after which the trainings have saved and ended; else 0.
     """
     waiting, active = list(runs), []
-    with Stop() as stop:
+    with Stop() as stop, contextlib.ExitStack() as ending:
+        ending.callback(_end, active)
         while (waiting or active) and not stop.signal:
             while waiting and len(active) < num_jobs:
                 run = waiting.pop(0)
@@ -147,8 +152,12 @@ def train_all(
                     active.remove(job)
                     seconds = time.monotonic() - job.began
                     ended(job.run, seconds, job.problem(code) if code else None)
-        for job in active:
-            job.terminate()
-        for job in active:
-            job.wait()
     return stop.signal
+
+
+def _end(jobs: Sequence[Job]) -> None:
+    """Has trainings save and end, and waits for them."""
+    for job in jobs:
+        job.terminate()
+    for job in jobs:
+        job.wait()

@@ -84,6 +84,13 @@ def test_a_set_with_a_test_split_alone_is_scored_on_it(flat, tmp_path, name, ski
     assert said == (name == "val")
 
 
+def test_annotated_boxes_are_not_cropped_where_there_are_none(flat):
+    message = "region.method='annotated': 'folder' has no annotated boxes; leave it out"
+    with pytest.raises(SystemExit, match=message):
+        evaluate(flat, None, "--config.region.method=annotated")
+    assert not list(flat.glob("eval-*annotated.json"))
+
+
 def test_beside_a_test_split_val_is_not_scored(flat, tmp_path):
     data = plant(tmp_path / "new", "test/gull/x.png", "val/gull/y.png", "val/tern/z.png")
     assert evaluate(flat, data)["num_test"] == 1

@@ -128,6 +128,12 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
         ("other", 1),
     ]
     assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
+    beside = [
+        make_run(tmp_path / "r" / f"4{seed}", right, seed=seed, sacm__keep_ratio=0.4)
+        for seed in (0, 1)
+    ]
+    lines = lines_between([*runs, *beside, other], [])
+    assert [line.row for line in lines] == ["r/0, r/1", "r/40, r/41", "other"]
     with pytest.raises(ValueError, match="two or more finished runs"):
         lines_between([other, other], [])
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
