@@ -67,7 +67,8 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._previous:
-            sys.unraisablehook = self._previous_hook
+            if sys.unraisablehook == self._raise_again:  # else one was set since, which stays
+                sys.unraisablehook = self._previous_hook
             signal.set_wakeup_fd(self._previous_wakeup)
             self._sending.close()  # ends the thread
 

@@ -38,3 +38,17 @@ def test_a_signal_within_a_collection_of_garbage_is_not_lost(number, monkeypatch
     assert caught.value.exit_code == 128 + number
     assert (printed, sent) == ([], [number])
     assert sys.unraisablehook == before
+
+
+def test_a_hook_that_is_set_within_stays(monkeypatch):
+    """As that of `quiet_orbax`, which is set once a process."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with StopRequest():
+        outer, seen = sys.unraisablehook, []
+
+        def later(dropped):
+            seen.append(dropped)
+            outer(dropped)
+
+        sys.unraisablehook = later
+    assert sys.unraisablehook is later
