@@ -21,15 +21,12 @@ from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
-    changes,
-    check_same_training,
+    check_may_train,
     configured,
     flat,
-    holds_run,
     read_classes,
     read_settings,
 )
-from aftrans_jax.training.records import DamagedRecordError
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.stored import numbers
 
@@ -47,12 +44,7 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
         with locked(workdir):  # taken again by `run`
             pass
     settings = config.to_dict()
-    if holds_run(workdir):
-        try:
-            recorded = read_settings(workdir) or {}
-        except DamagedRecordError:
-            recorded = {}  # `run` says so
-        check_same_training(workdir, changes(recorded, flat(settings)))
+    check_may_train(workdir, flat(settings))
     restores = bool(numbers(workdir / "checkpoints"))
     experiment = build(config, restores=restores, say=Progress(config.train.steps).say)
     return run(experiment, workdir, mode="train", settings=settings, stop=stop)

@@ -26,10 +26,10 @@ from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
+    finished_result,
     flat,
     holds_run,
     read_classes,
-    read_result,
     read_settings,
 )
 from aftrans_jax.training.records import DamagedRecordError, write_bytes, write_json
@@ -106,7 +106,7 @@ def _finish(
     for line in _description(experiment, state, workdir, is_resumed, notes):
         progress.say(line)
     is_finished = int(state.step) >= plan.num_steps
-    if is_finished and (recorded := _recorded_result(workdir, plan.num_steps)):
+    if is_finished and (recorded := finished_result(workdir, plan.num_steps)):
         progress.say(f"already finished at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(recorded))
         return recorded
@@ -157,12 +157,6 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
             "--workdir"
         )
     return notes + list_notes(workdir, experiment.dataset)
-
-
-def _recorded_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
-    """Returns the result of the run if that is of all its steps, not of a shorter run."""
-    result = read_result(workdir)
-    return result if result and result["config"]["train"].get("steps") == num_steps else None
 
 
 def _record(

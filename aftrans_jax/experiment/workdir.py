@@ -156,6 +156,26 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     return found
 
 
+def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
+    """Returns the result of a run if that is of all its steps, not of a shorter run."""
+    result = read_result(workdir)
+    return result if result and result["config"]["train"].get("steps") == num_steps else None
+
+
+def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where a directory holds a run that settings by key would not go on with.
+
+    A damaged record is no reason: the run itself says so.
+    """
+    if not holds_run(workdir):
+        return
+    try:
+        recorded = read_settings(workdir) or {}
+    except DamagedRecordError:
+        recorded = {}
+    check_same_training(workdir, changes(recorded, settings))
+
+
 def check_same_training(workdir: Path, found: Changes) -> None:
     """Raises ValueError where a change in a directory that holds a run defines the training.
 

@@ -9,16 +9,13 @@ from typing import NamedTuple
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.workdir import (
-    changes,
-    check_same_training,
+    check_may_train,
     configured,
+    finished_result,
     flat,
-    holds_run,
     read_result,
-    read_settings,
 )
 from aftrans_jax.studies.definition import Row, Study, slug
-from aftrans_jax.training.records import DamagedRecordError
 
 
 class Run(NamedTuple):
@@ -101,14 +98,8 @@ def is_finished(run: Run) -> bool:
       ValueError: it holds a run of other settings.
     """
     settings = flat(run.config.to_dict())
-    if holds_run(run.workdir):
-        try:
-            recorded = read_settings(run.workdir) or {}
-        except DamagedRecordError:
-            recorded = {}  # the run itself says so
-        check_same_training(run.workdir, changes(recorded, settings))
-    result = read_result(run.workdir)
-    return bool(result) and result["config"]["train"].get("steps") == settings["train.steps"]
+    check_may_train(run.workdir, settings)
+    return finished_result(run.workdir, settings["train.steps"]) is not None
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:
