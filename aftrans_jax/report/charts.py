@@ -100,7 +100,7 @@ def curve(title: str, steps: Values, values: Values) -> Chart:
 def bars(title: str, means: Values, spreads: Values) -> Chart:
     """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0."""
     count = len(means)
-    layers, ends = np.arange(count), (-0.6, count - 0.4)
+    layers, ends = np.arange(1, count + 1), (0.4, count + 0.6)
     places = _across(layers, ends).tolist()
     tops = _down(means, 1.0).tolist()
     arms = (spreads * (FRAME.bottom - FRAME.top)).tolist()

@@ -1,4 +1,4 @@
-"""The page of a study or a comparison: its table, plots, and pictures where settings disagree."""
+"""The page of a study or a comparison: its table, plots, boxes, and where settings disagree."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aftrans_jax.report.charts import FRAME
 from aftrans_jax.report.page import page_template, write_page
-from aftrans_jax.report.pictures import Panel
+from aftrans_jax.report.pictures import ANNOTATED, Panel
 from aftrans_jax.report.plots import Plot
 
 
@@ -25,6 +25,49 @@ class Group(NamedTuple):
     cards: Sequence[Disagreement]
 
 
+class Rectangle(NamedTuple):
+    """A box on a panel, in px of it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Answer(NamedTuple):
+    """What one kind of logits answers, and whether that is right."""
+
+    head: str
+    answer: str
+    is_right: bool
+
+
+class Look(NamedTuple):
+    """What one setting sees and says of an image.
+
+    Attributes:
+      series: number of its first line, for its colour.
+      row: its name.
+      box: that its local branch reads, None where it has none or it is not known.
+      answers: by each of its logits.
+    """
+
+    series: int
+    row: str
+    box: Rectangle | None
+    answers: Sequence[Answer]
+
+
+class Sight(NamedTuple):
+    """A test image, its class and annotated box, and what each setting makes of it."""
+
+    name: str
+    true: str
+    panel: Panel
+    annotated: Rectangle | None
+    looks: Sequence[Look]
+
+
 class Comparison(NamedTuple):
     """What the page shows, as text and numbers that are ready to be drawn.
 
@@ -35,6 +78,7 @@ class Comparison(NamedTuple):
       notes: what its figures are.
       series: names of the lines, whose numbers give them their colours.
       plots: in their order.
+      sights: the same test images through every setting; none: no such part.
       groups: of images.
       no_pictures: said where there are no groups.
       command: that made the page.
@@ -47,6 +91,7 @@ class Comparison(NamedTuple):
     notes: str
     series: Sequence[str]
     plots: Sequence[Plot]
+    sights: Sequence[Sight]
     groups: Sequence[Group]
     no_pictures: str
     command: str
@@ -55,5 +100,7 @@ class Comparison(NamedTuple):
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Writes the page, whole or not at all; it opens from disk and needs no network."""
-    page = page_template("comparison.html").render(**comparison._asdict(), frame=FRAME)
+    page = page_template("comparison.html").render(
+        **comparison._asdict(), frame=FRAME, colors={"annotated": ANNOTATED}
+    )
     write_page(path, page)

@@ -5,15 +5,18 @@ number, and with it its colour, in every plot of a page.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.report.charts import FRAME, Tick
+from aftrans_jax.report.charts import FRAME, MAX_NUMBERED, Tick
+from aftrans_jax.report.pictures import Number
 
 NUM_COLORS = 8  # series beyond are drawn in the same colours again, dashed
-_ROW = 38  # px from dot to dot
+_LINE = 20  # px from a line of a label to the next
+_LONGEST = 50  # characters of a line: no wider than the drawing in the largest type of plots.css
 _MAX_POINTS = 200  # of a curve
 
 
@@ -21,17 +24,17 @@ class Dot(NamedTuple):
     """A value with its whisker, and the single values behind it, in px from the left."""
 
     series: int
-    label: str
+    label: str  # with the value
+    lines: list[Tick]  # the label, broken; px from above
     at: float
     low: float
     high: float
     singles: list[float]
     y: float
-    text: str  # the value, for readers
 
 
 class Plot(NamedTuple):
-    """A drawing of one of three kinds, of which the others' parts are empty.
+    """A drawing of dots, of points, of curves, or of both; other parts are empty.
 
     Attributes:
       title: of the plot.
@@ -80,17 +83,20 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
     """
     shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
     marks = round_ticks(min(shown), max(shown), has_zero=has_zero)
-    bottom = FRAME.top + _ROW * len(values)
-    found, form = [], "+.1f" if has_zero else ".1f"
-    for row, value in enumerate(values):
+    found, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
+    for value in values:
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
         places = _scaled([value.value, low, high, *value.singles], marks, FRAME.left // 4)
-        y, text = FRAME.top + _ROW * (row + 0.7), f"{value.value:{form}}"
+        label = f"{value.label}: {value.value:{form}}"
+        broken = enumerate(textwrap.wrap(label, _LONGEST), start=1)
+        lines = [Tick(bottom + _LINE * number - 4, line) for number, line in broken]
         at, low, high, *singles = places
-        found.append(Dot(value.series, value.label, at, low, high, singles, round(y, 1), text))
+        y = bottom + _LINE * len(lines) + 8
+        found.append(Dot(value.series, label, lines, at, low, high, singles, y))
+        bottom = y + 14
     return Plot(
         title,
-        height=round(bottom) + FRAME.height - FRAME.bottom,
+        height=bottom + FRAME.height - FRAME.bottom,
         bottom=bottom,
         x_name=unit,
         x_ticks=_ticks(marks, _scaled(marks, marks, FRAME.left // 4)),
@@ -130,7 +136,7 @@ def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]])
 
 
 def curves(
-    title: str, histories: Mapping[int, Sequence[Mapping[str, float]]], key: str
+    title: str, histories: Mapping[int, Sequence[Mapping[str, Number]]], key: str
 ) -> Plot | None:
     """Returns the curves of a figure over training steps; None where no run has recorded it.
 
@@ -162,6 +168,32 @@ def curves(
         x_ticks=_ticks(x_marks, _scaled(x_marks, x_marks)),
         y_ticks=_ticks(y_marks, _height(y_marks, y_marks)),
         curves=drawn,
+    )
+
+
+def by_layer(title: str, values: Mapping[int, Sequence[float]]) -> Plot:
+    """Returns points over layers, counted from 1, joined by lines.
+
+    Args:
+      title: of the plot.
+      values: by series, at least one, of each layer, in [0, 1]; one of exactly 0 is left out.
+    """
+    count, marks = max(map(len, values.values())), round_ticks(0.0, 1.0)
+    ends, numbers = [0.5, count + 0.5], np.arange(1, count + 1)[:: 1 + count // (MAX_NUMBERED + 1)]
+    drawn = {}
+    for series, shown in values.items():
+        points = [(number, value) for number, value in enumerate(shown, start=1) if value]
+        x, y = np.array(points, np.float64).reshape(-1, 2).T
+        drawn[series] = list(zip(_scaled(x, ends), _height(y, marks), strict=True))
+    return Plot(
+        title,
+        height=FRAME.height,
+        bottom=FRAME.bottom,
+        x_name="layer",
+        x_ticks=_ticks(numbers, _scaled(numbers, ends)),
+        y_ticks=_ticks(marks, _height(marks, marks)),
+        points=[(series, *point) for series, points in drawn.items() for point in points],
+        curves=[(series, points) for series, points in drawn.items() if points],
     )
 
 

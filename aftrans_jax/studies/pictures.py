@@ -1,20 +1,31 @@
-"""Test images on which a setting and the base disagree, with what each says of them."""
+"""Test images: the same ones through every setting, and those on which settings disagree."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Num
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
 from aftrans_jax.experiment.workdir import configured, read_classes
-from aftrans_jax.report.comparison import Disagreement, Group
+from aftrans_jax.report.comparison import (
+    Answer,
+    Disagreement,
+    Group,
+    Look,
+    Rectangle,
+    Sight,
+)
 from aftrans_jax.report.pictures import plain_panel
 from aftrans_jax.studies.tables import Figures
 from aftrans_jax.studies.trials import Line, Trial
 
 NUM_SHOWN = 4  # images of each line and direction
+NUM_SIGHTS = 8  # images that are shown through every setting
+
+Edges = Num[np.ndarray, "4"]  # top, left, bottom, right
 
 
 def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Group], str]:
@@ -50,6 +61,70 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
             if cards:
                 groups.append(Group(title, cards))
     return groups, "They agree on every image."
+
+
+def sights(lines: Sequence[Line]) -> list[Sight]:
+    """Returns evenly spaced test images with each row's box and answers, of its first seed.
+
+    Args:
+      lines: of a table. Their first runs have tested common images; those are shown, as the run
+        of the sharpest photos is given them.
+
+    Returns:
+      None where no row has boxes, or the images cannot be read.
+    """
+    rows: dict[str, list[tuple[int, Line]]] = {}
+    for series, line in enumerate(lines):
+        rows.setdefault(line.row, []).append((series, line))
+    trials = [own[0][1].trials[0] for own in rows.values()]
+    if all(trial.predictions.boxes is None for trial in trials):
+        return []
+    shared = set(trials[0].predictions.names).intersection(*(t.predictions.names for t in trials))
+    names = [name for name in trials[0].predictions.names if name in shared]
+    chosen = np.unique(np.linspace(0, len(names) - 1, NUM_SIGHTS).round().astype(int))
+    sharpest = max(trials, key=lambda trial: trial.settings["data.source_size"])
+    try:
+        dataset, sizes = _dataset(sharpest)
+        return [_sight(names[i], dataset, sizes, list(rows.values())) for i in chosen]
+    except (OSError, ValueError):  # such as photos that lie elsewhere now
+        return []
+
+
+def _sight(
+    name: str,
+    dataset: Dataset,
+    sizes: Mapping[str, int],
+    rows: Sequence[Sequence[tuple[int, Line]]],
+) -> Sight:
+    example = test_transform(dataset.test[list(dataset.test.names).index(name)], **sizes)
+    panel, looks, true = plain_panel(example.image), [], ""
+    enlarged = panel.width / sizes["image_size"]
+    for own in rows:
+        series, line = own[0]
+        trial = line.trials[0]
+        said, place = trial.predictions, trial.predictions.names.index(name)
+        true, box = said.true[place], None
+        if said.boxes is not None:
+            seen = image_sizes(configured(trial.settings))
+            box = _rectangle(enlarged * _carried(said.boxes[place], seen, sizes))
+        answers = [
+            Answer(other.head, answer := said.predicted[other.head][place], answer == true)
+            for _, other in own
+        ]
+        looks.append(Look(series, line.row, box, answers))
+    annotated = None if np.isnan(example.box).any() else _rectangle(enlarged * example.box)
+    return Sight(name, true, panel, annotated, looks)
+
+
+def _carried(box: Edges, seen: Mapping[str, int], shown: Mapping[str, int]) -> Edges:
+    """Returns a box in pixels of one central crop of a photo, from those of another."""
+    offsets = [(sizes["resize_size"] - sizes["image_size"]) // 2 for sizes in (seen, shown)]
+    return (box + offsets[0]) * shown["resize_size"] / seen["resize_size"] - offsets[1]
+
+
+def _rectangle(box: Edges) -> Rectangle:
+    top, left, bottom, right = (round(float(edge), 1) for edge in box)
+    return Rectangle(left, top, round(right - left, 1), round(bottom - top, 1))
 
 
 def _dataset(trial: Trial) -> tuple[Dataset, Mapping[str, int]]:

@@ -1,13 +1,15 @@
 """Writes table.md, table.csv and table.html of a study or a comparison."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from aftrans_jax.report.comparison import Comparison, write_comparison
-from aftrans_jax.report.plots import Measured, Plot, curves, dots, scatter
+from aftrans_jax.report.plots import Measured, Plot, by_layer, curves, dots, scatter
 from aftrans_jax.studies.definition import Study
-from aftrans_jax.studies.pictures import disagreements
+from aftrans_jax.studies.pictures import disagreements, sights
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.tables import (
     Figures,
@@ -85,6 +87,7 @@ def write_table(
         notes=notes(base),
         series=[line.name for line in lines],
         plots=plots(table),
+        sights=sights(lines),
         groups=groups,
         no_pictures=why_none,
         command=command,
@@ -94,7 +97,7 @@ def write_table(
 
 
 def plots(table: Sequence[Figures]) -> list[Plot]:
-    """Returns the plots of a table: accuracies, differences, cost and training curves."""
+    """Returns the plots of a table: accuracies, differences, cost, gates and training curves."""
     accuracies, differences, costs = [], [], []
     for series, row in enumerate(table):
         mean, deviation = row.accuracy
@@ -113,6 +116,8 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         title = "Test accuracy in % against the cost of a prediction"
         found.append(scatter(title, "GFLOP an image", costs))
     first = {row.line.row: series for series, row in reversed(list(enumerate(table)))}
+    if gates := _mean_gates([(first[row.line.row], row.line) for row in table]):
+        found.append(by_layer("Mean gate of each layer that is fused", gates))
     histories = {
         first[row.line.row]: read_history(row.line.trials[0].workdir / "metrics.jsonl")
         for row in table
@@ -121,6 +126,17 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         seed = table[0].line.trials[0].seed
         plot = curves(f"Training {key}, seed {seed}", dict(sorted(histories.items())), key)
         found += [] if plot is None else [plot]
+    return found
+
+
+def _mean_gates(lines: Sequence[tuple[int, Line]]) -> Mapping[int, Sequence[float]]:
+    """Returns the gates of each series over images and seeds, where its runs tell them."""
+    found = {}
+    for series, line in lines:
+        gates = [trial.result.get("gate_mean") for trial in line.trials]
+        known = [gate for gate in gates if gate]
+        if known:
+            found[series] = np.mean(known, axis=0).tolist()
     return found
 
 

@@ -58,10 +58,10 @@ def test_curve_of_one_point(step, at):
 
 
 def test_bars_golden():
-    """Two layers share 456 px over -0.6..1.6, and 0..1 lies on 190..22 px from above."""
+    """Two layers share 456 px over 0.4..2.6, and 0..1 lies on 190..22 px from above."""
     chart = bars("Gates", np.array([0.25, 0.5]), np.array([0.125, 0.0]))
     assert chart.x_name == "layer"
-    assert chart.x_ticks == [(176.4, "0"), (383.6, "1")]  # 52 + 456 * 0.6 / 2.2 and * 1.6 / 2.2
+    assert chart.x_ticks == [(176.4, "1"), (383.6, "2")]  # 52 + 456 * 0.6 / 2.2 and * 1.6 / 2.2
     assert [tick.label for tick in chart.y_ticks] == ["0", "0.25", "0.5", "0.75", "1"]
     assert chart.bars == [(176.4, 148, 127, 42, "0.25"), (383.6, 106, 106, 0, "0.50")]
     assert chart.bar_width == 140

@@ -119,9 +119,11 @@ def test_a_damaged_file_is_computed_again(tmp_path, damage):
     assert again.accuracies == first.accuracies
 
 
-def test_a_plain_vit_has_global_logits_alone(tmp_path, result):
+def test_models_of_one_branch_have_global_logits_alone(tmp_path, result):
     plain = probed(tmp_path, **VIT)
     assert (plain.accuracies.keys(), plain.area) == ({"global"}, None)
+    parts = probed(tmp_path, model__name="transfg")
+    assert (parts.accuracies.keys(), parts.area) == ({"global"}, None)
     # The same trunk sees the same images.
     assert plain.outcomes["predicted"]["global"] == pytest.approx(
         result.outcomes["predicted"]["global"]
@@ -233,6 +235,15 @@ def test_the_command_writes_the_table(tmp_path, capsys):
     assert sorted((tmp_path / "out" / "features").iterdir()) == before
     with pytest.raises(SystemExit, match="--probe takes no --seeds"):
         command(tmp_path, "--seeds=2")
+
+
+def test_one_layers_attention_is_probed(tmp_path, result):
+    one, other = (probed(tmp_path, sacm__layers=(number,)) for number in (1, 2))
+    assert np.array_equal(
+        one.outcomes["predicted"]["global"], other.outcomes["predicted"]["global"]
+    )
+    assert not np.array_equal(one.outcomes["box"], other.outcomes["box"])
+    assert one.outcomes["box"].shape == result.outcomes["box"].shape == (NUM_TEST, 4)
 
 
 def test_the_crop_of_the_annotated_box_is_cut_there(tmp_path):

@@ -26,6 +26,12 @@ def test_a_shipped_study_can_be_planned(name, tmp_path):
     assert f"--study=configs/studies/{name}.py" in module.__doc__
 
 
+def test_figure_1_has_each_layer_alone():
+    study = load_study(ROOT / "configs" / "studies" / "fig1.py")
+    layers = [row.changes["sacm.layers"] for row in [*study.rows.values()][2:]]
+    assert sorted(layers) == [(number,) for number in range(1, 13)]
+
+
 def test_the_shipped_probe_can_be_planned():
     """Its annotated row is no training."""
     module = import_module("aftrans_jax.configs.studies.probe")

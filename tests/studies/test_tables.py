@@ -13,6 +13,7 @@ from aftrans_jax.studies.compared import changed, lines_between
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
 from aftrans_jax.studies.trials import paired, read_trial
+from aftrans_jax.studies.written import plots
 from aftrans_jax.training.records import DamagedRecordError
 
 CLASSES = ("one, two", "x\udcff")
@@ -141,6 +142,25 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     assert float(rows[0]["test_global_std"]) == pytest.approx(35.3553)
     assert rows[1]["difference"] == "50"
     assert rows[0]["difference"] == ""
+
+
+def test_gates_are_drawn_as_means_over_seeds(tmp_path):
+    runs = [make_run(tmp_path / f"a{seed}", {"global": (1, 1, 0, 0)}, seed) for seed in (0, 1)]
+    for run, gates in zip(runs, ([0.2, 0.0], [0.6, 0.0]), strict=True):
+        result = json.loads((run / "result.json").read_text())
+        (run / "result.json").write_text(json.dumps(result | {"gate_mean": gates}))
+    other = make_run(tmp_path / "b", {"global": (1, 1, 0, 0)})  # does not tell them
+    lines = [
+        line
+        for name, paths in (("b", [other]), ("a", runs))
+        for line in lines_of(name, Row(), [read_trial(path) for path in paths])
+    ]
+    with tiny_variants():
+        found = plots(figures(lines, lines[0]))
+    (gates,) = (plot for plot in found if "gate" in plot.title)
+    # Two layers, 228 px each from 52 px; 0.4 of 168 px above 190 px. A gate of 0 is not fused.
+    assert gates.points == [(1, 166, 122.8)]
+    assert len(gates.x_ticks) == 2
 
 
 def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):

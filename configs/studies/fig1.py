@@ -1,0 +1,31 @@
+"""Figure 1: the crop by one layer's attention alone, by all layers fused, and part selection.
+
+    python -m aftrans_jax.study --study=configs/studies/fig1.py --workdir=studies/fig1 \
+        --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
+        --config.pretrained=deit_tiny_patch16_224.npz
+
+With --probe nothing is trained; all rows can be probed, TransFG's with its untrained selection.
+"""
+
+from aftrans_jax.configs.studies.small import SHARP, TRANSFG, get_config
+from aftrans_jax.studies.definition import Row, Study
+
+__all__ = ["get_config", "get_study"]
+
+_LAYERS = (12, 9, 6, 3, 1, 11, 10, 8, 7, 5, 4, 2)  # of DeiT-tiny and B/16, the most telling first
+
+
+def get_study() -> Study:
+    """Returns a row for all layers, for TransFG's product of them, and for each layer alone."""
+    return Study(
+        title="Figure 1: one layer's attention against all layers fused",
+        base="all layers (SACM)",
+        rows={
+            "all layers (SACM)": Row(SHARP, ("local",)),
+            "PSM (TransFG)": Row(TRANSFG),
+            **{
+                f"L{number}": Row(SHARP | {"sacm.layers": (number,)}, ("local",))
+                for number in _LAYERS
+            },
+        },
+    )

@@ -1,0 +1,63 @@
+"""The page of a table: what it shows of boxes and answers."""
+
+import numpy as np
+from pages import Page
+
+from aftrans_jax.report.comparison import (
+    Answer,
+    Comparison,
+    Look,
+    Rectangle,
+    Sight,
+    write_comparison,
+)
+from aftrans_jax.report.pictures import plain_panel
+from aftrans_jax.report.plots import Measured, dots
+
+
+def written(path, sights) -> Page:
+    comparison = Comparison(
+        title="T",
+        header=["row"],
+        rows=[["a"]],
+        notes="notes",
+        series=["a (sum)", "b (global)"],
+        plots=[dots("Accuracy", "%", [Measured(0, "a", 1.0, 0.0, 2.0)])],
+        sights=sights,
+        groups=[],
+        no_pictures="They agree.",
+        command="command",
+    )
+    write_comparison(path / "table.html", comparison)
+    return Page((path / "table.html").read_text(encoding="utf-8"))
+
+
+def test_boxes_and_answers_are_shown(tmp_path):
+    panel = plain_panel(np.zeros((224, 224, 3), np.uint8))
+    looks = [
+        Look(0, "a", Rectangle(1.5, 2.0, 30.0, 40.0), [Answer("sum", "<Tern>", True)]),
+        Look(9, "b", None, [Answer("global", "Gull", False)]),
+    ]
+    sights = [
+        Sight("one.jpg", "<Tern>", panel, Rectangle(0.0, 0.0, 50.0, 60.0), looks),
+        Sight("two.jpg", "<Tern>", panel, None, looks),
+    ]
+    page = written(tmp_path, sights)
+    images, uses = page.all("image"), page.all("use")
+    assert [image["id"] for image in images] == ["photo1", "photo2"]  # each photo once in the page
+    assert [use["href"] for use in uses] == ["#photo1", "#photo2"]
+    boxes = [tuple(map(float, (r["x"], r["y"], r["width"], r["height"]))) for r in page.all("rect")]
+    annotated, own = (0, 0, 50, 60), (1.5, 2, 30, 40)
+    assert boxes == [annotated] * 2 + [own] * 2 + [annotated] * 2 + [own] * 2
+    said = [p["class"] for p in page.all("p") if p.get("class") in ("right", "wrong")]
+    assert said == ["right", "wrong"] * 2
+    assert "✓ sum <Tern>" in page.text
+    assert "✗ global Gull" in page.text
+    assert "annotated box" in page.text
+    assert "https:" not in page.source.replace("https://www.w3.org", "")
+
+
+def test_a_table_without_boxes_has_no_such_part(tmp_path):
+    page = written(tmp_path, [])
+    assert "Where they look" not in page.text
+    assert "They agree." in page.text

@@ -1,0 +1,97 @@
+"""What the page of a table shows of test images, from made-up runs on the built-in birds."""
+
+import json
+
+import numpy as np
+import pytest
+from experiments import NUM_TEST, tiny_config
+
+from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment.outcomes import write_predictions
+from aftrans_jax.report.comparison import Answer
+from aftrans_jax.studies.definition import Row
+from aftrans_jax.studies.pictures import NUM_SIGHTS, sights
+from aftrans_jax.studies.tables import lines_of
+from aftrans_jax.studies.trials import read_trial
+
+BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+LABELS = np.array(BIRDS.test.labels)
+BOXES = np.tile([4, 8, 20, 32], (NUM_TEST, 1)) + np.arange(NUM_TEST)[:, None] // 10
+
+
+def lines(folder, row, heads=("global",), boxes=None, wrong=(), tested=NUM_TEST, **changes):
+    """The lines of a row of one run, which names the images at the places in `wrong` wrongly."""
+    folder = folder / row
+    folder.mkdir()
+    config = tiny_config(**changes).to_dict()
+    index = np.arange(tested)
+    missed = np.isin(index, wrong)
+    outcomes = {
+        "index": index,
+        "label": LABELS[:tested],
+        "predicted": {head: (LABELS[:tested] + missed) % 12 for head in heads},
+        "confidence": {head: np.full(tested, 0.5) for head in heads},
+    } | ({} if boxes is None else {"box": boxes[:tested]})
+    write_predictions(folder / "predictions.csv", BIRDS, outcomes)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "classes.json").write_text(json.dumps(BIRDS.class_names))
+    (folder / "result.json").write_text(json.dumps({"step": 6, "config": config}))
+    return lines_of(row, Row(heads=heads), [read_trial(folder)])
+
+
+def test_the_same_evenly_spaced_images_through_every_row(tmp_path):
+    plain = lines(tmp_path, "ViT", model__name="vit", wrong=[0])
+    ours = lines(tmp_path, "AFTrans", ("local", "sum"), BOXES, wrong=[19])
+    found = sights([*plain, *ours])
+    places = [0, 3, 5, 8, 11, 14, 16, 19]  # 19 / 7 apart, rounded
+    assert len(places) == NUM_SIGHTS
+    assert [sight.name for sight in found] == [BIRDS.test.names[place] for place in places]
+    for sight, place in zip(found, places, strict=True):
+        true = BIRDS.class_names[LABELS[place]]
+        other = BIRDS.class_names[(LABELS[place] + 1) % 12]
+        assert sight.true == true
+        assert (sight.panel.width, sight.panel.height) == (320, 320)  # ten times as large
+        top, left, bottom, right = 10 * BIRDS.test[place].box
+        assert sight.annotated == pytest.approx((left, top, right - left, bottom - top), abs=0.2)
+        none, own = sight.looks
+        assert (none.series, none.row, none.box) == (0, "ViT", None)
+        assert none.answers == [Answer("global", other if place == 0 else true, place != 0)]
+        assert (own.series, own.row) == (1, "AFTrans")
+        shift = place // 10
+        assert own.box == (10 * (8 + shift), 10 * (4 + shift), 240, 160)
+        said = other if place == 19 else true
+        assert own.answers == [Answer(head, said, place != 19) for head in ("local", "sum")]
+
+
+def test_boxes_of_smaller_photos_and_of_central_crops_lie_where_they_were(tmp_path):
+    """On a photo of 64 px, 5 px of which are 1 px of the panel.
+
+    A box of the whole photo at 32 px is twice as large there. One of the central 32 px of 48 px
+    begins 8 px further, and is then 64/48 as large.
+    """
+    sharp = lines(tmp_path, "sharp", boxes=np.tile([0, 0, 64, 64], (20, 1)), data__source_size=64)
+    plain = lines(tmp_path, "plain", boxes=BOXES)
+    central = lines(tmp_path, "central", boxes=BOXES, data__resize_ratio=1.5)
+    first = sights([*plain, *central, *sharp])[0]
+    plain_box, central_box, whole = (look.box for look in first.looks)
+    assert first.panel.width == 320
+    assert whole == (0, 0, 320, 320)
+    assert plain_box == (80, 40, 240, 160)
+    scale = 5 * 64 / 48
+    expected = [scale * (8 + 8), scale * (4 + 8), scale * 24, scale * 16]
+    assert central_box == pytest.approx(expected, abs=0.11)
+
+
+def test_images_that_all_have_tested_are_shown(tmp_path):
+    found = sights([*lines(tmp_path, "a", boxes=BOXES), *lines(tmp_path, "b", tested=3)])
+    assert [sight.name for sight in found] == list(BIRDS.test.names[:3])
+
+
+def test_nothing_is_shown_without_boxes_or_images(tmp_path):
+    plain = lines(tmp_path, "a")
+    assert sights(plain) == []
+    elsewhere = {"data__name": "folder", "data__dir": str(tmp_path / "absent")}
+    assert (
+        sights([*plain, *lines(tmp_path, "b", boxes=BOXES, data__source_size=64, **elsewhere)])
+        == []
+    )
