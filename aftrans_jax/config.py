@@ -23,7 +23,7 @@ def base_config() -> Config:
     config.model = ConfigDict()
     config.model.name = "aftrans"  # vit: trunk alone | transfg: with loss.contrastive=1 | rams
     config.model.variant = "b16"  # Paper: section 3.2; or mini8 ti16 s16 b32 l16 l32 h14
-    config.model.stride = 12  # px from patch to patch. Paper: section 3.2
+    config.model.stride = 16  # px from patch to patch. Choice: no overlap; section 3.2: 12
     config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
@@ -39,9 +39,8 @@ def base_config() -> Config:
     config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
     config.data.max_pixels = 100_000_000  # of an image file; one of more is not decoded
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
-    config.data.image_size = 448  # px, global branch. Paper: section 3.2
-    # px at which photos are read and the crop is cut; unless set, the global branch's.
-    config.data.source_size = config.data.get_oneway_ref("image_size")
+    config.data.image_size = 224  # px, global branch. Choice: the weights' own; section 3.2: 448
+    config.data.source_size = 448  # px of the photos; the crop is cut there. Paper: section 3.2
     config.data.local_size = 224  # px, local branch. Paper: section 3.2
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
@@ -88,7 +87,8 @@ def base_config() -> Config:
     config.train.save_every = 1000  # batches
 
     config.eval = ConfigDict()
-    config.eval.logits = "global"  # what predicts; or local, sum. Paper: section 2.2.2, table 4
+    # auto: the sum, global where there is one branch | global | local | sum.
+    config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated
 
@@ -102,11 +102,12 @@ def base_config() -> Config:
 def recipe_config(
     argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
 ) -> Config:
-    """Returns the base configuration with one of two recipes, locked.
+    """Returns the base configuration, the paper's recipe or TransFG's, locked.
 
     Args:
-      argument: what follows the colon of `--config=configs/cub.py:recipe=transfg`; "recipe=paper"
-        or nothing for AFTrans's recipe, "recipe=transfg" for TransFG's.
+      argument: what follows the colon of `--config=configs/cub.py:recipe=paper`: nothing for the
+        base configuration; "recipe=paper" for one global pass of 448 px, stride 12 and lambda 0.4;
+        "recipe=transfg" for that pass from larger photos, with TransFG's batch and augmentation.
       image_size: side in pixels of TransFG's crop; the paper's is 448 in all experiments.
       resize_size: side in pixels to which TransFG resizes before it crops.
       augment: TransFG's augmentation of this data set, a value of `data.augment`.
@@ -114,19 +115,30 @@ def recipe_config(
     Raises:
       ValueError: there is no such recipe.
 
+    Paper: section 3.2; bilinear crops and global logits, section 2.2.2.
     Follows: TransFG `get_loader` and its command for four GPUs with 16 images each.
     """
     config = base_config()
-    if argument == "recipe=transfg":
-        config.data.image_size = image_size
+    if argument == "recipe=paper":
+        _read_large(config, 448)
+        config.sacm.keep_ratio = 0.4
+        config.region.resample = "bilinear"
+        config.eval.logits = "global"
+    elif argument == "recipe=transfg":
+        _read_large(config, image_size)
         config.data.resize_ratio = resize_size / image_size
         config.data.augment = augment
         config.data.mean = (0.485, 0.456, 0.406)
         config.data.std = (0.229, 0.224, 0.225)
         config.train.batch_size = 64
-    elif argument not in ("", "recipe=paper"):
+    elif argument:
         raise ValueError(
             f"{argument!r} is no recipe: expected recipe=paper or recipe=transfg after the colon, "
             "such as --config=configs/cub.py:recipe=transfg"
         )
     return config
+
+
+def _read_large(config: Config, image_size: int) -> None:
+    config.model.stride = 12
+    config.data.image_size = config.data.source_size = image_size

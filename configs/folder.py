@@ -13,7 +13,7 @@ from aftrans_jax.config import Config, base_config
 
 
 def get_config() -> Config:
-    """Returns the paper's recipe; checkpoints are chosen by a tenth of the training images."""
+    """Returns the base configuration; checkpoints are chosen by a tenth of the training images."""
     config = base_config()
     config.data.name = "folder"
     config.data.dir = "data/photos"

@@ -27,6 +27,7 @@ def tiny_config(**changes):
         "model__stride": 8,
         "data__name": "synthetic",
         "data__image_size": 32,
+        "data__source_size": 32,
         "data__local_size": 24,
         "data__num_train": 24,
         "data__num_test": NUM_TEST,

@@ -8,7 +8,7 @@ from typing import Any
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
-from aftrans_jax.experiment.model import ANNOTATED, MODELS
+from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -37,7 +37,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "region.method": (*REGION_METHODS, ANNOTATED),
         "region.resample": tuple(RESAMPLES),
         "train.precision": tuple(PRECISIONS),
-        "eval.logits": ("global", "local", "sum"),
+        "eval.logits": ("auto", "global", "local", "sum"),
     }
 )
 
@@ -99,10 +99,10 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
             "none; leave it empty, or use --config.data.name=inat17"
         )
-    if config.eval.logits not in MODELS[config.model.name].logits:
+    if predicting_logits(config) not in MODELS[config.model.name].logits:
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name={config.model.name!r} has global "
-            "logits only; use --config.eval.logits=global"
+            "logits only; use --config.eval.logits=auto"
         )
     if config.region.method == ANNOTATED and config.model.name != "aftrans":
         raise ValueError(

@@ -30,6 +30,7 @@ from aftrans_jax.experiment.model import (
     build_optimizer,
     initial_params,
     loss_weights,
+    predicting_logits,
 )
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
@@ -129,7 +130,7 @@ def build(
     shared = {
         "model": model,
         "loss_weights": loss_weights(config),
-        "predict_from": config.eval.logits,
+        "predict_from": predicting_logits(config),
         "all_sum": sharding.all_sum,
     }
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
@@ -174,7 +175,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
         report_every=config.train.report_every,
         save_every=config.train.save_every,
         evaluate_every=config.eval.every,
-        predict_from=config.eval.logits,
+        predict_from=predicting_logits(config),
         tensorboard=config.report.tensorboard,
         peak_speed=peak_speed,
         largest_loss=3 * sum(weights.values()) * math.log(num_classes),

@@ -88,7 +88,7 @@ def read_settings(
             f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
         )
-    return flat(configured(recorded).to_dict())  # what refers to another key follows the recorded
+    return flat(configured(recorded).to_dict())  # keys that are not there have their defaults
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:

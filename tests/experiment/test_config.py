@@ -18,7 +18,7 @@ from aftrans_jax import configs, main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, data, model, parts, trained
 from aftrans_jax.experiment.data import READERS
-from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer
+from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer, predicting_logits
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.training.metrics import prediction_logits
@@ -47,7 +47,7 @@ CONTRACT_CHOICES = {
     "model.gelu": "tanh exact",
     "region.method": "largest_component extreme_values",
     "train.precision": "auto bfloat16 float16 float32",
-    "eval.logits": "global local sum",
+    "eval.logits": "auto global local sum",
 }
 
 
@@ -76,6 +76,7 @@ def tiny_config(**values) -> ConfigDict:
         "model__stride": 8,
         "data__name": "synthetic",
         "data__image_size": 16,
+        "data__source_size": 16,
         "data__local_size": 16,
         "data__num_train": 4,
         "data__num_test": 4,
@@ -194,10 +195,13 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
 def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
     """TransFG's `get_loader` and the learning rates of its paper, section 4.1."""
     get_config = importlib.import_module(f"aftrans_jax.configs.{name}").get_config
-    paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
+    paper, transfg, ours = (get_config(name) for name in ("recipe=paper", "recipe=transfg", ""))
     resize, size = sizes
     assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
     assert data.image_sizes(paper) == {"image_size": 448, "resize_size": 448}  # section 3.2
+    assert (paper.data.image_size, paper.data.local_size, paper.model.stride) == (448, 224, 12)
+    assert (paper.sacm.keep_ratio, paper.eval.logits) == (0.4, "global")
+    assert (ours.data.image_size, ours.data.source_size, ours.eval.logits) == (224, 448, "auto")
     assert (transfg.data.augment, paper.data.augment) == (augment, "none")
     assert transfg.train.learning_rate == paper.train.learning_rate == rate
     assert (paper.train.batch_size, transfg.train.batch_size) == (12, 64)
@@ -331,7 +335,7 @@ def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     def logits_of():
         params = model.init(jax.random.key(0), images, train=False)["params"]
         output = model.apply({"params": params}, images, train=False)
-        return prediction_logits(output.logits)[config.eval.logits]
+        return prediction_logits(output.logits)[predicting_logits(config)]
 
     assert jax.eval_shape(logits_of).shape == (2, 3)
 
@@ -399,8 +403,13 @@ def test_the_ends_of_a_range_are_taken(key, value):
     [
         (
             {"data__image_size": 450},
-            "data.image_size=450 does not fit model.stride=12: 37 patches of 16 px cover 448 px; "
-            "use 448 or 460, or another stride",
+            "data.image_size=450 does not fit model.stride=16: 28 patches of 16 px cover 448 px; "
+            "use 448 or 464, or another stride",
+        ),
+        (
+            {"data__image_size": 464},
+            "data.source_size=448 is below data.image_size=464: the global branch sees the source "
+            "shrunk, never enlarged; raise it, or lower data.image_size",
         ),
         (
             {"data__local_size": 15},
@@ -440,7 +449,7 @@ def test_the_ends_of_a_range_are_taken(key, value):
         (
             {"model__name": "vit", "eval__logits": "sum"},
             "eval.logits='sum': model.name='vit' has global logits only; "
-            "use --config.eval.logits=global",
+            "use --config.eval.logits=auto",
         ),
         (
             {"model__name": "vit", "loss__distill": 0.5},
