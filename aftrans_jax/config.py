@@ -8,6 +8,17 @@ from ml_collections import ConfigDict
 # be of any plain type.
 Config = Any
 
+# Keys that are "auto", 0 or () where they are left to the weights; `experiment.settled` sets them.
+LEFT_TO_WEIGHTS = (
+    *("model.variant", "model.stride", "model.gelu"),
+    *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),
+)
+
+
+def is_left(key: str, value: Any) -> bool:
+    """Returns whether a key has the value that leaves it to the weights; lists are tuples."""
+    return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
+
 
 def base_config() -> Config:
     """Returns the configuration that every file in `configs/` starts from, locked.
@@ -22,9 +33,11 @@ def base_config() -> Config:
 
     config.model = ConfigDict()
     config.model.name = "aftrans"  # vit: trunk alone | transfg: with loss.contrastive=1 | rams
-    config.model.variant = "b16"  # Paper: section 3.2; or mini8 ti16 s16 b32 l16 l32 h14
-    config.model.stride = 16  # px from patch to patch. Choice: no overlap; section 3.2: 12
-    config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
+    # auto: the weights' own, b16 without (Paper: section 3.2) | mini8 ti16 s16 b16 b32 l16 l32 h14.
+    config.model.variant = "auto"
+    # 0: a patch's side. Choice: no overlap; section 3.2: patches of 16 px every 12 px.
+    config.model.stride = 0  # px from patch to patch
+    config.model.gelu = "auto"  # auto: the weights' own | tanh: official npz | exact: DeiT
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
     config.model.stochastic_depth = 0.0  # rate of the last block; 0 in the first
@@ -39,14 +52,15 @@ def base_config() -> Config:
     config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
     config.data.max_pixels = 100_000_000  # of an image file; one of more is not decoded
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
-    config.data.image_size = 224  # px, global branch. Choice: the weights' own; section 3.2: 448
-    config.data.source_size = 448  # px of the photos; the crop is cut there. Paper: section 3.2
-    config.data.local_size = 224  # px, local branch. Paper: section 3.2
+    # px; 0: what the weights were trained at, 224 without. Choice: theirs; section 3.2: 448.
+    config.data.image_size = 0  # global branch
+    config.data.source_size = 0  # px of the photos, where the crop is cut; 0: twice the weights'
+    config.data.local_size = 0  # px, local branch; 0: what the weights were trained at
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
-    config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
-    config.data.std = (0.5, 0.5, 0.5)
+    config.data.mean = ()  # of pixels scaled to [0, 1]; (): what the weights were trained with
+    config.data.std = ()  # likewise
     config.data.num_train = 480  # built-in birds only
     config.data.num_test = 1500  # built-in birds only
     config.data.num_threads = 8  # that decode ahead of the step
@@ -121,6 +135,7 @@ def recipe_config(
     config = base_config()
     if argument == "recipe=paper":
         _read_large(config, 448)
+        config.data.local_size = 224
         config.sacm.keep_ratio = 0.4
         config.region.resample = "bilinear"
         config.eval.logits = "global"

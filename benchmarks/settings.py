@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from aftrans_jax.config import Config, recipe_config
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.attention import (
     KERNELS,
     automatic_kernel,
@@ -81,7 +82,7 @@ class Settings:
         config.model.attention, config.train.precision = self.attention, self.precision
         config.data.image_size = config.data.source_size = self.image_size
         config.data.local_size = self.local_size
-        return config
+        return settled(config)[0]
 
     def resolved(self) -> dict[str, str]:
         """Returns the names of the type and of the attention kernel that are taken.

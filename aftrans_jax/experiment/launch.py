@@ -19,6 +19,7 @@ from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,
@@ -26,6 +27,7 @@ from aftrans_jax.experiment.workdir import (
     flat,
     read_classes,
     read_settings,
+    trained_settings,
 )
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.stored import numbers
@@ -43,10 +45,13 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
     if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
+    config, notes = settled(config, trained_settings(workdir))
     settings = config.to_dict()
     check_may_train(workdir, flat(settings))
-    restores = bool(numbers(workdir / "checkpoints"))
-    experiment = build(config, restores=restores, say=Progress(config.train.steps).say)
+    restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
+    for line in notes:
+        progress.say(line)
+    experiment = build(config, restores=restores, say=progress.say)
     return run(experiment, workdir, mode="train", settings=settings, stop=stop)
 
 

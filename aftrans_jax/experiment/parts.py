@@ -32,6 +32,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
@@ -113,6 +114,7 @@ def build(
       ValueError: a value is unknown or does not go with the others.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
+    config, left = settled(config)
     mesh = sharding.data_mesh()
     trains = evaluated is None
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
@@ -140,7 +142,7 @@ def build(
         dataset,
         mesh,
         jax.device_get(state),
-        (*notes, *(f"pretrained: {change}" for change in changes)),
+        (*left, *notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
         _compile(partial(train_step, **updating, **shared), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),

@@ -4,8 +4,7 @@
         --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
         --config.pretrained=deit_tiny_patch16_224.npz
 
-Other weights: such as --config.model.variant=b16 --config.model.gelu=tanh and the mean and std
-that they were trained with. Hardware: two shared CPU cores and DeiT-tiny took one to five minutes
+Hardware: two shared CPU cores and DeiT-tiny took one to five minutes
 a row of a few hundred photos, most of them.
 """
 
@@ -14,7 +13,7 @@ from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_FINE = {"data.image_size": 448, "data.source_size": 448}
+_FINE = {"data.image_size": 448}
 _CROP = ("local", "sum")
 
 

@@ -10,7 +10,7 @@ from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_LARGE = {"data.image_size": 448, "data.source_size": 448}
+_LARGE = {"data.image_size": 448}
 
 
 def get_study() -> Study:

@@ -15,6 +15,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.weights.npz import save_npz
@@ -233,7 +234,7 @@ def test_a_workdir_that_is_a_file_is_named_at_once(call):
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    config = base_config()
+    config, _ = settled(base_config())
     config.model.name, config.model.variant, config.model.stride = "vit", "mini8", 8
     config.data.image_size = config.data.source_size = config.data.local_size = 16
     with pytest.MonkeyPatch.context() as patch:
