@@ -8,15 +8,19 @@ from ml_collections import ConfigDict
 # be of any plain type.
 Config = Any
 
-# Keys that are "auto", 0 or () where they are left to the weights; `experiment.settled` sets them.
+# Keys that may be left open, for `experiment.settled` to set them: to the weights, where they are
+# "auto", 0 or (), and to the number of training images.
 LEFT_TO_WEIGHTS = (
     *("model.variant", "model.stride", "model.gelu"),
     *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),
 )
+LEFT_TO_DATA = ("train.steps", "train.warmup_steps")
 
 
 def is_left(key: str, value: Any) -> bool:
-    """Returns whether a key has the value that leaves it to the weights; lists are tuples."""
+    """Returns whether a key has the value that leaves it open; lists are tuples."""
+    if key in LEFT_TO_DATA:
+        return value == {"train.steps": 0, "train.warmup_steps": -1}[key]
     return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
 
 
@@ -87,11 +91,13 @@ def base_config() -> Config:
     config.loss.contrastive = 0.0  # of TransFG's contrastive loss of the global features
 
     config.train = ConfigDict()
+    # 0: as many as train.epochs need.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
+    config.train.epochs = 0.0  # passes over the training images, with train.steps=0
     config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
     config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
     config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none
-    config.train.warmup_steps = 500  # Paper: section 3.2
+    config.train.warmup_steps = 500  # -1: a twentieth of the steps. Paper: section 3.2
     config.train.momentum = 0.9  # Choice: TransFG's momentum; the paper says SGD alone
     config.train.clip_norm = 1.0  # Choice: TransFG's clipping; the paper names none
     config.train.weight_decay = 0.0  # Paper: section 3.2

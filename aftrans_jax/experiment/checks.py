@@ -65,6 +65,7 @@ _NOT_NEGATIVE = (
     "loss.beta",
     "loss.distill",
     "loss.contrastive",
+    "train.epochs",
     "train.weight_decay",
     "report.num_images",
 )
@@ -140,7 +141,10 @@ def _value(config: Config, key: str) -> Any:
 
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
+    by_epochs = config.train.steps == 0 and config.train.epochs > 0
     for key in _POSITIVE:
+        if by_epochs and key == "train.steps":
+            continue
         if not 0 < (value := _value(config, key)) < math.inf:
             raise ValueError(f"{key}={value} must be above 0 and finite")
     for key in _NOT_NEGATIVE:

@@ -32,7 +32,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
@@ -79,6 +79,7 @@ class Experiment(NamedTuple):
       train_batches: number of the first batch -> endless global batches.
       evaluate: by split, "validation" or "test": state -> evaluation of the whole split.
       skipped: by split, the images that could not be read; empty where they are errors.
+      settings: the configuration, every key set, as plain values.
     """
 
     plan: Plan
@@ -91,6 +92,7 @@ class Experiment(NamedTuple):
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
     skipped: Mapping[str, Skipped]
+    settings: Mapping[str, Any]
 
 
 def build(
@@ -120,6 +122,7 @@ def build(
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     dataset, notes = load_dataset(config, evaluated)
+    config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}
@@ -148,6 +151,7 @@ def build(
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
         {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
         skipped,
+        config.to_dict(),
     )
 
 

@@ -1,12 +1,13 @@
-"""What a configuration leaves to the weights: variant, sizes, GELU, and mean and std of pixels."""
+"""What a configuration leaves open, set: to the weights, and to the number of images."""
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from aftrans_jax.config import LEFT_TO_WEIGHTS, Config, is_left
+from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.fitting import sizes
@@ -26,12 +27,13 @@ class _Facts(NamedTuple):
 def settled(
     config: Config, recorded: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Config, tuple[str, ...]]:
-    """Returns a configuration with every key set, locked, and a line on what was left, if any.
+    """Returns a configuration with the keys that are left to the weights set, locked.
 
-    A key that is left has the value of the record, so that a run goes on without the file of its
-    weights; without a record the file's: the variant of its shapes, the size it was trained at,
-    the GELU and pixel values of its origin. Without a file it is the official ViT-B/16's. The
-    stride is a patch, and a crop is cut from photos of twice that size.
+    With them comes a line that says their values, none where nothing is left. Without a record they
+    are the file's: the variant of its shapes, the size it was trained at, the GELU and pixel values
+    of its origin; without a file the official ViT-B/16's. The stride is a patch, and a crop is cut
+    from photos of twice that size. With a record everything left is as recorded, what is left to
+    the data included, so that a run goes on without the file of its weights.
 
     Args:
       config: not changed.
@@ -40,7 +42,8 @@ def settled(
     Raises:
       FileNotFoundError, ValueError: the file of weights is absent or cannot be read.
     """
-    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, _value(config, key))]
+    keys = LEFT_TO_WEIGHTS + LEFT_TO_DATA if recorded else LEFT_TO_WEIGHTS
+    left = [key for key in keys if is_left(key, _value(config, key))]
     if not left:
         return config, ()
     result = copy.deepcopy(config)
@@ -50,7 +53,24 @@ def settled(
         result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
     listed = ", ".join(f"{key}={_text(_value(result, key))}" for key in left)
     source = Path(config.pretrained).name or "without weights"
-    return result, (f"{'as recorded' if recorded else source}: {listed}",)
+    return result, () if recorded else (f"{source}: {listed}",)
+
+
+def with_steps(config: Config, num_images: int) -> Config:
+    """Returns a configuration with the number of steps of its epochs, and of its warm-up, locked.
+
+    Args:
+      config: not changed.
+      num_images: in the training split.
+    """
+    if not any(is_left(key, _value(config, key)) for key in LEFT_TO_DATA):
+        return config
+    result = copy.deepcopy(config)
+    train = result.train
+    train.steps = train.steps or math.ceil(train.epochs * num_images / train.batch_size)
+    if train.warmup_steps < 0:
+        train.warmup_steps = train.steps // 20  # as the paper's 500 of 10,000
+    return result
 
 
 def _found(config: Config) -> dict[str, Any]:

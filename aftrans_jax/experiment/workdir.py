@@ -164,9 +164,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
-    """Returns the result of a run if that is of all its steps, not of a shorter run."""
+    """Returns the result of a run if that is of all its steps, 0 for any, not of a shorter run."""
     result = read_result(workdir)
-    return result if result and result["config"]["train"].get("steps") == num_steps else None
+    steps = result["config"]["train"].get("steps") if result else None
+    return result if steps and steps == (num_steps or steps) else None
 
 
 def trained_settings(workdir: Path) -> dict[str, Any]:
