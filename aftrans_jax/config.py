@@ -44,6 +44,8 @@ def base_config() -> Config:
     config.data.source_size = config.data.get_oneway_ref("image_size")
     config.data.local_size = 224  # px, local branch. Paper: section 3.2
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
+    # In training. random: of source_size | resized: of 8 to 100 % of the area, then resized.
+    config.data.crop = "random"  # TransFG's; the paper is silent
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
     config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
