@@ -61,6 +61,8 @@ def base_config() -> Config:
     config.data.source_size = 0  # px of the photos, where the crop is cut; 0: twice the weights'
     config.data.local_size = 0  # px, local branch; 0: what the weights were trained at
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
+    # In training. random: of source_size | resized: of 8 to 100 % of the area, then resized.
+    config.data.crop = "random"  # TransFG's; the paper is silent
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
     config.data.mean = ()  # of pixels scaled to [0, 1]; (): what the weights were trained with

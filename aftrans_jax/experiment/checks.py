@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config
+from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
@@ -29,6 +30,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data.name": tuple(READERS),
         "data.on_error": ("raise", "skip"),
         "data.cache": ("none", "ram"),
+        "data.crop": tuple(CROPS),
         "data.augment": tuple(AUGMENTS),
         "sacm.head_fusion": tuple(HEAD_FUSIONS),
         "sacm.descriptor": tuple(DESCRIPTORS),
