@@ -76,7 +76,8 @@ def base_config() -> Config:
     config.sacm.head_fusion = "geometric"  # geometric | product (eq. 6) | mean
     config.sacm.descriptor = "class_row"  # class_row | full_map (eq. 9)
     config.sacm.selection = "fused"  # fused | union (section 2.2.1) | votes
-    config.sacm.gate_gradient = "straight_through"  # straight_through | none (section 2.2.2)
+    config.sacm.gate = "straight_through"  # straight_through | no_gradient (2.2.2) | ones
+    config.sacm.layers = ()  # numbers of the layers that are fused, 1 is the first; (): all
     config.sacm.reduction = 4  # Choice: 3 hidden units for 12 layers; section 2.2.1 gives no r
 
     config.region = ConfigDict()

@@ -324,8 +324,11 @@ class AFTrans(NamedTuple):
 
 def aftrans(params: Tree, local_cls, local_pos, w1, w2, source, image_size, local_size, stride,
             gelu, keep_ratio, head_fusion, descriptor_kind, selection, min_box, method,
-            resample="antialiased"):  # fmt: skip
-    """Return everything the two branches say about one square normalised photo."""
+            resample="antialiased", gate_kind="straight_through", layers=()):  # fmt: skip
+    """Return everything the two branches say about one square normalised photo.
+
+    `layers` are the numbers, from 1 on, of those that are fused; none: all.
+    """
     patch = params["embedding/kernel"].shape[0]
     image = source
     if len(source) != image_size:
@@ -334,8 +337,13 @@ def aftrans(params: Tree, local_cls, local_pos, w1, w2, source, image_size, loca
     logits, _, log_attention, _ = vit(params, image, stride, gelu)
     rows = layer_rows(log_attention, head_fusion)
     weights = gate(descriptor(log_attention, descriptor_kind), w1, w2)
-    mask = select(weights, rows, keep_ratio, selection).reshape(grid, grid)
-    fused = relevance(weights, rows)
+    if gate_kind == "ones":
+        weights = np.ones(len(rows))
+    is_fused = np.array([not layers or number + 1 in layers for number in range(len(rows))])
+    weights = weights * is_fused
+    chosen = weights[is_fused], rows[is_fused]
+    mask = select(*chosen, keep_ratio, selection).reshape(grid, grid)
+    fused = relevance(*chosen)
     box = box_from_mask(mask, fused.reshape(mask.shape), patch, stride, image_size, min_box, method)
     box = tuple(round(source.shape[0] / image_size * side) for side in box)
     part = crop(source, box, local_size, resample)

@@ -10,12 +10,11 @@ from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
-from aftrans_jax.model.aftrans import GATE_GRADIENTS
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
 from aftrans_jax.model.regions import REGION_METHODS
-from aftrans_jax.model.sacm import HEAD_FUSIONS, SELECTIONS
+from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS
 from aftrans_jax.training.precision import PRECISIONS
@@ -35,7 +34,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sacm.head_fusion": tuple(HEAD_FUSIONS),
         "sacm.descriptor": tuple(DESCRIPTORS),
         "sacm.selection": tuple(SELECTIONS),
-        "sacm.gate_gradient": tuple(GATE_GRADIENTS),
+        "sacm.gate": tuple(GATES),
         "region.method": (*REGION_METHODS, ANNOTATED),
         "region.resample": tuple(RESAMPLES),
         "train.precision": tuple(PRECISIONS),
@@ -157,6 +156,13 @@ def _check_ranges(config: Config) -> None:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
     if not 0 < config.sacm.keep_ratio <= 1:
         raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")
+    numbers, last = tuple(config.sacm.layers), VARIANTS[config.model.variant].layers
+    if len({*numbers} & {*range(1, last + 1)}) < len(numbers):
+        raise ValueError(
+            f"sacm.layers={numbers} must be numbers from 1 to {last}, the layers of "
+            f"model.variant={config.model.variant!r}, each at most once; such as "
+            f"--config.sacm.layers='({last},)', or '()' for all layers"
+        )
     if not config.data.resize_ratio >= 1:
         raise ValueError(
             f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "

@@ -60,7 +60,8 @@ def _aftrans(config: Config, vit: ViT) -> AFTrans:
         head_fusion=config.sacm.head_fusion,
         descriptor=config.sacm.descriptor,
         selection=config.sacm.selection,
-        gate_gradient=config.sacm.gate_gradient,
+        gate=config.sacm.gate,
+        layers=tuple(config.sacm.layers),
         resample=config.region.resample,
     )
 

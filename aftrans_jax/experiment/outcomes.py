@@ -1,18 +1,19 @@
-"""predictions.csv: what each logits of a trained model say of each test image."""
+"""predictions.csv: what each logits of a trained model say of each test image, and its box."""
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.training.records import DamagedRecordError, write_bytes
 
 _FIRST = ["name", "true"]
+_BOX = ["top", "left", "bottom", "right"]
 
 
 class Predictions(NamedTuple):
@@ -23,12 +24,15 @@ class Predictions(NamedTuple):
       true: the class of each.
       predicted: by name of the logits, the class that each image was named.
       confidence: by name of the logits, the probability of that class.
+      boxes: (top, left, bottom, right) of each region, in pixels of the images given to the model;
+        None where the model has no regions, or the file does not tell them.
     """
 
     names: tuple[str, ...]
     true: tuple[str, ...]
     predicted: Mapping[str, tuple[str, ...]]
     confidence: Mapping[str, Float[np.ndarray, " images"]]
+    boxes: Int[np.ndarray, "images 4"] | None = None
 
     def correct(self, logits: str) -> Bool[np.ndarray, " images"]:
         """Returns which images these logits name right."""
@@ -36,7 +40,7 @@ class Predictions(NamedTuple):
 
 
 def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any]) -> None:
-    """Writes a row for each test image: its name and class, and what each logits say.
+    """Writes a row for each test image: its name and class, what each logits say, and its box.
 
     Args:
       path: of the CSV file; bytes of names that are no UTF-8 are kept.
@@ -47,13 +51,15 @@ def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any])
     heads = sorted(outcomes["predicted"])
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_FIRST + [f"{head}{end}" for head in heads for end in ("", "_confidence")])
+    writer.writerow(_header(heads))
+    boxes = outcomes.get("box")
     for row, (index, label) in enumerate(zip(outcomes["index"], outcomes["label"], strict=True)):
         said = []
         for head in heads:
             said.append(classes[int(outcomes["predicted"][head][row])])
             said.append(f"{float(outcomes['confidence'][head][row]):.4f}")
-        writer.writerow([names[int(index)], classes[int(label)], *said])
+        box = [""] * 4 if boxes is None else [int(edge) for edge in boxes[row]]
+        writer.writerow([names[int(index)], classes[int(label)], *said, *box])
     write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
@@ -67,16 +73,24 @@ def read_predictions(path: Path) -> Predictions:
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         header, *rows = csv.reader(io.StringIO(text, newline=""))
-        heads = header[2::2]
-        if header != _FIRST + [f"{head}{end}" for head in heads for end in ("", "_confidence")]:
+        if header[-4:] != _BOX:  # of November 2026: the boxes are not known
+            header, rows = header + _BOX, [[*row, "", "", "", ""] for row in rows]
+        heads = header[2:-4:2]
+        if header != _header(heads):
             raise ValueError(f"its columns are {header}")
         if {len(row) for row in rows} - {len(header)}:
             raise ValueError("its rows are not equally long")
         columns = dict(zip(header, zip(*rows, strict=True), strict=True))
         confidence = {head: np.array(columns[f"{head}_confidence"], np.float64) for head in heads}
+        edges = np.array([columns[name] for name in _BOX]).T
+        boxes = edges.astype(np.int64) if (edges != "").any() else None
     except (ValueError, csv.Error) as error:
         raise DamagedRecordError(
             f"{path} is damaged ({error}): expected the predictions of a run"
         ) from error
     predicted = {head: columns[head] for head in heads}
-    return Predictions(columns["name"], columns["true"], predicted, confidence)
+    return Predictions(columns["name"], columns["true"], predicted, confidence, boxes)
+
+
+def _header(heads: Sequence[str]) -> list[str]:
+    return [*_FIRST, *(f"{head}{end}" for head in heads for end in ("", "_confidence")), *_BOX]

@@ -22,6 +22,7 @@ from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 
+_NESTED = (Mapping, list)  # too much for one figure of the report
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
 
 
@@ -39,9 +40,10 @@ def summary(
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
     A score is None where the model has no such branch or region. The losses are cross-entropies:
-    `test_loss` is their sum weighted as in training.
+    `test_loss` is their sum weighted as in training. `gate_mean` is a list by layer, over the test
+    images; 0 is the gate of a layer that is not fused.
     """
-    scores = dict(evaluation.scores)
+    scores, gates = dict(evaluation.scores), evaluation.outcomes.get("gate")
     dataset = experiment.dataset
     return {
         "step": int(state.step),
@@ -50,6 +52,7 @@ def summary(
         "test_loss": scores.pop("loss"),
         **dict.fromkeys(("global_loss", "local_loss")),
         **scores,
+        "gate_mean": None if gates is None else gates.mean(axis=0, dtype=np.float64).tolist(),
         "skipped_steps": int(state.skipped),
         "num_train": len(dataset.train),
         "num_classes": len(dataset.class_names),
@@ -91,13 +94,12 @@ def write_results(
     TensorBoard gets the report's pictures.
     """
     pictures = [_picture(sample, dataset) for sample in evaluation.samples]
-    gates = [sample["gate"] for sample in evaluation.samples if "gate" in sample]
     write_report(
         workdir / "report" / "index.html",
         title=f"{result['config']['model']['name']} on {dataset.name}",
         pictures=pictures,
-        gates=np.stack(gates) if gates else None,
-        summary={k: v for k, v in result.items() if not isinstance(v, Mapping) and not _is_nan(v)},
+        gates=evaluation.outcomes.get("gate"),
+        summary={k: v for k, v in result.items() if not isinstance(v, _NESTED) and not _is_nan(v)},
         history=log.history(),
     )
     drawn = {f"test/{picture.name}": partial(strip, picture) for picture in pictures}

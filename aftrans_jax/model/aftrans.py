@@ -1,10 +1,9 @@
 """AFTrans: global pass -> region -> local pass, one trunk for both."""
 
-from types import MappingProxyType
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -16,7 +15,7 @@ from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.vit import ViT
 
 
-def straight_through(
+def guide(
     patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
 ) -> Float[Array, "batch patches hidden"]:
     """Returns the patches bit for bit; `weight` receives the gradient that a factor of them would.
@@ -27,20 +26,6 @@ def straight_through(
     """
     zero = weight - jax.lax.stop_gradient(weight)
     return patches + zero[..., None].astype(patches.dtype) * patches
-
-
-def no_gradient(
-    patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
-) -> Float[Array, "batch patches hidden"]:
-    """Returns the patches; the gate receives no gradient and keeps its initial weights.
-
-    Paper: section 2.2.2 as written; box and crop are piecewise constant in the gate.
-    """
-    del weight
-    return patches
-
-
-GATE_GRADIENTS = MappingProxyType({"straight_through": straight_through, "none": no_gradient})
 
 
 class LocalTokens(nn.Module):
@@ -71,8 +56,10 @@ class AFTrans(nn.Module):
       local_size: side of the crop that the local branch sees, in pixels.
       keep_ratio: share that the selection keeps, in (0, 1]; of what, see `sacm.SELECTIONS`.
       reduction: how much narrower the gate's hidden layer is than the number of layers.
-      head_fusion, descriptor, selection, gate_gradient, resample: names from `sacm.HEAD_FUSIONS`,
-        `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `GATE_GRADIENTS` and `crops.RESAMPLES`.
+      head_fusion, descriptor, selection, gate, resample: names from `sacm.HEAD_FUSIONS`,
+        `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `sacm.GATES` and `crops.RESAMPLES`.
+      layers: numbers, from 1 on, of the layers whose class rows are fused; none: all. The gates'
+        MLP reads all of them in any case: neither parameters nor gates depend on `layers`.
 
     Paper: section 2.2, fig. 2.
     """
@@ -85,14 +72,15 @@ class AFTrans(nn.Module):
     head_fusion: str = "geometric"
     descriptor: str = "class_row"
     selection: str = "fused"
-    gate_gradient: str = "straight_through"
+    gate: str = "straight_through"
     resample: str = "antialiased"
+    layers: tuple[int, ...] = ()
 
     def setup(self) -> None:
         variant, stride = self.vit.variant, self.vit.stride
         num_patches = variant.patches_per_side(self.local_size, stride) ** 2
         self.local = LocalTokens(1 + num_patches, variant.hidden)
-        self.sacm = SACM(self.reduction, self.head_fusion)
+        self.sacm = SACM(self.reduction, self.head_fusion, self.gate)
 
     def __call__(
         self, images: Images, *, train: bool, boxes: Float[Array, "batch 4"] | None = None
@@ -139,15 +127,18 @@ class AFTrans(nn.Module):
 
     def _region(self, log_rows: Array, descriptor: Array, scale: float) -> Region:
         """Returns the region; `scale` is from pixels of the global image to those of the source."""
-        gate, layer_rows = self.sacm(log_rows, descriptor)
+        rows = self.sacm(log_rows, descriptor)
+        gate, layer_rows = rows.of(self.layers)
         side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
         grid = (-1, side, side)
         mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio).reshape(grid)
         fused = relevance(gate, layer_rows).reshape(grid)
         box = jnp.round(scale * self.locate(mask, fused)).astype(jnp.int32)
+        if self.layers:  # the gates of the others count as 0
+            gate = jnp.zeros_like(rows.gate).at[:, np.array(self.layers) - 1].set(gate)
         return Region(gate, fused, mask, box)
 
     def _guide(self, patches: Array, region: Region, scale: float) -> Array:
         local = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
         weight = resample_relevance(region.relevance, region.box / scale, local)
-        return GATE_GRADIENTS[self.gate_gradient](patches, weight)
+        return guide(patches, weight)

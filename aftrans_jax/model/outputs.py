@@ -11,7 +11,8 @@ Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255,
 class Region(NamedTuple):
     """Where the model looked.
 
-    gate: weight of each layer [batch layers] in (0, 1), None for a model without gates.
+    gate: weight of each layer [batch layers] in [0, 1], 0 for layers that are not fused; None for a
+      model without gates.
     relevance: gated, fused attention [batch rows cols], >= 0; of RAMS-Trans its rollout.
     mask: selected patches [batch rows cols], bool.
     box: region in pixels of the images given to the model [batch 4], (top, left, bottom, right),

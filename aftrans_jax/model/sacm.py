@@ -11,6 +11,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Select = Callable[[Array, Array, float], Array]
@@ -51,8 +52,31 @@ HEAD_FUSIONS = MappingProxyType(
 )
 
 
+def straight_through(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
+    """Returns the learned gates; the local loss reaches them, see `aftrans.guide`."""
+    return gate
+
+
+def no_gradient(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
+    """Returns the gates without a gradient, so that the MLP keeps its initial weights.
+
+    Paper: section 2.2.2 as written; box and crop are piecewise constant in the gate.
+    """
+    return jax.lax.stop_gradient(gate)
+
+
+def ones(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
+    """Returns 1 for every layer: the relevance is the plain sum of the layers' class rows."""
+    return jnp.ones_like(gate)
+
+
+GATES = MappingProxyType(
+    {"straight_through": straight_through, "no_gradient": no_gradient, "ones": ones}
+)
+
+
 class GatedRows(NamedTuple):
-    """Gates [batch layers] in (0, 1) and class rows [batch layers patches] that sum to 1.
+    """Gates [batch layers] in (0, 1] and class rows [batch layers patches] that sum to 1.
 
     Paper: M_L and W_c of eq. 8.
 
@@ -62,13 +86,23 @@ class GatedRows(NamedTuple):
     gate: Array
     layer_rows: Array
 
+    def of(self, layers: tuple[int, ...]) -> "GatedRows":
+        """Returns those of the layers with these numbers, from 1 on; none: of all layers."""
+        if not layers:
+            return self
+        places = np.array(layers) - 1
+        return GatedRows(self.gate[:, places], self.layer_rows[:, places])
+
 
 class SACM(nn.Module):
     """Returns the gates and fused class rows of a batch: the selective attention collection module.
 
+    The parameters are the same whatever `gate` is, so that checkpoints fit.
+
     Attributes:
       reduction: how much narrower the gate's hidden layer is than the number of layers.
       head_fusion: one of `HEAD_FUSIONS`.
+      gate: one of `GATES`.
 
     Paper: section 2.2.1, eq. 6 and 9.
 
@@ -77,6 +111,7 @@ class SACM(nn.Module):
 
     reduction: int
     head_fusion: str
+    gate: str = "straight_through"
 
     @nn.compact
     def __call__(
@@ -90,7 +125,7 @@ class SACM(nn.Module):
         )
         gate = nn.sigmoid(nn.Dense(num_layers, use_bias=False, name="excite")(nn.relu(squeezed)))
         fused = HEAD_FUSIONS[self.head_fusion](log_rows)
-        return GatedRows(gate, jax.nn.softmax(fused, axis=-1))
+        return GatedRows(GATES[self.gate](gate), jax.nn.softmax(fused, axis=-1))
 
 
 def standardize(x: Float[Array, "*batch layers"]) -> Float[Array, "*batch layers"]:

@@ -25,7 +25,6 @@ from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
-from aftrans_jax.training.metrics import box_area
 from aftrans_jax.training.records import write_bytes
 
 # Groups and keys that change no feature.
@@ -42,13 +41,13 @@ class Features(NamedTuple):
     branches: class tokens by branch, "global" and, where there is a local branch, "local".
     labels: the class of each image.
     positions: the place of each image in its split; images that could not be read are absent.
-    areas: of each region, as a share of the image; 1 without a local branch.
+    boxes: of the regions, in pixels of the images; the whole image without a region.
     """
 
     branches: Mapping[str, Float32[Anywhere, "images hidden"]]
     labels: Int32[Anywhere, "images"]
     positions: Int32[Anywhere, "images"]
-    areas: Float32[Anywhere, "images"]
+    boxes: Int32[Anywhere, "images 4"]
 
 
 class Extracted(NamedTuple):
@@ -138,13 +137,14 @@ def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
 def _step(
     model: Model, crops_annotated: bool, params: Mapping[str, Any], batch: Mapping[str, Array]
 ) -> Features:
-    boxes: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
-    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    given: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **given)
     output = cast(ModelOutput, output)
-    areas = jnp.ones(len(batch["index"]))
+    side = batch["image"].shape[1]
+    boxes = jnp.tile(jnp.array([0, 0, side, side]), (len(batch["index"]), 1))
     if output.region is not None:
-        areas = box_area(output.region.box) / batch["image"].shape[1] ** 2
-    return Features(output.features, batch["label"], batch["index"], areas)
+        boxes = output.region.box
+    return Features(output.features, batch["label"], batch["index"], boxes)
 
 
 def _digest(config: Config, splits: Mapping[str, Split]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import softmax
@@ -12,6 +13,7 @@ from scipy.special import softmax
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.studies.features import Extracted, Say, frozen_features
+from aftrans_jax.training.metrics import box_area
 
 # Of scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos separate
 # perfectly in hundreds of standardised features, so a strong penalty decides. Fixed for every set
@@ -60,6 +62,7 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
     logits, classes = _logits(found)
     labels = found.test.labels
     predicted = {head: classes[values.argmax(axis=1)] for head, values in logits.items()}
+    boxes = jnp.asarray(found.test.boxes) if "local" in logits else None
     return Probe(
         {head: float((named == labels).mean()) for head, named in predicted.items()},
         {
@@ -67,9 +70,10 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
             "label": labels,
             "predicted": predicted,
             "confidence": {head: softmax(x, axis=1).max(axis=1) for head, x in logits.items()},
+            "box": boxes,
         },
         found.dataset,
-        float(found.test.areas.mean()) if "local" in logits else None,
+        None if boxes is None else float(box_area(boxes).mean() / config.data.source_size**2),
         len(found.train.labels),
         found.notes,
     )

@@ -33,10 +33,10 @@ class Evaluation(NamedTuple):
     """Averages over a split, how many images they are over, and the images kept.
 
     samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
-    the model has a region: relevance, box and, where it has gates, gate. All are host values, so
-    reports need no device.
+    the model has a region: relevance and box. All are host values, so reports need no device.
     outcomes: of every image once, in the split's order: "index", "label" and by name of the logits
-    "predicted" and "confidence", the likeliest class and its probability.
+    "predicted" and "confidence", the likeliest class and its probability; where the model has a
+    region, "box" and, where it has gates, "gate".
     """
 
     scores: dict[str, float]
@@ -89,8 +89,9 @@ def eval_step(
     }
     if output.region is not None:
         averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
-        shown = {name: getattr(output.region, name) for name in ("gate", "relevance", "box")}
-        examples |= {name: value for name, value in shown.items() if value is not None}
+        examples |= {"relevance": output.region.relevance, "box": output.region.box}
+        found = {"box": output.region.box, "gate": output.region.gate}
+        examples["outcome"] |= {name: x for name, x in found.items() if x is not None}
     return all_sum(averages), examples
 
 

@@ -16,11 +16,11 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from aftrans_jax.config import Config
-from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
+from aftrans_jax.model.aftrans import AFTrans, guide
 from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
 from aftrans_jax.model.regions import Geometry
-from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
+from aftrans_jax.model.sacm import GATES, SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.training.precision import PRECISIONS
 from benchmarks.harness.figures import Call, Figure, Result, take_turns
 from benchmarks.models.cases import CASES
@@ -49,15 +49,16 @@ def class_rows(
     return jnp.stack(rows, axis=1), jnp.stack(descriptors, axis=1)
 
 
-def guide(
+def gate_gradient(
     config: Config, local: Geometry, gate: Array, rows: Array, box: Array, patches: Array
 ) -> Array:
     """Returns the gate's gradient through the local branch's patches, whose own is ones."""
     side = round(rows.shape[-1] ** 0.5)
 
     def total(gate: Array) -> Array:
-        weight = resample_relevance(relevance(gate, rows).reshape(-1, side, side), box, local)
-        return GATE_GRADIENTS[config.sacm.gate_gradient](patches, weight).astype(jnp.float32).sum()
+        gated = relevance(GATES[config.sacm.gate](gate), rows)
+        weight = resample_relevance(gated.reshape(-1, side, side), box, local)
+        return guide(patches, weight).astype(jnp.float32).sum()
 
     return jax.grad(total)(gate)
 
@@ -80,7 +81,7 @@ def parts(settings: Settings) -> dict[str, Call]:
 
     rows = smooth_rows(rng, batch, variant.layers, variant.heads, side)
     descriptor = jnp.asarray(rng.normal(size=(batch, variant.layers)), jnp.float32)
-    sacm = SACM(model.reduction, model.head_fusion)
+    sacm = SACM(model.reduction, model.head_fusion, model.gate)
     weights = sacm.init(jax.random.key(0), rows[:1], descriptor[:1])
 
     def gated(rows: Array, descriptor: Array) -> GatedRows:
@@ -106,7 +107,9 @@ def parts(settings: Settings) -> dict[str, Call]:
         "crop": call(
             partial(crop_and_resize, size=model.local_size, resample=model.resample), images, box
         ),
-        "gate's gradient": call(partial(guide, config, local), gate, layer_rows, box, patches),
+        "gate's gradient": call(
+            partial(gate_gradient, config, local), gate, layer_rows, box, patches
+        ),
     }
 
 

@@ -11,6 +11,8 @@ from aftrans_jax.studies.definition import Row, Study
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("local", "sum")
+# Cut at 448 px, as the crops of AFTrans are, and shrunk to 224 px.
+_RESIZED = {"data.source_size": 448, "data.crop": "resized"}
 
 
 def get_study() -> Study:
@@ -25,7 +27,6 @@ def get_study() -> Study:
             "random crop": Row({"region.method": "random"}, heads=_HEADS),
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
-            # Cut at 448 px, as AFTrans's crops are, and shrunk to 224 px.
-            "ViT, random resized crops": Row(VIT | SHARP | {"data.crop": "resized"}),
+            "ViT, random resized crops": Row(VIT | _RESIZED),
         },
     )

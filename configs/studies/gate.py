@@ -1,23 +1,28 @@
-"""Whether the gates of the layers learn: by the straight-through path, or not at all.
+"""Whether the gates of the layers matter: learned, as random weights leave them, or all 1.
+
+The page shows the mean gate of each layer.
 
     python -m aftrans_jax.study --study=configs/studies/gate.py --workdir=studies/gate \
         --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import get_config
+from aftrans_jax.configs.studies.small import SHARP, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
+_HEADS = ("local", "sum")
+
 
 def get_study() -> Study:
-    """Returns a row for each way to train the gates."""
+    """Returns a row for each kind of gates."""
     return Study(
         title="The gate of each layer",
         base="straight through",
         rows={
-            "straight through": Row({"sacm.gate_gradient": "straight_through"}),
-            "no gradient": Row({"sacm.gate_gradient": "none"}),
+            "straight through": Row(SHARP | {"sacm.gate": "straight_through"}, _HEADS),
+            "all ones": Row(SHARP | {"sacm.gate": "ones"}, _HEADS),
+            "no gradient": Row(SHARP | {"sacm.gate": "no_gradient"}, _HEADS),
         },
     )

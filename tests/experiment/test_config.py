@@ -39,7 +39,7 @@ def words(text: str) -> list[str]:
 CONTRACT = words("""
     model.name model.variant model.stride model.gelu pretrained data.name data.dir data.image_size
     data.local_size data.mean data.std sacm.keep_ratio sacm.head_fusion sacm.selection
-    sacm.descriptor sacm.gate_gradient sacm.reduction region.method loss.alpha loss.beta train.steps
+    sacm.descriptor sacm.gate sacm.reduction region.method loss.alpha loss.beta train.steps
     train.batch_size train.learning_rate train.warmup_steps train.precision eval.logits seed
 """)
 CONTRACT_CHOICES = {
@@ -244,7 +244,9 @@ def test_values_are_taken_with_the_type_of_the_default(monkeypatch):
         "--noconfig.report.tensorboard",
         "--config.train.learning_rate=1",
         "--config.pretrained=",
+        "--config.sacm.layers=(12,3)",
     )
+    assert config.sacm.layers == (12, 3)
     assert (config.train.steps, config.pretrained) == (7, "")
     assert config.data.mean == (0.485, 0.456, 0.406)
     assert config.report.tensorboard is False
@@ -371,11 +373,26 @@ def bad_values():
     for key in RATES:
         yield from ((key, value, r"must lie in \[0, 1\)") for value in (1.0, -0.1))
     yield from (("sacm.keep_ratio", value, r"must lie in \(0, 1\]") for value in (0.0, 1.01, -1.0))
+    for value in ((0,), (13,), (-1, 2), (3, 3), (1.5,), ("L3",), (1, 2, 13)):
+        yield (
+            "sacm.layers",
+            value,
+            r"must be numbers from 1 to 12, .*such as --config.sacm.layers=",
+        )
     yield ("data.resize_ratio", 0.99, "must be at least 1")
     yield from ((key, float("nan"), "must") for key in FLOATS)
     for value in ((0.5,), (0.5,) * 4, ("a", "b", "c"), ("(a,b,c)",)):
         yield from ((f"data.{key}", value, "must be three numbers") for key in ("mean", "std"))
     yield from (("data.std", (0.5, value, 0.5), "must be three numbers") for value in (0, -1))
+
+
+def test_layers_are_numbers_of_the_variant():
+    for variant, numbers in (("b16", (12, 1)), ("l16", (24,)), ("mini8", ())):
+        stride = VARIANTS[variant].patch_size
+        config = changed(sacm__layers=numbers, model__variant=variant, model__stride=stride)
+        checks.check(config, num_devices=1)
+    with pytest.raises(ValueError, match=r"sacm\.layers=\(7,\) must be .*from 1 to 6"):
+        checks.check(changed(sacm__layers=(7,), model__variant="mini8"), num_devices=1)
 
 
 @pytest.mark.parametrize(("key", "value", "message"), list(bad_values()))

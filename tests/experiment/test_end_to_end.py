@@ -14,6 +14,7 @@ from experiments import tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax import export, main, predict
+from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.weights.npz import read_npz
 
 RESULT_KEYS = {
@@ -65,6 +66,8 @@ def test_result_json_keeps_the_contract(trained):
     assert result["images_per_second"] > 0
     assert result["config"]["train"]["steps"] == 6
     assert {"python", "jax", "flax"} <= result["versions"].keys()
+    assert len(result["gate_mean"]) == 2
+    assert all(0 < gate < 1 for gate in result["gate_mean"])
 
 
 def test_the_workdir_holds_what_the_readme_says(trained):
@@ -91,6 +94,15 @@ def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(tmp_pa
     assert len(pictures) == 20
     for step, value in pictures:  # the image, its relevance and its crop, ten times as large
         assert (step, events.image(value).shape) == (2, (320, 960, 3))
+
+
+def test_predictions_hold_each_images_box(trained):
+    workdir, result = trained
+    top, left, bottom, right = read_predictions(workdir / "predictions.csv").boxes.T
+    assert (top >= 0).all()
+    assert (right <= 32).all()
+    area = (bottom - top) * (right - left)
+    assert area.mean() / 32**2 == pytest.approx(result["box_area_mean"], rel=1e-6)
 
 
 def contents(workdir):

@@ -9,8 +9,9 @@ import oracles
 import pytest
 import tiny
 
-from aftrans_jax.model.aftrans import GATE_GRADIENTS, AFTrans
+from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.sacm import GATES
 
 MIN_BOX = 5
 
@@ -41,6 +42,12 @@ OPTIONS = [
     {"method": "most_relevant_component"},
     {"resample": "bilinear"},
     {"keep_ratio": 1.0},
+    {"gate": "ones"},
+    {"gate": "ones", "selection": "votes"},
+    {"layers": (2,)},
+    {"layers": (3, 1), "selection": "union"},
+    {"layers": (1, 2), "selection": "votes", "gate": "ones"},
+    {"layers": (1, 2, 3)},
 ]
 
 
@@ -79,6 +86,7 @@ def check_against_float64(params, images, options):
     names = {"keep_ratio": 0.3, "head_fusion": "geometric", "selection": "fused"}
     names |= {"descriptor": "class_row", "method": "largest_component"} | options
     names["descriptor_kind"] = names.pop("descriptor")
+    names["gate_kind"] = names.pop("gate", "straight_through")
     for row, image in enumerate(images):
         expected = oracles.aftrans(
             tiny.flat(params["vit"]), local["cls"], local["pos_embedding"], *kernels,
@@ -104,17 +112,27 @@ def gradients(model, params, images, branch="local"):
 
 def test_the_gate_learns_from_the_local_loss_without_changing_the_forward_pass(subject):
     params, images = subject
-    models = {name: tiny_aftrans(gate_gradient=name) for name in GATE_GRADIENTS}
+    models = {name: tiny_aftrans(gate=name) for name in GATES}
     letter, ours = (
         tiny.apply(models[name], params, images, train=False)
-        for name in ("none", "straight_through")
+        for name in ("no_gradient", "straight_through")
     )
     jax.tree.map(np.testing.assert_array_equal, letter, ours)
-    none = gradients(models["none"], params, images)["sacm"]
-    through = gradients(models["straight_through"], params, images)["sacm"]
+    found = {name: gradients(model, params, images)["sacm"] for name, model in models.items()}
     for kernel in ("squeeze", "excite"):
-        assert not np.any(none[kernel]["kernel"])
-        assert np.abs(through[kernel]["kernel"]).max() > 1e-6
+        assert not np.any(found["no_gradient"][kernel]["kernel"])
+        assert not np.any(found["ones"][kernel]["kernel"])
+        assert np.abs(found["straight_through"][kernel]["kernel"]).max() > 1e-6
+
+
+@pytest.mark.parametrize("options", [{"gate": "ones"}, {"gate": "no_gradient"}, {"layers": (2,)}])
+def test_parameters_do_not_depend_on_gates_and_layers(options):
+    images = np.zeros((1, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3), np.uint8)
+    every, some = (
+        jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+        for model in (tiny_aftrans(), tiny_aftrans(**options))
+    )
+    assert every == some
 
 
 def test_straight_through_is_the_gradient_of_weighted_patches(subject):

@@ -48,6 +48,15 @@ def test_twelve_sharp_heads_underflow_as_a_product_and_not_in_log_space(rng):
         assert (fused.argsort() == oracles.fuse_heads(log_rows[0, 0], name).argsort()).mean() > 0.99
 
 
+def test_chosen_layers_are_counted_from_one(rng):
+    gate, rows = rng.uniform(size=(2, 4)), rng.uniform(size=(2, 4, 5))
+    every = sacm.GatedRows(jnp.array(gate, jnp.float32), jnp.array(rows, jnp.float32))
+    found = every.of((4, 1))
+    np.testing.assert_array_equal(found.gate, every.gate[:, jnp.array([3, 0])])
+    np.testing.assert_array_equal(found.layer_rows, every.layer_rows[:, jnp.array([3, 0])])
+    assert every.of(()) is every
+
+
 @pytest.mark.parametrize("name", sacm.SELECTIONS)
 @pytest.mark.parametrize("keep_ratio", [0.001, 0.1, 0.4, 1.0])
 def test_selected_patches_agree_with_float64(rng, name, keep_ratio):

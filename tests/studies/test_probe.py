@@ -211,6 +211,7 @@ def test_a_study_is_probed_row_by_row(tmp_path):
     ):
         predictions = read_predictions(run.workdir / "predictions.csv")
         result = read_result(run.workdir)
+        assert (predictions.boxes is None) == (heads == {"global"})
         assert predictions.predicted.keys() == heads
         for head in heads:
             assert result[f"{head}_accuracy"] == predictions.correct(head).mean()
@@ -263,3 +264,4 @@ def test_the_crop_of_the_annotated_box_is_cut_there(tmp_path):
     boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
     sides = np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2])
     assert found.area == pytest.approx(sides.prod(axis=1).mean() / 32**2, rel=1e-5)
+    assert found.outcomes["box"][:, 2:] == pytest.approx(np.ceil(boxes[:, 2:]))

@@ -31,7 +31,7 @@ class Names:
         raise NotImplementedError
 
 
-def make_run(folder, right, seed=0, order=(0, 1, 2, 3), **changes):
+def make_run(folder, right, seed=0, order=(0, 1, 2, 3), boxes=None, **changes):
     """A finished run; `right` says by logits which of the images are named right."""
     folder.mkdir(parents=True)
     name = "aftrans" if "local" in right or "sum" in right else "vit"
@@ -44,6 +44,8 @@ def make_run(folder, right, seed=0, order=(0, 1, 2, 3), **changes):
         "predicted": {head: np.where(rows, labels, 1 - labels) for head, rows in hits.items()},
         "confidence": {head: np.full(4, 0.75) for head in hits},
     }
+    if boxes is not None:
+        outcomes["box"] = np.array(boxes, np.int32)[list(order)]
     dataset = Dataset("made up", Names(), Names(), CLASSES)
     write_predictions(folder / "predictions.csv", dataset, outcomes)
     result = {f"{head}_accuracy": float(np.mean(rows)) for head, rows in right.items()}
@@ -61,9 +63,32 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert found.correct("global").tolist() == [True, False, True, True]
     assert found.predicted["sum"][0] == CLASSES[1]
     assert found.confidence["sum"].tolist() == [0.75] * 4
+    assert found.boxes is None
     (folder / "predictions.csv").write_text("name,true,sum\na,b,c\n")
     with pytest.raises(DamagedRecordError, match="expected the predictions of a run"):
         read_predictions(folder / "predictions.csv")
+
+
+def test_boxes_are_read_as_they_were_written_and_unknown_in_older_files(tmp_path):
+    boxes = [[0, 16, 32, 32], [8, 0, 24, 32], [0, 0, 32, 32], [16, 8, 24, 16]]
+    folder = make_run(tmp_path / "a", {"global": (1, 0, 1, 1)}, order=(2, 0, 1, 3), boxes=boxes)
+    path = folder / "predictions.csv"
+    found = read_predictions(path)
+    assert found.boxes.tolist() == [boxes[place] for place in (2, 0, 1, 3)]
+    rows = list(csv.reader(path.read_text("utf-8", "surrogateescape").splitlines()))
+    assert rows[0] == [
+        *("name", "true", "global", "global_confidence", "top", "left", "bottom", "right")
+    ]
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows(row[:-4] for row in rows)
+    older = read_predictions(path)
+    assert older.boxes is None
+    assert older.predicted == found.predicted
+    rows[2][-1] = ""  # a single edge is missing
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DamagedRecordError, match="expected the predictions of a run"):
+        read_predictions(path)
 
 
 def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):

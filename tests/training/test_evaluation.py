@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from training import linear
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.loader import eval_batches
-from aftrans_jax.model.outputs import Region
+from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization
 from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, data_mesh, per_device, to_devices
@@ -103,6 +104,37 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
         np.testing.assert_array_equal(sample["image"], batch["image"][index])
         assert sample["label"] == batch["label"][index]
         np.testing.assert_allclose(sample["probabilities"], expected[index], atol=1e-5)
+
+
+class Looking(nn.Module):
+    """Boxes and gates that can be told from the image; as gates, its first two pixels' reds."""
+
+    has_gates: bool
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        logits = linear.Linear()(images, train=train).logits
+        gate = images[:, 0, :, 0] / 255
+        box = jnp.concatenate([images[:, 0, :, 0], images[:, 1, :, 0]], axis=1).astype(jnp.int32)
+        maps = jnp.zeros((len(images), 1, 1))
+        region = Region(gate if self.has_gates else None, maps, maps > 0, box)
+        return ModelOutput(logits, logits, region)
+
+
+@pytest.mark.parametrize("has_gates", [True, False])
+def test_outcomes_hold_each_images_box_and_gates(rng, has_gates):
+    rules = {"loss_weights": WEIGHTS, "predict_from": "sum", "all_sum": lambda tree: tree}
+    step = jax.jit(partial(eval_step, model=Looking(has_gates), **rules))
+    source = Noise(5)
+    sizes = {"image_size": 2, "resize_size": 2, "process_index": 0, "process_count": 1}
+    batches = eval_batches(source, batch_size=4, num_threads=0, **sizes)
+    params = {"Linear_0": linear.random_params(rng)}
+    found = evaluate(partial(step, params), batches, keep=(), batch_size=4).outcomes
+    reds = np.stack([source[index].image[:, :, 0].ravel() for index in range(5)])
+    np.testing.assert_array_equal(found["box"], reds)
+    assert ("gate" in found) == has_gates
+    if has_gates:
+        np.testing.assert_allclose(found["gate"], reds[:, :2] / 255, atol=1e-6)
 
 
 def test_only_the_wanted_images_are_kept(step, rng):
