@@ -30,10 +30,14 @@ _WRITE = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
     del argv
-    from aftrans_jax.experiment.data import read_lists  # not needed for --help
+    # Not needed for --help.
+    from aftrans_jax.experiment.data import read_lists
+    from aftrans_jax.experiment.settled import settled
 
-    config, target = CONFIG.value, Path(_WRITE.value) if _WRITE.value else None
+    target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():
+        CONFIG.value.pretrained = ""  # the data need no weights
+        config, _ = settled(CONFIG.value)
         listed = read_lists(config)
         if target:  # before the minutes or hours that opening takes
             _prefix(target, getattr(listed.train, "root", None))

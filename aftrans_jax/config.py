@@ -8,6 +8,21 @@ from ml_collections import ConfigDict
 # be of any plain type.
 Config = Any
 
+# Keys that may be left open, for `experiment.settled` to set them: to the weights, where they are
+# "auto", 0 or (), and to the number of training images.
+LEFT_TO_WEIGHTS = (
+    *("model.variant", "model.stride", "model.gelu"),
+    *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),
+)
+LEFT_TO_DATA = ("train.steps", "train.warmup_steps")
+
+
+def is_left(key: str, value: Any) -> bool:
+    """Returns whether a key has the value that leaves it open; lists are tuples."""
+    if key in LEFT_TO_DATA:
+        return value == {"train.steps": 0, "train.warmup_steps": -1}[key]
+    return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
+
 
 def base_config() -> Config:
     """Returns the configuration that every file in `configs/` starts from, locked.
@@ -22,9 +37,11 @@ def base_config() -> Config:
 
     config.model = ConfigDict()
     config.model.name = "aftrans"  # vit: trunk alone | transfg: with loss.contrastive=1 | rams
-    config.model.variant = "b16"  # Paper: section 3.2; or mini8 ti16 s16 b32 l16 l32 h14
-    config.model.stride = 12  # px from patch to patch. Paper: section 3.2
-    config.model.gelu = "tanh"  # tanh: official npz | exact: DeiT
+    # auto: the weights' own, b16 without (Paper: section 3.2) | mini8 ti16 s16 b16 b32 l16 l32 h14.
+    config.model.variant = "auto"
+    # 0: a patch's side. Choice: no overlap; section 3.2: patches of 16 px every 12 px.
+    config.model.stride = 0  # px from patch to patch
+    config.model.gelu = "auto"  # auto: the weights' own | tanh: official npz | exact: DeiT
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
     config.model.stochastic_depth = 0.0  # rate of the last block; 0 in the first
@@ -39,15 +56,17 @@ def base_config() -> Config:
     config.data.on_error = "raise"  # raise | skip: an unreadable image ends the run | is counted
     config.data.max_pixels = 100_000_000  # of an image file; one of more is not decoded
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
-    config.data.image_size = 448  # px, global branch. Paper: section 3.2
-    # px at which photos are read and the crop is cut; unless set, the global branch's.
-    config.data.source_size = config.data.get_oneway_ref("image_size")
-    config.data.local_size = 224  # px, local branch. Paper: section 3.2
+    # px; 0: what the weights were trained at, 224 without. Choice: theirs; section 3.2: 448.
+    config.data.image_size = 0  # global branch
+    config.data.source_size = 0  # px of the photos, where the crop is cut; 0: twice the weights'
+    config.data.local_size = 0  # px, local branch; 0: what the weights were trained at
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
+    # In training. random: of source_size | resized: of 8 to 100 % of the area, then resized.
+    config.data.crop = "random"  # TransFG's; the paper is silent
     # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
-    config.data.mean = (0.5, 0.5, 0.5)  # official npz; of pixels scaled to [0, 1]
-    config.data.std = (0.5, 0.5, 0.5)
+    config.data.mean = ()  # of pixels scaled to [0, 1]; (): what the weights were trained with
+    config.data.std = ()  # likewise
     config.data.num_train = 480  # built-in birds only
     config.data.num_test = 1500  # built-in birds only
     config.data.num_threads = 8  # that decode ahead of the step
@@ -75,11 +94,13 @@ def base_config() -> Config:
     config.loss.contrastive = 0.0  # of TransFG's contrastive loss of the global features
 
     config.train = ConfigDict()
+    # 0: as many as train.epochs need.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
+    config.train.epochs = 0.0  # passes over the training images, with train.steps=0
     config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
     config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
     config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none
-    config.train.warmup_steps = 500  # Paper: section 3.2
+    config.train.warmup_steps = 500  # -1: a twentieth of the steps. Paper: section 3.2
     config.train.momentum = 0.9  # Choice: TransFG's momentum; the paper says SGD alone
     config.train.clip_norm = 1.0  # Choice: TransFG's clipping; the paper names none
     config.train.weight_decay = 0.0  # Paper: section 3.2
@@ -89,7 +110,8 @@ def base_config() -> Config:
     config.train.save_every = 1000  # batches
 
     config.eval = ConfigDict()
-    config.eval.logits = "global"  # what predicts; or local, sum. Paper: section 2.2.2, table 4
+    # auto: the sum, global where there is one branch | global | local | sum.
+    config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated
 
@@ -103,11 +125,12 @@ def base_config() -> Config:
 def recipe_config(
     argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
 ) -> Config:
-    """Returns the base configuration with one of two recipes, locked.
+    """Returns the base configuration, the paper's recipe or TransFG's, locked.
 
     Args:
-      argument: what follows the colon of `--config=configs/cub.py:recipe=transfg`; "recipe=paper"
-        or nothing for AFTrans's recipe, "recipe=transfg" for TransFG's.
+      argument: what follows the colon of `--config=configs/cub.py:recipe=paper`: nothing for the
+        base configuration; "recipe=paper" for one global pass of 448 px, stride 12 and lambda 0.4;
+        "recipe=transfg" for that pass from larger photos, with TransFG's batch and augmentation.
       image_size: side in pixels of TransFG's crop; the paper's is 448 in all experiments.
       resize_size: side in pixels to which TransFG resizes before it crops.
       augment: TransFG's augmentation of this data set, a value of `data.augment`.
@@ -115,19 +138,31 @@ def recipe_config(
     Raises:
       ValueError: there is no such recipe.
 
+    Paper: section 3.2; bilinear crops and global logits, section 2.2.2.
     Follows: TransFG `get_loader` and its command for four GPUs with 16 images each.
     """
     config = base_config()
-    if argument == "recipe=transfg":
-        config.data.image_size = image_size
+    if argument == "recipe=paper":
+        _read_large(config, 448)
+        config.data.local_size = 224
+        config.sacm.keep_ratio = 0.4
+        config.region.resample = "bilinear"
+        config.eval.logits = "global"
+    elif argument == "recipe=transfg":
+        _read_large(config, image_size)
         config.data.resize_ratio = resize_size / image_size
         config.data.augment = augment
         config.data.mean = (0.485, 0.456, 0.406)
         config.data.std = (0.229, 0.224, 0.225)
         config.train.batch_size = 64
-    elif argument not in ("", "recipe=paper"):
+    elif argument:
         raise ValueError(
             f"{argument!r} is no recipe: expected recipe=paper or recipe=transfg after the colon, "
             "such as --config=configs/cub.py:recipe=transfg"
         )
     return config
+
+
+def _read_large(config: Config, image_size: int) -> None:
+    config.model.stride = 12
+    config.data.image_size = config.data.source_size = image_size

@@ -30,7 +30,8 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("lr", "learning_rate", "base_lr", "max_lr"), "train.learning_rate"),
         **dict.fromkeys(("bs", "batch", "batch_size", "train_batch_size"), "train.batch_size"),
-        **dict.fromkeys(("epochs", "num_epochs", "num_steps", "total_steps"), "train.steps"),
+        **dict.fromkeys(("num_steps", "total_steps", "max_steps"), "train.steps"),
+        **dict.fromkeys(("epochs", "num_epochs", "max_epochs"), "train.epochs"),
         **dict.fromkeys(("warmup", "warmup_steps", "warmup_epochs"), "train.warmup_steps"),
         **dict.fromkeys(("wd", "weight_decay"), "train.weight_decay"),
         **dict.fromkeys(("grad_clip", "clip_grad", "max_grad_norm"), "train.clip_norm"),

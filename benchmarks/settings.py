@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import Config, recipe_config
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.attention import (
     KERNELS,
     automatic_kernel,
@@ -76,11 +77,12 @@ class Settings:
 
     def config(self) -> Config:
         """Returns the configuration of a run with these settings."""
-        config = base_config()
+        config = recipe_config("recipe=paper")
         config.model.variant, config.model.stride = self.variant, self.stride
         config.model.attention, config.train.precision = self.attention, self.precision
-        config.data.image_size, config.data.local_size = self.image_size, self.local_size
-        return config
+        config.data.image_size = config.data.source_size = self.image_size
+        config.data.local_size = self.local_size
+        return settled(config)[0]
 
     def resolved(self) -> dict[str, str]:
         """Returns the names of the type and of the attention kernel that are taken.

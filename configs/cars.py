@@ -3,7 +3,8 @@
     python -m aftrans_jax.main --config=configs/cars.py \
         --config.data.dir=/data/stanford_cars --config.pretrained=ViT-B_16.npz
 
-`configs/cars.py:recipe=transfg` is TransFG's recipe: crops of 448 px from 600 px, AutoAugment.
+`configs/cars.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
+`configs/cars.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px, AutoAugment.
 Hardware: meant for one GPU or TPU host. No full run has been made yet.
 """
 
@@ -11,7 +12,7 @@ from aftrans_jax.config import Config, recipe_config
 
 
 def get_config(argument: str = "") -> Config:
-    """Returns the paper's recipe, or TransFG's."""
+    """Returns the recipe that is named after the colon, or ours."""
     config = recipe_config(argument, augment="autoaugment")
     config.data.name = "cars"
     config.data.dir = "data/stanford_cars"

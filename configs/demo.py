@@ -20,7 +20,7 @@ def get_config() -> Config:
     config.model.variant = "mini8"
     config.model.stride = 8
     config.data.name = "synthetic"
-    config.data.image_size = 64
+    config.data.image_size = config.data.source_size = 64
     config.data.local_size = 64
     config.sacm.reduction = 2  # six layers leave three hidden units
     config.region.min_box = 16
@@ -29,7 +29,6 @@ def get_config() -> Config:
     config.train.learning_rate = 0.02
     config.train.warmup_steps = 40
     config.train.save_every = 200
-    config.eval.logits = "sum"
     config.eval.batch_size = 100
     config.report.tensorboard = False  # its import alone would take longer than a hundred steps
     return config

@@ -3,7 +3,8 @@
     python -m aftrans_jax.main --config=configs/inat17.py \
         --config.data.dir=/data/inat2017 --config.pretrained=ViT-B_16.npz
 
-`configs/inat17.py:recipe=transfg` is TransFG's recipe: crops of 304 px from 400 px, AutoAugment.
+`configs/inat17.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
+`configs/inat17.py:recipe=transfg` is TransFG's: crops of 304 px from 400 px, AutoAugment.
 `--config.data.supercategory=Aves` keeps one of the thirteen super-categories.
 Hardware: meant for one GPU or TPU host. No full run has been made yet.
 """
@@ -12,7 +13,7 @@ from aftrans_jax.config import Config, recipe_config
 
 
 def get_config(argument: str = "") -> Config:
-    """Returns the paper's recipe, or TransFG's."""
+    """Returns the recipe that is named after the colon, or ours."""
     config = recipe_config(argument, image_size=304, resize_size=400, augment="autoaugment")
     config.data.name = "inat17"
     config.data.dir = "data/inat2017"

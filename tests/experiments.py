@@ -25,8 +25,12 @@ def tiny_config(**changes):
     tiny = {
         "model__variant": "mini8",
         "model__stride": 8,
+        "model__gelu": "tanh",
         "data__name": "synthetic",
         "data__image_size": 32,
+        "data__source_size": 32,
+        "data__mean": (0.5, 0.5, 0.5),
+        "data__std": (0.5, 0.5, 0.5),
         "data__local_size": 24,
         "data__num_train": 24,
         "data__num_test": NUM_TEST,

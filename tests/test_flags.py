@@ -112,7 +112,7 @@ def refused(monkeypatch, *arguments):
         ("lr", "train.learning_rate"),
         ("train.lr", "train.learning_rate"),
         ("lambda", "sacm.keep_ratio"),
-        ("epochs", "train.steps"),
+        ("epochs", "train.epochs"),
         ("bs", "train.batch_size"),
         ("train.batchsize", "train.batch_size"),
         ("num_workers", "data.num_threads"),

@@ -14,7 +14,7 @@ from aftrans_jax.data.examples import Source
 from aftrans_jax.data.loading.autoaugment import auto_augment
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.data.loading.transforms import Augment
+from aftrans_jax.data.loading.transforms import CROPS, Augment
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.training import sharding
 
@@ -35,6 +35,7 @@ def global_train_batches(
         batch_size=config.train.batch_size,
         seed=config.seed,
         start_step=start,
+        crop=CROPS[config.data.crop],
         augment=AUGMENTS[config.data.augment],
         skipped=skipped,
         **_reading(config),

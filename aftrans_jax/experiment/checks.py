@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config
+from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
-from aftrans_jax.experiment.model import ANNOTATED, MODELS
+from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
@@ -28,6 +29,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data.name": tuple(READERS),
         "data.on_error": ("raise", "skip"),
         "data.cache": ("none", "ram"),
+        "data.crop": tuple(CROPS),
         "data.augment": tuple(AUGMENTS),
         "sacm.head_fusion": tuple(HEAD_FUSIONS),
         "sacm.descriptor": tuple(DESCRIPTORS),
@@ -36,7 +38,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "region.method": (*REGION_METHODS, ANNOTATED),
         "region.resample": tuple(RESAMPLES),
         "train.precision": tuple(PRECISIONS),
-        "eval.logits": ("global", "local", "sum"),
+        "eval.logits": ("auto", "global", "local", "sum"),
     }
 )
 
@@ -64,6 +66,7 @@ _NOT_NEGATIVE = (
     "loss.beta",
     "loss.distill",
     "loss.contrastive",
+    "train.epochs",
     "train.weight_decay",
     "report.num_images",
 )
@@ -98,10 +101,10 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
             "none; leave it empty, or use --config.data.name=inat17"
         )
-    if config.eval.logits not in MODELS[config.model.name].logits:
+    if predicting_logits(config) not in MODELS[config.model.name].logits:
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name={config.model.name!r} has global "
-            "logits only; use --config.eval.logits=global"
+            "logits only; use --config.eval.logits=auto"
         )
     if config.region.method == ANNOTATED and config.model.name != "aftrans":
         raise ValueError(
@@ -139,7 +142,10 @@ def _value(config: Config, key: str) -> Any:
 
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
+    by_epochs = config.train.steps == 0 and config.train.epochs > 0
     for key in _POSITIVE:
+        if by_epochs and key == "train.steps":
+            continue
         if not 0 < (value := _value(config, key)) < math.inf:
             raise ValueError(f"{key}={value} must be above 0 and finite")
     for key in _NOT_NEGATIVE:

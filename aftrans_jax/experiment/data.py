@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
+import numpy as np
+
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
@@ -139,6 +141,24 @@ def _opened(
     used = evaluated.used if evaluated else {}
     test, left_out = leave_out_used(dataset.test, listed.test, used)
     return dataset._replace(test=test), [*listed.notes, *left_out]
+
+
+def has_boxes(dataset: Dataset) -> bool:
+    """Returns whether the first test image is annotated with a box.
+
+    Raises:
+      FileNotFoundError, ValueError: it cannot be read.
+    """
+    return not np.isnan(dataset.test[0].box).any()
+
+
+def check_boxes(dataset: Dataset) -> None:
+    """Raises a ValueError where the annotated boxes are to be cropped and there are none."""
+    if not has_boxes(dataset):
+        raise ValueError(
+            f"region.method='annotated': {dataset.name!r} has no annotated boxes; leave it out, "
+            "or take a set that has them, such as CUB"
+        )
 
 
 def image_sizes(config: Config) -> dict[str, int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
@@ -105,11 +105,8 @@ def evaluate_run(
     """
     began, plan, dataset = time.monotonic(), experiment.plan, experiment.dataset
     crops_annotated = settings["region"]["method"] == ANNOTATED
-    if crops_annotated and np.isnan(dataset.test[0].box).any():
-        raise ValueError(
-            f"region.method={ANNOTATED!r}: {dataset.name!r} has no annotated boxes; leave it out, "
-            "or evaluate a set that has them, such as CUB"
-        )
+    if crops_annotated:
+        check_boxes(dataset)
     progress = Progress(plan.num_steps)
     best_score = f"{plan.predict_from}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)

@@ -19,6 +19,7 @@ from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,
@@ -26,6 +27,7 @@ from aftrans_jax.experiment.workdir import (
     flat,
     read_classes,
     read_settings,
+    trained_settings,
 )
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.stored import numbers
@@ -43,11 +45,19 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
     if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
-    settings = config.to_dict()
-    check_may_train(workdir, flat(settings))
-    restores = bool(numbers(workdir / "checkpoints"))
-    experiment = build(config, restores=restores, say=Progress(config.train.steps).say)
-    return run(experiment, workdir, mode="train", settings=settings, stop=stop)
+    recorded = trained_settings(workdir)
+    if config.train.steps and config.train.epochs and not recorded:
+        raise ValueError(
+            f"train.steps={config.train.steps} and train.epochs={config.train.epochs} are both "
+            "set: leave one to the other by --config.train.epochs=0 or --config.train.steps=0"
+        )
+    config, notes = settled(config, recorded)
+    check_may_train(workdir, flat(config.to_dict()))
+    restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
+    for line in notes:
+        progress.say(line)
+    experiment = build(config, restores=restores, say=progress.say)
+    return run(experiment, workdir, mode="train", settings=experiment.settings, stop=stop)
 
 
 def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:

@@ -83,6 +83,12 @@ MODELS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
+def predicting_logits(config: Config) -> str:
+    """Returns the logits that `eval.logits` names: of "auto" the sum, or the model's only ones."""
+    chosen = config.eval.logits
+    return MODELS[config.model.name].logits[-1] if chosen == "auto" else chosen
+
+
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
     """Returns the model that `model.name` names: AFTrans, its trunk alone, or another on the trunk.
 

@@ -30,7 +30,9 @@ from aftrans_jax.experiment.model import (
     build_optimizer,
     initial_params,
     loss_weights,
+    predicting_logits,
 )
+from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
@@ -77,6 +79,7 @@ class Experiment(NamedTuple):
       train_batches: number of the first batch -> endless global batches.
       evaluate: by split, "validation" or "test": state -> evaluation of the whole split.
       skipped: by split, the images that could not be read; empty where they are errors.
+      settings: the configuration, every key set, as plain values.
     """
 
     plan: Plan
@@ -89,6 +92,7 @@ class Experiment(NamedTuple):
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
     skipped: Mapping[str, Skipped]
+    settings: Mapping[str, Any]
 
 
 def build(
@@ -112,11 +116,13 @@ def build(
       ValueError: a value is unknown or does not go with the others.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
+    config, left = settled(config)
     mesh = sharding.data_mesh()
     trains = evaluated is None
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     dataset, notes = load_dataset(config, evaluated)
+    config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
     skip = config.data.on_error == "skip"
     skipped = {name: Skipped(source) for name, source in splits.items() if skip}
@@ -129,7 +135,7 @@ def build(
     shared = {
         "model": model,
         "loss_weights": loss_weights(config),
-        "predict_from": config.eval.logits,
+        "predict_from": predicting_logits(config),
         "all_sum": sharding.all_sum,
     }
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
@@ -139,12 +145,13 @@ def build(
         dataset,
         mesh,
         jax.device_get(state),
-        (*notes, *(f"pretrained: {change}" for change in changes)),
+        (*left, *notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
         _compile(partial(train_step, **updating, **shared), config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
         {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
         skipped,
+        config.to_dict(),
     )
 
 
@@ -174,7 +181,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
         report_every=config.train.report_every,
         save_every=config.train.save_every,
         evaluate_every=config.eval.every,
-        predict_from=config.eval.logits,
+        predict_from=predicting_logits(config),
         tensorboard=config.report.tensorboard,
         peak_speed=peak_speed,
         largest_loss=3 * sum(weights.values()) * math.log(num_classes),

@@ -4,6 +4,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.report.page import write_report
-from aftrans_jax.report.pictures import Picture
+from aftrans_jax.report.pictures import Picture, strip
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
@@ -88,15 +89,21 @@ def write_results(
     evaluation: Evaluation,
     log: MetricsLog,
 ) -> None:
-    """Writes the report and the predictions, then result.json: it is there only if they are."""
+    """Writes the report and the predictions, then result.json: it is there only if they are.
+
+    TensorBoard gets the report's pictures.
+    """
+    pictures = [_picture(sample, dataset) for sample in evaluation.samples]
     write_report(
         workdir / "report" / "index.html",
         title=f"{result['config']['model']['name']} on {dataset.name}",
-        pictures=[_picture(sample, dataset) for sample in evaluation.samples],
+        pictures=pictures,
         gates=evaluation.outcomes.get("gate"),
         summary={k: v for k, v in result.items() if not isinstance(v, _NESTED) and not _is_nan(v)},
         history=log.history(),
     )
+    drawn = {f"test/{picture.name}": partial(strip, picture) for picture in pictures}
+    log.write_images(result["step"], drawn)
     write_predictions(workdir / "predictions.csv", dataset, evaluation.outcomes)
     write_json(workdir / "result.json", result)
 

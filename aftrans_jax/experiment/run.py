@@ -112,6 +112,7 @@ def _finish(
         return recorded
     if jax.process_index() == 0:
         _record(experiment, state, workdir, settings, is_resumed)
+    session.log.write_settings(flat(settings))
     speed = {"images_per_second": math.nan}
     if not is_finished:
         state, speed = session.train(state)

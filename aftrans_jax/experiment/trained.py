@@ -10,7 +10,7 @@ from absl import logging
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.lists import has_validation
-from aftrans_jax.experiment.model import Model, blank_params, build_model
+from aftrans_jax.experiment.model import Model, blank_params, build_model, predicting_logits
 from aftrans_jax.experiment.workdir import (
     configured,
     read_classes,
@@ -65,7 +65,8 @@ def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning)
     check(config, num_devices=1)
     model = build_model(config, len(class_names), jnp.dtype("float32"))
     template = blank_params(config, model)
-    best_score = f"{config.eval.logits}_accuracy"
+    logits = predicting_logits(config)
+    best_score = f"{logits}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=say)
     best = (
         checkpoints.restore_best(template, part="params/")
@@ -78,4 +79,4 @@ def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning)
     names, sizes = tuple(class_names), image_sizes(config)
     result = read_result(workdir) or {}
     name, max_pixels = config.model.name, config.data.max_pixels
-    return Trained(name, model, params, names, sizes, config.eval.logits, result, max_pixels)
+    return Trained(name, model, params, names, sizes, logits, result, max_pixels)

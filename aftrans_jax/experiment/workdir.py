@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import Config, base_config, is_left
 from aftrans_jax.training.records import DamagedRecordError, read_json
 from aftrans_jax.training.stored import numbers
 
@@ -90,7 +90,7 @@ def read_settings(
             f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
         )
-    return flat(configured(recorded).to_dict())  # what refers to another key follows the recorded
+    return flat(configured(recorded).to_dict())  # keys that are not there have their defaults
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:
@@ -149,9 +149,16 @@ def configured(settings: Mapping[str, Any]) -> Config:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    """Returns each key whose value differs; files of weights are the same if their names are."""
+    """Returns each key whose value differs.
+
+    Files of weights are the same if their names are; what `new` leaves to the weights is as before.
+    """
     keys = sorted(old.keys() & new.keys(), key=_order)
-    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
+    found = {
+        key: (old[key], new[key])
+        for key in keys
+        if old[key] != new[key] and not is_left(key, new[key])
+    }
     weights = found.get("pretrained")
     if weights and Path(weights[0]).name == Path(weights[1]).name:
         del found["pretrained"]
@@ -159,9 +166,18 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
-    """Returns the result of a run if that is of all its steps, not of a shorter run."""
+    """Returns the result of a run if that is of all its steps, 0 for any, not of a shorter run."""
     result = read_result(workdir)
-    return result if result and result["config"]["train"].get("steps") == num_steps else None
+    steps = result["config"]["train"].get("steps") if result else None
+    return result if steps and steps == (num_steps or steps) else None
+
+
+def trained_settings(workdir: Path) -> dict[str, Any]:
+    """Returns the settings by key of the run that a directory holds; none, or damaged: empty."""
+    try:
+        return (read_settings(workdir) or {}) if holds_run(workdir) else {}
+    except DamagedRecordError:
+        return {}
 
 
 def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
@@ -169,13 +185,7 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
 
     A damaged record is no reason: the run itself says so.
     """
-    if not holds_run(workdir):
-        return
-    try:
-        recorded = read_settings(workdir) or {}
-    except DamagedRecordError:
-        recorded = {}
-    check_same_training(workdir, changes(recorded, settings))
+    check_same_training(workdir, changes(trained_settings(workdir), settings))
 
 
 def check_same_training(workdir: Path, found: Changes) -> None:

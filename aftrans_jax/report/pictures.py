@@ -117,6 +117,12 @@ def panels(picture: Picture) -> list[Panel]:
     return found
 
 
+def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the panels of a picture beside each other, as `panels` makes them."""
+    decoded = [Image.open(io.BytesIO(panel.data)) for panel in panels(picture)]
+    return np.concatenate([np.asarray(image) for image in decoded], axis=1)
+
+
 def plain_panel(image: Pixels) -> Panel:
     """Returns an image without anything drawn on it, enlarged where it is small."""
     shown, scale = _enlarged(image)

@@ -16,10 +16,11 @@ from jaxtyping import Array, Float32, Int32
 from aftrans_jax import __version__
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.batches import global_eval_batches
 from aftrans_jax.experiment.checks import check
-from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.experiment.data import check_boxes, image_sizes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.outputs import ModelOutput
@@ -28,8 +29,10 @@ from aftrans_jax.training.records import write_bytes
 
 # Groups and keys that change no feature.
 _WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")
+_BATCH_SIZE = 32  # of the images whose contents are digested; the digest depends on it
 Anywhere = Array | np.ndarray  # on a device or on the host
 Say = Callable[[str], None]
+Split = tuple[Source, Skipped | None]  # images, and the record of those that cannot be read
 
 
 class Features(NamedTuple):
@@ -61,7 +64,8 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
 
     The model has its pretrained weights and computes in float32; no image is augmented. All gates
     are equal, since an untrained SACM has nothing to prefer one layer by. A file in `cache` belongs
-    to the settings, the images by name and label, and the weights; a damaged one is computed again.
+    to the settings and to the contents of the images, their labels and boxes and the weights, all
+    of which are read to find it; a damaged one is computed again.
 
     Args:
       config: of the model and the data; what concerns training is not read.
@@ -76,29 +80,31 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
     config.train.precision = "float32"
     check(config, num_devices=1, trains=False)
     dataset, notes = load_dataset(config)
-    path = cache / f"{_digest(config, dataset)}.npz"
+    if config.region.method == ANNOTATED:
+        check_boxes(dataset)
+    splits = {
+        name: (source, Skipped(source) if config.data.on_error == "skip" else None)
+        for name, source in (("train", dataset.train), ("test", dataset.test))
+    }
+    path = cache / f"{_digest(config, splits)}.npz"
     found = _read(path, say)
     if found is None:
-        found, more = _extract(config, dataset)
+        found, more = _extract(config, len(dataset.class_names), splits)
         notes = (*notes, *more)
         cache.mkdir(parents=True, exist_ok=True)
         _write(path, found)
     return Extracted(found["train"], found["test"], dataset, notes)
 
 
-def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tuple[str, ...]]:
-    crops_annotated = config.region.method == ANNOTATED
-    if crops_annotated and np.isnan(dataset.train[0].box).any():
-        raise ValueError(
-            f"region.method={ANNOTATED!r}: {dataset.name!r} has no annotated boxes; use another "
-            "method, or a set that has them, such as CUB"
-        )
-    model = build_model(config, len(dataset.class_names), jnp.dtype("float32"))
+def _extract(
+    config: Config, num_classes: int, splits: Mapping[str, Split]
+) -> tuple[dict[str, Features], tuple[str, ...]]:
+    model = build_model(config, num_classes, jnp.dtype("float32"))
     params, notes = initial_params(config, model)
     params = jax.tree_util.tree_map_with_path(_with_equal_gates, params)
     mesh = sharding.data_mesh()
     step = sharding.per_device(
-        partial(_step, model, crops_annotated),
+        partial(_step, model, config.region.method == ANNOTATED),
         mesh,
         arguments=(sharding.WHOLE, sharding.SPLIT),
         results=sharding.SPLIT,
@@ -106,8 +112,7 @@ def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tup
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
     params = sharding.replicate(params, mesh)
 
-    def features(source: Source) -> Features:
-        skipped = Skipped(source) if config.data.on_error == "skip" else None
+    def features(source: Source, skipped: Skipped | None) -> Features:
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
         parts = [jax.device_get(step(params, batch)) for batch in batches]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
@@ -120,7 +125,7 @@ def _extract(config: Config, dataset: Dataset) -> tuple[dict[str, Features], tup
         there = joined.positions >= 0  # the others fill up the last batch, or could not be read
         return jax.tree.map(lambda rows: rows[there], joined)
 
-    found = {"train": features(dataset.train), "test": features(dataset.test)}
+    found = {name: features(*split) for name, split in splits.items()}
     return found, tuple(f"pretrained: {note}" for note in notes)
 
 
@@ -132,8 +137,8 @@ def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
 def _step(
     model: Model, crops_annotated: bool, params: Mapping[str, Any], batch: Mapping[str, Array]
 ) -> Features:
-    boxes: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
-    output = model.apply({"params": params}, batch["image"], train=False, **boxes)
+    given: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **given)
     output = cast(ModelOutput, output)
     side = batch["image"].shape[1]
     boxes = jnp.tile(jnp.array([0, 0, side, side]), (len(batch["index"]), 1))
@@ -142,21 +147,31 @@ def _step(
     return Features(output.features, batch["label"], batch["index"], boxes)
 
 
-def _digest(config: Config, dataset: Dataset) -> str:
-    """Returns a name for the features of these settings, images and weights."""
+def _digest(config: Config, splits: Mapping[str, Split]) -> str:
+    """Returns a name for the features of these settings, images as the model gets them, weights."""
     settings = {
         key: value
         for key, value in flat(config.to_dict()).items()
         if key not in _WITHOUT_EFFECT and f"{key.partition('.')[0]}." not in _WITHOUT_EFFECT
     }
-    images = {name: [list(x.names), list(map(int, x.labels))] for name, x in _used(dataset).items()}
-    weights = Path(config.pretrained).stat() if config.pretrained else None
-    made_of = [settings, images, weights and [weights.st_size, weights.st_mtime_ns], __version__]
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _used(dataset: Dataset) -> dict[str, Source]:
-    return {"train": dataset.train, "test": dataset.test}
+    digest = hashlib.sha256(json.dumps([settings, __version__], sort_keys=True).encode())
+    if config.pretrained:
+        with Path(config.pretrained).open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    for source, skipped in splits.values():
+        batches = eval_batches(
+            source,
+            batch_size=_BATCH_SIZE,
+            num_threads=config.data.num_threads,
+            process_index=0,
+            process_count=1,
+            skipped=skipped,
+            **image_sizes(config),
+        )
+        for batch in batches:
+            for values in batch.values():
+                digest.update(cast(np.ndarray, values).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _write(path: Path, found: Mapping[str, Features]) -> None:

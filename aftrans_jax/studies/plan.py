@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     configured,
@@ -83,6 +84,7 @@ def row_config(
         except TypeError as error:
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
+        config, _ = settled(config)
         # What the devices of the run can do, the run itself checks.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.experiment.outcomes import Predictions, read_predictions
-from aftrans_jax.experiment.workdir import read_result, read_settings
+from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.studies.definition import HEADS
 
 
@@ -103,7 +104,7 @@ def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:
     Raises:
       ValueError: the model has no such logits.
     """
-    chosen = list(heads) or [trial.settings["eval.logits"]]
+    chosen = list(heads) or [predicting_logits(configured(trial.settings))]
     absent = [head for head in chosen if head not in trial.predictions.predicted]
     if absent:
         raise ValueError(

@@ -6,10 +6,13 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from aftrans_jax.training.records import finite, named
@@ -51,6 +54,29 @@ class MetricsLog:
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in values.items()}
             self._tensorboard.write_scalars(step, scalars)
+            self._tensorboard.flush()
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Writes settings by key to TensorBoard as hyper-parameters; lists as text."""
+        if self._tensorboard is not None:
+            plain = {
+                key: value if isinstance(value, bool | int | float | str) else str(value)
+                for key, value in settings.items()
+            }
+            self._tensorboard.write_hparams(plain)
+            self._tensorboard.flush()
+
+    def write_images(
+        self, step: int, images: Mapping[str, Callable[[], UInt8[np.ndarray, "height width 3"]]]
+    ) -> None:
+        """Writes images by name to TensorBoard; without it none is drawn."""
+        if self._tensorboard is not None:
+            drawn = {
+                # TensorFlow refuses bytes that are no UTF-8, which file names may hold.
+                name.encode(errors="backslashreplace").decode(): draw()
+                for name, draw in images.items()
+            }
+            self._tensorboard.write_images(step, drawn)
             self._tensorboard.flush()
 
     def history(self) -> list[dict[str, Number]]:

@@ -1,4 +1,4 @@
-"""How much of a device's peak the training makes."""
+"""FLOP of a forward pass, and how much of a device's peak the training makes of them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-# FLOP/s of dense bfloat16 and float16 products, from the datasheets, by `Device.device_kind`.
+# FLOP/s of dense bfloat16 and float16 products by `Device.device_kind`. GPUs: NVIDIA's datasheets
+# of A100, H100 and H200, SXM modules, half of what they give with sparsity. TPUs: a chip in
+# Google's documentation, cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; the names are those of JAX's
+# own table (jax/_src/pallas/mosaic/tpu_info.py). A chip of these generations is one device.
 PEAK_HALF_FLOPS: Mapping[str, float] = MappingProxyType(
     {
         "NVIDIA A100-SXM4-40GB": 312e12,
@@ -20,9 +23,11 @@ PEAK_HALF_FLOPS: Mapping[str, float] = MappingProxyType(
         "NVIDIA H200": 989e12,
         "TPU v4": 275e12,
         "TPU v5 lite": 197e12,
+        "TPU v5e": 197e12,
         "TPU v5": 459e12,
         "TPU v5p": 459e12,
         "TPU v6 lite": 918e12,
+        "TPU v6e": 918e12,
     }
 )
 
@@ -37,20 +42,27 @@ def peak_flops(dtype: str) -> float | None:
     return PEAK_HALF_FLOPS.get(jax.devices()[0].device_kind)
 
 
-def forward_flops(model: nn.Module, params: Mapping[str, Any], image_size: int) -> int:
+def forward_flops(
+    model: nn.Module, params: Mapping[str, Any], image_size: int, *, only_global: bool = False
+) -> int:
     """Returns the FLOP of one image's forward pass, 2 per multiply-add of its products.
 
-    Nothing is compiled or computed. Products in a kernel of its own, such as cuDNN's attention, are
-    not seen: the model must have XLA's attention. The same kind of pass elsewhere has as many.
+    Products are those of matrices and convolutions, of the resampling too, which is by matrices
+    here. Not counted are the operations on single elements, such as softmax, GELU and layer norm,
+    and the labelling's loop: a trunk's are about 1 % more. Nothing is compiled or computed.
+    Products in a kernel of its own, such as cuDNN's attention, are not seen: the model must have
+    XLA's attention. The same kind of pass elsewhere has as many.
 
     Args:
-      model: of images and `train`.
+      model: of images and `train`, with a method `predict` for the global logits.
       params: of the model, arrays or their shapes.
-      image_size: side of the images in pixels.
+      image_size: side of the images in pixels, as the model takes them.
+      only_global: whether to count the pass that gives the global logits alone.
     """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    traced = jax.make_jaxpr(partial(model.apply, train=False))({"params": shapes}, images)
+    options = {"method": "predict"} if only_global else {"train": False}
+    traced = jax.make_jaxpr(partial(model.apply, **options))({"params": shapes}, images)
     return _flops(traced.jaxpr)
 
 

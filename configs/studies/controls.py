@@ -5,10 +5,14 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
+from aftrans_jax.configs.studies.small import VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
+
+_HEADS = ("local", "sum")
+# Cut at 448 px, as the crops of AFTrans are, and shrunk to 224 px.
+_RESIZED = {"data.source_size": 448, "data.crop": "resized"}
 
 
 def get_study() -> Study:
@@ -17,12 +21,12 @@ def get_study() -> Study:
         title="Controls without attention",
         base="AFTrans",
         rows={
-            "AFTrans": Row(SHARP, heads=("local", "sum")),
-            "centred crop": Row(SHARP | {"region.method": "centred"}, heads=("local", "sum")),
-            "whole photo again": Row(SHARP | {"region.method": "whole"}, heads=("local", "sum")),
-            "random crop": Row(SHARP | {"region.method": "random"}, heads=("local", "sum")),
+            "AFTrans": Row(heads=_HEADS),
+            "centred crop": Row({"region.method": "centred"}, heads=_HEADS),
+            "whole photo again": Row({"region.method": "whole"}, heads=_HEADS),
+            "random crop": Row({"region.method": "random"}, heads=_HEADS),
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
-            "ViT, random crops of three quarters": Row(VIT | {"data.resize_ratio": 4 / 3}),
+            "ViT, random resized crops": Row(VIT | _RESIZED),
         },
     )

@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
+from aftrans_jax.configs.studies.small import VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -20,9 +20,9 @@ def get_study() -> Study:
         base="ViT",
         rows={
             "ViT": Row(VIT),
-            "AFTrans, distill 1": Row(SHARP | {"loss.distill": 1.0}, _HEADS),
-            "AFTrans": Row(SHARP, _HEADS),
-            "AFTrans, distill 0.3": Row(SHARP | {"loss.distill": 0.3}, _HEADS),
-            "AFTrans, distill 3": Row(SHARP | {"loss.distill": 3.0}, _HEADS),
+            "AFTrans, distill 1": Row({"loss.distill": 1.0}, _HEADS),
+            "AFTrans": Row(heads=_HEADS),
+            "AFTrans, distill 0.3": Row({"loss.distill": 0.3}, _HEADS),
+            "AFTrans, distill 3": Row({"loss.distill": 3.0}, _HEADS),
         },
     )

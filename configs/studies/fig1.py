@@ -7,7 +7,7 @@
 With --probe nothing is trained; all rows can be probed, TransFG's with its untrained selection.
 """
 
-from aftrans_jax.configs.studies.small import SHARP, TRANSFG, get_config
+from aftrans_jax.configs.studies.small import TRANSFG, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -21,11 +21,8 @@ def get_study() -> Study:
         title="Figure 1: one layer's attention against all layers fused",
         base="all layers (SACM)",
         rows={
-            "all layers (SACM)": Row(SHARP, ("local",)),
+            "all layers (SACM)": Row(heads=("local",)),
             "PSM (TransFG)": Row(TRANSFG),
-            **{
-                f"L{number}": Row(SHARP | {"sacm.layers": (number,)}, ("local",))
-                for number in _LAYERS
-            },
+            **{f"L{number}": Row({"sacm.layers": (number,)}, ("local",)) for number in _LAYERS},
         },
     )

@@ -7,7 +7,7 @@
 The page of every study shows the boxes of its rows; table6.py has other ways to make a region.
 """
 
-from aftrans_jax.configs.studies.small import SHARP, get_config
+from aftrans_jax.configs.studies.small import get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -18,6 +18,6 @@ def get_study() -> Study:
     return Study(
         title="Figure 3: where AFTrans looks",
         base="AFTrans",
-        rows={"AFTrans": Row(SHARP, ("local", "sum"))},
+        rows={"AFTrans": Row(heads=("local", "sum"))},
         num_seeds=1,
     )

@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
+from aftrans_jax.configs.studies.small import VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -18,7 +18,7 @@ def get_study() -> Study:
         base="ViT 224 px",
         rows={
             "ViT 224 px": Row(VIT),
-            "AFTrans 224 px from 448 px": Row(SHARP),
-            "centred crop, 224 px from 448 px": Row(SHARP | {"region.method": "centred"}),
+            "AFTrans 224 px from 448 px": Row(),
+            "centred crop, 224 px from 448 px": Row({"region.method": "centred"}),
         },
     )

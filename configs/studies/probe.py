@@ -4,19 +4,16 @@
         --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
         --config.pretrained=deit_tiny_patch16_224.npz
 
-Other weights: such as --config.model.variant=b16 --config.model.gelu=tanh and the mean and std
-that they were trained with. Hardware: two shared CPU cores and DeiT-tiny took one to five minutes
+Hardware: two shared CPU cores and DeiT-tiny took one to five minutes
 a row of a few hundred photos, most of them.
 """
 
-from aftrans_jax.configs.studies.small import get_config
+from aftrans_jax.configs.studies.small import PLAIN, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_WHOLE = {"model.name": "vit", "eval.logits": "global"}
-_SOURCE = {"data.image_size": 224, "data.source_size": 448}
-_FINE = {"data.image_size": 448, "data.source_size": 448}
+_FINE = {"data.image_size": 448}
 _CROP = ("local", "sum")
 
 
@@ -27,15 +24,15 @@ def get_study() -> Study:
         base="whole photo at 224 px",
         num_seeds=1,
         rows={
-            "whole photo at 224 px": Row(_WHOLE | {"data.source_size": 224}, ("global",)),
-            "crop from 448 px, keep 0.2": Row(_SOURCE | {"sacm.keep_ratio": 0.2}, _CROP),
-            "crop from 448 px, keep 0.1": Row(_SOURCE | {"sacm.keep_ratio": 0.1}, _CROP),
-            "crop from 224 px, keep 0.2": Row({"data.source_size": 224}, _CROP),
-            "centred box, keep 0.2": Row(_SOURCE | {"region.method": "centred"}, _CROP),
-            "annotated box": Row(_SOURCE | {"region.method": "annotated"}, _CROP),
-            "whole photo at 448 px": Row(_WHOLE | _FINE, ("global",)),
+            "whole photo at 224 px": Row(VIT),
+            "crop from 448 px, keep 0.2": Row({"sacm.keep_ratio": 0.2}, _CROP),
+            "crop from 448 px, keep 0.1": Row({"sacm.keep_ratio": 0.1}, _CROP),
+            "crop from 224 px, keep 0.2": Row(PLAIN, _CROP),
+            "centred box, keep 0.2": Row({"region.method": "centred"}, _CROP),
+            "annotated box": Row({"region.method": "annotated"}, _CROP),
+            "whole photo at 448 px": Row(VIT | _FINE),
             **{
-                f"crop from 448 px, keep {keep}": Row(_SOURCE | {"sacm.keep_ratio": keep}, _CROP)
+                f"crop from 448 px, keep {keep}": Row({"sacm.keep_ratio": keep}, _CROP)
                 for keep in (0.05, 0.15, 0.3, 0.4)
             },
             **{

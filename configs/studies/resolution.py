@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, VIT, get_config
+from aftrans_jax.configs.studies.small import PLAIN, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -20,9 +20,9 @@ def get_study() -> Study:
         base="ViT 224 px",
         rows={
             "ViT 224 px": Row(VIT),
-            "AFTrans 224 px from 448 px": Row(SHARP),
+            "AFTrans 224 px from 448 px": Row(),
             "ViT 448 px, stride 16": Row(VIT | _LARGE),
-            "AFTrans 224 px": Row(),
+            "AFTrans 224 px": Row(PLAIN),
             "AFTrans 448 px, stride 16": Row(_LARGE),
             "ViT 448 px, stride 12": Row(VIT | _LARGE | {"model.stride": 12}),
             "AFTrans 448 px, stride 12": Row(_LARGE | {"model.stride": 12}),

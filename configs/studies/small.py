@@ -6,29 +6,21 @@
 
 from aftrans_jax.config import Config, base_config
 
-# Changes of rows: another model, or a sharper photo to cut the crop from.
-SHARP = {"data.source_size": 448}
-VIT = {"model.name": "vit", "eval.logits": "global"}
-TRANSFG = {"model.name": "transfg", "eval.logits": "global", "loss.contrastive": 1.0}
+# Changes of rows: a photo no sharper than the global branch sees it, and other models.
+PLAIN = {"data.source_size": 224}
+VIT = {"model.name": "vit"}
+TRANSFG = {"model.name": "transfg", "loss.contrastive": 1.0}
 RAMS = {"model.name": "rams"}
 
 
 def get_config() -> Config:
-    """Returns the configuration that the studies change; the data set is the command line's."""
+    """Returns what the studies change; data set and weights are the command line's."""
     config = base_config()
-    config.model.variant = "ti16"
-    config.model.stride = 16
-    config.model.gelu = "exact"
-    config.data.image_size = 224
-    config.data.mean = (0.485, 0.456, 0.406)  # what DeiT was trained with
-    config.data.std = (0.229, 0.224, 0.225)
     config.data.cache = "ram"
-    config.sacm.keep_ratio = 0.2
     config.train.steps = 90
     config.train.batch_size = 20
     config.train.learning_rate = 0.01
     config.train.warmup_steps = 10
     config.train.save_every = 30  # a killed run loses no more
-    config.eval.logits = "sum"
     config.report.tensorboard = False  # its import alone takes seconds
     return config

@@ -7,7 +7,7 @@ The paper's figures are those of CUB-200-2011 at 448 px with ViT-B/16.
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import RAMS, SHARP, TRANSFG, VIT, get_config
+from aftrans_jax.configs.studies.small import RAMS, TRANSFG, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -20,8 +20,8 @@ def get_study() -> Study:
         base="ViT",
         rows={
             "ViT": Row(VIT, paper=90.2),
-            "AFTrans": Row(SHARP, paper=91.5),
+            "AFTrans": Row(paper=91.5),
             "TransFG": Row(TRANSFG, paper=90.9),
-            "RAMS-Trans": Row(RAMS | SHARP),
+            "RAMS-Trans": Row(RAMS),
         },
     )

@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, get_config
+from aftrans_jax.configs.studies.small import PLAIN, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -20,6 +20,6 @@ def get_study() -> Study:
         base="AFTrans",
         rows={
             "AFTrans": Row(heads=("global", "local", "sum"), paper=_PAPER),
-            "AFTrans, photos of 448 px": Row(SHARP, ("global", "local", "sum")),
+            "AFTrans, photos of 224 px": Row(PLAIN, ("global", "local", "sum")),
         },
     )

@@ -15,11 +15,12 @@ from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
-from aftrans_jax.config import base_config
+from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
 from aftrans_jax.experiment import checks, data, model, parts, trained
 from aftrans_jax.experiment.data import READERS
-from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer
+from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer, predicting_logits
 from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
@@ -47,7 +48,7 @@ CONTRACT_CHOICES = {
     "model.gelu": "tanh exact",
     "region.method": "largest_component extreme_values",
     "train.precision": "auto bfloat16 float16 float32",
-    "eval.logits": "global local sum",
+    "eval.logits": "auto global local sum",
 }
 
 
@@ -62,9 +63,14 @@ def leaves(config, prefix="") -> dict:
 KEYS = leaves(base_config())
 
 
+def base() -> ConfigDict:
+    """The base configuration with what it leaves to the weights, of which there are none."""
+    return settled(base_config())[0]
+
+
 def changed(**values) -> ConfigDict:
     """The base configuration with `group__key` set."""
-    config = base_config()
+    config = base()
     for name, value in values.items():
         with config.unlocked():
             config.update_from_flattened_dict({name.replace("__", "."): value})
@@ -76,6 +82,7 @@ def tiny_config(**values) -> ConfigDict:
         "model__stride": 8,
         "data__name": "synthetic",
         "data__image_size": 16,
+        "data__source_size": 16,
         "data__local_size": 16,
         "data__num_train": 4,
         "data__num_test": 4,
@@ -178,7 +185,8 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
     assert leaves(config).keys() == KEYS.keys()
     types = {key: type(value) for key, value in leaves(config).items()}
     assert types == {key: type(value) for key, value in KEYS.items()}
-    checks.check(config, num_devices=1)
+    config.pretrained = ""
+    checks.check(settled(config)[0], num_devices=1)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +202,14 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
 def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
     """TransFG's `get_loader` and the learning rates of its paper, section 4.1."""
     get_config = importlib.import_module(f"aftrans_jax.configs.{name}").get_config
-    paper, transfg = get_config("recipe=paper"), get_config("recipe=transfg")
+    paper, transfg, ours = (get_config(name) for name in ("recipe=paper", "recipe=transfg", ""))
     resize, size = sizes
     assert data.image_sizes(transfg) == {"image_size": size, "resize_size": resize}
     assert data.image_sizes(paper) == {"image_size": 448, "resize_size": 448}  # section 3.2
+    assert (paper.data.image_size, paper.data.local_size, paper.model.stride) == (448, 224, 12)
+    assert (paper.sacm.keep_ratio, paper.eval.logits) == (0.4, "global")
+    assert all(is_left(key, leaves(ours)[key]) for key in LEFT_TO_WEIGHTS)
+    assert ours.eval.logits == "auto"
     assert (transfg.data.augment, paper.data.augment) == (augment, "none")
     assert transfg.train.learning_rate == paper.train.learning_rate == rate
     assert (paper.train.batch_size, transfg.train.batch_size) == (12, 64)
@@ -206,7 +218,7 @@ def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
 
 
 def test_the_base_configuration_is_sound_and_fresh():
-    checks.check(base_config(), num_devices=4)
+    checks.check(base(), num_devices=4)
     base_config().train.steps = 1
     assert base_config().train.steps == 10_000
     with pytest.raises(AttributeError, match="nosuch"):
@@ -244,10 +256,10 @@ def test_values_are_taken_with_the_type_of_the_default(monkeypatch):
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_key_can_be_set(monkeypatch, key):
     value = KEYS[key]
-    text = "false" if value is True else str(value) or "text"
-    assert leaves(parse(monkeypatch, f"--config.{key}={text}"))[key] == (
-        False if value is True else value or type(value)(text)
-    )
+    texts = {str: str(value) or "text", bool: str(not value).lower(), tuple: "(0.1,0.2,3)"}
+    text = texts.get(type(value), str(value))
+    expected = {bool: not value, tuple: (0.1, 0.2, 3)}.get(type(value), type(value)(text))
+    assert leaves(parse(monkeypatch, f"--config.{key}={text}"))[key] == expected
 
 
 @pytest.mark.parametrize(
@@ -333,7 +345,7 @@ def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     def logits_of():
         params = model.init(jax.random.key(0), images, train=False)["params"]
         output = model.apply({"params": params}, images, train=False)
-        return prediction_logits(output.logits)[config.eval.logits]
+        return prediction_logits(output.logits)[predicting_logits(config)]
 
     assert jax.eval_shape(logits_of).shape == (2, 3)
 
@@ -385,7 +397,7 @@ def test_layers_are_numbers_of_the_variant():
 
 @pytest.mark.parametrize(("key", "value", "message"), list(bad_values()))
 def test_a_value_out_of_range_is_named(key, value, message):
-    config = base_config()
+    config = base()
     group, _, name = key.rpartition(".")
     with config.ignore_type():
         setattr(config[group] if group else config, name, value)
@@ -404,7 +416,7 @@ def test_a_value_out_of_range_is_named(key, value, message):
     ],
 )
 def test_the_ends_of_a_range_are_taken(key, value):
-    config = base_config()
+    config = base()
     group, _, name = key.rpartition(".")
     with config.ignore_type():
         setattr(config[group] if group else config, name, value)
@@ -416,8 +428,13 @@ def test_the_ends_of_a_range_are_taken(key, value):
     [
         (
             {"data__image_size": 450},
-            "data.image_size=450 does not fit model.stride=12: 37 patches of 16 px cover 448 px; "
-            "use 448 or 460, or another stride",
+            "data.image_size=450 does not fit model.stride=16: 28 patches of 16 px cover 448 px; "
+            "use 448 or 464, or another stride",
+        ),
+        (
+            {"data__image_size": 464},
+            "data.source_size=448 is below data.image_size=464: the global branch sees the source "
+            "shrunk, never enlarged; raise it, or lower data.image_size",
         ),
         (
             {"data__local_size": 15},
@@ -457,7 +474,7 @@ def test_the_ends_of_a_range_are_taken(key, value):
         (
             {"model__name": "vit", "eval__logits": "sum"},
             "eval.logits='sum': model.name='vit' has global logits only; "
-            "use --config.eval.logits=global",
+            "use --config.eval.logits=auto",
         ),
         (
             {"model__name": "vit", "loss__distill": 0.5},

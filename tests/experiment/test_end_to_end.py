@@ -5,6 +5,7 @@ import shutil
 import sys
 from html.parser import HTMLParser
 
+import events
 import numpy as np
 import pytest
 from absl import flags
@@ -80,6 +81,19 @@ def test_the_workdir_holds_what_the_readme_says(trained):
     assert "vit/embedding/kernel" in (workdir / "parameters.txt").read_text()
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"6", "scores.json"}
     assert not (workdir / "lists.csv.gz").exists()  # the images are drawn
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(tmp_path):
+    events.skip_where_there_is_none()
+    start(tmp_path / "run", train__steps=2, report__tensorboard=True)
+    found = events.summaries(tmp_path / "run")
+    assert events.settings(found)["train.steps"].number_value == 2
+    assert found["train/loss"][0] == 2
+    pictures = [x for x in found.values() if x[1].metadata.plugin_data.plugin_name == "images"]
+    assert len(pictures) == 20
+    for step, value in pictures:  # the image, its relevance and its crop, ten times as large
+        assert (step, events.image(value).shape) == (2, (320, 960, 3))
 
 
 def test_predictions_hold_each_images_box(trained):

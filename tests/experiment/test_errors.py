@@ -15,6 +15,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.weights.npz import save_npz
@@ -29,6 +30,7 @@ TINY = [
     "--config.model.variant=mini8",
     "--config.model.stride=8",
     "--config.data.image_size=16",
+    "--config.data.source_size=16",
     "--config.data.local_size=16",
     "--config.pretrained=",
     "--config.data.num_threads=0",
@@ -173,7 +175,7 @@ def test_a_stray_argument_is_refused(monkeypatch):
         (
             "eval.logits=sum",
             "eval.logits='sum': model.name='vit' has global logits only; "
-            "use --config.eval.logits=global",
+            "use --config.eval.logits=auto",
         ),
         ("train.learning_rate=nan", "train.learning_rate=nan must be above 0 and finite"),
         ("train.clip_norm=inf", "train.clip_norm=inf must be above 0 and finite"),
@@ -232,9 +234,9 @@ def test_a_workdir_that_is_a_file_is_named_at_once(call):
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    config = base_config()
+    config, _ = settled(base_config())
     config.model.name, config.model.variant, config.model.stride = "vit", "mini8", 8
-    config.data.image_size, config.data.local_size = 16, 16
+    config.data.image_size = config.data.source_size = config.data.local_size = 16
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "VARIANTS", VARIANTS_HERE)
         params, _ = initial_params(config, build_model(config, 2, np.dtype("float32")))

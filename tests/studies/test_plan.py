@@ -11,7 +11,7 @@ from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan, r
 ROWS = {
     "a": Row(),
     "b": Row({"train.steps": lambda steps: 2 * steps}),
-    "c": Row({"data.image_size": 64}),
+    "c": Row({"data.source_size": 64}),
 }
 STUDY = Study("s", ROWS, base="a")
 
@@ -27,15 +27,15 @@ def test_seed_0_of_every_row_comes_first(tmp_path):
     assert found[4].workdir == tmp_path / "b" / "seed1"
 
 
-def test_a_change_is_a_value_or_a_function_and_references_follow(tmp_path):
+def test_a_change_is_a_value_or_a_function(tmp_path):
     a, b, c = (run.config for run in runs(tmp_path)[:3])
     assert (a.train.steps, b.train.steps) == (6, 12)
     assert (a.data.source_size, c.data.source_size) == (32, 64)
 
 
 def test_what_a_row_sets_cannot_be_given(tmp_path):
-    with pytest.raises(ValueError, match=r"row 'c' sets data.image_size=64, .* leave that out"):
-        runs(tmp_path, given=["data.image_size"])
+    with pytest.raises(ValueError, match=r"row 'c' sets data.source_size=64, .* leave that out"):
+        runs(tmp_path, given=["data.source_size"])
     with pytest.raises(ValueError, match="takes seeds from 0 up"):
         runs(tmp_path, given=["seed"])
     runs(tmp_path, given=["train.steps"])  # the row takes twice what is given

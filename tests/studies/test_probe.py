@@ -1,5 +1,6 @@
 """Linear probes of the tiny trunk, against scikit-learn on features computed by hand."""
 
+import os
 import sys
 from unittest import mock
 
@@ -96,6 +97,27 @@ def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
     assert jax.tree.all(jax.tree.map(np.array_equal, again.outcomes, result.outcomes))
     with pytest.raises(TypeError):
         probed(cache, sacm__keep_ratio=0.5)
+
+
+def test_a_replaced_photo_has_other_features(tmp_path):
+    """Also where its name, size and time are as before."""
+    for split in ("train", "test"):
+        for name, level in (("dark", 60), ("light", 190)):
+            place = tmp_path / "photos" / split / name
+            place.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (40, 40), (9, level, number)).save(place / f"{number}.bmp")
+    changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos"), **VIT}
+    cache, path = tmp_path / "features", tmp_path / "photos" / "test" / "dark" / "1.bmp"
+    assert probed(cache, **changes).accuracies == {"global": 1}
+    original, before = path.read_bytes(), path.stat()
+    path.write_bytes((tmp_path / "photos" / "test" / "light" / "1.bmp").read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert probed(cache, **changes).accuracies == {"global": pytest.approx(5 / 6)}
+    path.write_bytes(original)  # with another time
+    assert probed(cache, **changes).accuracies == {"global": 1}
+    assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])

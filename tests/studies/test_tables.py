@@ -35,7 +35,8 @@ class Names:
 def make_run(folder, right, seed=0, order=(0, 1, 2, 3), boxes=None, **changes):
     """A finished run; `right` says by logits which of the images are named right."""
     folder.mkdir(parents=True)
-    config = tiny_config(seed=seed, **changes).to_dict()
+    name = "aftrans" if "local" in right or "sum" in right else "vit"
+    config = tiny_config(seed=seed, model__name=name, **changes).to_dict()
     labels = np.array(Names.labels)[list(order)]
     hits = {head: np.array(rows, bool)[list(order)] for head, rows in right.items()}
     outcomes = {

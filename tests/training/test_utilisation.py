@@ -7,10 +7,14 @@ import pytest
 import tiny
 from flax import linen as nn
 
+from aftrans_jax.config import base_config
+from aftrans_jax.experiment.model import blank_params, build_model
+from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.vit import Baseline
+from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
-from benchmarks.models.cases import flops
+from benchmarks.models.cases import EveryTokenViT, flops
 
 
 def test_the_products_of_a_vit_are_those_of_the_formula(rng):
@@ -43,6 +47,49 @@ def test_loops_convolutions_and_inner_functions_by_hand():
     positions = 4 * 4  # 8 px at a stride of 2
     by_hand = positions * (2 * 2 * 3 * 5 + 3 * 5 * 5 + 5 * 5) * 2
     assert forward_flops(Parts(), params, 8) == by_hand
+
+
+def deit_tiny(**changes):
+    config = base_config()
+    config.model.variant, config.model.stride = "ti16", 16
+    config.data.image_size = config.data.local_size = 224
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        config[group][name] = value
+    return config
+
+
+def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():
+    """1.26 GMAC in timm's table, which counts a little more; ImageNet's 1000 classes."""
+    tokens, hidden = 197, 192
+    per_token = 4 * hidden**2 + 2 * hidden * (4 * hidden) + 2 * tokens * hidden
+    layers, patches, head = 12 * tokens * per_token, 196 * 3 * 16**2 * hidden, hidden * 1000
+    whole = 2 * (layers + patches + head)
+    assert whole / 1e9 == pytest.approx(2 * 1.26, rel=0.01)
+    config = deit_tiny(model__name="vit", model__attention="xla")
+    vit = build_model(config, 1000, jnp.dtype("float32")).vit
+    fields = {name: getattr(vit, name) for name in vit.__dataclass_fields__}
+    model = Baseline(EveryTokenViT(**fields | {"parent": None, "name": None}))
+    assert forward_flops(model, blank_params(config, model), 224) == whole
+    # The last block's queries, and what follows them, are the class token's alone.
+    spared = 196 * (2 * hidden**2 + 2 * hidden * (4 * hidden) + 2 * tokens * hidden)
+    assert gflop(flat(config.to_dict()), 1000, "global") * 1e9 == whole - 2 * spared
+
+
+def test_both_branches_against_the_compilers_count():
+    """XLA counts operations on single elements too: a little more."""
+    config = deit_tiny(model__attention="xla", data__source_size=448)
+    model = build_model(config, 10, jnp.dtype("float32"))
+    params = blank_params(config, model)
+    images = jax.ShapeDtypeStruct((1, 448, 448, 3), jnp.uint8)
+    lowered = jax.jit(lambda *args: model.apply(*args, train=False)).lower(
+        {"params": params}, images
+    )
+    counted = forward_flops(model, params, 448)
+    assert 0.97 < counted / lowered.cost_analysis()["flops"] < 1
+    assert gflop(flat(config.to_dict()), 10, "sum") * 1e9 == counted
+    once = forward_flops(model, params, 448, only_global=True)
+    assert gflop(flat(config.to_dict()), 10, "global") * 1e9 == once < counted / 2
 
 
 def test_a_peak_is_known_of_some_devices_in_half_precision(monkeypatch):

@@ -15,7 +15,13 @@ from jaxtyping import Bool, Float32, Int32, UInt8
 
 from aftrans_jax.data.examples import Example, Source
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.data.loading.transforms import Augment, test_transform, train_transform
+from aftrans_jax.data.loading.transforms import (
+    Augment,
+    Crop,
+    random_crop,
+    test_transform,
+    train_transform,
+)
 
 _NUM_THREADS = 8
 
@@ -48,6 +54,7 @@ def train_batches(
     process_index: int,
     process_count: int,
     num_threads: int = _NUM_THREADS,
+    crop: Crop = random_crop,
     augment: Augment | None = None,
     skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
@@ -65,6 +72,7 @@ def train_batches(
       process_index: which process this is, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
+      crop: what is cut from each resized image.
       augment: applied to each crop last; None for nothing.
       skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
@@ -85,7 +93,7 @@ def train_batches(
         example = _read(source, index, skipped)
         if example is None:
             return masked
-        return _row(train_transform(example, rng, augment=augment, **sizes), index)
+        return _row(train_transform(example, rng, crop=crop, augment=augment, **sizes), index)
 
     elements = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(load)
     rows = elements[process_index::process_count][start_step * num_rows :]

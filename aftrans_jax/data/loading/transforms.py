@@ -3,7 +3,9 @@
 Everything is uint8 on the host; the device casts and normalises.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +16,50 @@ from aftrans_jax.data.loading.opencv import CV2
 from aftrans_jax.data.loading.shrinking import shrink_rows
 
 Augment = Callable[[Example, np.random.Generator], Example]
+# Resized image, what it draws from, side of the result in pixels -> a crop.
+Crop = Callable[[Example, np.random.Generator, int], Example]
+
+_SMALLEST_AREA = 0.08  # share of the image
+_WIDEST = 4 / 3  # width over height, and height over width
+_ATTEMPTS = 10
+
+
+def random_crop(example: Example, rng: np.random.Generator, image_size: int) -> Example:
+    """Returns a crop of that size from anywhere in a square image, with its box.
+
+    Raises:
+      ValueError: the crop is larger than the image.
+
+    Follows: torchvision `RandomCrop`.
+    """
+    margin = _margin(image_size, len(example.image))
+    top, left = (int(offset) for offset in rng.integers(0, margin, size=2, endpoint=True))
+    return _crop(example, top, left, image_size, image_size)
+
+
+def random_resized_crop(example: Example, rng: np.random.Generator, image_size: int) -> Example:
+    """Returns a crop of random area, aspect ratio and place, resized to a square, with its box.
+
+    The area is uniform from 8 to 100 % of the image; the ratio of width to height log-uniform from
+    3/4 to 4/3. Where ten draws do not fit into the image, it is the whole one.
+
+    Follows: torchvision `RandomResizedCrop`.
+    """
+    height, width, _ = example.image.shape
+    for _ in range(_ATTEMPTS):
+        area = height * width * rng.uniform(_SMALLEST_AREA, 1)
+        aspect = math.exp(rng.uniform(-math.log(_WIDEST), math.log(_WIDEST)))
+        rows, cols = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < rows <= height and 0 < cols <= width:
+            top = int(rng.integers(0, height - rows, endpoint=True))
+            left = int(rng.integers(0, width - cols, endpoint=True))
+            return resize(_crop(example, top, left, rows, cols), image_size)
+    return resize(example, image_size)
+
+
+CROPS: Mapping[str, Crop] = MappingProxyType(
+    {"random": random_crop, "resized": random_resized_crop}
+)
 
 
 def train_transform(
@@ -22,6 +68,7 @@ def train_transform(
     *,
     image_size: int,
     resize_size: int,
+    crop: Crop = random_crop,
     augment: Augment | None = None,
 ) -> Example:
     """Returns a random crop of the resized image, mirrored half of the time, with its box.
@@ -32,6 +79,7 @@ def train_transform(
       image_size: side of the result in pixels.
       resize_size: side in pixels of the square that the whole image becomes first; its aspect
         ratio is lost.
+      crop: what is cut from the resized image, one of `CROPS`.
       augment: applied to the crop last; None for nothing.
 
     Raises:
@@ -39,9 +87,7 @@ def train_transform(
 
     Follows: TransFG `get_loader` (Resize, RandomCrop, RandomHorizontalFlip).
     """
-    margin = _margin(image_size, resize_size)
-    top, left = (int(offset) for offset in rng.integers(0, margin, size=2, endpoint=True))
-    cropped = _crop(resize(example, resize_size), top, left, image_size)
+    cropped = crop(resize(example, resize_size), rng, image_size)
     flipped = _mirror(cropped) if rng.random() < 0.5 else cropped
     return augment(flipped, rng) if augment else flipped
 
@@ -60,7 +106,7 @@ def test_transform(example: Example, *, image_size: int, resize_size: int) -> Ex
     Follows: TransFG `get_loader` (Resize, CenterCrop).
     """
     offset = _margin(image_size, resize_size) // 2
-    return _crop(resize(example, resize_size), offset, offset, image_size)
+    return _crop(resize(example, resize_size), offset, offset, image_size, image_size)
 
 
 def _margin(image_size: int, resize_size: int) -> int:
@@ -72,9 +118,10 @@ def _margin(image_size: int, resize_size: int) -> int:
     return resize_size - image_size
 
 
-def _crop(example: Example, top: int, left: int, size: int) -> Example:
-    image = example.image[top : top + size, left : left + size]
-    box = np.clip(example.box - np.array([top, left, top, left], np.float32), 0, size)
+def _crop(example: Example, top: int, left: int, height: int, width: int) -> Example:
+    image = example.image[top : top + height, left : left + width]
+    box = example.box - np.array([top, left, top, left], np.float32)
+    box = np.clip(box, 0, np.array([height, width, height, width], np.float32))
     return Example(np.ascontiguousarray(image), example.label, box)
 
 

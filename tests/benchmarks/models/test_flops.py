@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aftrans_jax.config import base_config
+from aftrans_jax.config import recipe_config
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.variants import VARIANTS
 from benchmarks.models.cases import CASES, case_flops, flops
 
@@ -20,7 +21,7 @@ def test_flops_of_performance_section_1():
 
 
 def test_flops_of_a_case_are_its_branches():
-    config = base_config()
+    config, _ = settled(recipe_config("recipe=paper"))
     counts = {name: case_flops(case, config) for name, case in CASES.items()}
     assert counts["vit_global"] + counts["vit_local"] == counts["naive"]
     assert counts["aftrans_every_token"] == counts["naive"] > counts["aftrans"]
@@ -29,8 +30,9 @@ def test_flops_of_a_case_are_its_branches():
 
 def test_flops_agree_with_the_compiler_on_a_tiny_trunk():
     """XLA counts element-wise work too, so it finds more, but not by much."""
-    config = base_config()
-    config.model.variant, config.data.image_size, config.model.stride = "mini8", 64, 8
+    config, _ = settled(recipe_config("recipe=paper"))
+    config.model.variant, config.model.stride = "mini8", 8
+    config.data.image_size = config.data.source_size = 64
     model = CASES["vit_global"].make(config, jnp.dtype("float32"))
     images = jnp.zeros((1, 64, 64, 3), jnp.uint8)
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
+from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 SIZES = {"image_size": 12, "resize_size": 16, "process_index": 0, "process_count": 1}
@@ -48,12 +49,13 @@ def assert_same(stream, other):
             np.testing.assert_array_equal(one[key], two[key], err_msg=key)
 
 
+@pytest.mark.parametrize("crop", CROPS.values(), ids=CROPS)
 @pytest.mark.parametrize("num_threads", [0, 3])
-def test_batches_are_those_of_the_source_and_files_are_read_once(photos, num_threads):
+def test_batches_are_those_of_the_source_and_files_are_read_once(photos, num_threads, crop):
     counting = Counting(photos)
     cache = ResizedCache(counting, 16)
     options = SIZES | {"batch_size": 4, "num_threads": num_threads}
-    training = {"seed": 5, "start_step": 0}
+    training = {"seed": 5, "start_step": 0, "crop": crop}
     plain = islice(train_batches(photos, **training, **options), 9)
     assert_same(plain, islice(train_batches(cache, **training, **options), 9))
     assert counting.reads.max() <= (1 if num_threads == 0 else 3)  # two threads may meet

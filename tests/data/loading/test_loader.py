@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
+from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 FEW = settings(deadline=None, max_examples=10)
@@ -81,10 +82,14 @@ def test_shapes_and_types():
         np.testing.assert_array_equal(batch["label"], batch["index"] % 5)
 
 
+@pytest.mark.parametrize("crop", CROPS.values(), ids=CROPS)
 @pytest.mark.parametrize("num_threads", [0, 1, 4])
-def test_the_seed_decides_whatever_the_threads(num_threads):
-    again = train(Noise(17), seed=3, num_threads=num_threads)
-    assert_same(islice(train(Noise(17), seed=3), 6), islice(again, 6))
+def test_the_seed_decides_whatever_the_threads(num_threads, crop):
+    again = train(Noise(17), seed=3, crop=crop, num_threads=num_threads)
+    first = list(islice(train(Noise(17), seed=3, crop=crop), 6))
+    assert_same(first, islice(again, 6))
+    late = train(Noise(17), seed=3, crop=crop, start_step=4, num_threads=num_threads)
+    assert_same(first[4:], islice(late, 2))
 
 
 def test_another_seed_is_another_order_and_augmentation():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import ks_2samp
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading import opencv, transforms
@@ -171,6 +172,74 @@ def test_every_crop_and_both_flips_occur():
     corners = {(image[..., 0].min(), image[..., 1].min()) for image in drawn}
     assert corners == {(top, left) for top in range(3) for left in range(3)}
     assert 160 < sum(image[0, 0, 1] > image[0, -1, 1] for image in drawn) < 240  # 4 deviations
+
+
+SIDE = 60
+
+
+def cut(seed, monkeypatch):
+    """Top, left, height and width of a random resized crop, before it is resized."""
+    with monkeypatch.context() as patch:
+        patch.setattr(transforms, "resize", lambda example, size: example)
+        rng = np.random.default_rng(seed)
+        image = transforms.random_resized_crop(painted(SIDE, (0, 0, SIDE, SIDE)), rng, 8).image
+    return (*image[0, 0, :2].tolist(), *image.shape[:2])
+
+
+def torchvision_s_boxes(rng, number):
+    """`RandomResizedCrop.get_params` as torchvision documents it, for all draws at once."""
+    left = number
+    found = []
+    while left:  # what does not fit is drawn again; ten times in a row does not occur here
+        area = SIDE**2 * rng.uniform(0.08, 1.0, left)
+        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), left))
+        width = np.round(np.sqrt(area * aspect)).astype(int)
+        height = np.round(np.sqrt(area / aspect)).astype(int)
+        fits = (width <= SIDE) & (height <= SIDE)
+        tops, lefts = (rng.integers(0, SIDE - x[fits] + 1) for x in (height, width))
+        found.append(np.stack([tops, lefts, height[fits], width[fits]]))
+        left -= int(fits.sum())
+    return np.concatenate(found, axis=1)
+
+
+def test_random_resized_crops_have_torchvision_s_distribution(monkeypatch):
+    ours = np.array([cut(seed, monkeypatch) for seed in range(3000)]).T
+    theirs = torchvision_s_boxes(np.random.default_rng(0), 30_000)
+    features = {
+        "area": lambda top, left, height, width: height * width,
+        "aspect": lambda top, left, height, width: width / height,
+        "top": lambda top, left, height, width: top / np.maximum(SIDE - height, 1),
+        "left": lambda top, left, height, width: left / np.maximum(SIDE - width, 1),
+        "bottom": lambda top, left, height, width: top + height,
+        "right": lambda top, left, height, width: left + width,
+    }
+    for name, feature in features.items():
+        assert ks_2samp(feature(*ours), feature(*theirs)).pvalue > 0.01, name
+    top, left, height, width = ours
+    assert (top + height).max() == (left + width).max() == SIDE
+    assert min(top.min(), left.min()) == 0
+    others = ks_2samp(features["area"](*ours), 0.9 * features["area"](*theirs))
+    assert others.pvalue < 1e-6  # the test can tell
+
+
+@FEW
+@given(box=BOXES, seed=st.integers(0, 10**6))
+def test_the_box_of_a_random_resized_crop_is_moved_and_scaled(box, seed):
+    example = painted(SIDE, tuple(3 * x for x in box))
+    resized = transforms.random_resized_crop(example, np.random.default_rng(seed), 24)
+    with pytest.MonkeyPatch.context() as patch:
+        top, left, height, width = cut(seed, patch)
+    corners = example.box.reshape(2, 2) - (top, left)
+    expected = np.clip(corners, 0, (height, width)) * 24 / np.array([height, width])
+    assert resized.image.shape == (24, 24, 3)
+    np.testing.assert_allclose(resized.box, expected.reshape(4), rtol=1e-5)
+    pixels = example.image[top : top + height, left : left + width]
+    oracle = Image.fromarray(pixels).resize((24, 24), Image.Resampling.BILINEAR)
+    assert np.abs(resized.image - np.asarray(oracle, int)).max() <= 1
+    bare = transforms.random_resized_crop(
+        example._replace(box=NO_BOX), np.random.default_rng(seed), 24
+    )
+    assert np.isnan(bare.box).all()
 
 
 def test_golden_central_crop_and_box():

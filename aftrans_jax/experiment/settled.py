@@ -1,0 +1,126 @@
+"""What a configuration leaves open, set: to the weights, and to the number of images."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
+from aftrans_jax.experiment.model import MODELS
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.weights.fitting import sizes
+from aftrans_jax.weights.layouts import POSITIONS, official_names
+from aftrans_jax.weights.npz import naming, open_npz
+from aftrans_jax.weights.origins import OFFICIAL, Origin, origin
+
+
+class _Facts(NamedTuple):
+    """Of a file of weights, or of none: its variant if known, px it was trained at, and origin."""
+
+    variant: str | None
+    size: int | None
+    origin: Origin
+
+
+def settled(
+    config: Config, recorded: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Config, tuple[str, ...]]:
+    """Returns a configuration with the keys that are left to the weights set, locked.
+
+    With them comes a line that says their values, none where nothing is left. Without a record they
+    are the file's: the variant of its shapes, the size it was trained at, the GELU and pixel values
+    of its origin; without a file the official ViT-B/16's. The stride is a patch, and a crop is cut
+    from photos of twice that size. With a record everything left is as recorded, what is left to
+    the data included, so that a run goes on without the file of its weights.
+
+    Args:
+      config: not changed.
+      recorded: settings by key of the run that is gone on with, empty for a new one.
+
+    Raises:
+      FileNotFoundError, ValueError: the file of weights is absent or cannot be read.
+    """
+    keys = LEFT_TO_WEIGHTS + LEFT_TO_DATA if recorded else LEFT_TO_WEIGHTS
+    left = [key for key in keys if is_left(key, _value(config, key))]
+    if not left:
+        return config, ()
+    result = copy.deepcopy(config)
+    found = recorded or _found(config)
+    for key in left:
+        group, name = key.split(".")
+        result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
+    listed = ", ".join(f"{key}={_text(_value(result, key))}" for key in left)
+    source = Path(config.pretrained).name or "without weights"
+    return result, () if recorded else (f"{source}: {listed}",)
+
+
+def with_steps(config: Config, num_images: int) -> Config:
+    """Returns a configuration with the number of steps of its epochs, and of its warm-up, locked.
+
+    Args:
+      config: not changed.
+      num_images: in the training split.
+    """
+    if not any(is_left(key, _value(config, key)) for key in LEFT_TO_DATA):
+        return config
+    result = copy.deepcopy(config)
+    train = result.train
+    train.steps = train.steps or math.ceil(train.epochs * num_images / train.batch_size)
+    if train.warmup_steps < 0:
+        train.warmup_steps = train.steps // 20  # as the paper's 500 of 10,000
+    return result
+
+
+def _found(config: Config) -> dict[str, Any]:
+    facts = _facts(config.pretrained)
+    variant = _given(config, "model.variant") or facts.variant or "b16"
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"model.variant={variant!r} is unknown: choose one of auto, {', '.join(VARIANTS)}"
+        )
+    patch = VARIANTS[variant].patch_size
+    size = facts.size or 224 // patch * patch
+    image_size = _given(config, "data.image_size") or size
+    crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
+    return {
+        "model.variant": variant,
+        "model.stride": patch,
+        "model.gelu": facts.origin.gelu,
+        "data.image_size": size,
+        "data.source_size": max(image_size, 2 * size) if crops else image_size,
+        "data.local_size": size,
+        "data.mean": facts.origin.mean,
+        "data.std": facts.origin.std,
+    }
+
+
+def _facts(path: str) -> _Facts:
+    if not path:
+        return _Facts(None, None, OFFICIAL)
+    with naming(path), open_npz(path) as arrays:
+        official = official_names(arrays)
+        found = sizes(official.arrays)
+        variant = next((name for name, known in VARIANTS.items() if known == found), None)
+        positions = official.arrays.get(POSITIONS)
+        if variant is None or positions is None or len(positions.shape) != 3:
+            size = None
+        else:
+            size = round((positions.shape[1] - 1) ** 0.5) * VARIANTS[variant].patch_size
+        return _Facts(variant, size, origin(Path(path).name, big_vision=official.big_vision))
+
+
+def _given(config: Config, key: str) -> Any:
+    """Returns the value of a key, None where it is left."""
+    value = _value(config, key)
+    return None if is_left(key, value) else value
+
+
+def _value(config: Config, key: str) -> Any:
+    group, name = key.split(".")
+    return config[group][name]
+
+
+def _text(value: Any) -> str:
+    return str(value).replace(" ", "")

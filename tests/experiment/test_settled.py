@@ -1,0 +1,134 @@
+"""What is left to the weights is theirs, the record's, or the official ViT-B/16's."""
+
+import json
+
+import numpy as np
+import pytest
+from experiments import tiny_config, tiny_variants
+
+from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
+from aftrans_jax.experiment.launch import launch_training
+from aftrans_jax.experiment.settled import settled, with_steps
+from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.experiment.workdir import changes, flat
+
+HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def write_npz(path, *, hidden=192, mlp=768, layers=12, heads=3, patch=16, tokens=197):
+    """The arrays of a ViT's npz that tell its sizes, of zeros."""
+    arrays = {
+        "embedding/kernel": (patch, patch, 3, hidden),
+        "Transformer/posembed_input/pos_embedding": (1, tokens, hidden),
+    }
+    for layer in range(layers):
+        block = f"Transformer/encoderblock_{layer}"
+        query = f"{block}/MultiHeadDotProductAttention_1/query/kernel"
+        arrays[query] = (hidden, heads, hidden // heads)
+        arrays[f"{block}/MlpBlock_3/Dense_0/kernel"] = (hidden, mlp)
+    np.savez_compressed(path, **{name: np.zeros(shape, "f4") for name, shape in arrays.items()})
+    return str(path)
+
+
+def left(**changed):
+    config = base_config()
+    for name, value in changed.items():
+        group, _, key = name.rpartition("__")
+        (config[group] if group else config)[key] = value
+    config, notes = settled(config)
+    return {key: config[(parts := key.split("."))[0]][parts[1]] for key in LEFT_TO_WEIGHTS}, notes
+
+
+def expected(variant, stride, gelu, image, source, local, mean=HALVES, std=HALVES):
+    return dict(
+        zip(LEFT_TO_WEIGHTS, (variant, stride, gelu, image, source, local, mean, std), strict=True)
+    )
+
+
+def test_without_weights_it_is_the_official_b16():
+    found, notes = left()
+    assert found == expected("b16", 16, "tanh", 224, 448, 224)
+    assert notes[0].startswith("without weights: model.variant=b16, model.stride=16, ")
+
+
+def test_deit_by_its_name_and_shapes(tmp_path):
+    path = write_npz(tmp_path / "deit_tiny.npz")
+    found, notes = left(pretrained=path)
+    assert found == expected("ti16", 16, "exact", 224, 448, 224, *IMAGENET)
+    assert notes[0].startswith("deit_tiny.npz: model.variant=ti16")
+    assert notes[0].endswith("data.std=(0.229,0.224,0.225)")
+
+
+def test_sizes_follow_what_the_file_was_trained_at(tmp_path):
+    path = write_npz(tmp_path / "x.npz", tokens=1 + 24**2)
+    assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 384, 768, 384)
+    path = write_npz(tmp_path / "b32.npz", hidden=768, mlp=3072, heads=12, patch=32, tokens=50)
+    assert left(pretrained=path)[0] == expected("b32", 32, "tanh", 224, 448, 224)
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ({"data__image_size": 448}, {"data.image_size": 448}),  # no larger photo than that
+        ({"data__image_size": 560}, {"data.image_size": 560, "data.source_size": 560}),
+        ({"data__source_size": 300}, {"data.source_size": 300}),
+        ({"model__name": "vit"}, {"data.source_size": 224}),  # nothing is cut
+        ({"model__stride": 8}, {"model.stride": 8}),
+        ({"model__gelu": "exact"}, {"model.gelu": "exact"}),
+        ({"model__variant": "b32"}, {"model.variant": "b32", "model.stride": 32}),
+    ],
+)
+def test_what_is_given_stays(given, changed):
+    assert left(**given)[0] == left()[0] | changed
+
+
+def test_a_file_that_does_not_tell_is_left_to_the_check_that_names_it(tmp_path):
+    path = write_npz(tmp_path / "odd.npz", layers=5)
+    assert left(pretrained=path)[0]["model.variant"] == "b16"
+    with pytest.raises(FileNotFoundError, match="absent"):
+        left(pretrained=str(tmp_path / "absent.npz"))
+    with pytest.raises(ValueError, match=r"model\.variant='b17' is unknown: choose one of auto, "):
+        left(model__variant="b17")
+
+
+def test_the_record_goes_before_the_file_which_may_be_gone(tmp_path):
+    config = base_config()
+    config.pretrained = write_npz(tmp_path / "deit_tiny.npz")
+    recorded = flat(settled(config)[0].to_dict())
+    config.pretrained = str(tmp_path / "gone" / "deit_tiny.npz")
+    resumed, notes = settled(config, recorded)
+    assert flat(resumed.to_dict()) == recorded | {"pretrained": config.pretrained}
+    assert notes == ()
+    assert changes(recorded, flat(config.to_dict())) == {}
+    assert settled(resumed) == (resumed, ())
+    config.data.local_size = 112
+    assert changes(recorded, flat(config.to_dict())) == {"data.local_size": (224, 112)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "warmup", "expected"),
+    [
+        (0, 20.0, -1, (432, 21)),  # of 259 photos in batches of 12
+        (0, 0.5, 3, (11, 3)),
+        (100, 0.0, -1, (100, 5)),
+        (100, 20.0, 7, (100, 7)),  # as a record has them
+    ],
+)
+def test_steps_are_those_of_the_epochs(steps, epochs, warmup, expected):
+    config = base_config()
+    config.train.steps, config.train.epochs, config.train.warmup_steps = steps, epochs, warmup
+    found = with_steps(config, 259).train
+    assert (found.steps, found.warmup_steps) == expected
+
+
+def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path):
+    config = tiny_config(train__steps=0, train__epochs=1.0, train__warmup_steps=-1)
+    workdir = tmp_path / "run"
+    with tiny_variants(), StopRequest() as stop:
+        result = launch_training(config, workdir, stop)
+        assert result["step"] == result["config"]["train"]["steps"] == 3  # 24 birds, 8 at a time
+        assert launch_training(config, workdir, stop) == json.loads(json.dumps(result))
+        config.train.steps = 4
+        assert launch_training(config, workdir, stop)["step"] == 4
+        with pytest.raises(ValueError, match=r"train.steps=4 and train.epochs=1.0 are both set"):
+            launch_training(config, tmp_path / "other", stop)
