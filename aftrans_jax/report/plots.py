@@ -148,7 +148,9 @@ def curves(
     found: dict[int, list[tuple[float, float]]] = {}
     for series, history in histories.items():
         # NaN fails the comparison; what is larger cannot be drawn.
-        points = [(r["step"], r[key]) for r in history if abs(r.get(key, math.nan)) < 1e30]
+        points = [
+            (float(r["step"]), float(r[key])) for r in history if abs(r.get(key, math.nan)) < 1e30
+        ]
         if points:
             found[series] = points[:: 1 + len(points) // _MAX_POINTS]
     if not found:
@@ -171,20 +173,29 @@ def curves(
     )
 
 
-def by_layer(title: str, values: Mapping[int, Sequence[float]]) -> Plot:
-    """Returns points over layers, counted from 1, joined by lines.
+def by_layer(
+    title: str,
+    values: Mapping[int, Mapping[int, float]],
+    levels: Mapping[int, float],
+    spread: tuple[float, float],
+) -> Plot:
+    """Returns points over layers, those of a series joined, and lines across all layers.
 
     Args:
-      title: of the plot.
-      values: by series, at least one, of each layer, in [0, 1]; one of exactly 0 is left out.
+      title: of the plot, which names y.
+      values: by series and number of the layer, from 1 on; at least one.
+      levels: by series, values that belong to no single layer.
+      spread: lowest and highest y that must have room.
     """
-    count, marks = max(map(len, values.values())), round_ticks(0.0, 1.0)
+    marks = round_ticks(*spread)
+    count = max(number for shown in values.values() for number in shown)
     ends, numbers = [0.5, count + 0.5], np.arange(1, count + 1)[:: 1 + count // (MAX_NUMBERED + 1)]
     drawn = {}
     for series, shown in values.items():
-        points = [(number, value) for number, value in enumerate(shown, start=1) if value]
-        x, y = np.array(points, np.float64).reshape(-1, 2).T
-        drawn[series] = list(zip(_scaled(x, ends), _height(y, marks), strict=True))
+        x = _scaled(np.array([*shown]), ends)
+        drawn[series] = list(zip(x, _height([*shown.values()], marks), strict=True))
+    for series, level in levels.items():
+        drawn[series] = [(float(x), _height([level], marks)[0]) for x in (FRAME.left, FRAME.right)]
     return Plot(
         title,
         height=FRAME.height,
@@ -192,7 +203,7 @@ def by_layer(title: str, values: Mapping[int, Sequence[float]]) -> Plot:
         x_name="layer",
         x_ticks=_ticks(numbers, _scaled(numbers, ends)),
         y_ticks=_ticks(marks, _height(marks, marks)),
-        points=[(series, *point) for series, points in drawn.items() for point in points],
+        points=[(series, *point) for series in values for point in drawn[series]],
         curves=[(series, points) for series, points in drawn.items() if points],
     )
 

@@ -1,7 +1,7 @@
 """Writes table.md, table.csv and table.html of a study or a comparison."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +115,8 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     if max(cost[1] for cost in costs) > _LEAST_RATIO * min(cost[1] for cost in costs):
         title = "Test accuracy in % against the cost of a prediction"
         found.append(scatter(title, "GFLOP an image", costs))
-    first = {row.line.row: series for series, row in reversed(list(enumerate(table)))}
-    if gates := _mean_gates([(first[row.line.row], row.line) for row in table]):
-        found.append(by_layer("Mean gate of each layer that is fused", gates))
+    first = _first_series(table)
+    found += layer_plots(table)
     histories = {
         first[row.line.row]: read_history(row.line.trials[0].workdir / "metrics.jsonl")
         for row in table
@@ -129,15 +128,34 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     return found
 
 
-def _mean_gates(lines: Sequence[tuple[int, Line]]) -> Mapping[int, Sequence[float]]:
-    """Returns the gates of each series over images and seeds, where its runs tell them."""
-    found = {}
-    for series, line in lines:
-        gates = [trial.result.get("gate_mean") for trial in line.trials]
-        known = [gate for gate in gates if gate]
-        if known:
-            found[series] = np.mean(known, axis=0).tolist()
+def layer_plots(table: Sequence[Figures]) -> list[Plot]:
+    """Returns the accuracy by layer, where rows read single ones, and the gates where known."""
+    found, single, others = [], {}, {}
+    for series, row in enumerate(table):
+        layers, mean = row.line.trials[0].settings["sacm.layers"], row.accuracy[0]
+        if len(layers) == 1:
+            single[series] = {layers[0]: mean}
+        else:
+            others[series] = mean
+    if len(single) > 1:
+        title = "Test accuracy in % by the layer whose attention is read; lines: other rows"
+        shown = [*others.values(), *(mean for by in single.values() for mean in by.values())]
+        found.append(by_layer(title, single, others, (min(shown), max(shown))))
+    gates = {}
+    for name, series in _first_series(table).items():
+        line = next(row.line for row in table if row.line.row == name)
+        told = [trial.result.get("gate_mean") for trial in line.trials]
+        if known := [gate for gate in told if gate]:
+            means = enumerate(np.mean(known, axis=0).tolist(), start=1)
+            gates[series] = {number: mean for number, mean in means if mean}  # 0: is not fused
+    if gates:
+        found.append(by_layer("Mean gate of each layer that is fused", gates, {}, (0.0, 1.0)))
     return found
+
+
+def _first_series(table: Sequence[Figures]) -> dict[str, int]:
+    """Returns the number of the first line of each row."""
+    return {row.line.row: series for series, row in reversed(list(enumerate(table)))}
 
 
 def _encoded(text: str) -> bytes:

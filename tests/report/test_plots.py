@@ -130,17 +130,24 @@ def test_a_curve_has_at_most_two_hundred_points(count):
 
 
 def test_layers_golden():
-    """0.5..3.5 lie on 52..508 px, 152 px each; 0..1 on 190..22 px; a gate of 0 is not drawn."""
-    plot = by_layer("Gates", {0: [0.25, 0.5, 1.0], 4: [0.0, 0.75, 0.0], 5: [0.0] * 3})
+    """0.5..3.5 lie on 52..508 px, 152 px each; 0..1 on 190..22 px; a level has no points."""
+    values = {0: {1: 0.25, 2: 0.5, 3: 1.0}, 4: {2: 0.75}}
+    plot = by_layer("Gates", values, {5: 0.125}, (0.0, 1.0))
     assert plot.x_name == "layer"
     assert plot.x_ticks == [(128, "1"), (280, "2"), (432, "3")]
     assert plot.y_ticks[0] == (190, "0")
     assert plot.y_ticks[-1] == (22, "1")
-    assert plot.curves == [(0, [(128, 148), (280, 106), (432, 22)]), (4, [(280, 64)])]
+    assert plot.curves == [
+        (0, [(128, 148), (280, 106), (432, 22)]),
+        (4, [(280, 64)]),
+        (5, [(52, 169), (508, 169)]),
+    ]
     assert plot.points == [(0, 128, 148), (0, 280, 106), (0, 432, 22), (4, 280, 64)]
-    assert drawn(plot).paths("line") == ["M128.0 148.0 280.0 106.0 432.0 22.0h0", "M280.0 64.0h0"]
+    assert drawn(plot).paths("line") == [
+        *("M128.0 148.0 280.0 106.0 432.0 22.0h0", "M280.0 64.0h0", "M52.0 169.0 508.0 169.0h0")
+    ]
 
 
 @pytest.mark.parametrize(("layers", "shown"), [(12, 12), (16, 16), (24, 12), (32, 16)])
 def test_many_layers_have_fewer_ticks(layers, shown):
-    assert len(by_layer("Gates", {0: [0.5] * layers}).x_ticks) == shown
+    assert len(by_layer("t", {0: {layers: 0.5}}, {}, (0.0, 1.0)).x_ticks) == shown

@@ -13,7 +13,7 @@ from aftrans_jax.studies.compared import changed, lines_between
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
 from aftrans_jax.studies.trials import paired, read_trial
-from aftrans_jax.studies.written import plots
+from aftrans_jax.studies.written import layer_plots, plots
 from aftrans_jax.training.records import DamagedRecordError
 
 CLASSES = ("one, two", "x\udcff")
@@ -159,9 +159,24 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     with tiny_variants():
         found = plots(figures(lines, lines[0]))
     (gates,) = (plot for plot in found if "gate" in plot.title)
-    # Two layers, 228 px each from 52 px; 0.4 of 168 px above 190 px. A gate of 0 is not fused.
-    assert gates.points == [(1, 166, 122.8)]
-    assert len(gates.x_ticks) == 2
+    # A gate of 0 is not fused: one layer is left, in the middle; 0.4 of 168 px above 190 px.
+    assert gates.points == [(1, 280, 122.8)]
+
+
+def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):
+    right = {"a": (1, 0, 0, 0), "b": (1, 1, 0, 0), "c": (1, 1, 1, 1)}
+    layers = {"a": (), "b": (2,), "c": (1,)}
+    lines = []
+    for name, hits in right.items():
+        run = make_run(tmp_path / name, {"global": hits}, sacm__layers=layers[name])
+        lines += lines_of(name, Row(), [read_trial(run)])
+    with tiny_variants():
+        (shown, *more) = layer_plots(figures(lines, lines[0]))
+        assert layer_plots(figures(lines[:2], lines[0])) == []
+    assert more == []
+    # 20..100 % on 190..22 px; two layers, 228 px each.
+    assert shown.points == [(1, 394, 127), (2, 166, 22)]
+    assert shown.curves[2] == (0, [(52, 179.5), (508, 179.5)])
 
 
 def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
