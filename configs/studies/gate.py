@@ -7,7 +7,7 @@ The page shows the mean gate of each layer.
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import SHARP, get_config
+from aftrans_jax.configs.studies.small import get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -21,8 +21,8 @@ def get_study() -> Study:
         title="The gate of each layer",
         base="straight through",
         rows={
-            "straight through": Row(SHARP | {"sacm.gate": "straight_through"}, _HEADS),
-            "all ones": Row(SHARP | {"sacm.gate": "ones"}, _HEADS),
-            "no gradient": Row(SHARP | {"sacm.gate": "no_gradient"}, _HEADS),
+            "straight through": Row({"sacm.gate": "straight_through"}, _HEADS),
+            "all ones": Row({"sacm.gate": "ones"}, _HEADS),
+            "no gradient": Row({"sacm.gate": "no_gradient"}, _HEADS),
         },
     )
