@@ -32,7 +32,7 @@ def base_config() -> Config:
     """
     config: Config = ConfigDict()
     config.seed = 0  # of weights, order, augmentation and dropout
-    config.pretrained = ""  # path of a ViT npz; empty: random weights
+    config.pretrained = ""  # a ViT npz, or imagenet21k/ViT-B_16, augreg/...; empty: random weights
     config.pretrained_head = "new"  # new: of zeros | keep: the file's, made for the same classes
 
     config.model = ConfigDict()

@@ -9,6 +9,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from aftrans_jax import __version__
+from aftrans_jax.cache import cache_folder
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 
@@ -106,9 +107,8 @@ def _compilation_cache() -> str | None:
     """Returns where compiled programs are kept, so that a resumed run compiles nothing again."""
     if (given := os.environ.get("JAX_COMPILATION_CACHE_DIR")) is not None:
         return given or None
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    # Without a home directory, as in some containers, there is no place for them.
-    return None if caches.startswith("~") else str(Path(caches, "aftrans_jax"))
+    folder = cache_folder()
+    return str(folder) if folder else None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Stanford Cars: 8,144 training and 8,041 test images of 196 cars.
 
-    python -m aftrans_jax.main --config=configs/cars.py \
-        --config.data.dir=/data/stanford_cars --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/cars.py --config.data.dir=/data/stanford_cars
 
 `configs/cars.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/cars.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px, AutoAugment.
@@ -16,5 +15,5 @@ def get_config(argument: str = "") -> Config:
     config = recipe_config(argument, augment="autoaugment")
     config.data.name = "cars"
     config.data.dir = "data/stanford_cars"
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     return config

@@ -1,7 +1,6 @@
 """CUB-200-2011: 5,994 training and 5,794 test images of 200 birds.
 
-    python -m aftrans_jax.main --config=configs/cub.py \
-        --config.data.dir=/data/CUB_200_2011 --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/cub.py --config.data.dir=/data/CUB_200_2011
 
 `configs/cub.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/cub.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
@@ -16,5 +15,5 @@ def get_config(argument: str = "") -> Config:
     config = recipe_config(argument)
     config.data.name = "cub"
     config.data.dir = "data/CUB_200_2011"
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     return config

@@ -1,7 +1,6 @@
 """Stanford Dogs: 12,000 training and 8,580 test images of 120 dogs.
 
-    python -m aftrans_jax.main --config=configs/dogs.py \
-        --config.data.dir=/data/stanford_dogs --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/dogs.py --config.data.dir=/data/stanford_dogs
 
 `configs/dogs.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/dogs.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
@@ -16,6 +15,6 @@ def get_config(argument: str = "") -> Config:
     config = recipe_config(argument)
     config.data.name = "dogs"
     config.data.dir = "data/stanford_dogs"
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     config.train.learning_rate = 0.003  # TransFG
     return config

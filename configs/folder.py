@@ -1,7 +1,6 @@
 """Your own photos, in a folder or listed in a CSV file.
 
-    python -m aftrans_jax.main --config=configs/folder.py \
-        --config.data.dir=/data/photos --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/folder.py --config.data.dir=/data/photos
 
 The folder holds `train/<class>/` and `test/<class>/` (or `val/<class>/`); or a folder for each
 class, of which a fifth is kept for the test. A CSV file with the columns path, label and, if you
@@ -18,6 +17,6 @@ def get_config() -> Config:
     config.data.name = "folder"
     config.data.dir = "data/photos"
     config.data.validation_fraction = 0.1
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     config.train.steps, config.train.epochs, config.train.warmup_steps = 0, 20.0, -1
     return config

@@ -1,7 +1,6 @@
 """iNaturalist 2017: 579,184 training and 95,986 validation images of 5,089 species.
 
-    python -m aftrans_jax.main --config=configs/inat17.py \
-        --config.data.dir=/data/inat2017 --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/inat17.py --config.data.dir=/data/inat2017
 
 `configs/inat17.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/inat17.py:recipe=transfg` is TransFG's: crops of 304 px from 400 px, AutoAugment.
@@ -17,6 +16,6 @@ def get_config(argument: str = "") -> Config:
     config = recipe_config(argument, image_size=304, resize_size=400, augment="autoaugment")
     config.data.name = "inat17"
     config.data.dir = "data/inat2017"
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     config.train.learning_rate = 0.01  # TransFG
     return config

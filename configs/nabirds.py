@@ -1,7 +1,6 @@
 """NABirds: 23,929 training and 24,633 test images of 555 birds.
 
-    python -m aftrans_jax.main --config=configs/nabirds.py \
-        --config.data.dir=/data/nabirds --config.pretrained=ViT-B_16.npz
+    python -m aftrans_jax.main --config=configs/nabirds.py --config.data.dir=/data/nabirds
 
 `configs/nabirds.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/nabirds.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
@@ -16,5 +15,5 @@ def get_config(argument: str = "") -> Config:
     config = recipe_config(argument)
     config.data.name = "nabirds"
     config.data.dir = "data/nabirds"
-    config.pretrained = "ViT-B_16.npz"
+    config.pretrained = "imagenet21k/ViT-B_16"
     return config

@@ -227,7 +227,11 @@ COMMANDS = ("main", "check_data", "predict", "export", "study", "compare")
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
-    "weights": (set(), {"flax", "jaxtyping", "numpy", "scipy"}),
+    "cache": (set(), set()),
+    "weights": (
+        {"cache"},
+        {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"},
+    ),
     "training": ({"model"}, None),
     "data.examples": (set(), PLAIN),
     "data.loading": (
@@ -242,11 +246,11 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "report": (set(), PLAIN | {"jinja2"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
-    "studies": ({"config", "data", "experiment", "model", "report", "training"}, None),
+    "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),
     "command": ({"data.loading"}, set()),
     "flags": ({"command", "config", "configs"}, None),
     **dict.fromkeys(
-        COMMANDS, ({"command", "data", "experiment", "flags", "studies", "weights"}, None)
+        COMMANDS, ({"cache", "command", "data", "experiment", "flags", "studies", "weights"}, None)
     ),
 }
 

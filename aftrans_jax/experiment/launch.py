@@ -9,6 +9,7 @@ import jax
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.classes import Evaluated
+from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.experiment.evaluation import (
     evaluate_run,
     evaluation_settings,
@@ -31,6 +32,7 @@ from aftrans_jax.experiment.workdir import (
 )
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.stored import numbers
+from aftrans_jax.weights.download import is_official
 
 
 def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[str, Any]:
@@ -51,9 +53,13 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
             f"train.steps={config.train.steps} and train.epochs={config.train.epochs} are both "
             "set: leave one to the other by --config.train.epochs=0 or --config.train.steps=0"
         )
+    restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
+    if is_official(config.pretrained) and not recorded:
+        if not Path(config.data.dir).exists():
+            read_lists(config)  # says what is absent, before anything is downloaded
+        progress.say(f"official weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
-    restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
     for line in notes:
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)

@@ -22,6 +22,7 @@ from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
+from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes
 from aftrans_jax.weights.layouts import POSITIONS, official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
@@ -133,7 +134,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     keep_head = config.pretrained_head == "keep"
     if config.pretrained:
         # Opened first, so that an absent or damaged file is reported before anything is compiled.
-        with naming(config.pretrained), open_npz(config.pretrained) as arrays:
+        with naming(config.pretrained), open_npz(weights_file(config.pretrained)) as arrays:
             official = official_names(arrays)
             _check_variant(config.model.variant, official.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")

@@ -102,9 +102,7 @@ def build(
     evaluated: Evaluated | None = None,
     say: Callable[[str], None] = logging.info,
 ) -> Experiment:
-    """Returns the experiment that a configuration describes, with its weights loaded.
-
-    The configuration and the lists of images are checked here, before the first step.
+    """Returns the experiment that a configuration describes, checked, with its weights loaded.
 
     Args:
       config: of the run.
@@ -124,8 +122,7 @@ def build(
     dataset, notes = load_dataset(config, evaluated)
     config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
-    skip = config.data.on_error == "skip"
-    skipped = {name: Skipped(source) for name, source in splits.items() if skip}
+    skipped = {name: Skipped(x) for name, x in splits.items() if config.data.on_error == "skip"}
     precision = PRECISIONS[config.train.precision]()
     num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.fitting import sizes
 from aftrans_jax.weights.layouts import POSITIONS, official_names
 from aftrans_jax.weights.npz import naming, open_npz
@@ -99,7 +100,7 @@ def _found(config: Config) -> dict[str, Any]:
 def _facts(path: str) -> _Facts:
     if not path:
         return _Facts(None, None, OFFICIAL)
-    with naming(path), open_npz(path) as arrays:
+    with naming(path), open_npz(weights_file(path)) as arrays:
         official = official_names(arrays)
         found = sizes(official.arrays)
         variant = next((name for name, known in VARIANTS.items() if known == found), None)

@@ -160,9 +160,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
         if old[key] != new[key] and not is_left(key, new[key])
     }
     weights = found.get("pretrained")
-    if weights and Path(weights[0]).name == Path(weights[1]).name:
+    if weights and _weights_name(weights[0]) == _weights_name(weights[1]):
         del found["pretrained"]
     return found
+
+
+def _weights_name(path: str) -> str:
+    return Path(path).name.removesuffix(".npz")
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:

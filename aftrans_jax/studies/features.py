@@ -26,6 +26,7 @@ from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
 from aftrans_jax.training.records import write_bytes
+from aftrans_jax.weights.download import weights_file
 
 # Groups and keys that change no feature.
 _WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")
@@ -156,7 +157,7 @@ def _digest(config: Config, splits: Mapping[str, Split]) -> str:
     }
     digest = hashlib.sha256(json.dumps([settings, __version__], sort_keys=True).encode())
     if config.pretrained:
-        with Path(config.pretrained).open("rb") as weights:
+        with weights_file(config.pretrained).open("rb") as weights:
             digest.update(hashlib.file_digest(weights, "sha256").digest())
     for source, skipped in splits.values():
         batches = eval_batches(

@@ -96,7 +96,8 @@ def check_format(path: str | PathLike[str]) -> None:
         raise _refusal(kind)
     if not path.is_file():
         raise FileNotFoundError(
-            f"pretrained={str(path)!r} is not a file. Official ViT files: {OFFICIAL}; "
+            f"pretrained={str(path)!r} is not a file: expected one, or the name of official "
+            "weights, such as imagenet21k/ViT-B_16, which are downloaded; "
             "--config.pretrained= (empty) starts from random weights"
         )
     size = path.stat().st_size

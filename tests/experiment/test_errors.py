@@ -117,8 +117,8 @@ def test_the_paper_s_configuration_without_its_data_says_what_to_set(seen):
 
 def test_then_without_its_weights(seen, cub):
     assert seen(*TINY, f"--config.data.dir={cub}", "--config.pretrained=ViT-B_16.npz") == (
-        "error: pretrained='ViT-B_16.npz' is not a file. Official ViT files: "
-        "https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz; "
+        "error: pretrained='ViT-B_16.npz' is not a file: expected one, or the name of official "
+        "weights, such as imagenet21k/ViT-B_16, which are downloaded; "
         "--config.pretrained= (empty) starts from random weights"
     )
 
@@ -137,7 +137,7 @@ def test_an_unknown_key_is_told_before_anything_is_written(call):
         call("--config.train.step=5")
     assert caught.value.code == (
         "error: --config.train.step is no key of the configuration; did you mean one of "
-        "train.steps, train.warmup_steps, train.save_every? (--help lists all keys)"
+        "train.steps, train.epochs, train.warmup_steps? (--help lists all keys)"
     )
     assert not Path("run").exists()
 

@@ -194,7 +194,7 @@ def test_an_absent_directory_says_what_is_expected(tmp_path):
 
 
 def test_what_an_evaluation_takes_from_the_command_and_from_the_record():
-    recorded = changed(seed=5, model__gelu="exact", data__dir="/photos")
+    recorded = changed(seed=5, model__dropout=0.5, data__dir="/photos")
     given = changed(data__dir="/more", eval__batch_size=7, train__momentum=0.5, data__num_threads=1)
     keys = {"data.dir", "eval.batch_size", "train.momentum"}
     chosen, notes = evaluation_settings(recorded, given, keys)
@@ -203,7 +203,7 @@ def test_what_an_evaluation_takes_from_the_command_and_from_the_record():
         "note: data.dir was '/photos', is '/more' in this evaluation",
         "note: train.momentum=0.5 is ignored: the run was trained with 0.9",
         "note: eval.batch_size was 48, is 7 in this evaluation",
-        "note: taken from the record of the run: seed, model.gelu",
+        "note: taken from the record of the run: seed, model.dropout",
     }
 
 

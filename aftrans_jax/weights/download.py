@@ -1,0 +1,131 @@
+"""Official weights by name: downloaded once, resumed where it broke off, verified, kept."""
+
+import base64
+import fcntl
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Any, cast
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from aftrans_jax.cache import cache_folder
+
+ADDRESS = "https://storage.googleapis.com/vit_models"  # of Google Research's files
+
+_NAME = re.compile(r"(imagenet21k|imagenet21k\+imagenet2012|augreg|sam|gsam)/[\w.+-]+")
+_CHUNK = 1 << 16  # bytes; what is lost at most where a connection breaks
+_PATIENCE = 30  # seconds without a byte
+_TRIES = 5
+_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+def is_official(name: str) -> bool:
+    """Returns whether a value of `pretrained` is the name of official weights, not a path."""
+    return _NAME.fullmatch(name) is not None and not Path(name).exists()
+
+
+def weights_file(name: str, *, address: str = ADDRESS) -> Path:
+    """Returns the file that a path or an official name stands for; the latter is downloaded once.
+
+    A download that breaks off goes on where it stopped, also in another process. It is kept only
+    where its size and MD5 are those that the server tells.
+
+    Args:
+      name: a path, or such as "imagenet21k/ViT-B_16" or "augreg/Ti_16-i21k-...".
+      address: of the server's folder.
+
+    Raises:
+      FileNotFoundError: the server has no such file.
+      ValueError: what was downloaded is not what the server says.
+      OSError: the server cannot be reached, or there is no cache that can be written.
+    """
+    if not is_official(name):
+        return Path(name)
+    cache, name = cache_folder(), name.removesuffix(".npz")
+    if cache is None:
+        raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")
+    target = cache / "weights" / f"{name}.npz"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        with part.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # another process may be downloading it
+            if not target.exists():
+                _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
+    return target
+
+
+def _download(url: str, target: Path, part: Path) -> None:
+    remedy = f"download it elsewhere and put it to {target}, or give the path of a file"
+    try:
+        answer = requests.head(url, timeout=_PATIENCE, allow_redirects=True)
+        if answer.status_code == requests.codes.not_found:
+            raise FileNotFoundError(
+                f"{url} does not exist: expected the name of an official file, such as "
+                "imagenet21k/ViT-B_16, or the path of one"
+            )
+        answer.raise_for_status()
+        size = int(answer.headers["Content-Length"])
+        pooch.get_logger().setLevel("WARNING")
+        pooch.retrieve(
+            url,
+            known_hash=_digest(answer.headers.get("x-goog-hash", "")),
+            fname=target.name,
+            path=target.parent,
+            # Pooch's own type for it has the arguments of something else.
+            downloader=cast(Any, lambda url, file, _: _resume(url, part, size).replace(file)),
+        )
+    except requests.RequestException as error:
+        raise OSError(f"{url} cannot be downloaded ({error}): {remedy}") from error
+    except KeyError as error:
+        raise OSError(f"{url}: the server does not tell the size: {remedy}") from error
+    except ValueError as error:  # pooch has compared
+        raise ValueError(f"{url} came damaged ({error}): try again, or {remedy}") from error
+
+
+def _digest(header: str) -> str | None:
+    """Returns the MD5 of a header such as "crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ=="."""
+    found = re.search(r"md5=([A-Za-z0-9+/=]+)", header)
+    return f"md5:{base64.b64decode(found[1]).hex()}" if found else None
+
+
+def _resume(url: str, part: Path, size: int) -> Path:
+    """Downloads what is missing in a part of a file; returns it once it has its size.
+
+    Raises:
+      requests.RequestException: the connection broke again and again.
+    """
+    for attempt in range(1, _TRIES + 1):
+        have = part.stat().st_size
+        if have == size:
+            break
+        wanted = {"Accept-Encoding": "identity"}
+        if have < size:
+            wanted["Range"] = f"bytes={have}-"
+        try:
+            with requests.get(url, headers=wanted, stream=True, timeout=_PATIENCE) as answer:
+                answer.raise_for_status()
+                have = have if answer.status_code == requests.codes.partial_content else 0
+                bar = tqdm(
+                    desc=part.stem,
+                    total=size,
+                    initial=have,
+                    unit="B",
+                    unit_scale=True,
+                    disable=None,  # shown on a terminal
+                )
+                with part.open("r+b") as file, bar:
+                    file.truncate(have)
+                    file.seek(have)
+                    for block in answer.iter_content(_CHUNK):
+                        bar.update(file.write(block))
+        except _BROKEN:
+            if attempt == _TRIES:
+                raise
+    if (have := part.stat().st_size) != size:
+        part.unlink()
+        raise ValueError(f"{have:,} bytes, expected {size:,}")
+    return part
