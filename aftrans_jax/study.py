@@ -4,6 +4,7 @@ A study names rows of changes to a configuration. Each row is trained with sever
 an ordinary run in <workdir>/<row>/seed<k>, which main, predict and compare take as they take any
 run; <workdir>/<row>/seed<k>.log is what it printed. Seed 0 of every row comes first, then seed 1.
 The same command goes on after whatever ended it: finished runs are passed over, others resume.
+A row may evaluate the runs of another one by the annotated boxes, a ceiling, without training.
 A training that a killed study left running is waited for. One that fails is reported, the others
 go on, and the exit code is 1. After each run table.md, table.csv and table.html are written.
 
@@ -75,12 +76,13 @@ def _run(path: Path, workdir: Path) -> None:
     from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
-    from aftrans_jax.studies.study import dry_run, run_study
+    from aftrans_jax.studies.study import dry_run, run_study, with_boxes
     from aftrans_jax.studies.written import write_study
 
     study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
     runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given_keys(sys.argv))
+    runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)
         return

@@ -10,9 +10,10 @@ import jax
 
 from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
-from aftrans_jax.experiment.workdir import PLUMBING, changes, is_plumbing
+from aftrans_jax.experiment.workdir import PLUMBING, changes, is_plumbing, read_result
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
@@ -86,10 +87,11 @@ def evaluate_run(
     settings: Mapping[str, Any],
     validated: bool,
 ) -> dict[str, Any]:
-    """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json` alone.
+    """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
-    That is the best one on validation images where the run has them, else the newest. The run may
-    still be training.
+    What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
+    checkpoint is the best one on validation images where the run has them, else the newest. The run
+    may still be training.
 
     Args:
       experiment: of the run, built with `restores`.
@@ -122,11 +124,29 @@ def evaluate_run(
         "seconds": time.monotonic() - began,
         "skipped_images": skipped_images(experiment),
     }
-    path = workdir / (f"eval-{name}-annotated.json" if crops_annotated else f"eval-{name}.json")
-    if jax.process_index() == 0:
+    path = workdir / f"eval-{name}{'-annotated' if crops_annotated else ''}.json"
+    if jax.process_index() == 0:  # scores come last: where they are, the predictions are
+        write_predictions(_predictions(path), dataset, evaluation.outcomes)
         write_json(path, result)
     progress.say(f"scores: {path.resolve()}")
     return result
+
+
+def annotated_scores(workdir: Path) -> tuple[dict[str, Any], Path] | None:
+    """Returns a finished run's scores by the annotated boxes of its own test split.
+
+    With them comes the path of the predictions. None where it was not evaluated so, or in another
+    state than the one that it reports.
+    """
+    trained, path = read_result(workdir), workdir / "eval-test-annotated.json"
+    scores, predictions = read_result(workdir, path.name), _predictions(path)
+    if trained is None or scores is None or scores["step"] != trained["step"]:
+        return None
+    return (scores, predictions) if predictions.exists() else None
+
+
+def _predictions(scores: Path) -> Path:
+    return scores.with_suffix(".predictions.csv")
 
 
 def no_checkpoint(workdir: Path) -> str:

@@ -93,8 +93,8 @@ def read_settings(
     return flat(configured(recorded).to_dict())  # keys that are not there have their defaults
 
 
-def read_result(workdir: Path) -> dict[str, Any] | None:
-    """Returns what result.json holds, None where it is absent or damaged."""
+def read_result(workdir: Path, name: str = "result.json") -> dict[str, Any] | None:
+    """Returns what a file of scores holds, None where it is absent or damaged."""
 
     def is_sound(value: Any) -> bool:
         return (
@@ -105,7 +105,7 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         )
 
     try:
-        return read_json(workdir / "result.json", is_sound, "the result of a run")
+        return read_json(workdir / name, is_sound, "the result of a run")
     except (FileNotFoundError, DamagedRecordError):
         return None
 

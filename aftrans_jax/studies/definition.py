@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 HEADS = ("global", "local", "sum")
+# What a row that evaluates another one changes.
+ANNOTATED_BOXES: Mapping[str, Any] = MappingProxyType({"region.method": "annotated"})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -19,11 +21,14 @@ class Row(NamedTuple):
       heads: logits that the row is judged by, a line of the table each; none: the run's
         `eval.logits`.
       paper: accuracy in percent that the paper reports, by name of the logits, or for all of them.
+      evaluates: name of a row above, whose runs are evaluated by the annotated boxes in the place
+        of a training; none: the row is trained.
     """
 
     changes: Mapping[str, Any] = _NOTHING
     heads: tuple[str, ...] = ()
     paper: float | Mapping[str, float] | None = None
+    evaluates: str = ""
 
 
 class Study(NamedTuple):
@@ -40,6 +45,11 @@ class Study(NamedTuple):
     rows: Mapping[str, Row]
     base: str
     num_seeds: int = 3
+
+    def changes(self, name: str) -> dict[str, Any]:
+        """Returns the changes of a row, those of the row that it evaluates included."""
+        row = self.rows[name]
+        return {**(self.changes(row.evaluates) if row.evaluates else {}), **row.changes}
 
 
 def load_study(path: Path) -> Study:
@@ -72,7 +82,25 @@ def load_study(path: Path) -> Study:
             raise ValueError(
                 f"{path}: row {name!r} has heads={sorted(unknown)}: choose of {', '.join(HEADS)}"
             )
+        _check_evaluates(path, study, name)
     return study
+
+
+def _check_evaluates(path: Path, study: Study, name: str) -> None:
+    row, names = study.rows[name], list(study.rows)
+    if not row.evaluates:
+        return
+    above = [x for x in names[: names.index(name)] if not study.rows[x].evaluates]
+    if row.evaluates not in above:
+        raise ValueError(
+            f"{path}: row {name!r} evaluates {row.evaluates!r}: expected a row above that is "
+            f"trained, of {', '.join(above)}"
+        )
+    if row.changes != ANNOTATED_BOXES:
+        raise ValueError(
+            f"{path}: row {name!r} evaluates another with changes={dict(row.changes)}: expected "
+            f"{dict(ANNOTATED_BOXES)}, the one change of a trained run's own test split"
+        )
 
 
 def slug(name: str) -> str:

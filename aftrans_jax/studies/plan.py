@@ -2,12 +2,13 @@
 
 import copy
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.workdir import (
     check_may_train,
@@ -16,27 +17,51 @@ from aftrans_jax.experiment.workdir import (
     flat,
     read_result,
 )
-from aftrans_jax.studies.definition import Row, Study, slug
+from aftrans_jax.studies.definition import Study, slug
 
 
 class Run(NamedTuple):
-    """One training of a study: a row, a seed, and the directory and settings of the run."""
+    """One training of a study, or the evaluation of one by its annotated boxes.
+
+    Attributes:
+      row: its name.
+      seed: of the run.
+      workdir: of the run; that of the training, where this evaluates one.
+      config: settings of the run.
+      trained: the training that is evaluated, None where this is a training.
+    """
 
     row: str
     seed: int
     workdir: Path
     config: Config
+    trained: "Run | None" = None
 
     @property
     def name(self) -> str:
         """What lines about the run begin with."""
         return f"{self.row}, seed {self.seed}"
 
+    @property
+    def log(self) -> Path:
+        """Where what it prints goes: beside its directory."""
+        added = "" if self.trained is None else f"-{slug(self.row)}"
+        return self.workdir.with_name(f"{self.workdir.name}{added}.log")
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the scores that it has left, None where there are none."""
+        if self.trained is None:
+            return read_result(self.workdir)
+        found = annotated_scores(self.workdir)
+        return None if found is None else found[0]
+
 
 def plan(
     study: Study, base: Config, workdir: Path, *, num_seeds: int, given: Collection[str]
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
+
+    A row that evaluates another one has a run for each of that row's.
 
     Args:
       study: with its rows.
@@ -50,26 +75,45 @@ def plan(
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
-    configs = {name: row_config(name, row, base, given) for name, row in study.rows.items()}
+    configs = {
+        name: row_config(name, study.changes(name), base, given, trains=not row.evaluates)
+        for name, row in study.rows.items()
+    }
     found = []
     for seed in range(num_seeds):
+        trainings: dict[str, Run] = {}
         for name, config in configs.items():
             own = copy.deepcopy(config)
             own.seed = seed
-            found.append(Run(name, seed, workdir / slug(name) / f"seed{seed}", own))
+            trained = trainings.get(study.rows[name].evaluates)
+            place = workdir / slug(name) / f"seed{seed}" if trained is None else trained.workdir
+            trainings[name] = Run(name, seed, place, own, trained)
+        found += trainings.values()
     return found
 
 
 def row_config(
-    name: str, row: Row, base: Config, given: Collection[str] = (), *, trains: bool = True
+    name: str,
+    changes: Mapping[str, Any],
+    base: Config,
+    given: Collection[str] = (),
+    *,
+    trains: bool = True,
 ) -> Config:
-    """Returns the configuration of a row; `trains` is False where it is evaluated alone.
+    """Returns the configuration of a row.
+
+    Args:
+      name: of the row.
+      changes: of the row, see `Row` and `Study.changes`.
+      base: what is changed.
+      given: keys that the command line has set in the base.
+      trains: False where the row is evaluated alone.
 
     Raises:
       ValueError: a key or a value is unknown, or a key is given on the command line too.
     """
     config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
-    for key, value in row.changes.items():
+    for key, value in changes.items():
         if key not in known:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
         if key in given and not callable(value):
@@ -94,27 +138,32 @@ def row_config(
 
 
 def is_finished(run: Run) -> bool:
-    """Returns whether a directory holds the finished run, so that there is nothing to train.
+    """Returns whether a directory holds what the run leaves, so that there is nothing to do.
 
     Raises:
       ValueError: it holds a run of other settings.
     """
+    if run.trained is not None:
+        return is_finished(run.trained) and run.result() is not None
     settings = flat(run.config.to_dict())
     check_may_train(run.workdir, settings)
     return finished_result(run.workdir, settings["train.steps"]) is not None
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:
-    """Returns how long runs take one after the other; None where no run is finished yet.
+    """Returns how long runs take one after the other; None where no training is finished yet.
 
-    A run takes what the finished ones of its row took, or else what all finished ones took.
+    A run takes what the finished ones of its row took, or else what all finished ones took; an
+    evaluation of a row without any, which takes a fraction of a training, is not counted.
     """
     took: dict[str, list[float]] = {}
+    everything: list[float] = []
     for run in finished:
-        seconds = (read_result(run.workdir) or {}).get("seconds")
+        seconds = (run.result() or {}).get("seconds")
         if isinstance(seconds, int | float):
             took.setdefault(run.row, []).append(float(seconds))
-    everything = [seconds for known in took.values() for seconds in known]
+            everything += [] if run.trained else [float(seconds)]
     if not everything:
         return None
-    return sum(statistics.median(took.get(run.row, everything)) for run in runs)
+    similar = ((run.row, [0.0] if run.trained else everything) for run in runs)
+    return sum(statistics.median(took.get(row, others)) for row, others in similar)

@@ -30,7 +30,8 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
       ValueError: see `plan.row_config`.
     """
     configs = {
-        name: row_config(name, row, base, given, trains=False) for name, row in study.rows.items()
+        name: row_config(name, study.changes(name), base, given, trains=False)
+        for name in study.rows
     }
     return [
         Run(name, 0, workdir / slug(name) / "probe", config) for name, config in configs.items()

@@ -1,4 +1,4 @@
-"""Trainings of a study as processes of their own, a few at a time; each can be resumed."""
+"""Runs of a study as processes of their own, a few at a time; trainings can be resumed."""
 
 import contextlib
 import signal
@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from aftrans_jax.experiment.lock import locked
+from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished
 from aftrans_jax.training.records import write_json
 
@@ -17,7 +18,7 @@ _PAUSE = 0.2  # seconds between two looks at the processes
 
 
 class Job:
-    """One training: its process, or another one that already trains in its directory.
+    """One run: its process, or another one that already trains in its directory.
 
     A study that is killed leaves its trainings running. They are waited for, and asked again.
     """
@@ -29,16 +30,18 @@ class Job:
 
         Args:
           run: of a study.
-          command: to train, to which `--workdir` is added.
+          command: to train, to which `--workdir` is added, and what an evaluation needs.
           environment: of the process; None: this one's.
 
         Raises:
           OSError: the directory cannot be written.
-          ValueError: it holds a run of other settings.
+          ValueError: it holds a run of other settings, or what is to be evaluated is not there.
         """
-        self.run, self.began = run, time.monotonic()
-        self.log = run.workdir.with_name(f"{run.workdir.name}.log")
+        self.run, self.log, self.began = run, run.log, time.monotonic()
         self._command = [*command, f"--workdir={run.workdir}"]
+        if run.trained is not None:
+            changed = (f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())
+            self._command += ["--mode=eval", *changed]
         self._environment = environment
         self._process: subprocess.Popen | None = None
         self._said_before = 0  # bytes of the log by earlier attempts
@@ -46,10 +49,14 @@ class Job:
         self._start()
 
     def _start(self) -> None:
+        trained = self.run.trained
         try:
             with locked(self.run.workdir):
-                is_finished(self.run)  # raises where it is a run of other settings
-                write_json(self.run.workdir / "config.json", self.run.config.to_dict())
+                if trained is None:
+                    is_finished(self.run)  # raises where it is a run of other settings
+                    write_json(self.run.workdir / "config.json", self.run.config.to_dict())
+                elif not is_finished(trained):
+                    raise ValueError(f"{trained.name} is not finished, which it evaluates")
         except BlockingIOError:
             return  # tried again
         with self.log.open("ab") as log:
@@ -124,6 +131,8 @@ def train_all(
 ) -> int:
     """Trains runs in their order, `num_jobs` at a time; one that fails does not stop the others.
 
+    An evaluation waits for the training that it evaluates.
+
     Args:
       runs: that are not finished.
       num_jobs: processes at a time.
@@ -135,12 +144,13 @@ def train_all(
     Returns:
       The number of the signal that came, after which the trainings have saved and ended; else 0.
     """
-    waiting, active = list(runs), []
+    waiting: list[Run] = list(runs)
+    active: list[Job] = []
     with Stop() as stop, contextlib.ExitStack() as ending:
         ending.callback(_end, active)
         while (waiting or active) and not stop.signal:
-            while waiting and len(active) < num_jobs:
-                run = waiting.pop(0)
+            while len(active) < num_jobs and (run := _next(waiting, active)) is not None:
+                waiting = [other for other in waiting if other is not run]
                 try:
                     active.append(Job(run, command, environment))
                     started(active[-1])
@@ -148,11 +158,22 @@ def train_all(
                     ended(run, 0.0, str(error))
             time.sleep(_PAUSE)
             for job in list(active):
-                if (code := job.exit_code()) is not None and not stop.signal:
+                try:
+                    code = job.exit_code()
+                    problem = job.problem(code) if code else None
+                except (OSError, ValueError) as error:  # of one that waited for its directory
+                    code, problem = 1, str(error)
+                if code is not None and not stop.signal:
                     active.remove(job)
-                    seconds = time.monotonic() - job.began
-                    ended(job.run, seconds, job.problem(code) if code else None)
+                    ended(job.run, time.monotonic() - job.began, problem)
     return stop.signal
+
+
+def _next(waiting: Sequence[Run], active: Sequence[Job]) -> Run | None:
+    """Returns the first run that waits for no other one."""
+    unfinished = [*waiting, *(job.run for job in active)]
+    free = (run for run in waiting if not any(run.trained is other for other in unfinished))
+    return next(free, None)
 
 
 def _end(jobs: Sequence[Job]) -> None:

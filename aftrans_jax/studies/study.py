@@ -1,11 +1,12 @@
 """A study from its file to its table: what is not finished is trained, one line a training."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tqdm import tqdm
 
-from aftrans_jax.experiment.workdir import read_result
+from aftrans_jax.experiment.data import has_boxes, load_dataset
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, train_all
 
@@ -45,7 +46,8 @@ class Progress:
         """Returns whether a run is finished, in words, with its accuracies."""
         if run in self.finished:
             return f"finished: {accuracies(run)}"
-        return "started" if (run.workdir / "checkpoints").exists() else "to do"
+        has_begun = run.trained is None and (run.workdir / "checkpoints").exists()
+        return "started" if has_begun else "to do"
 
     def started(self, job: Job) -> None:
         """Says that a training has begun."""
@@ -137,7 +139,7 @@ def run_study(
 
 def accuracies(run: Run) -> str:
     """Returns the test accuracies of a finished run, such as "global 87.2 %"."""
-    result = read_result(run.workdir) or {}
+    result = run.result() or {}
     found = {head: result.get(f"{head}_accuracy") for head in ("global", "local", "sum")}
     return "  ".join(f"{head} {value:.1%}" for head, value in found.items() if value is not None)
 
@@ -145,6 +147,26 @@ def accuracies(run: Run) -> str:
 def duration(seconds: float) -> str:
     """Returns a time such as "1:02:03"."""
     return tqdm.format_interval(seconds)
+
+
+def with_boxes(runs: Sequence[Run], say: Say) -> list[Run]:
+    """Returns runs without those that evaluate by annotated boxes, where their set has none.
+
+    A row that is left out is said. Where the set cannot be read its rows stay, and fail by
+    themselves.
+    """
+    bare: dict[str, bool] = {}  # by row
+    for run in runs:
+        if run.trained is not None and run.row not in bare:
+            config = copy.deepcopy(run.config)
+            config.data.cache = "none"
+            try:
+                bare[run.row] = not has_boxes(load_dataset(config)[0])
+            except (OSError, ValueError):
+                bare[run.row] = False
+            if bare[run.row]:
+                say(f"{run.row} is left out: {config.data.name!r} has no annotated boxes")
+    return [run for run in runs if not bare.get(run.row)]
 
 
 def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:

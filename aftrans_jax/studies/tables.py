@@ -18,8 +18,9 @@ Accuracies are mean ± sample standard deviation over the seeds, in percent of t
 difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is
 a percentile bootstrap over images and seeds, of the images alone where there is one seed. GFLOP are
 those of one image's forward pass for these logits: two for a product and its sum in matrix products
-and convolutions, of resampling too; operations on single elements, about 1 % of a trunk's, are not
-counted. MFU goes by the same count. Images a second are of training.""".replace("\n", " ")
+and convolutions, of resampling too; operations on single elements, such as GELU, are not counted:
+with them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a second are of
+training.""".replace("\n", " ")
 
 
 class Figures(NamedTuple):

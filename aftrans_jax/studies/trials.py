@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.experiment.outcomes import Predictions, read_predictions
 from aftrans_jax.experiment.workdir import configured, read_result, read_settings
-from aftrans_jax.studies.definition import HEADS
+from aftrans_jax.studies.definition import ANNOTATED_BOXES, HEADS
 
 
 class Trial(NamedTuple):
-    """A finished run: its directory, settings by key, result.json and predictions.csv."""
+    """A finished run: its directory, settings by key, scores and predictions."""
 
     workdir: Path
     settings: Mapping[str, Any]
@@ -96,6 +97,24 @@ def read_trial(workdir: Path) -> Trial:
             f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
         ) from error
     return Trial(workdir, settings, result, predictions)
+
+
+def read_annotated(workdir: Path) -> Trial:
+    """Returns the finished run of a directory as it answers by the annotated boxes.
+
+    Raises:
+      FileNotFoundError: it was not evaluated so.
+      DamagedRecordError: its files cannot be read.
+    """
+    found, settings = annotated_scores(workdir), read_settings(workdir)
+    if found is None or settings is None:
+        raise FileNotFoundError(
+            f"{workdir} holds no finished run that was evaluated by the annotated boxes: "
+            f"python -m aftrans_jax.main --mode=eval --workdir={workdir} "
+            "--config.region.method=annotated"
+        )
+    result, predictions = found
+    return Trial(workdir, {**settings, **ANNOTATED_BOXES}, result, read_predictions(predictions))
 
 
 def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:

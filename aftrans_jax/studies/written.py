@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.report.comparison import Comparison, write_comparison
 from aftrans_jax.report.plots import Measured, Plot, by_layer, curves, dots, scatter
 from aftrans_jax.studies.definition import Study
@@ -21,7 +22,7 @@ from aftrans_jax.studies.tables import (
     markdown,
     notes,
 )
-from aftrans_jax.studies.trials import Line, Trial, read_trial
+from aftrans_jax.studies.trials import Line, Trial, read_annotated, read_trial
 from aftrans_jax.training.records import write_bytes
 from aftrans_jax.training.reporting import read_history
 
@@ -43,7 +44,8 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
     """
     trials: dict[str, list[Trial]] = {name: [] for name in study.rows}
     for run in sorted(finished, key=lambda run: run.seed):
-        trials[run.row].append(read_trial(run.workdir))
+        read = read_trial if run.trained is None else read_annotated
+        trials[run.row].append(read(run.workdir))
     lines = [
         line
         for name, row in study.rows.items()
@@ -120,6 +122,7 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     histories = {
         first[row.line.row]: read_history(row.line.trials[0].workdir / "metrics.jsonl")
         for row in table
+        if row.line.trials[0].settings["region.method"] != ANNOTATED  # no training of its own
     }
     for key in ("loss", "accuracy"):
         seed = table[0].line.trials[0].seed

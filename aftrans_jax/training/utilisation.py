@@ -49,7 +49,8 @@ def forward_flops(
 
     Products are those of matrices and convolutions, of the resampling too, which is by matrices
     here. Not counted are the operations on single elements, such as softmax, GELU and layer norm,
-    and the labelling's loop: a trunk's are about 1 % more. Nothing is compiled or computed.
+    and the labelling's loop. By XLA's count, which takes those in, a ViT has 0.4 % (B/16, GELU by
+    tanh) to 5.5 % (Ti/16, exact) more. Nothing is compiled or computed.
     Products in a kernel of its own, such as cuDNN's attention, are not seen: the model must have
     XLA's attention. The same kind of pass elsewhere has as many.
 

@@ -28,5 +28,6 @@ def get_study() -> Study:
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
             "ViT, random resized crops": Row(VIT | _RESIZED),
+            "annotated box": Row({"region.method": "annotated"}, _HEADS, evaluates="AFTrans"),
         },
     )

@@ -20,5 +20,8 @@ def get_study() -> Study:
             "ViT 224 px": Row(VIT),
             "AFTrans 224 px from 448 px": Row(),
             "centred crop, 224 px from 448 px": Row({"region.method": "centred"}),
+            "annotated box, 224 px from 448 px": Row(
+                {"region.method": "annotated"}, evaluates="AFTrans 224 px from 448 px"
+            ),
         },
     )

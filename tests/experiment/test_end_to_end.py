@@ -110,7 +110,7 @@ def contents(workdir):
     return {path.relative_to(workdir).as_posix(): path.read_bytes() for path in files}
 
 
-def test_eval_scores_the_checkpoint_as_training_did_and_writes_one_file(trained):
+def test_eval_scores_the_checkpoint_as_training_did_and_writes_files_of_its_own(trained):
     workdir, result = trained
     before = contents(workdir)
     again = start(workdir, mode="eval")
@@ -125,6 +125,7 @@ def test_eval_scores_the_checkpoint_as_training_did_and_writes_one_file(trained)
         assert again[name] == result[name]
     after = contents(workdir)
     assert after.pop("eval-test.json")
+    assert after.pop("eval-test.predictions.csv") == after["predictions.csv"]
     assert after == before
 
 

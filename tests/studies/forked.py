@@ -11,7 +11,12 @@ STUDY = """
 from aftrans_jax.studies.definition import Row, Study
 
 get_study = lambda: Study(
-    "Tiny", {"keep 0.2": Row(), "Keep: 0.6": Row({"sacm.keep_ratio": 0.6}, ("local", "sum"))},
+    "Tiny",
+    {
+        "keep 0.2": Row(),
+        "Keep: 0.6": Row({"sacm.keep_ratio": 0.6}, ("local", "sum")),
+        "boxes": Row({"region.method": "annotated"}, ("local",), evaluates="Keep: 0.6"),
+    },
     base="keep 0.2",
 )
 """

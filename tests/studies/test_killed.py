@@ -7,6 +7,7 @@ import signal
 import time
 
 import forked
+import pytest
 
 from aftrans_jax.training.stored import numbers
 
@@ -53,6 +54,25 @@ def test_killed_three_times_it_ends_with_the_same_table(tmp_path):
     code, output = finish(tmp_path, killed, *GIVEN)
     assert code == 0, output
     assert table(killed) == table(whole)
-    assert [row["row"] for row in table(whole)] == ["keep 0.2", "Keep: 0.6", "Keep: 0.6"]
-    assert "1 of 2 runs are finished" in output
+    rows = [(row["row"], row["judged_by"]) for row in table(whole)]
+    assert rows == [
+        ("keep 0.2", "sum"), ("Keep: 0.6", "local"), ("Keep: 0.6", "sum"), ("boxes", "local")
+    ]  # fmt: skip
+    assert "1 of 3 runs are finished" in output
     assert (killed / "table.html").exists()
+
+    # The last line is the evaluation by boxes, whose global logits are those of the training.
+    boxes = json.loads((second / "eval-test-annotated.json").read_text())
+    result = json.loads((second / "result.json").read_text())
+    assert boxes["config"]["region"]["method"] == "annotated"
+    assert boxes["global_accuracy"] == result["global_accuracy"]
+    assert boxes["box_area_mean"] != result["box_area_mean"]
+    last = table(whole)[-1]
+    assert float(last["test_local_mean"]) == pytest.approx(100 * boxes["local_accuracy"])
+    assert last["difference"] != ""
+    (second / "eval-test-annotated.json").unlink()
+    code, output = finish(tmp_path, killed, *GIVEN, "--dry_run")
+    assert "[3/3] boxes, seed 0: to do" in output
+    assert "2 of 3 runs are finished" in output
+    assert finish(tmp_path, killed, *GIVEN)[0] == 0
+    assert table(killed) == table(whole)

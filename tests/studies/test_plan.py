@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from experiments import tiny_config
+from PIL import Image
 
 from aftrans_jax.studies.definition import Row, Study, load_study, slug
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan, row_config
+from aftrans_jax.studies.study import with_boxes
 
 ROWS = {
     "a": Row(),
@@ -51,7 +54,7 @@ def test_what_a_row_sets_cannot_be_given(tmp_path):
 )
 def test_a_wrong_row_is_named(changes, message):
     with pytest.raises(ValueError, match=f"row 'x'.*{message}"):
-        row_config("x", Row(changes), tiny_config())
+        row_config("x", changes, tiny_config())
 
 
 def finish(run: Run, seconds: float, **settings):
@@ -72,6 +75,73 @@ def test_finished_runs_are_known_and_others_refused(tmp_path):
         is_finished(second)
 
 
+CEILING = Study(
+    "s",
+    {
+        "a": Row(),
+        "b": Row({"sacm.keep_ratio": 0.5}),
+        "boxes": Row({"region.method": "annotated"}, evaluates="b"),
+    },
+    base="a",
+)
+
+
+def evaluate(run: Run, seconds: float, step: int = 6):
+    scores = {"step": step, "config": json.loads(run.config.to_json()), "seconds": seconds}
+    (run.workdir / "eval-test-annotated.json").write_text(json.dumps(scores))
+    (run.workdir / "eval-test-annotated.predictions.csv").touch()
+
+
+def test_a_row_that_evaluates_another_has_its_directories(tmp_path):
+    found = runs(tmp_path, rows=CEILING)
+    assert [run.row for run in found] == ["a", "b", "boxes"] * 2
+    trained, boxes = found[4:]
+    assert boxes.trained is trained
+    assert boxes.workdir == trained.workdir == tmp_path / "b" / "seed1"
+    assert (trained.log.name, boxes.log.name) == ("seed1.log", "seed1-boxes.log")
+    assert (boxes.config.region.method, boxes.config.sacm.keep_ratio) == ("annotated", 0.5)
+    assert trained.config.region.method != "annotated"
+
+
+def test_an_evaluation_is_finished_where_it_is_of_the_finished_run(tmp_path):
+    *_, trained, boxes = runs(tmp_path, rows=CEILING, num_seeds=1)
+    assert not is_finished(boxes)
+    finish(trained, 10.0)
+    assert not is_finished(boxes)
+    evaluate(boxes, 1.0)
+    assert is_finished(boxes)
+    evaluate(boxes, 1.0, step=3)  # before the run went on
+    assert not is_finished(boxes)
+    evaluate(boxes, 1.0)
+    boxes.workdir.joinpath("eval-test-annotated.predictions.csv").unlink()
+    assert not is_finished(boxes)
+
+
+def test_an_evaluation_takes_what_evaluations_took(tmp_path):
+    found = runs(tmp_path, rows=CEILING)
+    finish(found[1], 40.0)
+    assert expected_seconds(found[3:], [found[1]]) == 40 + 40 + 0
+    evaluate(found[2], 2.0)
+    assert expected_seconds(found[3:], found[1:3]) == 40 + 40 + 2
+
+
+def test_without_annotated_boxes_the_row_is_left_out(tmp_path, rng):
+    said = []
+    found = runs(tmp_path / "study", rows=CEILING, num_seeds=2)
+    assert with_boxes(found, said.append) == found  # the built-in birds have them
+    for number, split in enumerate(("train", "test", "train", "test")):
+        path = tmp_path / "photos" / split / "ab"[number // 2] / "x.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    base = tiny_config(data__name="folder", data__dir=str(tmp_path / "photos"))
+    found = plan(CEILING, base, tmp_path / "study", num_seeds=2, given=())
+    assert [run.row for run in with_boxes(found, said.append)] == ["a", "b"] * 2
+    assert said == ["boxes is left out: 'folder' has no annotated boxes"]
+    base.data.dir = str(tmp_path / "nowhere")
+    found = plan(CEILING, base, tmp_path / "study", num_seeds=2, given=())
+    assert with_boxes(found, said.append) == found
+
+
 def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
     found = runs(tmp_path)
     finish(found[0], 10.0)
@@ -88,6 +158,14 @@ def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
         ("get_study = lambda: Study('t', {'a': Row()}, base='b')", "base='b' is no row: choose"),
         ("get_study = lambda: Study('t', {'a b': Row(), 'A-b': Row()}, base='a b')", "rename"),
         ("get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')", "choose of global"),
+        (
+            "get_study = lambda: Study('t', {'a': Row(evaluates='b'), 'b': Row()}, base='b')",
+            "row 'a' evaluates 'b': expected a row above",
+        ),
+        (
+            "get_study = lambda: Study('t', {'a': Row(), 'b': Row(evaluates='a')}, 'a')",
+            "expected {'region.method': 'annotated'}",
+        ),
     ],
 )
 def test_a_wrong_study_is_refused(tmp_path, text, message):

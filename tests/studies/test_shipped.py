@@ -20,7 +20,9 @@ def test_a_shipped_study_can_be_planned(name, tmp_path):
     study = load_study(ROOT / "configs" / "studies" / f"{name}.py")
     assert path.endswith(f"configs/studies/{name}.py")
     runs = plan(study, module.get_config(), tmp_path, num_seeds=2, given=())
-    assert len({run.workdir for run in runs}) == len(runs) == 2 * len(study.rows)
+    assert len({run.log for run in runs}) == len(runs) == 2 * len(study.rows)
+    places = [run.workdir for run in runs if run.trained is None]
+    assert len(set(places)) == len(places)
     trained = [str(flat(run.config.to_dict())) for run in runs]
     assert len(set(trained)) == len(trained)
     assert f"--study=configs/studies/{name}.py" in module.__doc__
@@ -37,7 +39,7 @@ def test_the_shipped_probe_can_be_planned():
     module = import_module("aftrans_jax.configs.studies.probe")
     study = load_study(ROOT / "configs" / "studies" / "probe.py")
     base = module.get_config()
-    configs = [row_config(name, row, base, trains=False) for name, row in study.rows.items()]
+    configs = [row_config(name, study.changes(name), base, trains=False) for name in study.rows]
     assert len({str(flat(config.to_dict())) for config in configs}) == len(study.rows)
     with pytest.raises(ValueError, match="for evaluation alone"):
-        row_config("annotated box", study.rows["annotated box"], base)
+        row_config("annotated box", study.changes("annotated box"), base)

@@ -53,7 +53,7 @@ def test_tensorboard_is_off_where_its_packages_are_not(tmp_path, monkeypatch, ca
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
 def test_tensorboard_has_the_settings_and_the_images(tmp_path):
     events.skip_where_there_is_none()
-    settings = flat(base_config().to_dict())
+    settings = flat(base_config().to_dict()) | {"data.mean": [0.5, 0.25, 0.5]}
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     log = MetricsLog(tmp_path, tensorboard=True)
     log.write_settings(settings)
@@ -65,7 +65,7 @@ def test_tensorboard_has_the_settings_and_the_images(tmp_path):
     assert written["train.steps"].number_value == settings["train.steps"]
     assert written["model.name"].string_value == settings["model.name"]
     assert written["report.tensorboard"].bool_value is True
-    assert written["data.mean"].string_value == "[0.5, 0.5, 0.5]"
+    assert written["data.mean"].string_value == "[0.5, 0.25, 0.5]"
     step, value = found["test/a b\\udcff.jpg"]
     assert step == 3
     np.testing.assert_array_equal(events.image(value), image)

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.model import blank_params, build_model
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.vit import Baseline
@@ -56,7 +57,7 @@ def deit_tiny(**changes):
     for key, value in changes.items():
         group, _, name = key.partition("__")
         config[group][name] = value
-    return config
+    return settled(config)[0]
 
 
 def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():
@@ -77,7 +78,7 @@ def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():
 
 
 def test_both_branches_against_the_compilers_count():
-    """XLA counts operations on single elements too: a little more."""
+    """XLA counts operations on single elements too: a little more, with exact GELU 5 %."""
     config = deit_tiny(model__attention="xla", data__source_size=448)
     model = build_model(config, 10, jnp.dtype("float32"))
     params = blank_params(config, model)

@@ -1,0 +1,105 @@
+"""Runs in processes: their order, what fails, and what a signal does."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+from experiments import tiny_config
+
+from aftrans_jax.studies import processes
+from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.plan import plan
+
+# In the place of a training: says that it began, and saves when it is asked to end.
+WORK = """
+import json, pathlib, signal, sys, time
+
+workdir = pathlib.Path(sys.argv[1].partition("=")[2])
+
+def save(*_):
+    time.sleep(0.3)
+    (workdir / "saved").touch()
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, save)
+(workdir / "began").touch()
+{rest}
+"""
+FINISH = """
+config = json.loads((workdir / "config.json").read_text())
+scores = json.dumps({"step": config["train"]["steps"], "config": config})
+if "--mode=eval" in sys.argv:
+    assert sys.argv[3:] == ["--config.region.method=annotated"]
+    (workdir / "eval-test-annotated.predictions.csv").touch()
+    (workdir / "eval-test-annotated.json").write_text(scores)
+elif workdir.parent.name == FAILS:
+    print("error: no luck")
+    sys.exit(1)
+else:
+    time.sleep(0.5)
+    (workdir / "result.json").write_text(scores)
+"""
+ROWS = {
+    "b": Row(),
+    "boxes": Row({"region.method": "annotated"}, evaluates="b"),
+    "c": Row({"sacm.keep_ratio": 0.5}),
+}
+
+
+def trained(tmp_path, rest, num_jobs=2):
+    """Runs all; returns the signal, and what began and ended in that order."""
+    runs = plan(Study("t", ROWS, "b"), tiny_config(), tmp_path, num_seeds=1, given=())
+    told = []
+    number = processes.train_all(
+        runs,
+        num_jobs=num_jobs,
+        command=[sys.executable, "-c", WORK.replace("{rest}", rest)],
+        environment=None,
+        started=lambda job: told.append(("began", job.run.row)),
+        ended=lambda run, seconds, problem: told.append((problem or "ended", run.row)),
+    )
+    return number, told
+
+
+def test_an_evaluation_waits_for_its_training(tmp_path):
+    number, told = trained(tmp_path, "FAILS = None" + FINISH)
+    assert number == 0
+    assert told[:2] == [("began", "b"), ("began", "c")]
+    assert told.index(("ended", "b")) < told.index(("began", "boxes"))
+    assert ("ended", "boxes") in told
+    assert (tmp_path / "b" / "seed0-boxes.log").exists()
+
+
+def test_what_failed_is_not_evaluated(tmp_path):
+    number, told = trained(tmp_path, "FAILS = 'b'" + FINISH, num_jobs=1)
+    assert number == 0
+    (problem, row), *others = [x for x in told if x[0] not in ("began", "ended")]
+    assert problem.startswith("exit code 1: no luck (all that it said: ")
+    assert row == "b"
+    assert others == [("b, seed 0 is not finished, which it evaluates", "boxes")]
+    assert told[-1] == ("ended", "c")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_has_trainings_save_and_starts_no_other(tmp_path, number):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    folders = [tmp_path / row / "seed0" for row in ("b", "c")]
+
+    def interrupt():
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not all((x / "began").exists() for x in folders):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    found, told = trained(tmp_path, "time.sleep(60)")
+    thread.join()
+    assert found == number
+    assert told == [("began", "b"), ("began", "c")]  # neither an end nor an evaluation
+    assert all((folder / "saved").exists() for folder in folders)  # they were waited for
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert handlers == before
