@@ -83,8 +83,6 @@ def read_settings(
         say(f"note: {error}. The settings are taken from result.json")
         settings = result["config"]
     known, recorded = flat(base_config().to_dict()), flat(settings)
-    if former := recorded.pop("sacm.gate_gradient", None):  # its name in runs of November 2026
-        recorded["sacm.gate"] = "no_gradient" if former == "none" else former
     if unknown := sorted(recorded.keys() - known.keys()):
         raise DamagedRecordError(
             f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "

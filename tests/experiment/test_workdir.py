@@ -143,17 +143,6 @@ def test_a_record_without_a_newer_key_takes_its_default(tmp_path):
     assert read_settings(tmp_path) == PLAIN
 
 
-@pytest.mark.parametrize(
-    ("former", "gate"), [("straight_through", "straight_through"), ("none", "no_gradient")]
-)
-def test_a_record_of_the_gates_former_name_is_read(tmp_path, former, gate):
-    settings = base_config().to_dict()
-    del settings["sacm"]["gate"], settings["sacm"]["layers"]
-    settings["sacm"]["gate_gradient"] = former
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    assert read_settings(tmp_path) == changed(sacm__gate=gate)
-
-
 def test_a_record_with_an_unknown_key_names_it(tmp_path):
     settings = base_config().to_dict()
     settings["sacm"]["colour"] = 3

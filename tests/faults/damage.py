@@ -5,11 +5,8 @@ import functools
 import io
 import random
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 from driver import main
 

@@ -2,10 +2,14 @@
 
 import argparse
 import json
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+# A driver is run as a file: of this checkout are its package and what tests share.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 Trial = Callable[[str, int], str | None]  # of a kind and a seed: None if right, else what is wrong
 

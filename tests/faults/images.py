@@ -8,16 +8,11 @@ import functools
 import io
 import os
 import signal
-import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, features
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout's package
-
 from driver import main
+from PIL import Image, features
 
 from aftrans_jax.data.loading.decode import decode_photo
 

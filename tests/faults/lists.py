@@ -5,16 +5,12 @@ label from a right one, so what is read is not compared.
 """
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy.io
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the checkout's package
-
 from driver import main
 
 from aftrans_jax.data.sets.csv_list import read_csv

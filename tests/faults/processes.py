@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 CACHE = Path(tempfile.gettempdir(), "aftrans_jax_faults")  # compiled steps, kept between drivers
 STEPS = 8
 PHASES = ("start", "train", "save", "evaluate", "report")
