@@ -138,7 +138,8 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     for name in READERS.keys() - {"synthetic", "tfds:NAME"}:
         with pytest.raises(FileNotFoundError):
             READERS[name](config.data)
-    assert KEYS.keys() - read == set()
+    # Epochs are read where steps are left to them, see test_settled.py.
+    assert KEYS.keys() - read == {"train.epochs"}
 
 
 def attribute_chain(node: ast.AST) -> list[str] | None:
@@ -157,6 +158,8 @@ def test_no_key_is_read_that_does_not_exist(module):
         chain = attribute_chain(node)
         if isinstance(node, ast.Attribute) and chain and chain[0] in ("config", "data"):
             key = ".".join(chain[1:] if chain[0] == "config" else chain)
+            if key == "to_dict":  # of the whole configuration
+                continue
             # What follows a key is a method of its value.
             assert key in groups or any(f"{key}.".startswith(f"{known}.") for known in KEYS), key
             count += 1
