@@ -42,8 +42,8 @@ def run_one(kind: str, seed: int) -> str | None:
 
 
 ORDINARY = re.compile(
-    r"aftrans_jax |synthetic: |aftrans: |pretrained: |compiling |evaluating |step \d"
-    r"|\(traceback in "
+    r"aftrans_jax |reading |drawing |synthetic: |aftrans: |pretrained: |loading |compiling |step \d"
+    r"|evaluating |writing |\(traceback in "
 )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,16 +33,29 @@ def tried(name: str, kinds: Sequence[str], run_one: Trial, count: int) -> dict[s
 
 
 def main(name: str, kinds: Sequence[str], run_one: Trial) -> None:
-    """Runs `--count` trials, prints and writes their table; exits with 1 if one is wrong."""
+    """Runs `--count` trials, prints their table, exits with 1 if one is wrong.
+
+    `--out` names a JSON file that holds the table of each driver by its name.
+    """
     parser = argparse.ArgumentParser(description=f"Faults of the kind {name}.")
     parser.add_argument("--count", type=int, default=2 * len(kinds))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    began = time.monotonic()
     table = tried(name, kinds, run_one, args.count)
     for kind, row in table["kinds"].items():
         print(f"{name}\t{kind}\t{row['tried']} tried\t{row['right']} right")
         for wrong in row["wrong"]:
             print(f"  seed {wrong['seed']}: {wrong['problem']}")
     if args.out:
-        args.out.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        from benchmarks.harness.records import commit  # found through the path above
+
+        tables = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
+        tables[name] = {
+            "count": args.count,
+            "seconds": round(time.monotonic() - began),
+            "commit": commit(),
+            "kinds": table["kinds"],
+        }
+        args.out.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     parser.exit(int(any(row["wrong"] for row in table["kinds"].values())))
