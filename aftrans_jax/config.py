@@ -58,7 +58,7 @@ def base_config() -> Config:
     config.data.cache = "none"  # none | ram: keeps the resized images in memory
     # px; 0: what the weights were trained at, 224 without. Choice: theirs; section 3.2: 448.
     config.data.image_size = 0  # global branch
-    config.data.source_size = 0  # px of the photos, where the crop is cut; 0: twice the weights'
+    config.data.source_size = 0  # px of the photos; 0: twice the weights' where a crop is cut
     config.data.local_size = 0  # px, local branch; 0: what the weights were trained at
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
     # In training. random: of source_size | resized: of 8 to 100 % of the area, then resized.

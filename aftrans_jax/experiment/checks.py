@@ -147,7 +147,8 @@ def _check_ranges(config: Config) -> None:
         if by_epochs and key == "train.steps":
             continue
         if not 0 < (value := _value(config, key)) < math.inf:
-            raise ValueError(f"{key}={value} must be above 0 and finite")
+            remedy = "; or train by --config.train.epochs=20" if key == "train.steps" else ""
+            raise ValueError(f"{key}={value} must be above 0 and finite{remedy}")
     for key in _NOT_NEGATIVE:
         if not 0 <= (value := _value(config, key)) < math.inf:
             raise ValueError(f"{key}={value} must be at least 0 and finite")

@@ -1,13 +1,14 @@
 """From flags to a run: which directory, which configuration, train or evaluate."""
 
+import copy
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from aftrans_jax.config import Config
+from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.experiment.evaluation import (
@@ -29,10 +30,11 @@ from aftrans_jax.experiment.workdir import (
     read_classes,
     read_settings,
     trained_settings,
+    written_settings,
 )
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.stored import numbers
-from aftrans_jax.weights.download import is_official
+from aftrans_jax.weights.names import is_official
 
 
 def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[str, Any]:
@@ -48,11 +50,7 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)
-    if config.train.steps and config.train.epochs and not recorded:
-        raise ValueError(
-            f"train.steps={config.train.steps} and train.epochs={config.train.epochs} are both "
-            "set: leave one to the other by --config.train.epochs=0 or --config.train.steps=0"
-        )
+    config = _with_length(config, written_settings(workdir), recorded)
     restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
     if is_official(config.pretrained) and not recorded:
         if not Path(config.data.dir).exists():
@@ -99,6 +97,44 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     return evaluate_run(
         experiment, workdir, name=name, settings=config.to_dict(), validated=validated
     )
+
+
+def _with_length(config: Config, written: Mapping[str, Any], recorded: Mapping[str, Any]) -> Config:
+    """Returns a configuration whose steps, epochs and warm-up agree with the record's.
+
+    What is left open is as recorded, but steps where the epochs are others. Given steps that are
+    not the record's end a training by epochs: those become 0, so that the record is true.
+
+    Args:
+      config: not changed.
+      written: settings that the directory records, also of a run that has trained nothing yet.
+      recorded: those of a run that has.
+
+    Raises:
+      ValueError: steps and epochs are both given, and are not those of the record.
+    """
+    config = copy.deepcopy(config)
+    train, known = config.train, written.get("train.epochs")
+    if (
+        train.steps
+        and train.epochs
+        and (train.steps, train.epochs)
+        != (
+            written.get("train.steps"),
+            known,
+        )
+    ):
+        if not recorded:
+            raise ValueError(
+                f"train.steps={train.steps} and train.epochs={train.epochs} are both set: leave "
+                "one to the other by --config.train.epochs=0 or --config.train.steps=0"
+            )
+        train.epochs = 0.0
+    if recorded and is_left("train.steps", train.steps) and train.epochs == known:
+        train.steps = recorded["train.steps"]
+    if recorded and is_left("train.warmup_steps", train.warmup_steps):
+        train.warmup_steps = recorded["train.warmup_steps"]
+    return config
 
 
 def _check_place(workdir: Path) -> None:

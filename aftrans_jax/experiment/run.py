@@ -154,8 +154,8 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
     if trained not in (None, list(experiment.dataset.class_names)):
         raise ValueError(
             f"{workdir / 'classes.json'} names other classes, or in another order, than the data: "
-            "expected the data set that this workdir was trained on. Name it, or choose another "
-            "--workdir"
+            "expected the data set that this workdir was trained on. Name it, choose another "
+            "--workdir, or delete the file where it is what is damaged"
         )
     return notes + list_notes(workdir, experiment.dataset)
 

@@ -33,8 +33,8 @@ def settled(
     With them comes a line that says their values, none where nothing is left. Without a record they
     are the file's: the variant of its shapes, the size it was trained at, the GELU and pixel values
     of its origin; without a file the official ViT-B/16's. The stride is a patch, and a crop is cut
-    from photos of twice that size. With a record everything left is as recorded, what is left to
-    the data included, so that a run goes on without the file of its weights.
+    from photos of twice that size. With a record they are as recorded, so that a run goes on
+    without the file of its weights.
 
     Args:
       config: not changed.
@@ -43,8 +43,7 @@ def settled(
     Raises:
       FileNotFoundError, ValueError: the file of weights is absent or cannot be read.
     """
-    keys = LEFT_TO_WEIGHTS + LEFT_TO_DATA if recorded else LEFT_TO_WEIGHTS
-    left = [key for key in keys if is_left(key, _value(config, key))]
+    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, _value(config, key))]
     if not left:
         return config, ()
     result = copy.deepcopy(config)
@@ -69,7 +68,7 @@ def with_steps(config: Config, num_images: int) -> Config:
     result = copy.deepcopy(config)
     train = result.train
     train.steps = train.steps or math.ceil(train.epochs * num_images / train.batch_size)
-    if train.warmup_steps < 0:
+    if is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = train.steps // 20  # as the paper's 500 of 10,000
     return result
 

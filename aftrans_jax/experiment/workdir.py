@@ -10,6 +10,7 @@ from typing import Any
 from aftrans_jax.config import Config, base_config, is_left
 from aftrans_jax.training.records import DamagedRecordError, read_json
 from aftrans_jax.training.stored import numbers
+from aftrans_jax.weights.names import weights_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 
@@ -19,6 +20,7 @@ PLUMBING = (
     "train.report_every",
     "train.save_every",
     "train.steps",  # only longer
+    "train.epochs",  # which mean steps
     "train.accumulation_steps",
     "train.precision",
     "model.attention",
@@ -35,7 +37,6 @@ _UNNAMED = (
     *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
-_PATHS = ("pretrained", "data.dir")
 _LONGEST_NAME = 80  # characters
 
 
@@ -63,7 +64,8 @@ def read_settings(
       say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
-      DamagedRecordError: they cannot be read, or have keys that this version does not know.
+      DamagedRecordError: they cannot be read.
+      ValueError: they have keys that this version does not know.
     """
 
     def is_sound(value: Any) -> bool:
@@ -84,7 +86,7 @@ def read_settings(
         settings = result["config"]
     known, recorded = flat(base_config().to_dict()), flat(settings)
     if unknown := sorted(recorded.keys() - known.keys()):
-        raise DamagedRecordError(
+        raise ValueError(
             f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
         )
@@ -147,24 +149,17 @@ def configured(settings: Mapping[str, Any]) -> Config:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    """Returns each key whose value differs.
+    """Returns each key whose value differs, of weights their name; what `new` leaves open is not."""
+    return {key: pair for key, pair in _differences(old, new).items() if not is_left(key, pair[1])}
 
-    Files of weights are the same if their names are; what `new` leaves to the weights is as before.
-    """
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     keys = sorted(old.keys() & new.keys(), key=_order)
-    found = {
-        key: (old[key], new[key])
-        for key in keys
-        if old[key] != new[key] and not is_left(key, new[key])
-    }
+    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
     weights = found.get("pretrained")
-    if weights and _weights_name(weights[0]) == _weights_name(weights[1]):
+    if weights and weights_name(weights[0]) == weights_name(weights[1]):
         del found["pretrained"]
     return found
-
-
-def _weights_name(path: str) -> str:
-    return Path(path).name.removesuffix(".npz")
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
@@ -174,12 +169,21 @@ def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
     return result if steps and steps == (num_steps or steps) else None
 
 
-def trained_settings(workdir: Path) -> dict[str, Any]:
-    """Returns the settings by key of the run that a directory holds; none, or damaged: empty."""
+def written_settings(workdir: Path) -> dict[str, Any]:
+    """Returns the settings that a directory records, by key; none, or damaged: empty.
+
+    Raises:
+      ValueError: they have keys that this version does not know.
+    """
     try:
-        return (read_settings(workdir) or {}) if holds_run(workdir) else {}
+        return read_settings(workdir) or {}
     except DamagedRecordError:
         return {}
+
+
+def trained_settings(workdir: Path) -> dict[str, Any]:
+    """Returns those of `written_settings` where the directory holds what was trained."""
+    return written_settings(workdir) if holds_run(workdir) else {}
 
 
 def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
@@ -226,11 +230,9 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
       settings: settings by key of the run.
     """
     changed = {}
-    for key, (old, new) in changes(plain, settings).items():
-        if key in _PATHS:
-            if Path(old).name != Path(new).name:
-                changed[key] = Path(new).name
-        elif not is_plumbing(key, _UNNAMED):
+    for key, (old, new) in _differences(plain, settings).items():
+        moved = key == "data.dir" and Path(old).name == Path(new).name
+        if not moved and not is_plumbing(key, _UNNAMED):
             changed[key] = new
     return run_name(name, changed)
 
@@ -241,7 +243,8 @@ def run_name(name: str, changed: Mapping[str, Any]) -> str:
     for key in sorted(changed, key=_order):
         value = changed[key]
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        text = Path(text).name if key in _PATHS else text
+        text = Path(text).name if key == "data.dir" else text
+        text = weights_name(text) if key == "pretrained" else text
         parts.append(f",{key}={re.sub(r'[^A-Za-z0-9._,=+-]', '_', text)}")
     added = "".join(parts)
     if len(Path(name).name) + len(added) > _LONGEST_NAME:

@@ -68,7 +68,7 @@ def charts(
 
     Args:
       history: records that hold "step" and perhaps "loss" and "accuracy", in any order.
-      gates: each layer's, in (0, 1); images whose gates are not all finite are left out.
+      gates: each layer's, in [0, 1]; images whose gates are not all finite are left out.
     """
     found = []
     for key in ("loss", "accuracy"):

@@ -60,7 +60,7 @@ def write_report(
       path: of the file; its folder is made where it is missing.
       title: of the page.
       pictures: test images, shown in this order.
-      gates: each layer's, in (0, 1); None for a model without.
+      gates: each layer's, in [0, 1]; None for a model without.
       summary: figures by name; those named accuracy, area or share are fractions, seconds times.
       history: training records that hold "step" and perhaps "loss" and "accuracy".
 

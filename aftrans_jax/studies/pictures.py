@@ -81,6 +81,8 @@ def sights(lines: Sequence[Line]) -> list[Sight]:
         return []
     shared = set(trials[0].predictions.names).intersection(*(t.predictions.names for t in trials))
     names = [name for name in trials[0].predictions.names if name in shared]
+    if not names:
+        return []
     chosen = np.unique(np.linspace(0, len(names) - 1, NUM_SIGHTS).round().astype(int))
     sharpest = max(trials, key=lambda trial: trial.settings["data.source_size"])
     try:

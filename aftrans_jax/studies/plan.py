@@ -4,9 +4,10 @@ import copy
 import statistics
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from aftrans_jax.config import Config
+from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.settled import settled
@@ -16,6 +17,7 @@ from aftrans_jax.experiment.workdir import (
     finished_result,
     flat,
     read_result,
+    trained_settings,
 )
 from aftrans_jax.studies.definition import Study, slug
 
@@ -75,10 +77,11 @@ def plan(
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
-    configs = {
-        name: row_config(name, study.changes(name), base, given, trains=not row.evaluates)
-        for name, row in study.rows.items()
-    }
+    configs = {}
+    for name, row in study.rows.items():
+        recorded = trained_settings(workdir / slug(row.evaluates or name) / "seed0")
+        rules = {"trains": not row.evaluates, "recorded": recorded}
+        configs[name] = row_config(name, study.changes(name), base, given, **rules)
     found = []
     for seed in range(num_seeds):
         trainings: dict[str, Run] = {}
@@ -99,6 +102,7 @@ def row_config(
     given: Collection[str] = (),
     *,
     trains: bool = True,
+    recorded: Mapping[str, Any] = MappingProxyType({}),
 ) -> Config:
     """Returns the configuration of a row.
 
@@ -108,6 +112,7 @@ def row_config(
       base: what is changed.
       given: keys that the command line has set in the base.
       trains: False where the row is evaluated alone.
+      recorded: settings by key of a run of the row, which then needs no file of weights here.
 
     Raises:
       ValueError: a key or a value is unknown, or a key is given on the command line too.
@@ -116,6 +121,11 @@ def row_config(
     for key, value in changes.items():
         if key not in known:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
+        if callable(value) and is_left(key, known[key]):
+            raise ValueError(
+                f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
+                f"--config.{key}=VALUE"
+            )
         if key in given and not callable(value):
             raise ValueError(
                 f"row {name!r} sets {key}={value!r}, and --config.{key} is given too: leave that "
@@ -128,7 +138,7 @@ def row_config(
         except TypeError as error:
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
-        config, _ = settled(config)
+        config, _ = settled(config, recorded)
         # What the devices of the run can do, the run itself checks.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)

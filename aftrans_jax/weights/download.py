@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import os
 import re
 import urllib.parse
 from pathlib import Path
@@ -12,19 +13,14 @@ import requests
 from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
+from aftrans_jax.weights.names import is_official
 
 ADDRESS = "https://storage.googleapis.com/vit_models"  # of Google Research's files
 
-_NAME = re.compile(r"(imagenet21k|imagenet21k\+imagenet2012|augreg|sam|gsam)/[\w.+-]+")
 _CHUNK = 1 << 16  # bytes; what is lost at most where a connection breaks
 _PATIENCE = 30  # seconds without a byte
 _TRIES = 5
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-
-
-def is_official(name: str) -> bool:
-    """Returns whether a value of `pretrained` is the name of official weights, not a path."""
-    return _NAME.fullmatch(name) is not None and not Path(name).exists()
 
 
 def weights_file(name: str, *, address: str = ADDRESS) -> Path:
@@ -48,12 +44,12 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
     if cache is None:
         raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")
     target = cache / "weights" / f"{name}.npz"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    while not target.exists():
         with part.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)  # another process may be downloading it
-            if not target.exists():
+            fcntl.flock(held, fcntl.LOCK_EX)  # another process may have been downloading it
+            if part.exists() and os.path.samestat(os.fstat(held.fileno()), part.stat()):
                 _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
     return target
 

@@ -24,8 +24,9 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
-from aftrans_jax.config import base_config
+from aftrans_jax.config import recipe_config
 from aftrans_jax.experiment.model import build_optimizer
+from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.crops import crop_and_resize
@@ -145,7 +146,7 @@ def steps() -> dict[str, Part]:
     """Returns training steps by case, attention and batch."""
     parts = {}
     for case, attention, batch in STEPS:
-        config = base_config()
+        config, _ = settled(recipe_config("recipe=paper"))
         config.model.attention = attention
         model = CASES[case].make(config, jnp.dtype(jnp.bfloat16))
         _, optimizer = build_optimizer(config)

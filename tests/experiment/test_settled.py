@@ -1,7 +1,5 @@
 """What is left to the weights is theirs, the record's, or the official ViT-B/16's."""
 
-import json
-
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
@@ -10,7 +8,8 @@ from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
 from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.workdir import changes, flat
+from aftrans_jax.experiment.workdir import changes, flat, read_settings
+from aftrans_jax.training.records import write_json
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -122,13 +121,29 @@ def test_steps_are_those_of_the_epochs(steps, epochs, warmup, expected):
 
 
 def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path):
-    config = tiny_config(train__steps=0, train__epochs=1.0, train__warmup_steps=-1)
     workdir = tmp_path / "run"
+
+    def trained(steps, epochs):
+        config = tiny_config(train__steps=steps, train__epochs=epochs, train__warmup_steps=-1)
+        with tiny_variants(), StopRequest() as stop:
+            step = launch_training(config, workdir, stop)["step"]
+        record = read_settings(workdir)
+        return step, record["train.steps"], record["train.epochs"]
+
+    assert trained(0, 1.0) == (3, 3, 1.0)  # 24 birds, 8 at a time
+    assert trained(0, 1.0) == (3, 3, 1.0)
+    assert trained(3, 1.0) == (3, 3, 1.0)  # what the record says, as --workdir alone does
+    assert trained(0, 1.5) == (5, 5, 1.5)
+    assert trained(6, 1.5) == (6, 6, 0.0)
+    with pytest.raises(ValueError, match=r"steps was 6, is now 3 \(train.steps may only"):
+        trained(0, 1.0)
+
+
+def test_steps_and_epochs_are_not_both_taken(tmp_path):
+    config = tiny_config(train__steps=4, train__epochs=1.0)
     with tiny_variants(), StopRequest() as stop:
-        result = launch_training(config, workdir, stop)
-        assert result["step"] == result["config"]["train"]["steps"] == 3  # 24 birds, 8 at a time
-        assert launch_training(config, workdir, stop) == json.loads(json.dumps(result))
-        config.train.steps = 4
-        assert launch_training(config, workdir, stop)["step"] == 4
         with pytest.raises(ValueError, match=r"train.steps=4 and train.epochs=1.0 are both set"):
-            launch_training(config, tmp_path / "other", stop)
+            launch_training(config, tmp_path, stop)
+        # A run that was killed before its first checkpoint goes on by its record.
+        write_json(tmp_path / "config.json", config.to_dict())
+        assert launch_training(config, tmp_path, stop)["step"] == 4

@@ -30,6 +30,7 @@ from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,
+    check_may_train,
     check_same_training,
     configured,
     default_name,
@@ -64,9 +65,10 @@ def changed(**values):
             "cub,train.precision=float16,train.steps=9",
         ),
         ({"data__dir": "/a/b/photos"}, "cub,data.dir=photos"),
-        ({"pretrained": "/w/ViT B/16.npz"}, "cub,pretrained=16.npz"),
+        ({"pretrained": "/w/ViT B/16.npz"}, "cub,pretrained=16"),
         ({"data__mean": [0.1, 0.2, 0.3]}, "cub,data.mean=0.1,0.2,0.3"),
         ({"model__gelu": "a/b c\x1b[é"}, "cub,model.gelu=a_b_c___"),
+        ({"pretrained": "sam/ViT-B_16"}, "cub,pretrained=sam_ViT-B_16"),
     ],
 )
 def test_the_directory_carries_what_was_changed(values, name):
@@ -147,8 +149,11 @@ def test_a_record_with_an_unknown_key_names_it(tmp_path):
     settings = base_config().to_dict()
     settings["sacm"]["colour"] = 3
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(DamagedRecordError, match=r"does not know: sacm\.colour\. Use the version"):
+    with pytest.raises(ValueError, match=r"does not know: sacm\.colour\. Use the version"):
         read_settings(tmp_path)
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"does not know: sacm\.colour"):  # no reason to train on
+        check_may_train(tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff", b'{"train": 1}', b"null"])

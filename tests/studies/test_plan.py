@@ -177,3 +177,9 @@ def test_a_wrong_study_is_refused(tmp_path, text, message):
 
 def test_the_folder_of_a_row():
     assert slug("Keep 0.2, (both)") == "keep-0.2-both"
+
+
+def test_a_function_of_what_is_left_open_is_refused():
+    base = tiny_config(train__steps=0, train__epochs=1.0)
+    with pytest.raises(ValueError, match=r"row 'x' sets train.steps from its value, .* open: give"):
+        row_config("x", {"train.steps": lambda steps: 2 * steps}, base)

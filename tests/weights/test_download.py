@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from aftrans_jax.weights import download
-from aftrans_jax.weights.download import is_official, weights_file
+from aftrans_jax.weights.download import weights_file
+from aftrans_jax.weights.names import is_official, weights_name
 from aftrans_jax.weights.npz import open_npz
 
 NAME = "imagenet21k+imagenet2012/ViT-Ti_16"
@@ -171,6 +172,12 @@ def test_two_at_once_download_it_once(server):
     assert len(found) == 3
     assert found[0].read_bytes() == CONTENT
     assert server.requests == [0]
+
+
+def test_official_weights_of_one_file_name_are_not_the_same():
+    assert weights_name("imagenet21k/ViT-B_16.npz") == "imagenet21k/ViT-B_16"
+    assert weights_name("imagenet21k/ViT-B_16") != weights_name("sam/ViT-B_16")
+    assert weights_name("/a/x.npz") == weights_name("b/x.npz") == "x"
 
 
 def test_paths_are_left_as_they_are(tmp_path, monkeypatch):
