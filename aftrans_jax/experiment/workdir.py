@@ -149,7 +149,7 @@ def configured(settings: Mapping[str, Any]) -> Config:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    """Returns each key whose value differs, of weights their name; what `new` leaves open is not."""
+    """Returns each key whose value differs, of weights their name; none that `new` leaves."""
     return {key: pair for key, pair in _differences(old, new).items() if not is_left(key, pair[1])}
 
 
