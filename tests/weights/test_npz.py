@@ -453,5 +453,5 @@ def test_a_pickle_is_never_run(tmp_path):
 
 @pytest.mark.parametrize("name", ["absent.npz", "."])
 def test_an_absent_file_is_named_with_the_remedy(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=r"is not a file\. Official ViT files: https://"):
+    with pytest.raises(FileNotFoundError, match=r"is not a file: .*, such as imagenet21k/ViT-B_16"):
         read_npz(tmp_path / name)
