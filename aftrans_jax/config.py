@@ -96,7 +96,7 @@ def base_config() -> Config:
     config.train = ConfigDict()
     # 0: as many as train.epochs need.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
-    config.train.epochs = 0.0  # passes over the training images, with train.steps=0
+    config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
     config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
     config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
     config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none

@@ -50,7 +50,7 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)
-    config = _with_length(config, written_settings(workdir), recorded)
+    config, length = _with_length(config, written_settings(workdir), recorded)
     restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
     if is_official(config.pretrained) and not recorded:
         if not Path(config.data.dir).exists():
@@ -58,7 +58,7 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
         progress.say(f"official weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
-    for line in notes:
+    for line in (*length, *notes):
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)
     return run(experiment, workdir, mode="train", settings=experiment.settings, stop=stop)
@@ -99,42 +99,30 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     )
 
 
-def _with_length(config: Config, written: Mapping[str, Any], recorded: Mapping[str, Any]) -> Config:
-    """Returns a configuration whose steps, epochs and warm-up agree with the record's.
+def _with_length(
+    config: Config, written: Mapping[str, Any], recorded: Mapping[str, Any]
+) -> tuple[Config, tuple[str, ...]]:
+    """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
-    What is left open is as recorded, but steps where the epochs are others. Given steps that are
-    not the record's end a training by epochs: those become 0, so that the record is true.
+    What is left open is as recorded, but steps where the epochs are others. Steps that are given go
+    before epochs, which then are 0, so that the record is true.
 
     Args:
       config: not changed.
       written: settings that the directory records, also of a run that has trained nothing yet.
       recorded: those of a run that has.
-
-    Raises:
-      ValueError: steps and epochs are both given, and are not those of the record.
     """
-    config = copy.deepcopy(config)
+    config, notes = copy.deepcopy(config), ()
     train, known = config.train, written.get("train.epochs")
-    if (
-        train.steps
-        and train.epochs
-        and (train.steps, train.epochs)
-        != (
-            written.get("train.steps"),
-            known,
-        )
-    ):
-        if not recorded:
-            raise ValueError(
-                f"train.steps={train.steps} and train.epochs={train.epochs} are both set: leave "
-                "one to the other by --config.train.epochs=0 or --config.train.steps=0"
-            )
+    pair = (train.steps, train.epochs)
+    if all(pair) and pair != (written.get("train.steps"), known):
+        notes = (f"train.epochs={train.epochs} is not used: train.steps={train.steps} decides",)
         train.epochs = 0.0
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
         train.steps = recorded["train.steps"]
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = recorded["train.warmup_steps"]
-    return config
+    return config, notes
 
 
 def _check_place(workdir: Path) -> None:

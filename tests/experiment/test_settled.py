@@ -139,11 +139,15 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
         trained(0, 1.0)
 
 
-def test_steps_and_epochs_are_not_both_taken(tmp_path):
+def test_given_steps_go_before_epochs(tmp_path, capsys):
     config = tiny_config(train__steps=4, train__epochs=1.0)
     with tiny_variants(), StopRequest() as stop:
-        with pytest.raises(ValueError, match=r"train.steps=4 and train.epochs=1.0 are both set"):
-            launch_training(config, tmp_path, stop)
+        assert launch_training(config, tmp_path / "run", stop)["step"] == 4
+        assert "train.epochs=1.0 is not used: train.steps=4 decides" in capsys.readouterr().out
+        assert read_settings(tmp_path / "run")["train.epochs"] == 0
+        assert launch_training(config, tmp_path / "run", stop)["step"] == 4
         # A run that was killed before its first checkpoint goes on by its record.
-        write_json(tmp_path / "config.json", config.to_dict())
-        assert launch_training(config, tmp_path, stop)["step"] == 4
+        (tmp_path / "killed").mkdir()
+        write_json(tmp_path / "killed" / "config.json", config.to_dict())
+        assert launch_training(config, tmp_path / "killed", stop)["step"] == 4
+    assert read_settings(tmp_path / "killed")["train.epochs"] == 1
