@@ -124,9 +124,8 @@ def stream(
 
     def load(path: str) -> np.ndarray | Exception:
         try:
-            return test_transform(
-                Example(decode_image(path, max_pixels=max_pixels), 0, _NO_BOX), **sizes
-            ).image
+            pixels = decode_image(path, max_pixels=max_pixels, resize_size=sizes["resize_size"])
+            return test_transform(Example(pixels, 0, _NO_BOX), **sizes).image
         except (OSError, ValueError, MemoryError) as error:
             return error
 

@@ -46,8 +46,9 @@ def _synthetic(data: Config) -> Dataset:
     )
 
 
-def _tfds(data: Config) -> Dataset:
-    return read_tfds(data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels)
+def _tfds(data: Config, resize_size: int | None = None) -> Dataset:
+    name = data.name.removeprefix("tfds:")
+    return read_tfds(name, data.dir, max_pixels=data.max_pixels, resize_size=resize_size)
 
 
 _USERS_OWN: Mapping[str, Callable[..., Annotations]] = MappingProxyType(
@@ -76,11 +77,14 @@ def reader_name(data_name: str) -> str:
     return "tfds:NAME" if data_name.startswith("tfds:") else data_name
 
 
-def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotations | Dataset:
+def read_lists(
+    config: Config, evaluated: Evaluated | None = None, resize_size: int | None = None
+) -> Annotations | Dataset:
     """Returns what the configured set lists, or the set itself where there are no lists.
 
     The image files are not looked for, so that `data.doctor` can count those that are missing.
-    For an evaluation, folders and CSV files need no training images.
+    For an evaluation, folders and CSV files need no training images. The images of a set without
+    lists are for squares of `resize_size` pixels, None for all pixels.
 
     Raises:
       FileNotFoundError, ValueError: see the readers.
@@ -90,7 +94,9 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
         raise ValueError(f"data.name={name!r} is unknown: choose one of {', '.join(READERS)}")
     if name in _USERS_OWN:
         return _folder(_USERS_OWN[name], config.data, evaluated)
-    return READERS[reader_name(name)](config.data)
+    if reader_name(name) == "tfds:NAME":
+        return _tfds(config.data, resize_size)
+    return READERS[name](config.data)
 
 
 def load_dataset(
@@ -110,8 +116,9 @@ def load_dataset(
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
-    listed, data = read_lists(config, evaluated), config.data
-    dataset, notes = _opened(listed, data.max_pixels, evaluated)
+    data, size = config.data, image_sizes(config)["resize_size"]
+    listed = read_lists(config, evaluated, size)
+    dataset, notes = _opened(listed, data.max_pixels, size, evaluated)
     own = dataset.validation
     if data.validation_fraction and own is None and len(dataset.train):
         dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
@@ -124,7 +131,6 @@ def load_dataset(
         dataset = match_classes(dataset, evaluated.classes)
     if data.cache == "none":
         return dataset, tuple(notes)
-    size = image_sizes(config)["resize_size"]
     splits = dataset.splits()
     note = check_memory(sum(map(len, splits.values())), size)
     cached = {name: ResizedCache(source, size) for name, source in splits.items()}
@@ -132,12 +138,14 @@ def load_dataset(
 
 
 def _opened(
-    listed: Annotations | Dataset, max_pixels: int, evaluated: Evaluated | None
+    listed: Annotations | Dataset, max_pixels: int, size: int, evaluated: Evaluated | None
 ) -> tuple[Dataset, list[str]]:
     """Returns a set whose images are there, and notes; images that were trained on are left out."""
     if not isinstance(listed, Annotations):
         return listed, []
-    dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None)
+    dataset = photo_dataset(
+        listed, max_pixels=max_pixels, resize_size=size, only_test=evaluated is not None
+    )
     used = evaluated.used if evaluated else {}
     test, left_out = leave_out_used(dataset.test, listed.test, used)
     return dataset._replace(test=test), [*listed.notes, *left_out]

@@ -178,7 +178,8 @@ def _in_threads(
 def _look(image: Listed, source: Source, index: int) -> _Look:
     try:
         if isinstance(source, PhotoSource):
-            pixels, _, guess = source.photo(index)
+            photo = source.photo(index)
+            pixels, guess = photo.pixels, photo.guess
         else:
             pixels, guess = source[index].image, ""
     except (OSError, ValueError) as error:

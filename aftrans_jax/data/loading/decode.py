@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageChops, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.loading import jpeg, png
 from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import decodable_formats, unknown_content
-from aftrans_jax.data.loading.orientation import orientation, turn
+from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
 
@@ -24,18 +24,31 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("error", category=UserWarning, module=r"PIL\.")
 
 
+_Area = tuple[int, int, float, float]  # left, top, right, bottom in pixels
+
+
 class Photo(NamedTuple):
     """A decoded image file.
 
     Attributes:
-      pixels: RGB, upright.
+      pixels: RGB, upright; all of the file's, or a square that the whole image was shrunk to.
       orientation: EXIF's number of the one that the file is stored in, from 1 to 8.
       guess: how the depth of its samples was guessed, "" where the file tells it.
+      height: of the upright image in the file.
+      width: of the upright image in the file.
     """
 
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: UInt8[np.ndarray, "rows columns 3"]
     orientation: int
     guess: str
+    height: int
+    width: int
+
+    def place(self, box: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, "4"]:
+        """Returns a box (top, left, bottom, right) of the file as it is stored, on the pixels."""
+        upright = turn_box(box, self.orientation, self.height, self.width)
+        rows, columns, _ = self.pixels.shape
+        return upright * np.array([rows / self.height, columns / self.width] * 2, np.float32)
 
 
 class _Contents(NamedTuple):
@@ -43,41 +56,53 @@ class _Contents(NamedTuple):
     probe: bytes = b""  # a stream with the same pixels where the file is whole
     exif: bytes = b""
     xmp: bytes = b""
+    can_scale: bool = False  # whether decoding at a reduced scale is faster, and shows what lacks
 
 
 def decode_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, resize_size: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the RGB pixels of an image file, upright; see `decode_photo`."""
-    return read_photo(path, max_pixels=max_pixels).pixels
+    return read_photo(path, max_pixels=max_pixels, resize_size=resize_size).pixels
 
 
-def read_photo(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, resize_size: int | None = None
+) -> Photo:
     """Returns the photo in a file; see `decode_photo`.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: the file is not a complete image of at most `max_pixels`; the message names it.
     """
-    return decode_photo(Path(path).read_bytes(), os.fspath(path), max_pixels=max_pixels)
+    data, name = Path(path).read_bytes(), os.fspath(path)
+    return decode_photo(data, name, max_pixels=max_pixels, resize_size=resize_size)
 
 
-def decode_photo(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode_photo(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, resize_size: int | None = None
+) -> Photo:
     """Returns the photo in a file that is in memory; of an animation, the first frame.
 
     Greyscale, CMYK and palette images become RGB, more than 8 bits become 8, and what is
     transparent is shown on white.
 
+    A JPEG of one scan whose sides are both four times `resize_size` or more is decoded at a half, a
+    quarter or an eighth of its scale, still twice that size or more, and shrunk to that square.
+    Measured against `transforms.resize` of all pixels on 749 photos of 500 px, at 80 px: 0.4 grey
+    levels apart in the mean, 18 at most, along edges.
+
     Args:
       data: the contents of the file.
       name: of the image, for the error message.
       max_pixels: an image of more is not decoded.
+      resize_size: side in pixels of the square that the image is for; None for all pixels.
 
     Raises:
       ValueError: the data is not a complete image in one of `PHOTO_FORMATS`, or too large.
     """
     try:
-        return _decode(data, name, max_pixels)
+        return _decode(data, name, max_pixels, resize_size)
     except (MemoryError, _TooLargeError):
         raise
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
@@ -93,7 +118,7 @@ class _TooLargeError(ValueError):
     pass
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> Photo:
+def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) -> Photo:
     contents = _contents(data)
     with _open(contents.stream) as image:
         if image.width * image.height > max_pixels:
@@ -102,12 +127,40 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Photo:
                 f"data.max_pixels={max_pixels:,}. Shrink it, or raise that limit."
             )
         number, turned = _orientation(image, contents)
+        if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
+            width, height = image.size if number < 5 else image.size[::-1]
+            square = _shrunk(image, contents.probe, resize_size)
+            return Photo(turn(square, number), number, "", height, width)
         pixels, guess = to_rgb(image, lambda: _open(contents.stream))
         if contents.probe:
             with _open(contents.probe) as other:
-                if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
-                    raise ValueError("its data ends before the image does")
-    return Photo(pixels if turned else turn(pixels, number), number, guess)
+                _check_same(np.array_equal(pixels, to_rgb(other, lambda: other).pixels))
+    upright = pixels if turned else turn(pixels, number)
+    return Photo(upright, number, guess, *upright.shape[:2])
+
+
+def _shrunk(image: ImageFile, probe: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Returns a JPEG that is not yet decoded, decoded at a reduced scale, as a square."""
+    rgb, area = _at_reduced_scale(image, 2 * size)
+    if probe:
+        with _open(probe) as other:
+            difference = ImageChops.difference(rgb, _at_reduced_scale(other, 2 * size)[0])
+            _check_same(difference.getbbox() is None)
+    return np.array(rgb.resize((size, size), Image.Resampling.BILINEAR, box=area))
+
+
+def _at_reduced_scale(image: ImageFile, least: int) -> tuple[Image.Image, _Area | None]:
+    """Returns a JPEG as RGB with both sides at least `least`, and which part of it is the image.
+
+    Where a side of the file is no multiple of the scale, the last pixel is only partly the image's.
+    """
+    _, area = image.draft(None, (least, least)) or ("", None)
+    return (image if image.mode == "RGB" else image.convert("RGB")), area
+
+
+def _check_same(is_same: bool) -> None:
+    if not is_same:
+        raise ValueError("its data ends before the image does")
 
 
 def _contents(data: bytes) -> _Contents:

@@ -31,9 +31,12 @@ class Jpeg(NamedTuple):
     """A JPEG file without comments, metadata and what follows its end.
 
     Attributes:
-      strict: a stream with the pixels of the file. Where `probe` is empty, decoding it fails if the
-        file lacks data.
+      strict: a stream with the pixels of the file. Where the image is one scan, decoding it at any
+        scale fails if the scan ends early.
       probe: a stream that has other pixels where the file lacks data; empty where `strict` tells.
+        Of one scan with restart markers, the average of a block of pixels differs as well.
+      is_one_scan: whether it has one scan, by Huffman coding. Of several, as in a progressive file,
+        the last ones may change nothing that is seen at a reduced scale.
       exif: the block of metadata that may tell the orientation, empty where there is none.
       xmp: another, in XML.
     """
@@ -42,6 +45,7 @@ class Jpeg(NamedTuple):
     probe: bytes
     exif: bytes
     xmp: bytes
+    is_one_scan: bool
 
 
 class _Segment(NamedTuple):
@@ -78,10 +82,11 @@ def read_jpeg(data: bytes) -> Jpeg:
         padded += [header, _padded(scan, padding, has_restarts) if code == _SOS else b""]
     exif = next((s.body[6:] for s in segments if s.body.startswith(b"Exif\0\0")), b"")
     xmp = next((s.body for s in segments if s.code == _APP1 and b"/xap/" in s.body[:40]), b"")
-    if len(scans) == 1 and not has_restarts and frames[0].code not in _ARITHMETIC:
-        return Jpeg(b"".join([*whole, _PADDING]), b"", exif, xmp)  # without its end marker
+    is_one_scan = len(scans) == 1 and frames[0].code not in _ARITHMETIC
     end = b"\xff\xd9"
-    return Jpeg(b"".join([*whole, end]), b"".join([*padded, end]), exif, xmp)
+    strict = b"".join([*whole, _PADDING if is_one_scan else end])  # without its end marker
+    probe = b"" if is_one_scan and not has_restarts else b"".join([*padded, end])
+    return Jpeg(strict, probe, exif, xmp, is_one_scan)
 
 
 def _segments(data: bytes) -> list[_Segment]:

@@ -9,7 +9,6 @@ from jaxtyping import Float32
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import MAX_PIXELS, Photo, read_photo
 from aftrans_jax.data.loading.names import locate
-from aftrans_jax.data.loading.orientation import turn_box
 
 _NO_BOX = np.full(4, np.nan, np.float32)
 
@@ -70,11 +69,13 @@ class PhotoTable:
 class PhotoSource:
     """The examples of a table, each decoded whenever it is asked for, upright with its box.
 
-    An image of more than `max_pixels` is an error.
+    An image of more than `max_pixels` is an error. With a `resize_size`, large JPEGs are already
+    squares of that side, see `decode_photo`.
     """
 
     table: PhotoTable
     max_pixels: int = MAX_PIXELS
+    resize_size: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,14 +89,17 @@ class PhotoSource:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Example:
-        pixels, orientation, _ = self.photo(index)
-        box = turn_box(self.table.box(index), orientation, *pixels.shape[:2])
-        return Example(pixels, self.table.labels[index], box)
+        photo = self._read(index, self.resize_size)
+        return Example(photo.pixels, self.table.labels[index], photo.place(self.table.box(index)))
 
     def photo(self, index: int) -> Photo:
-        """Returns an image with what decoding it showed.
+        """Returns an image with all of its pixels, and what decoding it showed.
 
         Raises:
           FileNotFoundError, ValueError: see `read_photo`.
         """
-        return read_photo(self.table.path(index), max_pixels=self.max_pixels)
+        return self._read(index, None)
+
+    def _read(self, index: int, resize_size: int | None) -> Photo:
+        path = self.table.path(index)
+        return read_photo(path, max_pixels=self.max_pixels, resize_size=resize_size)

@@ -11,7 +11,6 @@ from jaxtyping import Float32
 
 from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo
-from aftrans_jax.data.loading.orientation import turn_box
 from aftrans_jax.data.sets.annotations import NO_BOX
 
 _Record = Mapping[str, Any]  # features by name; the image as the bytes of its file
@@ -33,9 +32,10 @@ class TfdsSource:
         split: str,
         num_classes: int,
         max_pixels: int = MAX_PIXELS,
+        resize_size: int | None = None,
     ):
         """Takes random access to the records, and where they come from, for error messages."""
-        self._max_pixels = max_pixels
+        self._sizes = {"max_pixels": max_pixels, "resize_size": resize_size}
         self._records, self._folder, self._split = records, folder, split
         self._num_classes = num_classes
         self._labels: tuple[int, ...] | None = None
@@ -57,15 +57,11 @@ class TfdsSource:
         index = range(len(self))[index]
         record = self.record(index)
         label = self._label(record, index)
-        pixels, orientation, _ = decode_photo(
-            record["image"],
-            f"{self._name(record, index)} of {self._folder}",
-            max_pixels=self._max_pixels,
-        )
-        height, width, _ = pixels.shape
-        stored = (height, width) if orientation < 5 else (width, height)  # 5 to 8: on its side
-        box = turn_box(_box(record, *stored), orientation, height, width)
-        return Example(pixels, label, box)
+        name = f"{self._name(record, index)} of {self._folder}"
+        photo = decode_photo(record["image"], name, **self._sizes)
+        sides = photo.height, photo.width
+        stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
+        return Example(photo.pixels, label, photo.place(_box(record, *stored)))
 
     def record(self, index: int) -> _Record:
         """Returns a record as it is stored, its image not decoded.
@@ -128,7 +124,13 @@ class _Names(Sequence[str]):
         return self._source.name(chosen)
 
 
-def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) -> Dataset:
+def read_tfds(
+    name: str,
+    data_dir: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    resize_size: int | None = None,
+) -> Dataset:
     """Returns a set that is prepared as array_record, with boxes where annotated.
 
     The splits are `train`, and `test` or, where that is absent or unlabelled, `validation`.
@@ -138,6 +140,7 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
       data_dir: tensorflow-datasets' folder, as for `launch/prepare_tfds.sh`; empty for
         `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       max_pixels: an image of more is an error when it is read.
+      resize_size: side in pixels of the squares that the images are for; None for all pixels.
 
     Raises:
       FileNotFoundError: the set is not prepared there, or files of it are missing.
@@ -157,7 +160,7 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
         )
     classes, splits = features["label"], builder.info.splits
     sources = {
-        split: _source(tfds, builder, split, classes.num_classes, max_pixels)
+        split: _source(tfds, builder, split, classes.num_classes, (max_pixels, resize_size))
         for split in ("train", "test", "validation")
         if split in splits
     }
@@ -211,7 +214,7 @@ def _prepared(tfds: ModuleType, name: str, data_dir: str | Path) -> Any:
 
 
 def _source(
-    tfds: ModuleType, builder: Any, split: str, num_classes: int, max_pixels: int
+    tfds: ModuleType, builder: Any, split: str, num_classes: int, sizes: tuple[int, int | None]
 ) -> TfdsSource:
     stored = {
         key: tfds.decode.SkipDecoding()
@@ -226,7 +229,7 @@ def _source(
             f"{missing[0]}: expected all that tensorflow-datasets wrote. Copy the whole folder, or "
             "prepare the set again with launch/prepare_tfds.sh."
         )
-    return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
+    return TfdsSource(records, Path(builder.data_dir), split, num_classes, *sizes)
 
 
 def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:

@@ -39,7 +39,7 @@ def tiff(samples, *, order="<", **tags):
 
 
 def decoded(data):
-    pixels, _, guess = decode_photo(data, "bird.tif")
+    pixels, _, guess, *_ = decode_photo(data, "bird.tif")
     return pixels, guess
 
 
