@@ -140,6 +140,17 @@ BENCHMARKS = (
         MappingProxyType({"num_calls": 5}),
     ),
     Benchmark(
+        "large_photos",
+        "P9: a 12-megapixel JPEG to 448 px, decoded at a reduced scale instead of whole",
+        "benchmarks.claims.large_photos:measure",
+        (
+            Goal("smooth, whole / as loaded", RATIO, "higher", 4, 6),
+            Goal("grain, whole / as loaded", RATIO, "higher", 4, 6),
+        ),
+        ("cpu",),
+        MappingProxyType({"num_calls": 9, "num_warm_up": 1}),
+    ),
+    Benchmark(
         "scaling",
         "P10: devices exchange the gradients once a step, and nothing within a loop",
         "benchmarks.claims.scaling:measure",
