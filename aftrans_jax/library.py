@@ -10,6 +10,7 @@ import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from absl import logging
 
@@ -88,7 +89,7 @@ def create(
     params, notes = initial_params(keys, model)
     for note in notes:
         logging.info(note)
-    return Created(model, params)
+    return Created(model, jax.tree.map(jnp.asarray, params))
 
 
 def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:

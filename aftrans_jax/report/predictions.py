@@ -13,6 +13,7 @@ from aftrans_jax.report.pictures import (
     MAGMA,
     PREDICTED,
     SHOWN_PX,
+    Number,
     Panel,
     Picture,
     panels,
@@ -116,7 +117,9 @@ def write_prediction_page(
     write_page(path, page)
 
 
-def _in_proportion(image: Pixels, height: float, width: float) -> Pixels:
+def _in_proportion(
+    image: Pixels, height: Number, width: Number
+) -> UInt8[np.ndarray, "rows cols 3"]:
     """Returns an image in the proportion of a height and width, its longer side as pages show it.
 
     Not larger than it is, for `pictures.panels` enlarges small ones by whole pixels.
