@@ -35,9 +35,13 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory) -> Path:
     """The directory of a tiny run whose heads differ in accuracy; the sum's is reported."""
-    from experiments import tiny_config, tiny_experiment
+    from unittest import mock
 
-    from aftrans_jax.experiment.run import run
+    from experiments import tiny_config, tiny_variants
+    from jax.sharding import Mesh
+
+    import aftrans_jax
+    from aftrans_jax.training import sharding
 
     changes = {
         "eval__logits": "sum",
@@ -48,8 +52,10 @@ def trained_run(tmp_path_factory) -> Path:
         "data__num_test": 60,
     }
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    settings = tiny_config(**changes).to_dict()
-    run(tiny_experiment(1, **changes), workdir, mode="train", settings=settings)
+    mesh = sharding.data_mesh()
+    one = Mesh(mesh.devices[:1], mesh.axis_names)
+    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
+        aftrans_jax.train(tiny_config(**changes), workdir)
     result = json.loads((workdir / "result.json").read_text())
     assert result["global_accuracy"] != result["sum_accuracy"]
     return workdir

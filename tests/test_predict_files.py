@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from experiments import tiny_variants
+from loaded import once
 from PIL import Image
 
 from aftrans_jax import predict
@@ -22,6 +23,8 @@ HEADS = ("global", "local", "sum")
 
 @pytest.fixture
 def call(trained_run, monkeypatch, capsys):
+    once(monkeypatch)
+
     def run_predict(*arguments, code=0):
         monkeypatch.setattr(
             sys, "argv", ["predict", f"--workdir={trained_run}", *map(str, arguments)]
