@@ -18,7 +18,7 @@ from aftrans_jax.data.loading.transforms import resize
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds import TfdsSource
 from aftrans_jax.experiment.data import load_dataset, read_lists
-from aftrans_jax.predict import stream
+from aftrans_jax.experiment.prepared import prepare
 
 NO_BOX = np.full(4, np.nan, np.float32)
 SCALES = {2: 24, 4: 12, 8: 6}  # scale -> side of the square that the photo below is for
@@ -175,10 +175,11 @@ def test_training_evaluation_cache_and_prediction_see_the_same_pixels(photos):
     (batch,) = eval_batches(photos, **options, **sizes)
     (cached,) = eval_batches(ResizedCache(photos, 24), **options, **sizes)
     paths = [str(photos.table.path(index)) for index in range(8)]
-    predicted = [image for _, image in stream(paths, sizes, 10**8)]
+    predicted = [prepare(path, sizes).image for path in paths]
     np.testing.assert_array_equal(batch["image"], cached["image"])
     np.testing.assert_array_equal(batch["box"], cached["box"])
     np.testing.assert_array_equal(batch["image"], predicted)
+    assert prepare(paths[0], sizes)[1:] == (203, 301)  # of the file, for boxes on the photo
     alone = Example(decode_image(paths[0], resize_size=24), 0, NO_BOX)
     np.testing.assert_array_equal(resize(alone, 24).image[2:22, 2:22], predicted[0])
 
