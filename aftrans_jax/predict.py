@@ -16,12 +16,9 @@ from tqdm import tqdm
 
 from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
-from aftrans_jax.experiment.prediction import Prediction, heading
-from aftrans_jax.experiment.prediction_page import PredictionPage
-from aftrans_jax.experiment.prediction_table import FORMATS, PredictionTable
-from aftrans_jax.experiment.trained import check_logits, load_trained
 from aftrans_jax.photos import ARGUMENTS, find
+
+TABLES, PAGES = (".csv", ".jsonl"), (".html", ".htm")
 
 
 def main() -> None:
@@ -35,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--out",
-        help=f"a table ({' or '.join(FORMATS)}) with a row for each image: answers of all heads, "
+        help=f"a table ({' or '.join(TABLES)}) with a row for each image: answers of all heads, "
         "probabilities, and the box in pixels of the image",
     )
     parser.add_argument(
@@ -44,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.top < 1:
         parser.error(f"--top={args.top}: expected 1 or more")
-    for name, suffixes in (("out", tuple(FORMATS)), ("report", (".html", ".htm"))):
+    for name, suffixes in (("out", TABLES), ("report", PAGES)):
         path = getattr(args, name)
         if path and Path(path).suffix.lower() not in suffixes:
             parser.error(f"--{name}={path}: expected a name that ends in {' or '.join(suffixes)}")
@@ -60,6 +57,13 @@ def main() -> None:
 
 def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Prints or writes what the model says; returns how many images could not be read."""
+    # Not needed for --help, nor for what is said of the arguments.
+    from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
+    from aftrans_jax.experiment.prediction import heading
+    from aftrans_jax.experiment.prediction_page import PredictionPage
+    from aftrans_jax.experiment.prediction_table import PredictionTable
+    from aftrans_jax.experiment.trained import check_logits, load_trained
+
     trained = load_trained(Path(expand(args.workdir)))
     if args.logits:
         check_logits(trained, args.logits)
@@ -88,7 +92,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
                 num_failed += 1
                 _say(f"error: {str(found) or f'{path!r}: {type(found).__name__}'}")
             elif not (table or page):
-                _print(path, found, top)
+                _print(path, found.top(top))
             if table:
                 table.write(path, found)
             if page:
@@ -100,8 +104,8 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     return num_failed
 
 
-def _print(path: str, found: Prediction, top: int) -> None:
-    for name, share in found.top(top):
+def _print(path: str, answers: Sequence[tuple[str, float]]) -> None:
+    for name, share in answers:
         _write("\t".join((printable(path), f"{share:.1%}", printable(name))), sys.stdout)
     sys.stdout.flush()
 

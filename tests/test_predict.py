@@ -16,6 +16,7 @@ from PIL import Image
 
 from aftrans_jax import export, predict
 from aftrans_jax.experiment import classifier
+from aftrans_jax.experiment.classifier import BATCH_SIZE
 from aftrans_jax.experiment.prepared import prepare, prepared
 from aftrans_jax.experiment.run import run
 from aftrans_jax.weights.npz import read_npz
@@ -274,13 +275,13 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     tracemalloc.start()
     try:
         load = functools.partial(prepare, sizes={"image_size": 500, "resize_size": 500})
-        images = prepared(paths, load, ahead=2 * predict.BATCH_SIZE)
+        images = prepared(paths, load, ahead=2 * BATCH_SIZE)
         seen = [path for path, found in images if found.image.shape == (500, 500, 3)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert seen == paths
-    assert peak < (2 * predict.BATCH_SIZE + 2 + 3 * 8) * 0.8e6
+    assert peak < (2 * BATCH_SIZE + 2 + 3 * 8) * 0.8e6
 
 
 def test_three_hundred_images_are_named_in_order(call, photos, tmp_path):

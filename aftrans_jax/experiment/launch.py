@@ -32,8 +32,8 @@ from aftrans_jax.experiment.workdir import (
     trained_settings,
     written_settings,
 )
+from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
-from aftrans_jax.training.stored import numbers
 from aftrans_jax.weights.names import is_official
 
 

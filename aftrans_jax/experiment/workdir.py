@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config, is_left
-from aftrans_jax.training.records import DamagedRecordError, read_json
-from aftrans_jax.training.stored import numbers
+from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
 from aftrans_jax.weights.names import weights_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now

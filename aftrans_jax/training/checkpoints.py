@@ -13,6 +13,7 @@ from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
 from aftrans_jax.training.quiet import quiet_orbax
+from aftrans_jax.training.records import numbers
 from aftrans_jax.training.scores import Scores
 from aftrans_jax.training.stored import (
     Arrays,
@@ -21,7 +22,6 @@ from aftrans_jax.training.stored import (
     checksum,
     fit,
     flat_arrays,
-    numbers,
     read_arrays,
 )
 

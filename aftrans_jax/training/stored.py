@@ -26,14 +26,6 @@ class VanishedCheckpointError(FileNotFoundError):
     """It was deleted while it was being read, as a training does with older ones."""
 
 
-def numbers(directory: Path) -> list[int]:
-    """Returns the numbers of the checkpoints below a directory, which may be absent, ascending."""
-    if not directory.is_dir():
-        return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
-
-
 def flat_arrays(state: Any) -> Arrays:
     """Returns host copies of a state's arrays by path, such as "params/vit/cls".
 

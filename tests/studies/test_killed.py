@@ -9,7 +9,7 @@ import time
 import forked
 import pytest
 
-from aftrans_jax.training.stored import numbers
+from aftrans_jax.training.records import numbers
 
 GIVEN = ("--seeds=1", "--config.data.num_test=60")
 
