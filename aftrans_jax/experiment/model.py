@@ -123,11 +123,11 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    images = jnp.zeros((1, config.data.source_size, config.data.source_size, 3), jnp.uint8)
-    key = jax.random.key(config.seed)
+    size, key = config.data.source_size, jax.random.key(config.seed)
 
     @jax.jit  # traced once, for the shapes and for what is drawn
     def init(key: Array) -> dict[str, Any]:
+        images = jnp.zeros((1, size, size, 3), jnp.uint8)
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
 
     known, notes = {}, ("random weights: pretrained is empty",)

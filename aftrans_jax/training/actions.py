@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 import optax
 
 from aftrans_jax.training.checkpoints import Checkpoints
@@ -84,7 +83,8 @@ class Report:
           log: takes the averages.
           progress: shows them.
         """
-        self._every, self._batch_size, self._schedule = every, batch_size, schedule
+        self._every, self._batch_size = every, batch_size
+        self._learning_rate = jax.jit(schedule)  # one program, not one for each operation
         self._peak_speed = peak_speed
         self._largest_loss, self._way_back = largest_loss, way_back
         self._stopwatch, self._log, self._progress = stopwatch, log, progress
@@ -137,7 +137,7 @@ class Report:
         self._pending = []
         step, all_skipped = int(state.step), values.pop("skipped") == 1
         values |= self.speed()
-        values["learning_rate"] = float(np.asarray(self._schedule(step)))
+        values["learning_rate"] = float(self._learning_rate(step))
         values["skipped_steps"] = int(state.skipped)
         self._log.write(step, "train", values)
         if self._overflows >= _OVERFLOWS:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
@@ -58,4 +59,5 @@ def create_state(
 ) -> TrainState:
     """Returns the state before the first step."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, zero, params, optimizer.init(params), loss_scale)
+    opt_state = jax.jit(optimizer.init)(params)  # one program, not one for each shape
+    return TrainState(zero, zero, params, opt_state, loss_scale)
