@@ -103,6 +103,8 @@ def _sum_over_parts(
     parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), dict(batch))
     numbered = (parts, jnp.arange(num_parts))
     first = jax.tree.map(lambda x: x[0], numbered)
+    if num_parts == 1:  # a scan traces the function twice, which takes seconds
+        return function(*first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *first))
 
     def add(total: Tree, part: tuple[Mapping[str, Array], Array]) -> tuple[Tree, None]:
