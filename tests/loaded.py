@@ -1,34 +1,36 @@
-"""Trained models that `predict` loads and compiles once for many calls of it in a test module."""
+"""Trained models that `predict` compiles once for many calls of it in a test module."""
 
-import functools
+import copy
 from pathlib import Path
 
 from aftrans_jax import predict
 from aftrans_jax.experiment.classifier import Classifier
 from aftrans_jax.experiment.trained import Trained, load_trained
 
-
-@functools.cache
-def _load(workdir: Path) -> Trained:
-    return load_trained(workdir)
-
-
-@functools.cache
-def _classifier(identity: int, head: str | None, whole: bool, crops: bool) -> Classifier:
-    trained = next(x for x in _kept if id(x) == identity)
-    return Classifier(trained, head=head, whole=whole, crops=crops)
-
-
-_kept: list[Trained] = []
+_compiled: dict[tuple[bytes, ...], Classifier] = {}
 
 
 def once(monkeypatch) -> None:
-    """Lets `predict` take the same compiled model in every call; its batches are of 16 photos."""
+    """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
 
-    def classifier(trained, *, head, batch_size, whole, crops):
+    A model of global logits alone is compiled apart. Batches are of 16 photos.
+    """
+    folders: list[Path] = []
+
+    def load(workdir: Path) -> Trained:
+        folders.append(workdir)
+        return load_trained(workdir)
+
+    def classifier(trained: Trained, *, head, batch_size, whole, crops) -> Classifier:
         assert 1 <= batch_size <= predict.BATCH_SIZE
-        _kept.append(trained)
-        return _classifier(id(trained), head, whole, crops)
+        records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
+        whole = whole or (head or trained.predict_from) != "global"
+        key = (*records, bytes([whole]))
+        if key not in _compiled:
+            _compiled[key] = Classifier(trained, head=head, whole=whole, crops=True)
+        found = copy.copy(_compiled[key])
+        found.head = head or trained.predict_from
+        return found
 
-    monkeypatch.setattr(predict, "load_trained", _load)
+    monkeypatch.setattr(predict, "load_trained", load)
     monkeypatch.setattr(predict, "Classifier", classifier)
