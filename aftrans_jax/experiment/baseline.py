@@ -90,4 +90,4 @@ def _compared(
 
 def _from_here(path: Path) -> str:
     """Returns a path as one writes it where the run was started."""
-    return os.path.relpath(path)
+    return min(os.path.relpath(path), str(path.absolute()), key=len)
