@@ -56,16 +56,14 @@ def read_settings(
 ) -> dict[str, Any] | None:
     """Returns the settings that a directory records, by key; None where it records none.
 
-    They are in config.json, or else in result.json. Keys that came into the program later have
-    their default.
+    They are in config.json, or else in result.json.
 
     Args:
       workdir: of a run.
       say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
-      DamagedRecordError: they cannot be read.
-      ValueError: they have keys that this version does not know.
+      ValueError: they cannot be read, or have keys that this version does not know.
     """
 
     def is_sound(value: Any) -> bool:
@@ -84,13 +82,24 @@ def read_settings(
             raise
         say(f"note: {error}. The settings are taken from result.json")
         settings = result["config"]
-    known, recorded = flat(base_config().to_dict()), flat(settings)
-    if unknown := sorted(recorded.keys() - known.keys()):
+    return completed(flat(settings), path)
+
+
+def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """Returns recorded settings by key, with the defaults of keys that came later.
+
+    Errors name the `source`, a file.
+
+    Raises:
+      ValueError: they have keys that this version does not know, or values of other types.
+    """
+    known = flat(base_config().to_dict())
+    if unknown := sorted(settings.keys() - known.keys()):
         raise ValueError(
-            f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
+            f"{source} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
         )
-    return flat(configured(recorded).to_dict())  # keys that are not there have their defaults
+    return flat(configured(settings).to_dict())
 
 
 def read_result(workdir: Path, name: str = "result.json") -> dict[str, Any] | None:
@@ -114,8 +123,7 @@ def read_classes(workdir: Path) -> list[str]:
     """Returns the names of the classes of a run, in the order of its head.
 
     Raises:
-      FileNotFoundError: there is no classes.json.
-      DamagedRecordError: it is no list of names.
+      FileNotFoundError, DamagedRecordError: there is no classes.json, or no list of names in it.
     """
 
     def is_sound(value: Any) -> bool:
@@ -195,10 +203,7 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_same_training(workdir: Path, found: Changes) -> None:
-    """Raises ValueError where a change in a directory that holds a run defines the training.
-
-    Every such key is named with both values, and a directory is proposed.
-    """
+    """Raises ValueError where a change in a directory that holds a run defines the training."""
     defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
     steps = found.get("train.steps")
     if steps and steps[1] < steps[0]:
@@ -224,10 +229,7 @@ def is_plumbing(key: str, table: Sequence[str]) -> bool:
 def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Returns the name of a run's directory: the configuration's, and what was changed in it.
 
-    Args:
-      name: of the configuration, such as "cub".
-      plain: settings by key as the configuration's file has them.
-      settings: settings by key of the run.
+    `plain` are the settings by key as the configuration's file has them, `settings` the run's.
     """
     changed = {}
     for key, (old, new) in _differences(plain, settings).items():
