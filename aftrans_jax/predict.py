@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier, heads
+from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.prediction import Prediction, heading
 from aftrans_jax.experiment.prediction_page import PredictionPage
 from aftrans_jax.experiment.prediction_table import FORMATS, PredictionTable
-from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.experiment.trained import check_logits, load_trained
 from aftrans_jax.photos import ARGUMENTS, find
 
 
@@ -61,11 +61,8 @@ def main() -> None:
 def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Prints or writes what the model says; returns how many images could not be read."""
     trained = load_trained(Path(expand(args.workdir)))
-    if args.logits and args.logits not in heads(trained):
-        raise ValueError(
-            f"--logits={args.logits}: the run's model.name is {trained.name!r}, which has global "
-            "logits only; use --logits=global"
-        )
+    if args.logits:
+        check_logits(trained, args.logits)
     model = Classifier(
         trained,
         head=args.logits,

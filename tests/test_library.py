@@ -177,7 +177,7 @@ def test_a_model_without_a_region_says_none(rng):
     module = Baseline(tiny_vit())
     params = random_params(module, rng, np.zeros((1, 22, 22, 3), np.uint8))
     sizes, names = {"image_size": 22, "resize_size": 33}, tuple("abcde")
-    trained = Trained("vit", module, params, names, sizes, "global", {}, 10**6)
+    trained = Trained("vit", module, params, names, sizes, "global", {}, 10**6, {})
     found = aft.Classifier(trained)(Image.new("RGB", (99, 66)))
     assert (found.box, found.relevance, found.gates, found.crop) == (None,) * 4
     assert set(found.probabilities) == {"global"}

@@ -224,7 +224,7 @@ def test_no_run_is_one_line(call, photos, tmp_path):
     assert rows == []
     assert said == [
         f"error: {tmp_path}/nowhere/config.json is absent: --workdir must name the folder of a "
-        "training run"
+        "training run, or a file of python -m aftrans_jax.export --format=aftrans"
     ]
 
 

@@ -27,11 +27,6 @@ BATCH_SIZE = 16
 _Answers = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
 
 
-def heads(trained: Trained) -> tuple[str, ...]:
-    """Returns the logits that a model has: "global", or also "local" and "sum"."""
-    return MODELS[trained.name].logits
-
-
 class Answered(NamedTuple):
     """A photo, what was said of it or why it could not be read, and the image that was read."""
 
@@ -82,7 +77,7 @@ class Classifier:
         Raises:
           ValueError: the model has no such head, or the batch size is not positive.
         """
-        self.heads = heads(trained)
+        self.heads = MODELS[trained.name].logits
         self.head = head or trained.predict_from
         if self.head not in self.heads:
             raise ValueError(

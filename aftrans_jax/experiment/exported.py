@@ -11,7 +11,7 @@ from jax import export
 from jaxtyping import Array
 
 from aftrans_jax.experiment.model import MODELS
-from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.experiment.trained import Trained, check_logits
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.training.metrics import prediction_logits
@@ -31,15 +31,6 @@ _MEANINGS = MappingProxyType(
 )
 
 Outputs = dict[str, Array]
-
-
-def check_logits(trained: Trained, logits: str) -> None:
-    """Raises a ValueError where a model has no such logits."""
-    if logits not in MODELS[trained.name].logits:
-        raise ValueError(
-            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
-            "only; use --logits=global"
-        )
 
 
 def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Images], Outputs]:

@@ -10,7 +10,13 @@ from absl import logging
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.lists import has_validation
-from aftrans_jax.experiment.model import Model, blank_params, build_model, predicting_logits
+from aftrans_jax.experiment.model import (
+    MODELS,
+    Model,
+    blank_params,
+    build_model,
+    predicting_logits,
+)
 from aftrans_jax.experiment.single_file import read_saved, save
 from aftrans_jax.experiment.workdir import (
     configured,
@@ -88,6 +94,15 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
 def save_trained(path: Path, trained: Trained) -> None:
     """Writes a trained model as one file, whole or not at all, which `load_trained` reads."""
     save(path, trained.params, trained.settings, trained.class_names, trained.result)
+
+
+def check_logits(trained: Trained, logits: str) -> None:
+    """Raises a ValueError where a model has no such logits."""
+    if logits not in MODELS[trained.name].logits:
+        raise ValueError(
+            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
+            "only; use --logits=global"
+        )
 
 
 def _untrained(
