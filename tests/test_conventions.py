@@ -243,7 +243,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
-    "report": (set(), PLAIN | {"jinja2"}),
+    "report": (set(), PLAIN | {"jinja2", "scipy"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
     "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),
