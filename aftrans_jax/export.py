@@ -1,26 +1,64 @@
-"""Writes a trained trunk as an official npz: `python -m aftrans_jax.export --workdir=runs/cub`."""
+"""Writes a trained model for other programs: `python -m aftrans_jax.export --workdir=runs/cub`.
+
+--format=npz        the trunk, as an official npz, which other ViT code reads (the default)
+--format=aftrans    all of the model in one file, which predict and `aft.load` take as a workdir
+--format=stablehlo  a program for CPU, CUDA and TPU, which needs jax alone (jax.export)
+--format=onnx       a program for onnxruntime and the like, of the global logits
+"""
 
 import argparse
 from pathlib import Path
 
 from aftrans_jax.command import expand, one_line_errors
-from aftrans_jax.experiment.trained import load_trained
-from aftrans_jax.weights.npz import save_npz
+
+_SUFFIXES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
+_PROGRAMS = ("stablehlo", "onnx")
 
 
 def main() -> None:
-    """Writes the trunk, which other ViT code reads, without SACM and the local branch's tokens."""
+    """Writes the file, and beside a program a JSON file that says what goes in and comes out."""
     parser = argparse.ArgumentParser(
-        description="Writes the trunk of a trained model as an official npz."
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workdir", required=True, help="of a training run")
-    parser.add_argument("--out", help="default: trunk.npz in the workdir")
+    parser.add_argument("--workdir", required=True, help="of a run, or a file of --format=aftrans")
+    parser.add_argument("--format", choices=(*_SUFFIXES, *_PROGRAMS), default="npz")
+    parser.add_argument("--out", help="default: a name by the format, in the workdir")
+    parser.add_argument(
+        "--logits",
+        choices=("global", "local", "sum"),
+        help="of a program; default: eval.logits of the run, of ONNX global",
+    )
+    parser.add_argument(
+        "--region", action="store_true", help="a StableHLO program gives box and relevance, too"
+    )
     args = parser.parse_args()
+    if args.format not in _PROGRAMS and (args.logits or args.region):
+        parser.error(f"--logits and --region are for programs: --format={' or '.join(_PROGRAMS)}")
     with one_line_errors():
-        workdir = Path(expand(args.workdir))
-        path = Path(expand(args.out)) if args.out else workdir / "trunk.npz"
-        save_npz(path, load_trained(workdir).params["vit"])
-        print(path)
+        _write(args)
+
+
+def _write(args: argparse.Namespace) -> None:
+    # Not needed for --help.
+    from aftrans_jax.experiment.exported import write_program
+    from aftrans_jax.experiment.trained import load_trained, save_trained
+    from aftrans_jax.weights.npz import save_npz
+
+    workdir = Path(expand(args.workdir))
+    folder = workdir.parent if workdir.is_file() else workdir
+    name = _SUFFIXES.get(args.format, f"aftrans.{args.format}")
+    path = Path(expand(args.out)) if args.out else folder / name
+    if path.exists() and workdir.exists() and path.samefile(workdir):
+        raise ValueError(f"--out={path}: expected another file than --workdir")
+    trained = load_trained(workdir)
+    if args.format == "npz":
+        save_npz(path, trained.params["vit"])
+    elif args.format == "aftrans":
+        save_trained(path, trained)
+    else:
+        logits = args.logits or ("global" if args.format == "onnx" else trained.predict_from)
+        write_program(path, trained, args.format, logits, with_region=args.region)
+    print(path)
 
 
 if __name__ == "__main__":

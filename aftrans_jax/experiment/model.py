@@ -23,8 +23,8 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
 from aftrans_jax.weights.download import weights_file
-from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes
-from aftrans_jax.weights.layouts import POSITIONS, official_names
+from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes, trained_size
+from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
 from aftrans_jax.weights.origins import disagreements, origin
 
@@ -156,9 +156,8 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
 def _local_size_doubts(config: Config, arrays: AnyArrays) -> tuple[str, ...]:
     """Returns a line where the local branch reads at another size than the file was trained at."""
-    patches = round((arrays[POSITIONS].shape[1] - 1) ** 0.5)
-    trained = patches * VARIANTS[config.model.variant].patch_size
-    if "local" not in MODELS[config.model.name].logits or config.data.local_size == trained:
+    trained, crops = trained_size(arrays), "local" in MODELS[config.model.name].logits
+    if not crops or trained in (None, config.data.local_size):
         return ()
     return (
         f"data.local_size is {config.data.local_size}: the file was trained at {trained} px, at "

@@ -11,8 +11,8 @@ from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.download import weights_file
-from aftrans_jax.weights.fitting import sizes
-from aftrans_jax.weights.layouts import POSITIONS, official_names
+from aftrans_jax.weights.fitting import sizes, trained_size
+from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.npz import naming, open_npz
 from aftrans_jax.weights.origins import OFFICIAL, Origin, origin
 
@@ -103,11 +103,7 @@ def _facts(path: str) -> _Facts:
         official = official_names(arrays)
         found = sizes(official.arrays)
         variant = next((name for name, known in VARIANTS.items() if known == found), None)
-        positions = official.arrays.get(POSITIONS)
-        if variant is None or positions is None or len(positions.shape) != 3:
-            size = None
-        else:
-            size = round((positions.shape[1] - 1) ** 0.5) * VARIANTS[variant].patch_size
+        size = None if variant is None else trained_size(official.arrays)
         return _Facts(variant, size, origin(Path(path).name, big_vision=official.big_vision))
 
 

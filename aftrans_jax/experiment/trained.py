@@ -1,6 +1,6 @@
-"""A trained model from its working directory."""
+"""A trained model, from its working directory or from one file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.lists import has_validation
 from aftrans_jax.experiment.model import Model, blank_params, build_model, predicting_logits
+from aftrans_jax.experiment.single_file import read_saved, save
 from aftrans_jax.experiment.workdir import (
     configured,
     read_classes,
@@ -26,7 +27,7 @@ class Trained(NamedTuple):
     `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
     `result` is what result.json holds, empty where there is none that can be read. Larger
-    photos than `max_pixels` are refused.
+    photos than `max_pixels` are refused. `settings` are the run's, by key.
     """
 
     name: str
@@ -37,46 +38,74 @@ class Trained(NamedTuple):
     predict_from: str
     result: Mapping[str, Any]
     max_pixels: int
+    settings: Mapping[str, Any]
 
 
-def load_trained(workdir: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
-    """Returns the model of a working directory at the checkpoint it reports, for one device.
+def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
+    """Returns the model of a run, for one device.
 
-    That is the best one where validation images were held out, else the newest. The model computes
-    in float32, whatever the precision of training. Nothing in the directory is changed.
+    Of a working directory it is the checkpoint that the run reports: the best one where validation
+    images were held out, else the newest. The model computes in float32, whatever the precision of
+    training. Nothing is changed there.
 
     Args:
-      workdir: of a run, which may still be training.
+      path: the working directory of a run, which may still be training, or a file that
+        `save_trained` wrote.
       say: shows a line to the user.
 
     Raises:
-      FileNotFoundError: no run has left a configuration and a checkpoint there.
-      ValueError: no checkpoint can be used, a record is damaged, or the configuration is none that
-        can be trained.
+      FileNotFoundError: there is no such file, and no run has left a configuration and a checkpoint
+        there.
+      ValueError: the file is another one or damaged, no checkpoint can be used, a record is
+        damaged, or the configuration is none that can be trained.
     """
-    settings = read_settings(workdir)
-    if settings is None or not (workdir / "classes.json").exists():
-        absent = workdir / ("classes.json" if settings else "config.json")
+    if path.is_file():
+        saved = read_saved(path)
+        trained = _untrained(saved.settings, saved.class_names, saved.result)
+        return trained._replace(params=saved.fitted(trained.params))
+    settings = read_settings(path)
+    if settings is None or not (path / "classes.json").exists():
+        absent = path / ("classes.json" if settings else "config.json")
         raise FileNotFoundError(
-            f"{absent} is absent: --workdir must name the folder of a training run"
+            f"{absent} is absent: --workdir must name the folder of a training run, or a file of "
+            "python -m aftrans_jax.export --format=aftrans"
         )
-    config, class_names = configured(settings), read_classes(workdir)
+    trained = _untrained(settings, read_classes(path), read_result(path) or {})
+    best_score = f"{trained.predict_from}_accuracy"
+    checkpoints = Checkpoints(path / "checkpoints", best_score=best_score, say=say)
+    best = (
+        checkpoints.restore_best(trained.params, part="params/")
+        if has_validation(path, settings)
+        else None
+    )
+    latest = checkpoints.restore_latest
+    params = latest(trained.params, part="params/") if best is None else best[0]
+    if params is None:
+        raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
+    return trained._replace(params=params)
+
+
+def save_trained(path: Path, trained: Trained) -> None:
+    """Writes a trained model as one file, whole or not at all, which `load_trained` reads."""
+    save(path, trained.params, trained.settings, trained.class_names, trained.result)
+
+
+def _untrained(
+    settings: Mapping[str, Any], class_names: Sequence[str], result: Mapping[str, Any]
+) -> Trained:
+    """Returns the model of settings by key, with zeros in the place of its parameters."""
+    config = configured(settings)
     config.model.attention = "auto"  # the run's kernel may not exist on this device
     check(config, num_devices=1)
     model = build_model(config, len(class_names), jnp.dtype("float32"))
-    template = blank_params(config, model)
-    logits = predicting_logits(config)
-    best_score = f"{logits}_accuracy"
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=say)
-    best = (
-        checkpoints.restore_best(template, part="params/")
-        if has_validation(workdir, settings)
-        else None
+    return Trained(
+        name=config.model.name,
+        model=model,
+        params=blank_params(config, model),
+        class_names=tuple(class_names),
+        sizes=image_sizes(config),
+        predict_from=predicting_logits(config),
+        result=result,
+        max_pixels=config.data.max_pixels,
+        settings=settings,
     )
-    params = checkpoints.restore_latest(template, part="params/") if best is None else best[0]
-    if params is None:
-        raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
-    names, sizes = tuple(class_names), image_sizes(config)
-    result = read_result(workdir) or {}
-    name, max_pixels = config.model.name, config.data.max_pixels
-    return Trained(name, model, params, names, sizes, logits, result, max_pixels)

@@ -84,13 +84,27 @@ def read_settings(
             raise
         say(f"note: {error}. The settings are taken from result.json")
         settings = result["config"]
-    known, recorded = flat(base_config().to_dict()), flat(settings)
-    if unknown := sorted(recorded.keys() - known.keys()):
+    return completed(flat(settings), path)
+
+
+def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """Returns recorded settings by key; those that came into the program later have their default.
+
+    Args:
+      settings: by key.
+      source: the file that records them, for error messages.
+
+    Raises:
+      DamagedRecordError: a value is of another type than its key's.
+      ValueError: they have keys that this version does not know.
+    """
+    known = flat(base_config().to_dict())
+    if unknown := sorted(settings.keys() - known.keys()):
         raise ValueError(
-            f"{path} has keys that this version does not know: {', '.join(unknown)}. Use the "
+            f"{source} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
         )
-    return flat(configured(recorded).to_dict())  # keys that are not there have their defaults
+    return flat(configured(settings).to_dict())
 
 
 def read_result(workdir: Path, name: str = "result.json") -> dict[str, Any] | None:

@@ -44,7 +44,8 @@ def label_components(mask: Bool[Array, "batch rows cols"]) -> Labelling:
 
     # A component's root need not hold its first cell: the root's upper two cells may be empty.
     first = 2 * cols * jnp.arange(height)[:, None] + 2 * jnp.arange(width)
-    first = jnp.tile(first.ravel(), batch) + jnp.select(corners, [0, 1, cols, cols + 1])
+    first = jnp.broadcast_to(first, (batch, height, width)).ravel()
+    first += jnp.select(corners, [0, 1, cols, cols + 1])
     first = first.astype(jnp.int32)
     lowest = jnp.full_like(roots, rows * cols).at[roots].min(first, mode="promise_in_bounds")
     labels = lowest[roots].reshape(batch, height, width)

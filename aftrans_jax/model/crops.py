@@ -73,7 +73,7 @@ def resample_relevance(
     rows = weights(top, bottom, relevance.shape[1])
     cols = weights(left, right, relevance.shape[2])
     sampled = jnp.einsum("bih,bhw,bjw->bij", rows, relevance, cols, precision="highest")
-    sampled = sampled.reshape(len(boxes), -1)
+    sampled = sampled.reshape(boxes.shape[0], -1)
     return sampled / sampled.mean(axis=-1, keepdims=True)
 
 

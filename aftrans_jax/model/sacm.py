@@ -213,7 +213,7 @@ def select_votes(
 
 def _best_pairs(gate: Array, layer_rows: Array, keep_ratio: float) -> Array:
     gated = gate[:, :, None] * layer_rows
-    return _keep_best(gated.reshape(len(gated), -1), keep_ratio).reshape(gated.shape)
+    return _keep_best(gated.reshape(gated.shape[0], -1), keep_ratio).reshape(gated.shape)
 
 
 def _keep_best(values: Array, keep_ratio: float) -> Array:

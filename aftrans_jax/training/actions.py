@@ -55,7 +55,7 @@ _OVERFLOWS = 20  # in a row; from flax's first loss scale that many halvings end
 class Report:
     """Averages the steps since the last report, writes them, and stops a run that diverged.
 
-    The device is read once per report; until then steps are only enqueued.
+    The device is read once per report.
     """
 
     def __init__(

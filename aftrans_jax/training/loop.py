@@ -1,7 +1,9 @@
 """The training loop: a step, then the actions that follow it."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import jax
 from jaxtyping import Array
 
 from aftrans_jax.training.metrics import Averages
@@ -9,6 +11,10 @@ from aftrans_jax.training.state import TrainState
 
 StepFn = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Averages]]
 Action = Callable[[int, TrainState, Averages], None]
+
+# Steps that wait for the device while another runs: enough to keep it busy, and a signal, whose
+# save comes after them, waits for no more.
+_AHEAD = 2
 
 
 def train(
@@ -30,12 +36,16 @@ def train(
       actions: called in order with the batch number, the state and the step's averages.
       should_stop: asked with the batch number after the actions.
 
-    Beside what actions read, the host reads the device only to count steps that were skipped.
+    Steps are enqueued, at most two ahead of the one that runs. Beside what actions read, the host
+    reads the device only to count steps that were skipped.
     """
-    number = int(state.batch_number)
+    number, enqueued = int(state.batch_number), deque[Averages]()
     while (remaining := num_steps - int(state.step)) > 0:
         for _ in range(remaining):
             state, averages = step_fn(state, next(batches))
+            enqueued.append(averages)
+            if len(enqueued) > _AHEAD:
+                jax.block_until_ready(enqueued.popleft())
             number += 1
             for action in actions:
                 action(number, state, averages)

@@ -53,6 +53,14 @@ def sizes(arrays: AnyArrays) -> Sizes | None:
     return Sizes(embedding[0], embedding[3], mlp[1], layers, query_shape[1])
 
 
+def trained_size(arrays: AnyArrays) -> int | None:
+    """Returns the side in px of the images that the file was trained on, None where unknown."""
+    found, positions = sizes(arrays), arrays.get(POSITIONS)
+    if found is None or positions is None or len(positions.shape) != 3:
+        return None
+    return round((positions.shape[1] - 1) ** 0.5) * found.patch_size
+
+
 def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pretrained:
     """Returns the arrays as parameters of the model whose (shapes of) parameters are `expected`.
 

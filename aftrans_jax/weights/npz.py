@@ -129,12 +129,21 @@ def save_npz(path: str | PathLike[str], trunk: Params) -> None:
 
     Follows: vit_jax checkpoint.save.
     """
-    flat: dict[str, Any] = flatten_dict(trunk, sep="/")
-    arrays: dict[str, Any] = {name: np.asarray(leaf, np.float32) for name, leaf in flat.items()}
+    save_arrays(path, flattened(trunk))
+
+
+def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Writes an npz file, whole or not at all."""
     temporary = Path(f"{os.fspath(path)}.tmp")
     with temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-    temporary.replace(path)  # whole or not at all
+    temporary.replace(path)
+
+
+def flattened(tree: Params) -> Arrays:
+    """Returns the leaves of a nested tree by name, such as "encoder_norm/bias", in float32."""
+    leaves: dict[str, Any] = flatten_dict(tree, sep="/")
+    return {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
 
 
 def listed(names: list[str]) -> str:

@@ -1,0 +1,155 @@
+"""A trained model as a program that runs without this package: StableHLO or ONNX."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from jaxtyping import Array
+
+from aftrans_jax.experiment.model import MODELS
+from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.outputs import Images, ModelOutput
+from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.training.records import write_bytes, write_json
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+INSTALL_ONNX = (
+    "pip install --no-deps jax2onnx && pip install chex dm-pix equinox onnx onnx-ir onnxruntime"
+)
+_OPSET = 23
+_MEANINGS = MappingProxyType(
+    {
+        "probabilities": "of the classes, by the {logits} logits",
+        "box": "the region, (top, left, bottom, right), half-open, in pixels of the images",
+        "relevance": "of each patch, >= 0",
+    }
+)
+
+Outputs = dict[str, Array]
+
+
+def check_logits(trained: Trained, logits: str) -> None:
+    """Raises a ValueError where a model has no such logits."""
+    if logits not in MODELS[trained.name].logits:
+        raise ValueError(
+            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
+            "only; use --logits=global"
+        )
+
+
+def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Images], Outputs]:
+    """Returns a function of images to what the exported program gives, by name.
+
+    That is `probabilities` [batch classes] of the chosen logits and, with the region, `box`
+    [batch 4] and `relevance` [batch rows cols], see `model.outputs.Region`.
+
+    Args:
+      trained: the model and its parameters, which become constants of the program.
+      logits: "global", "local" or "sum".
+      with_region: whether box and relevance are wanted.
+
+    Raises:
+      ValueError: the model has no such logits, or no region.
+    """
+    check_logits(trained, logits)
+    if with_region and "local" not in MODELS[trained.name].logits:
+        raise ValueError(
+            f"--region: the run's model.name is {trained.name!r}, which looks at no region; leave "
+            "it out"
+        )
+    # The kernels of one kind of device run on no other.
+    portable = trained.model.vit.clone(attention=KERNELS["xla"])
+    model = trained.model.clone(vit=portable)
+    variables = {"params": jax.tree.map(jnp.asarray, trained.params)}
+
+    def run(images: Images) -> Outputs:
+        if logits == "global" and not with_region:
+            chosen = cast(Array, model.apply(variables, images, method="predict"))
+            return {"probabilities": jax.nn.softmax(chosen)}
+        output = cast(ModelOutput, model.apply(variables, images, train=False))
+        result = {"probabilities": jax.nn.softmax(prediction_logits(output.logits)[logits])}
+        if with_region and output.region is not None:
+            result |= {"box": output.region.box, "relevance": output.region.relevance}
+        return result
+
+    return run
+
+
+def write_program(
+    path: Path, trained: Trained, kind: str, logits: str, *, with_region: bool
+) -> None:
+    """Writes a program, and `<path>.json`, which says what goes in and comes out.
+
+    Args:
+      path: of the file; its folder must be there.
+      trained: the model.
+      kind: "stablehlo", for `jax.export.deserialize`, any batch and all of `PLATFORMS`; or "onnx",
+        for any batch.
+      logits: "global", "local" or "sum"; ONNX has global ones alone.
+      with_region: see `program`.
+
+    Raises:
+      ValueError: the model has none of what is wanted, or jax2onnx is not installed.
+    """
+    run, side = program(trained, logits, with_region=with_region), trained.sizes["image_size"]
+    if kind == "onnx" and (with_region or logits != "global"):
+        raise ValueError(
+            "--format=onnx: jax2onnx does not convert the labelling of the region, so that only "
+            "the global logits can be exported; use --logits=global without --region, or "
+            "--format=stablehlo"
+        )
+    images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    outputs = jax.eval_shape(run, images)
+    content = _PROGRAMS[kind](run, side, list(outputs))
+    write_bytes(path, content)
+    write_json(path.with_name(f"{path.name}.json"), _description(trained, logits, outputs))
+
+
+def _stablehlo(run: Callable[[Images], Outputs], side: int, names: list[str]) -> bytes:
+    del names  # the program gives a dictionary
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
+    return bytes(export.export(jax.jit(run), platforms=PLATFORMS)(images).serialize())
+
+
+def _onnx(run: Callable[[Images], Outputs], side: int, names: list[str]) -> bytes:
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise ValueError(
+            f"--format=onnx needs jax2onnx ({error}). It asks for an orbax-checkpoint that is "
+            f"older than this package's, so install it beside that: `{INSTALL_ONNX}`"
+        ) from error
+    images = jax.ShapeDtypeStruct(("batch", side, side, 3), jnp.uint8)
+    model = to_onnx(run, [images], opset=_OPSET, input_names=["images"], output_names=names)
+    return cast(Any, model).SerializeToString()
+
+
+_PROGRAMS = MappingProxyType({"stablehlo": _stablehlo, "onnx": _onnx})
+
+
+def _description(
+    trained: Trained, logits: str, outputs: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, Any]:
+    side, resized = trained.sizes["image_size"], trained.sizes["resize_size"]
+    middle = "" if side == resized else f", of which the middle {side} x {side} is taken"
+    return {
+        "images": {
+            "shape": ["batch", side, side, 3],
+            "dtype": "uint8",
+            "meaning": f"RGB photos, upright, shrunk with antialiasing to {resized} x {resized} px"
+            f"{middle}",
+        },
+        "outputs": {
+            name: {"shape": ["batch", *output.shape[1:]], "dtype": output.dtype.name}
+            | {"meaning": _MEANINGS[name].format(logits=logits)}
+            for name, output in outputs.items()
+        },
+        "class_names": trained.class_names,
+        "accuracy": trained.result.get(f"{logits}_accuracy"),
+    }

@@ -1,0 +1,119 @@
+"""A whole trained model in one npz file: parameters, class names, settings, scores.
+
+Beside the parameters, by the names of their modules, the file holds one array of the bytes of a
+JSON text. Each array has the checksum of its zip entry.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from aftrans_jax.experiment.workdir import completed
+from aftrans_jax.training.records import finite
+from aftrans_jax.weights.npz import (
+    AnyArrays,
+    flattened,
+    listed,
+    open_npz,
+    save_arrays,
+    to_float32,
+)
+
+_RECORD = "aftrans.json"
+_FORMS = {"settings": dict, "class_names": list, "result": dict}
+_SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")
+_COMMAND = "python -m aftrans_jax.export --format=aftrans"
+
+
+class Saved(NamedTuple):
+    """What a file holds: settings by key, names of the classes, scores, and arrays by name."""
+
+    path: Path
+    settings: dict[str, Any]
+    class_names: list[str]
+    result: dict[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+    def fitted(self, expected: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the parameters, nested.
+
+        Raises:
+          ValueError: they are not those of a model whose (shapes of) parameters are `expected`.
+        """
+        wanted = {name: leaf.shape for name, leaf in flattened(expected).items()}
+        found = {name: array.shape for name, array in self.arrays.items()}
+        if odd := sorted({name for name, _ in wanted.items() ^ found.items()}):
+            raise ValueError(
+                f"{self.path}: the parameters are not those of its settings, such as "
+                f"{listed(odd)}. Write it again: {_COMMAND}"
+            )
+        return unflatten_dict(dict(self.arrays), sep="/")
+
+
+def save(
+    path: Path,
+    params: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    class_names: Sequence[str],
+    result: Mapping[str, Any],
+) -> None:
+    """Writes the file, whole or not at all.
+
+    Args:
+      path: of the file.
+      params: of the whole model, nested.
+      settings: by key.
+      class_names: in the order of the head.
+      result: what result.json holds; the accuracies are kept.
+    """
+    record = {
+        "settings": dict(settings),
+        "class_names": list(class_names),
+        "result": {key: result[key] for key in _SCORES if key in result},
+    }
+    text = json.dumps(finite(record)).encode()
+    save_arrays(path, flattened(params) | {_RECORD: np.frombuffer(text, np.uint8)})
+
+
+def read_saved(path: Path) -> Saved:
+    """Returns what `save` wrote.
+
+    Raises:
+      ValueError: the file is damaged or something else; the message names it.
+    """
+    try:
+        with open_npz(path) as stored:
+            arrays: AnyArrays = dict(stored)
+            record = _record(arrays)
+            values = to_float32({name: x for name, x in arrays.items() if name != _RECORD})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    settings = completed(record["settings"], path)
+    return Saved(path, settings, record["class_names"], record["result"], values)
+
+
+def _record(arrays: AnyArrays) -> dict[str, Any]:
+    if _RECORD not in arrays:
+        raise ValueError(
+            f"it holds arrays, but not a whole trained model: expected a file of {_COMMAND}. "
+            "Weights to start from are given as --config.pretrained"
+        )
+    stored = arrays[_RECORD]
+    try:
+        if stored.dtype != np.uint8:
+            raise ValueError(f"an array of {stored.dtype}")
+        record = json.loads(np.asarray(stored).tobytes())
+        for key, form in _FORMS.items():
+            if not isinstance(record[key], form):
+                raise ValueError(f"{key} is {record[key]!r:.80}")
+        if not record["class_names"] or not all(isinstance(x, str) for x in record["class_names"]):
+            raise ValueError("the names of the classes are no texts")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"its {_RECORD} is damaged ({error}): write the file again by {_COMMAND}"
+        ) from error
+    return record
