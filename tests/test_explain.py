@@ -40,7 +40,7 @@ def as_trained(config, name="aftrans", params=None) -> Trained:
     params = params(config, model) if params else blank_params(config, model)
     names = ("red 1", "red 2", "blue 1", "blue 2")
     sizes = {"image_size": config.data.source_size, "resize_size": config.data.source_size}
-    return Trained(name, model, params, names, sizes, "sum", {}, config.data.max_pixels)
+    return Trained(name, model, params, names, sizes, "sum", {}, config.data.max_pixels, {})
 
 
 @pytest.fixture(scope="module")
