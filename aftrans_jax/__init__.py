@@ -1,3 +1,42 @@
-"""AFTrans: fine-grained visual recognition with a vision transformer's own attention."""
+"""AFTrans: fine-grained visual recognition with a vision transformer's own attention.
+
+`load` gives a trained model as a function of photos, `train` trains one from a configuration,
+`get_config` has the configurations, and `create` gives a model before training.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aftrans_jax.experiment.classifier import Classifier as Classifier
+    from aftrans_jax.experiment.prediction import Prediction as Prediction
+    from aftrans_jax.library import create as create
+    from aftrans_jax.library import get_config as get_config
+    from aftrans_jax.library import load as load
+    from aftrans_jax.library import train as train
 
 __version__ = "0.1.0"
+
+# Imported when they are asked for: jax takes seconds.
+_PLACES = {
+    "load": "library",
+    "create": "library",
+    "train": "library",
+    "get_config": "library",
+    "Classifier": "experiment.classifier",
+    "Prediction": "experiment.prediction",
+}
+_ROOMS = ("config", "model", "weights")
+__all__ = ["Classifier", "Prediction", "__version__", "create", "get_config", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:  # so that aft.model.AFTrans needs no import of its own
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.explanation import explain
 from aftrans_jax.experiment.trained import load_trained
-from aftrans_jax.predict import find
+from aftrans_jax.photos import ARGUMENTS, find
 
 MAX_PHOTOS = 100
 
@@ -25,13 +25,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("images", nargs="+", help=ARGUMENTS)
     parser.add_argument(
-        "images",
-        nargs="+",
-        help="image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
-        "- for a list of files and folders on standard input, one a line",
+        "--workdir", required=True, help="of a training run of AFTrans, or an exported model"
     )
-    parser.add_argument("--workdir", required=True, help="of a training run of AFTrans")
     parser.add_argument("--out", default="explain.html", help="the page; default: explain.html")
     parser.add_argument(
         "--max_photos",
@@ -43,7 +40,7 @@ def main() -> None:
     if args.max_photos < 1:
         parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
     with one_line_errors():
-        paths, problems = find(args.images)
+        paths, problems = find(args.images, _say)
         for problem in problems:
             _say(f"error: {problem}")
         if not paths:

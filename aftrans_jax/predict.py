@@ -2,172 +2,111 @@
 
 Prints a line `path<TAB>probability<TAB>class` for each of the likeliest classes of each image, in
 the order in which the images were given. An image that cannot be read is a line on standard error.
+With --out or --report a table or a page is written in the place of these lines.
 """
 
 import argparse
-import collections
-import glob
-import itertools
-import os
+import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from aftrans_jax.command import expand, one_line_errors
-from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.data.loading.transforms import test_transform
-from aftrans_jax.data.sets.files import find_images
-from aftrans_jax.experiment.prediction import Predictor, heading, predictor
-from aftrans_jax.experiment.trained import Trained, load_trained
-
-BATCH_SIZE = 16
-_NUM_THREADS = 8
-_NO_BOX = np.full(4, np.nan, np.float32)
+from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier, heads
+from aftrans_jax.experiment.prediction import Prediction, heading
+from aftrans_jax.experiment.prediction_page import PredictionPage
+from aftrans_jax.experiment.prediction_table import FORMATS, PredictionTable
+from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.photos import ARGUMENTS, find
 
 
 def main() -> None:
-    """Prints the likeliest classes by the logits that the run reports; exits 1 on a failure."""
+    """Names images by the logits that the run reports; exits 1 on a failure."""
     parser = argparse.ArgumentParser(description="Names images with a trained model.")
-    parser.add_argument(
-        "images",
-        nargs="+",
-        help="image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
-        "- for a list of files and folders on standard input, one a line",
-    )
-    parser.add_argument("--workdir", required=True, help="of a training run")
+    parser.add_argument("images", nargs="+", help=ARGUMENTS)
+    parser.add_argument("--workdir", required=True, help="of a training run, or an exported model")
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
     parser.add_argument(
         "--logits", choices=("global", "local", "sum"), help="default: eval.logits of the run"
     )
+    parser.add_argument(
+        "--out",
+        help=f"a table ({' or '.join(FORMATS)}) with a row for each image: answers of all heads, "
+        "probabilities, and the box in pixels of the image",
+    )
+    parser.add_argument(
+        "--report", help="a page (.html) with box, heat map and crop of the first images"
+    )
     args = parser.parse_args()
     if args.top < 1:
         parser.error(f"--top={args.top}: expected 1 or more")
+    for name, suffixes in (("out", tuple(FORMATS)), ("report", (".html", ".htm"))):
+        path = getattr(args, name)
+        if path and Path(path).suffix.lower() not in suffixes:
+            parser.error(f"--{name}={path}: expected a name that ends in {' or '.join(suffixes)}")
     with one_line_errors():
-        paths, problems = find(args.images)
+        paths, problems = find(args.images, _say)
         for problem in problems:
             _say(f"error: {problem}")
         if not paths:
             parser.exit(1, "error: there is nothing to name\n")
-        trained = load_trained(Path(expand(args.workdir)))
-        logits = args.logits or trained.predict_from
-        predict = predictor(trained, logits)
-        _say(heading(trained, logits))
-        if len(problems) + _print_all(paths, trained, predict, args.top):
+        if len(problems) + _name(paths, args):
             sys.exit(1)
 
 
-def find(given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the paths of the images that arguments mean, each once, and a line for each problem.
-
-    Args:
-      given: files, folders, globs, or "-" for lines of standard input.
-    """
-    paths: dict[str, str] = {}
-    problems, repeated = [], 0
-    for argument in given:
-        try:
-            found = _images(argument)
-        except (OSError, ValueError) as error:
-            problems.append(str(error))
-            continue
-        if not found:
-            problems.append(f"{argument!r} holds or matches no images")
-        for path in found:
-            place = os.path.abspath(path)
-            repeated += place in paths
-            paths.setdefault(place, path)
-    if repeated:
-        _say(
-            f"note: {repeated} images were given more than once; each is named once, in its first "
-            "place"
+def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
+    """Prints or writes what the model says; returns how many images could not be read."""
+    trained = load_trained(Path(expand(args.workdir)))
+    if args.logits and args.logits not in heads(trained):
+        raise ValueError(
+            f"--logits={args.logits}: the run's model.name is {trained.name!r}, which has global "
+            "logits only; use --logits=global"
         )
-    return list(paths.values()), problems
-
-
-def _images(argument: str) -> list[str]:
-    """Returns the images that one argument means, sorted where it does not list them."""
-    if argument == "-":
-        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-        return [path for line in lines if line for path in _below(line)]
-    argument = argument if os.path.lexists(argument) else expand(argument)
-    if os.path.lexists(argument) or not any(char in argument for char in "*?["):
-        return _below(argument)
-    matches = sorted(glob.glob(argument, recursive=True))
-    return list(dict.fromkeys(path for match in matches for path in _below(match)))
-
-
-def _below(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(path, name) for name in find_images(path)]
-
-
-def stream(
-    paths: Sequence[str], sizes: Mapping[str, int], max_pixels: int
-) -> Iterator[tuple[str, np.ndarray | Exception]]:
-    """Yields each path with its image as the model takes it, or with why it cannot be read.
-
-    Threads decode two batches ahead, so that memory does not grow with the number of images.
-
-    Args:
-      paths: of image files.
-      sizes: `image_size` and `resize_size` in pixels.
-      max_pixels: an image of more is not read.
-    """
-
-    def load(path: str) -> np.ndarray | Exception:
-        try:
-            return test_transform(
-                Example(decode_image(path, max_pixels=max_pixels), 0, _NO_BOX), **sizes
-            ).image
-        except (OSError, ValueError, MemoryError) as error:
-            return error
-
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        ahead = collections.deque()
-        for path in paths:
-            ahead.append((path, pool.submit(load, path)))
-            if len(ahead) > 2 * BATCH_SIZE:
-                first, image = ahead.popleft()
-                yield first, image.result()
-        while ahead:
-            first, image = ahead.popleft()
-            yield first, image.result()
-
-
-def _print_all(paths: Sequence[str], trained: Trained, predict: Predictor, top: int) -> int:
-    """Prints the classes of all images; returns how many of the images could not be read."""
-    size = min(BATCH_SIZE, len(paths))  # every batch has it, so that one program is compiled
-    side, num_failed = trained.sizes["image_size"], 0
-    images = stream(paths, trained.sizes, trained.max_pixels)
-    with tqdm(total=len(paths), unit="image", disable=None) as bar:  # None: shown on a terminal
-        while chunk := list(itertools.islice(images, size)):
-            batch = np.zeros((size, side, side, 3), np.uint8)
-            for row, (_, image) in zip(batch, chunk, strict=False):
-                if not isinstance(image, Exception):
-                    row[:] = image
-            for (path, image), shares in zip(chunk, predict(batch), strict=False):
-                if isinstance(image, Exception):
-                    num_failed += 1
-                    _say(f"error: {str(image) or f'{path!r}: {type(image).__name__}'}")
-                    continue
-                for label in np.argsort(-shares, kind="stable")[:top]:
-                    fields = (
-                        printable(path),
-                        f"{shares[label]:.1%}",
-                        printable(trained.class_names[label]),
-                    )
-                    _write("\t".join(fields), sys.stdout)
-            sys.stdout.flush()
-            bar.update(len(chunk))
+    model = Classifier(
+        trained,
+        head=args.logits,
+        batch_size=min(BATCH_SIZE, len(paths)),  # so that one program is compiled
+        whole=bool(args.out or args.report),
+        crops=bool(args.report),
+    )
+    _say(heading(trained, model.head))
+    num_failed, top = 0, min(args.top, len(model.class_names))
+    with contextlib.ExitStack() as files:
+        table = page = None
+        if args.out:
+            place = Path(expand(args.out))
+            table = files.enter_context(PredictionTable(place, heads=model.heads, top=top))
+        if args.report:
+            place = Path(expand(args.report))
+            page = files.enter_context(PredictionPage(place, heading(trained, model.head), top=top))
+        # None: shown on a terminal.
+        bar = files.enter_context(tqdm(total=len(paths), unit="image", disable=None))
+        for path, found, image in model.answered(paths):
+            path = str(path)
+            if isinstance(found, Exception):
+                num_failed += 1
+                _say(f"error: {str(found) or f'{path!r}: {type(found).__name__}'}")
+            elif not (table or page):
+                _print(path, found, top)
+            if table:
+                table.write(path, found)
+            if page:
+                page.add(path, found, image)
+            bar.update()
+    for kind, written in (("table", args.out), ("page", args.report)):
+        if written:
+            print(f"{kind} of {len(paths)} images: {printable(expand(written))}")
     return num_failed
+
+
+def _print(path: str, found: Prediction, top: int) -> None:
+    for name, share in found.top(top):
+        _write("\t".join((printable(path), f"{share:.1%}", printable(name))), sys.stdout)
+    sys.stdout.flush()
 
 
 def _say(line: str) -> None:

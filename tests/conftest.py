@@ -1,5 +1,6 @@
 """Four fake devices, shapes checked at run time, and the real photos where there are any."""
 
+import json
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -29,3 +30,49 @@ def real() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> Path:
+    """The directory of a tiny run whose heads differ in accuracy; the sum's is reported."""
+    from unittest import mock
+
+    from experiments import tiny_config, tiny_variants
+    from jax.sharding import Mesh
+
+    import aftrans_jax
+    from aftrans_jax.training import sharding
+
+    changes = {
+        "eval__logits": "sum",
+        "train__steps": 60,
+        "train__learning_rate": 0.3,
+        "train__report_every": 60,
+        "data__num_train": 48,
+        "data__num_test": 60,
+    }
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    mesh = sharding.data_mesh()
+    one = Mesh(mesh.devices[:1], mesh.axis_names)
+    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
+        aftrans_jax.train(tiny_config(**changes), workdir)
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["global_accuracy"] != result["sum_accuracy"]
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """The test images of that run as files, in folders of their classes."""
+    from PIL import Image
+
+    from aftrans_jax.data.sets.synthetic import synthetic_dataset
+
+    root = tmp_path_factory.mktemp("photos") / "test"
+    dataset = synthetic_dataset(num_train=48, num_test=60, image_size=32)
+    for index in range(len(dataset.test)):
+        example = dataset.test[index]
+        folder = root / f"{example.label:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(example.image).save(folder / f"{index}.png")
+    return root

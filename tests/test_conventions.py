@@ -249,10 +249,12 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),
     "command": ({"data.loading"}, set()),
     "flags": ({"command", "config", "configs"}, None),
+    "photos": ({"command", "data"}, set()),
+    "library": ({"config", "configs", "experiment"}, None),
     **dict.fromkeys(
-        COMMANDS, ({"cache", "command", "data", "experiment", "flags", "studies", "weights"}, None)
+        COMMANDS,
+        ({"cache", "command", "data", "experiment", "flags", "photos", "studies", "weights"}, None),
     ),
-    "explain": ({"command", "data", "experiment", "predict"}, {"tqdm"}),
 }
 
 

@@ -1,5 +1,6 @@
 """`predict` and `export` as commands: which head answers, what may be given, what fails."""
 
+import functools
 import io
 import json
 import os
@@ -10,47 +11,21 @@ import tracemalloc
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_experiment, tiny_variants
+from loaded import once
 from PIL import Image
 
 from aftrans_jax import export, predict
-from aftrans_jax.data.sets.synthetic import synthetic_dataset
-from aftrans_jax.experiment import prediction
+from aftrans_jax.experiment import classifier
+from aftrans_jax.experiment.prepared import prepare, prepared
 from aftrans_jax.experiment.run import run
 from aftrans_jax.weights.npz import read_npz
 
 NUM_TEST, NUM_STEPS = 60, 60
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A tiny run whose three heads are of different accuracy, that of the sum is reported."""
-    changes = {
-        "eval__logits": "sum",
-        "train__steps": NUM_STEPS,
-        "train__learning_rate": 0.3,
-        "train__report_every": NUM_STEPS,
-        "data__num_train": 48,
-        "data__num_test": NUM_TEST,
-    }
-    workdir = tmp_path_factory.mktemp("predict") / "run"
-    settings = tiny_config(**changes).to_dict()
-    run(tiny_experiment(1, **changes), workdir, mode="train", settings=settings)
-    result = json.loads((workdir / "result.json").read_text())
-    assert result["global_accuracy"] != result["sum_accuracy"]
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """The run's test images as files, in folders of their classes."""
-    root = tmp_path_factory.mktemp("photos") / "test"
-    dataset = synthetic_dataset(num_train=48, num_test=NUM_TEST, image_size=32)
-    for index in range(NUM_TEST):
-        example = dataset.test[index]
-        folder = root / f"{example.label:02d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(example.image).save(folder / f"{index}.png")
-    return root
+@pytest.fixture
+def workdir(trained_run):
+    return trained_run
 
 
 def ended(error: SystemExit) -> tuple[int, str]:
@@ -60,6 +35,8 @@ def ended(error: SystemExit) -> tuple[int, str]:
 
 @pytest.fixture
 def call(workdir, monkeypatch, capsys):
+    once(monkeypatch)
+
     def run_predict(*arguments, code=0, where=workdir):
         monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
         text = ""
@@ -94,14 +71,15 @@ def test_the_answers_are_as_right_as_result_json_says(call, workdir, photos, log
     assert said == [f"{title} logits: {accuracy:.1%} on {NUM_TEST} test images at step {NUM_STEPS}"]
 
 
-def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
+def test_global_logits_alone_take_one_pass(call, workdir, photos, tmp_path, monkeypatch):
     def never(logits):
         raise AssertionError("the whole model was called")
 
-    monkeypatch.setattr(prediction, "prediction_logits", never)
-    call(photos, "--logits=global", "--top=1")
+    monkeypatch.setattr(classifier, "prediction_logits", never)
+    where = shutil.copytree(workdir, tmp_path / "run")  # compiled by no other test
+    call(photos, "--logits=global", "--top=1", where=where)
     with pytest.raises(SystemExit, match="the whole model"):
-        call(photos, "--logits=local", "--top=1")
+        call(photos, "--logits=local", "--top=1", where=where)
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"sum_accuracy": null}', "\xff"])
@@ -295,8 +273,9 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     paths = [str(tmp_path / f"{number}.png") for number in range(300)]
     tracemalloc.start()
     try:
-        images = predict.stream(paths, {"image_size": 500, "resize_size": 500}, 10**6)
-        seen = [path for path, image in images if image.shape == (500, 500, 3)]
+        load = functools.partial(prepare, sizes={"image_size": 500, "resize_size": 500})
+        images = prepared(paths, load, ahead=2 * predict.BATCH_SIZE)
+        seen = [path for path, found in images if found.image.shape == (500, 500, 3)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

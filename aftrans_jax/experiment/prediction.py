@@ -1,16 +1,14 @@
-"""Predictions of a trained model: which logits answer, and how right they were on the test set."""
+"""What a trained model says of one photo, in terms of that photo."""
 
-from collections.abc import Callable
-from typing import cast
+import dataclasses
+from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float, UInt8
 
-from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.experiment.trained import Trained
-from aftrans_jax.model.outputs import Images, ModelOutput
-from aftrans_jax.training.metrics import prediction_logits
+
+Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half-open
 
 _NAMES = {
     "global": "global logits",
@@ -18,39 +16,105 @@ _NAMES = {
     "sum": "sum of global and local logits",
 }
 
-Predictor = Callable[[Images], Float[np.ndarray, "batch classes"]]
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a model says of a photo, and where it looked.
+
+    Boxes are (top, left, bottom, right), half-open, in whole pixels of the photo as it stands
+    upright, from its top left corner: `photo[top:bottom, left:right]`. They are the smallest that
+    hold all that the model read.
+
+    Attributes:
+      photo: its path, "" where it was given as an image.
+      head: the logits that answer: "global" of the whole photo, "local" of the crop, or "sum".
+      class_names: of all classes.
+      probabilities: by head, one for each class.
+      height, width: of the upright photo in pixels.
+      seen: the box of what the model was given: the whole photo, or where the run's
+        `data.resize_ratio` is above 1 its middle.
+      box: the region that the local branch read; None for a model without one.
+      relevance: gated, fused attention >= 0 of each patch, in rows spread evenly over `seen`.
+      gates: weight of each layer in [0, 1], 0 of those that are not fused; None without gates.
+      crop: what the local branch read, stretched to its square, RGB.
+    """
+
+    photo: str
+    head: str
+    class_names: tuple[str, ...]
+    probabilities: Mapping[str, Float[np.ndarray, " classes"]]
+    height: int
+    width: int
+    seen: Box
+    box: Box | None
+    relevance: Float[np.ndarray, "rows cols"] | None
+    gates: Float[np.ndarray, " layers"] | None
+    crop: UInt8[np.ndarray, "size size 3"] | None
+
+    @property
+    def answer(self) -> str:
+        """The likeliest class by the head that answers."""
+        return self.answers[self.head][0]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of `answer`."""
+        return self.answers[self.head][1]
+
+    @property
+    def answers(self) -> dict[str, tuple[str, float]]:
+        """The likeliest class by each head, and its probability."""
+        best = {head: int(shares.argmax()) for head, shares in self.probabilities.items()}
+        return {
+            head: (self.class_names[label], float(self.probabilities[head][label]))
+            for head, label in best.items()
+        }
+
+    def top(self, count: int = 5, head: str | None = None) -> list[tuple[str, float]]:
+        """Returns the names and probabilities of the likeliest classes, of equal ones the first.
+
+        Args:
+          count: how many at most.
+          head: one of `probabilities`; None for the one that answers.
+        """
+        shares = self.probabilities[head or self.head]
+        order = np.argsort(-shares, kind="stable")[:count]
+        return [(self.class_names[label], float(shares[label])) for label in order]
+
+    def __repr__(self) -> str:
+        """Says the answer, those of the other heads, and where the model looked."""
+        others = [
+            f"{head} {name!r} {share:.1%}"
+            for head, (name, share) in self.answers.items()
+            if head != self.head
+        ]
+        parts = [f"{self.answer!r} {self.confidence:.1%} by {self.head}", *others]
+        if self.box is not None:
+            parts.append(f"box {self.box} of {self.height} x {self.width} px")
+        name = f"{self.photo!r}: " if self.photo else ""
+        return f"<Prediction {name}{', '.join(parts)}>"
 
 
-def predictor(trained: Trained, logits: str) -> Predictor:
-    """Returns a function of a batch of prepared images to the probabilities of the classes.
+def box_on_photo(box: Sequence[int], sizes: Mapping[str, int], height: int, width: int) -> Box:
+    """Returns the smallest box of whole pixels of a photo that holds one of the model's image.
+
+    The photo became a square of `resize_size`, whose middle of `image_size` is the image.
 
     Args:
-      trained: the model and its parameters.
-      logits: "global", which needs no crop and no second pass, "local" or "sum".
-
-    Raises:
-      ValueError: the model has no such logits.
-
-    Paper: end of section 2.2.2, table 4.
+      box: (top, left, bottom, right), half-open, in whole pixels of the image.
+      sizes: `image_size` and `resize_size` in pixels.
+      height: of the upright photo in pixels.
+      width: likewise.
     """
-    model = trained.model
-    if logits not in MODELS[trained.name].logits:
-        raise ValueError(
-            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
-            "only; use --logits=global"
-        )
-
-    @jax.jit
-    def probabilities(params: dict, images: Array) -> Array:
-        if logits == "global":
-            chosen = cast(Array, model.apply({"params": params}, images, method="predict"))
-        else:
-            output = cast(ModelOutput, model.apply({"params": params}, images, train=False))
-            chosen = prediction_logits(output.logits)[logits]
-        return jax.nn.softmax(chosen)
-
-    params = jax.device_put(trained.params)
-    return lambda images: np.asarray(probabilities(params, images))
+    square = sizes["resize_size"]
+    offset = (square - sizes["image_size"]) // 2
+    top, left, bottom, right = (int(edge) + offset for edge in box)
+    return (  # in whole numbers: no rounding error moves an edge
+        top * height // square,
+        left * width // square,
+        -(-bottom * height // square),
+        -(-right * width // square),
+    )
 
 
 def heading(trained: Trained, logits: str) -> str:

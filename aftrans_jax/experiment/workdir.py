@@ -56,16 +56,14 @@ def read_settings(
 ) -> dict[str, Any] | None:
     """Returns the settings that a directory records, by key; None where it records none.
 
-    They are in config.json, or else in result.json. Keys that came into the program later have
-    their default.
+    They are in config.json, or else in result.json.
 
     Args:
       workdir: of a run.
       say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
-      DamagedRecordError: they cannot be read.
-      ValueError: they have keys that this version does not know.
+      ValueError: they cannot be read, or have keys that this version does not know.
     """
 
     def is_sound(value: Any) -> bool:
@@ -88,15 +86,12 @@ def read_settings(
 
 
 def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """Returns recorded settings by key; those that came into the program later have their default.
+    """Returns recorded settings by key, with the defaults of keys that came later.
 
-    Args:
-      settings: by key.
-      source: the file that records them, for error messages.
+    Errors name the `source`, a file.
 
     Raises:
-      DamagedRecordError: a value is of another type than its key's.
-      ValueError: they have keys that this version does not know.
+      ValueError: they have keys that this version does not know, or values of other types.
     """
     known = flat(base_config().to_dict())
     if unknown := sorted(settings.keys() - known.keys()):
@@ -128,8 +123,7 @@ def read_classes(workdir: Path) -> list[str]:
     """Returns the names of the classes of a run, in the order of its head.
 
     Raises:
-      FileNotFoundError: there is no classes.json.
-      DamagedRecordError: it is no list of names.
+      FileNotFoundError, DamagedRecordError: there is no classes.json, or no list of names in it.
     """
 
     def is_sound(value: Any) -> bool:
@@ -209,10 +203,7 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_same_training(workdir: Path, found: Changes) -> None:
-    """Raises ValueError where a change in a directory that holds a run defines the training.
-
-    Every such key is named with both values, and a directory is proposed.
-    """
+    """Raises ValueError where a change in a directory that holds a run defines the training."""
     defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
     steps = found.get("train.steps")
     if steps and steps[1] < steps[0]:
@@ -238,10 +229,7 @@ def is_plumbing(key: str, table: Sequence[str]) -> bool:
 def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Returns the name of a run's directory: the configuration's, and what was changed in it.
 
-    Args:
-      name: of the configuration, such as "cub".
-      plain: settings by key as the configuration's file has them.
-      settings: settings by key of the run.
+    `plain` are the settings by key as the configuration's file has them, `settings` the run's.
     """
     changed = {}
     for key, (old, new) in _differences(plain, settings).items():

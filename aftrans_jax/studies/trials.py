@@ -96,6 +96,8 @@ def read_trial(workdir: Path) -> Trial:
             f"{error.filename} is absent: the run is of an earlier version. Move result.json away "
             f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
         ) from error
+    # "auto" names logits of each model: runs that say which by name are of the same settings.
+    settings |= {"eval.logits": predicting_logits(configured(settings))}
     return Trial(workdir, settings, result, predictions)
 
 
@@ -123,7 +125,7 @@ def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:
     Raises:
       ValueError: the model has no such logits.
     """
-    chosen = list(heads) or [predicting_logits(configured(trial.settings))]
+    chosen = list(heads) or [trial.settings["eval.logits"]]
     absent = [head for head in chosen if head not in trial.predictions.predicted]
     if absent:
         raise ValueError(

@@ -195,6 +195,8 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     ]
     lines = lines_between([*runs, *beside, other], [])
     assert [line.row for line in lines] == ["r/0, r/1", "r/40, r/41", "other"]
+    by_name = make_run(tmp_path / "r" / "2", right, seed=2, eval__logits="global")  # as auto means
+    assert [len(line.trials) for line in lines_between([*runs, by_name, other], [])] == [3, 1]
     with pytest.raises(ValueError, match="two or more finished runs"):
         lines_between([other, other], [])
     with pytest.raises(FileNotFoundError, match="holds no finished run"):

@@ -21,14 +21,14 @@ class Rgb(NamedTuple):
     guess: str = ""
 
 
-def to_rgb(image: ImageFile, reopen: Callable[[], ImageFile]) -> Rgb:
+def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image]) -> Rgb:
     """Returns an opened image as 8-bit RGB, on white where it is transparent.
 
     More than 8 bits a sample are reduced to the highest 8. Where the file does not say how many of
     its bits are used, as a TIFF of 12 bits in 16, the largest sample tells.
 
     Args:
-      image: not yet decoded.
+      image: as a rule not yet decoded; of one that is, the bits that it kept are used.
       reopen: opens the same image again.
 
     Raises:
@@ -38,7 +38,7 @@ def to_rgb(image: ImageFile, reopen: Callable[[], ImageFile]) -> Rgb:
         values = np.asarray(image)  # decodes, before the file's tags are asked
         grey, guess = _to_uint8(values, _known_bits(image))
         return Rgb(np.repeat(grey[..., None], 3, axis=2), guess)
-    wide = image.format == "TIFF" and ";16" in _raw_mode(image)
+    wide = image.format == "TIFF" and isinstance(image, ImageFile) and ";16" in _raw_mode(image)
     dark = _dark_tiff(image, reopen) if wide else None
     return dark or Rgb(np.array(_on_white(image)))
 
@@ -53,7 +53,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _known_bits(image: ImageFile) -> int | None:
+def _known_bits(image: Image.Image) -> int | None:
     """Returns how many bits of a sample are used, None where the file does not say."""
     if image.format != "TIFF":
         return 16 if image.mode[0] == "I" else None  # PNG, PPM, JPEG 2000: Pillow scales to 16
@@ -92,13 +92,13 @@ def _raw_mode(image: ImageFile) -> str:
     return str(args[0] if isinstance(args, tuple) else args)
 
 
-def _dark_tiff(image: ImageFile, reopen: Callable[[], ImageFile]) -> Rgb | None:
+def _dark_tiff(image: Image.Image, reopen: Callable[[], Image.Image]) -> Rgb | None:
     """Returns a colour TIFF that uses the lower of its 16 bits, None where it uses the highest.
 
     Pillow keeps the higher byte of each sample. Read in the other byte order, it keeps the lower.
     """
     bits, other = _known_bits(image), reopen()
-    if other.mode not in ("RGB", "RGBX") or bits == 16:
+    if not isinstance(other, ImageFile) or other.mode not in ("RGB", "RGBX") or bits == 16:
         return None
     tile = other.tile[0]
     raw = _raw_mode(other)

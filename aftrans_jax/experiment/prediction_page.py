@@ -1,0 +1,100 @@
+"""Collects what the page of predictions shows, while photos are read."""
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import UInt8
+
+from aftrans_jax.data.loading.names import printable
+from aftrans_jax.experiment.prediction import Prediction
+from aftrans_jax.report.predictions import (
+    MAX_CARDS,
+    MAX_FAILURES,
+    PredictionCard,
+    Sight,
+    prediction_card,
+    write_prediction_page,
+)
+
+
+class PredictionPage:
+    """A page that a `with` block fills and its end writes, whole or not at all.
+
+    It shows the first `MAX_CARDS` photos and says how many more there were, so that browsers open
+    it, and memory does not grow with the photos.
+    """
+
+    def __init__(self, path: Path, heading: str, *, top: int) -> None:
+        """Takes where the page goes.
+
+        Args:
+          path: of the HTML file.
+          heading: which head answers, and how right it was.
+          top: how many of the likeliest classes are shown.
+        """
+        self._path, self._heading, self._top = path, heading, top
+        self._cards: list[PredictionCard] = []
+        self._failures: list[tuple[str, str]] = []
+        self._num_named = self._num_failed = 0
+
+    def __enter__(self) -> "PredictionPage":
+        if self._path.is_dir():
+            raise ValueError(f"{str(self._path)!r} is a folder: expected the name of a file")
+        self._path.parent.mkdir(parents=True, exist_ok=True)  # at once, not after an hour
+        return self
+
+    def add(
+        self,
+        path: str,
+        found: Prediction | Exception,
+        image: UInt8[np.ndarray, "size size 3"] | None,
+    ) -> None:
+        """Adds a photo, or why it could not be read.
+
+        Args:
+          path: of the photo.
+          found: what was said of it.
+          image: as the model took it, None where there is none.
+        """
+        if isinstance(found, Exception) or image is None:
+            self._num_failed += 1
+            if len(self._failures) < MAX_FAILURES:
+                self._failures.append((printable(path), printable(str(found))))
+            return
+        self._num_named += 1
+        if len(self._cards) < MAX_CARDS:
+            self._cards.append(
+                prediction_card(
+                    printable(path),
+                    _sight(found, image),
+                    top=found.top(self._top),
+                    heads=found.answers,
+                )
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            write_prediction_page(
+                self._path,
+                title=f"{self._num_named:,} photo{'s' * (self._num_named != 1)} named",
+                heading=self._heading,
+                cards=self._cards,
+                num_left_out=self._num_named - len(self._cards),
+                failures=self._failures,
+                num_failures=self._num_failed,
+            )
+
+
+def _sight(found: Prediction, image: UInt8[np.ndarray, "size size 3"]) -> Sight:
+    top, left, bottom, right = found.seen
+    height, width, box = bottom - top, right - left, None
+    if found.box is not None:
+        edges = np.subtract(found.box, (top, left, top, left)) / (height, width, height, width)
+        box = tuple(edges.clip(0, 1).tolist())
+    return Sight(image, height, width, box, found.relevance, found.crop)

@@ -1,0 +1,145 @@
+"""Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple
+
+from aftrans_jax.experiment.prediction import Prediction
+
+_EDGES = ("top", "left", "bottom", "right")
+# A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
+_FORMULA = (*"=+-@\t\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+_FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+
+Row = tuple[str, Prediction | Exception]  # path and what is known of the photo
+
+
+class _Columns(NamedTuple):
+    heads: tuple[str, ...]
+    top: int
+
+
+class PredictionTable:
+    """A file that grows by whole rows while photos are read; a `with` block that ends makes it.
+
+    Until then it is `<name>.partial`, which an interrupted run leaves, with every row so far; an
+    older table of the name stays where it is.
+
+    A row has the photo's file, the answer and its probability, the likeliest classes, the answer of
+    every head, the box in pixels of the upright photo and that photo's size, or the error.
+    """
+
+    def __init__(self, path: Path, *, heads: Sequence[str], top: int) -> None:
+        """Takes where the table goes; nothing is written before the `with` block.
+
+        Args:
+          path: its suffix, one of `FORMATS`, is the format.
+          heads: of the model.
+          top: how many of the likeliest classes a row has.
+
+        Raises:
+          ValueError: the suffix is none of them.
+        """
+        if path.suffix.lower() not in FORMATS:
+            raise ValueError(
+                f"{str(path)!r} has the suffix {path.suffix!r}: expected {' or '.join(FORMATS)}"
+            )
+        if path.is_dir():
+            raise ValueError(f"{str(path)!r} is a folder: expected the name of a file")
+        self._path, self._partial = path, path.with_name(f"{path.name}.partial")
+        self._line = FORMATS[path.suffix.lower()]
+        self._columns = _Columns(tuple(heads), top)
+
+    def __enter__(self) -> "PredictionTable":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._partial.open("wb", buffering=0)  # what was written is whole rows
+        if self._line is _csv_line:
+            self._file.write(_csv_text(_header(self._columns)))
+        return self
+
+    def write(self, path: str, found: Prediction | Exception) -> None:
+        """Adds the row of a photo, or of why it could not be read."""
+        self._file.write(self._line((path, found), self._columns))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._partial.replace(self._path)
+
+
+def _header(columns: _Columns) -> list[str]:
+    ranks = [f"{name}_{k}" for k in range(1, columns.top + 1) for name in ("class", "probability")]
+    heads = [f"{head}{end}" for head in columns.heads for end in ("", "_probability")]
+    return ["file", "answer", "probability", *ranks, *heads, *_EDGES, "height", "width", "error"]
+
+
+def _csv_line(row: Row, columns: _Columns) -> bytes:
+    path, found = row
+    # "./" leaves a path what it is; what else would be a formula gets the apostrophe for text.
+    file = f"./{path}" if path.startswith(_FORMULA) else path
+    if isinstance(found, Exception):
+        num_empty = len(_header(columns)) - 2
+        return _csv_text([file, *[""] * num_empty, _cell(_reason(found))])
+    values = _values(found, columns.top)
+    said = [values["answer"], values["probability"]]
+    said += [x for name, share in found.top(columns.top) for x in (name, round(share, 6))]
+    said += [x for head in columns.heads for x in _answer(found, head)]
+    said += [""] * 4 if found.box is None else found.box
+    return _csv_text([file, *map(_cell, [*said, found.height, found.width, ""])])
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _csv_text(cells: Sequence[Any]) -> bytes:
+    # Every text is quoted: of line ends in names, csv quotes only some. Bytes of names that are no
+    # UTF-8 become escapes, for a reader of the whole file would stop at one.
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _json_line(row: Row, columns: _Columns) -> bytes:
+    path, found = row
+    if isinstance(found, Exception):
+        values: dict[str, Any] = {"file": path, "error": _reason(found)}
+    else:
+        values = {"file": path, **_values(found, columns.top)}
+    # Python's escape of a byte that is no UTF-8 is JSON's, too: json.loads gives the name again.
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+FORMATS: Mapping[str, Callable[[Row, _Columns], bytes]] = MappingProxyType(
+    {".csv": _csv_line, ".jsonl": _json_line}
+)
+
+
+def _values(found: Prediction, top: int) -> dict[str, Any]:
+    return {
+        "answer": found.answer,
+        "probability": round(found.confidence, 6),
+        "top": [[name, round(share, 6)] for name, share in found.top(top)],
+        "heads": {head: list(_answer(found, head)) for head in found.probabilities},
+        "box": None if found.box is None else dict(zip(_EDGES, found.box, strict=True)),
+        "height": found.height,
+        "width": found.width,
+    }
+
+
+def _answer(found: Prediction, head: str) -> tuple[str, float]:
+    name, share = found.answers[head]
+    return name, round(share, 6)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

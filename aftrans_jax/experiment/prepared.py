@@ -1,0 +1,127 @@
+"""Photos as people have them, of any kind and size, to images as a trained model takes them."""
+
+import collections
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_image
+from aftrans_jax.data.loading.depth import to_rgb
+from aftrans_jax.data.loading.orientation import orientation, turn
+from aftrans_jax.data.loading.transforms import test_transform
+
+# A path, an image of PIL's, or pixels: uint8 [height width 3], RGB.
+PhotoLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
+
+NUM_THREADS = 8  # that decode ahead, as many as data.num_threads
+_NO_BOX = np.full(4, np.nan, np.float32)
+
+
+class Prepared(NamedTuple):
+    """An image as the model takes it, and the upright photo's height and width in pixels."""
+
+    image: UInt8[np.ndarray, "size size 3"]
+    height: int
+    width: int
+
+
+def is_one(photos: Any) -> bool:
+    """Returns whether something given is one photo, not several of them."""
+    if isinstance(photos, np.ndarray | jax.Array):
+        return photos.ndim != 4
+    return isinstance(photos, str | bytes | os.PathLike | Image.Image)
+
+
+def prepare(
+    photo: PhotoLike, sizes: Mapping[str, int], *, max_pixels: int = MAX_PIXELS
+) -> Prepared:
+    """Returns a photo upright, resized to a square and cropped as the test images of a run are.
+
+    Args:
+      photo: a file is turned upright by its EXIF, and so is an image of PIL's that still has it.
+      sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
+      max_pixels: a file of more is not read.
+
+    Raises:
+      OSError, ValueError: the file cannot be read or is no complete image; or an array is not
+        [height width 3].
+      TypeError: it is no photo, or its pixels are not uint8.
+    """
+    pixels = _pixels(photo, max_pixels)
+    height, width, _ = pixels.shape
+    return Prepared(test_transform(Example(pixels, 0, _NO_BOX), **sizes).image, height, width)
+
+
+def prepared(
+    photos: Iterable[PhotoLike], load: Callable[[PhotoLike], Prepared], *, ahead: int
+) -> Iterator[tuple[PhotoLike, Prepared | Exception]]:
+    """Yields each photo with its image as the model takes it, or with why it cannot be read.
+
+    Threads work ahead of what is asked for, so that memory does not grow with the number of photos.
+
+    Args:
+      photos: taken one after the other, as they are needed.
+      load: `prepare` for one photo; called in several threads.
+      ahead: how many photos may be held.
+    """
+
+    def attempt(photo: PhotoLike) -> Prepared | Exception:
+        try:
+            return load(photo)
+        except (OSError, ValueError, MemoryError) as error:
+            return error
+
+    pool = ThreadPoolExecutor(NUM_THREADS)
+    try:
+        waiting = collections.deque()
+        for photo in photos:
+            waiting.append((photo, pool.submit(attempt, photo)))
+            if len(waiting) > ahead:
+                first, image = waiting.popleft()
+                yield first, image.result()
+        while waiting:
+            first, image = waiting.popleft()
+            yield first, image.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pixels(photo: PhotoLike, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+    if isinstance(photo, str | os.PathLike):
+        return decode_image(photo, max_pixels=max_pixels)
+    if isinstance(photo, Image.Image):
+        return _upright(photo)
+    if not isinstance(photo, np.ndarray | jax.Array):
+        raise TypeError(
+            f"a photo is given as {type(photo).__name__}: expected a path, an image of PIL's, or "
+            "an array uint8 [height width 3]"
+        )
+    if photo.dtype != np.uint8:
+        raise TypeError(
+            f"pixels are {photo.dtype}: expected uint8 from 0 to 255. Values from 0 to 1 become "
+            "that by (255 * x).round().astype('uint8')"
+        )
+    if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+        raise ValueError(
+            f"an array of pixels has the shape {photo.shape}: expected [height width 3], RGB, or "
+            "[photos height width 3] for several of one size. PIL's Image.fromarray(x) takes grey "
+            "and transparent ones"
+        )
+    return np.asarray(photo)
+
+
+def _upright(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    image.load()  # PIL turns TIFFs by itself
+    number = orientation(image.info.get("exif", b""), _bytes(image.info.get("xmp", b"")))
+    return turn(to_rgb(image, lambda: image).pixels, 1 if image.format == "TIFF" else number)
+
+
+def _bytes(packet: bytes | str) -> bytes:
+    return packet.encode() if isinstance(packet, str) else packet

@@ -1,0 +1,139 @@
+"""The library: what `import aftrans_jax` gives besides its rooms.
+
+None of it reads flags or changes settings of jax.
+"""
+
+import copy
+import inspect
+import os
+import runpy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from aftrans_jax import configs
+from aftrans_jax.config import Config, base_config
+from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.experiment.launch import launch_training
+from aftrans_jax.experiment.model import Model, build_model, initial_params
+from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.experiment.trained import load_trained
+
+
+class Created(NamedTuple):
+    """A model before training: a Flax module, and its parameters as nested arrays.
+
+    `module.apply({"params": params}, images, train=False)` takes images [batch height width 3] of
+    pixel values 0..255 and returns a `model.ModelOutput`.
+    """
+
+    module: Model
+    params: dict[str, Any]
+
+
+def load(
+    path: str | os.PathLike[str], *, head: str | None = None, batch_size: int = BATCH_SIZE
+) -> Classifier:
+    """Returns a trained model as a function of photos.
+
+    Args:
+      path: the working directory of a run, which may still train, or an exported model.
+      head: the logits that answer, "global", "local" or "sum"; None for those the run reports.
+      batch_size: photos that the device takes at a time.
+
+    Raises:
+      FileNotFoundError: there is no trained model.
+      ValueError: it is damaged, or has no such head.
+    """
+    return Classifier(load_trained(Path(path).expanduser()), head=head, batch_size=batch_size)
+
+
+def create(
+    variant: str = "auto",
+    *,
+    num_classes: int,
+    weights: str | os.PathLike[str] | None = None,
+    config: Config | None = None,
+    seed: int = 0,
+) -> Created:
+    """Returns a model and its parameters before training: AFTrans, or what the configuration names.
+
+    With weights, the trunk has theirs, the local branch's class token and positions start as the
+    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights.
+
+    Args:
+      variant: "ti16", "s16", "b16", ...; "auto": that of the weights, of none "b16".
+      num_classes: width of the head, at least 1.
+      weights: a file of a ViT, or an official name such as "imagenet21k/ViT-B_16", which is
+        downloaded the first time; None: random ones.
+      config: every other key of the model; None: those of `config.base_config`.
+      seed: of what is drawn.
+
+    Raises:
+      FileNotFoundError, ValueError: the weights are absent, damaged or of another variant, or a
+        value cannot be used.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes}: expected 1 or more")
+    keys: Config = base_config() if config is None else copy.deepcopy(config)
+    keys.model.variant, keys.seed = variant, seed
+    keys.pretrained = "" if weights is None else os.path.expanduser(os.fspath(weights))
+    keys, _ = settled(keys)
+    check(keys, num_devices=1, trains=False)
+    model = build_model(keys, num_classes, jnp.dtype("float32"))
+    params, notes = initial_params(keys, model)
+    for note in notes:
+        logging.info(note)
+    return Created(model, jax.tree.map(jnp.asarray, params))
+
+
+def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
+    """Trains in a directory as `python -m aftrans_jax.main` does; returns the trained model.
+
+    The same call resumes what was interrupted, and leaves a finished run as it is. What the
+    directory holds afterwards, README's table tells; `result` of the model is its result.json.
+
+    Args:
+      config: such as `get_config("cub")` with `config.data.dir` set; not changed.
+      workdir: of the run.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C or SIGTERM ended it; what was trained is saved.
+      ValueError, OSError, FloatingPointError: the configuration, the data, the weights or what the
+        directory holds cannot be used, or the training diverged.
+    """
+    place = Path(workdir).expanduser()
+    with StopRequest() as stop:
+        launch_training(config, place, stop)
+    return load(place)
+
+
+def get_config(name: str) -> Config:
+    """Returns a configuration of the package, or of a file; its keys can be set, none added.
+
+    Args:
+      name: "cub", "folder", "demo", ..., a path that ends in ".py"; what its file takes follows a
+        colon, as in "cub:recipe=paper".
+
+    Raises:
+      FileNotFoundError: there is no such configuration.
+      ValueError: the file takes no argument, or not this one.
+    """
+    given, colon, argument = name.partition(":")
+    packaged = Path(configs.__path__[0])
+    is_path = given.endswith(".py")
+    path = Path(given).expanduser() if is_path else packaged / f"{given}.py"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in packaged.glob("[!_]*.py")))
+        raise FileNotFoundError(
+            f"{name!r} is no configuration: expected one of {known}, or the path of a file .py"
+        )
+    get = runpy.run_path(str(path))["get_config"]
+    if colon and not inspect.signature(get).parameters:
+        raise ValueError(f"{name!r}: {path.name} takes nothing after a colon")
+    return get(*([argument] if colon else []))

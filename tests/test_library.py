@@ -1,0 +1,265 @@
+"""`import aftrans_jax as aft`: load, create, train, and what a trained model says of photos."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from experiments import tiny_config, tiny_variants
+from PIL import Image
+from places import ROOT
+from tiny import apply, flat, random_params, tiny_vit
+
+import aftrans_jax as aft
+from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.experiment.workdir import configured, read_settings
+from aftrans_jax.model.vit import Baseline
+from aftrans_jax.weights.fitting import resize_positions
+from aftrans_jax.weights.npz import read_npz
+
+MINI8 = ROOT / "aftrans_jax" / "assets" / "mini8.npz"
+
+
+def in_new_process(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_costs_nothing_and_reads_no_flags():
+    began = time.monotonic()
+    said = in_new_process(
+        "import sys, aftrans_jax as aft; dir(aft); print('jax' in sys.modules)\n"
+        "aft.load; print(*({'tensorflow', 'tensorboard'} & {*sys.modules}))\n"
+        "from absl import flags; print('config' in flags.FLAGS)\n"
+        "from aftrans_jax.model import AFTrans, SACM, ViT; assert aft.model.AFTrans is AFTrans"
+    )
+    assert said.split("\n")[:3] == ["False", "", "False"]
+    assert time.monotonic() - began < 60
+    seconds = float(
+        in_new_process(
+            "import time; t = time.perf_counter(); import aftrans_jax; print(time.perf_counter()-t)"
+        )
+    )
+    assert seconds < 1
+
+
+def test_every_name_is_there_and_no_other():
+    for module in (aft, aft.model):
+        assert all(getattr(module, name) is not None for name in module.__all__)
+        assert {*module.__all__} <= {*dir(module)}
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            module.nothing  # noqa: B018
+
+
+# ---------------------------------------------------------------------------------- trained models
+
+
+@pytest.fixture(scope="module")
+def model(trained_run):
+    with tiny_variants():
+        return aft.load(trained_run, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def images():
+    dataset = synthetic_dataset(num_train=48, num_test=60, image_size=32)
+    return np.stack([dataset.test[index].image for index in range(60)])
+
+
+def test_its_answers_are_as_right_as_result_json_says(model, images):
+    labels = synthetic_dataset(num_train=48, num_test=60, image_size=32).test.labels
+    found = model(images)
+    for head in ("global", "local", "sum"):
+        right = [
+            name.top(1, head)[0][0] == model.class_names[label]
+            for name, label in zip(found, labels, strict=True)
+        ]
+        assert np.mean(right) == pytest.approx(model.result[f"{head}_accuracy"], abs=1e-7)
+
+
+def test_what_it_says_is_what_the_module_computes(model, images):
+    output = apply(model.module, model.params, images[:4], train=False)
+    logits = {**output.logits, "sum": output.logits["global"] + output.logits["local"]}
+    for row, found in enumerate(model(images[:4])):
+        for head, values in logits.items():
+            expected = np.exp(values[row] - np.max(values[row]))
+            np.testing.assert_allclose(
+                found.probabilities[head], expected / expected.sum(), atol=2e-6
+            )
+        assert found.box == tuple(np.asarray(output.region.box[row]).tolist())
+        np.testing.assert_allclose(found.relevance, output.region.relevance[row], atol=1e-6)
+        np.testing.assert_allclose(found.gates, output.region.gate[row], atol=1e-6)
+        # PIL's antialiased crop, computed apart; one grey level is its rounding between the axes.
+        top, left, bottom, right = found.box
+        crop = Image.fromarray(images[row][top:bottom, left:right])
+        crop = crop.resize((24, 24), Image.Resampling.BILINEAR)
+        assert found.crop.dtype == np.uint8
+        assert np.abs(found.crop.astype(int) - np.asarray(crop)).max() <= 1
+
+
+def test_one_photo_is_one_prediction_and_several_a_list(model, photos):
+    path = sorted(photos.rglob("*.png"))[0]
+    with Image.open(path) as image:
+        array = np.asarray(image)
+        singles = [model(given) for given in (path, str(path), image, array)]
+        several = model([path, image, array]) + model(np.stack([array] * 2))
+        several += model(iter([path])) + model(jax.numpy.stack([array] * 3))
+    assert len(several) == 9
+    assert {single.photo for single in singles} == {str(path), ""}
+    for found in (*singles, *several):
+        assert isinstance(found, aft.Prediction)
+        assert found.box == singles[0].box
+        np.testing.assert_allclose(
+            found.probabilities["sum"], singles[0].probabilities["sum"], atol=1e-6
+        )
+    assert model([]) == []
+    assert model(array[None][:0]) == []
+
+
+def test_fewer_than_a_batch_and_more_are_the_same(model, images):
+    everything = model(images[:11])
+    for count in (2, 4, 5):
+        for one, other in zip(everything, model(images[:count]), strict=False):
+            np.testing.assert_array_equal(one.probabilities["sum"], other.probabilities["sum"])
+    assert model._answers._cache_size() <= 2  # for one photo, and for batches
+
+
+def test_a_box_is_in_pixels_of_the_photo(model, images):
+    """The same picture eight times as wide gives the same box, eight times as wide."""
+    small = model(images[0])
+    wide = Image.fromarray(images[0]).resize((256, 96), Image.Resampling.NEAREST)
+    found = model(wide)
+    assert (found.height, found.width, found.seen) == (96, 256, (0, 0, 96, 256))
+    np.testing.assert_array_equal(np.array(found.box) // (3, 8, 3, 8), small.box)
+
+
+def test_what_is_no_photo_is_refused(model, photos, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no photo")
+    good = sorted(photos.rglob("*.png"))[0]
+    with pytest.raises(TypeError, match=r"pixels are float32: expected uint8"):
+        model(np.zeros((2, 32, 32, 3), np.float32))
+    with pytest.raises(ValueError, match=r"shape \(32, 32\)"):
+        model(np.zeros((32, 32), np.uint8))
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 32, 32\)|shape \(3, 32, 32\)"):
+        model(np.zeros((2, 3, 32, 32), np.uint8))
+    with pytest.raises(ValueError, match="cannot decode"):
+        model([good, tmp_path / "bad.jpg", good])
+    with pytest.raises(FileNotFoundError):
+        model(tmp_path / "absent.jpg")
+    with pytest.raises(TypeError, match="photo"):
+        model(b"\xff\xd8")
+    with pytest.raises(TypeError, match="photo"):
+        model([3])
+    found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
+    assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
+
+
+def test_heads_are_chosen_and_checked(trained_run):
+    with tiny_variants():
+        local = aft.load(trained_run, head="local")
+        assert local.head == "local"
+        with pytest.raises(ValueError, match=r"head='both'.*global, local, sum"):
+            aft.load(trained_run, head="both")
+        with pytest.raises(ValueError, match="batch_size=0"):
+            aft.load(trained_run, batch_size=0)
+    assert repr(local).startswith("<Classifier aftrans, 12 classes, local logits: ")
+
+
+def test_a_model_without_a_region_says_none(rng):
+    module = Baseline(tiny_vit())
+    params = random_params(module, rng, np.zeros((1, 22, 22, 3), np.uint8))
+    sizes, names = {"image_size": 22, "resize_size": 33}, tuple("abcde")
+    trained = Trained("vit", module, params, names, sizes, "global", {}, 10**6)
+    found = aft.Classifier(trained)(Image.new("RGB", (99, 66)))
+    assert (found.box, found.relevance, found.gates, found.crop) == (None,) * 4
+    assert set(found.probabilities) == {"global"}
+    assert found.seen == (10, 15, 54, 81)  # the middle two thirds: pixels 5 to 27 of 33
+    with pytest.raises(ValueError, match="head='sum'"):
+        aft.Classifier(trained, head="sum")
+
+
+def test_no_run_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json is absent"):
+        aft.load(tmp_path)
+
+
+# -------------------------------------------------------------------------------- before training
+
+
+def test_a_model_is_created_with_the_local_branch_s_tokens():
+    config = aft.get_config("demo")
+    module, params = aft.create("mini8", weights=MINI8, num_classes=7, config=config)
+    arrays, leaves = read_npz(MINI8), flat(params)
+    same = ("embedding/kernel", "Transformer/encoderblock_5/MlpBlock_3/Dense_1/bias", "cls")
+    for name in same:
+        np.testing.assert_array_equal(leaves[f"vit/{name}"], arrays[name])
+    positions = arrays["Transformer/posembed_input/pos_embedding"]
+    own = leaves["local/pos_embedding"]
+    np.testing.assert_array_equal(own, resize_positions(positions, own.shape[1]))
+    np.testing.assert_array_equal(leaves["local/cls"], arrays["cls"])
+    assert leaves["vit/head/kernel"].shape == (96, 7)
+    images = np.zeros((2, config.data.source_size, config.data.source_size, 3), np.uint8)
+    output = jax.eval_shape(lambda: module.apply({"params": params}, images, train=False))
+    assert output.logits["local"].shape == (2, 7)
+
+
+def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
+    config = tiny_config(model__name="vit")
+    before = config.to_dict()
+    with tiny_variants():
+        params = aft.create("mini8", num_classes=3, config=config, seed=1).params
+    assert config.to_dict() == before
+    assert set(params) == {"vit"}
+    assert params["vit"]["head"]["kernel"].shape == (12, 3)
+    assert np.abs(params["vit"]["embedding"]["kernel"]).max() > 0
+
+
+def test_what_cannot_be_created_is_refused():
+    with pytest.raises(ValueError, match="num_classes=0"):
+        aft.create("ti16", num_classes=0)
+    with pytest.raises(ValueError, match=r"model\.variant='ti17' is unknown"):
+        aft.create("ti17", num_classes=2)
+    with pytest.raises(FileNotFoundError, match=r"no\.npz"):
+        aft.create("ti16", num_classes=2, weights="no.npz")
+    with pytest.raises(ValueError, match=r"model\.variant='ti16'"):
+        aft.create("ti16", num_classes=2, weights=MINI8)
+
+
+# --------------------------------------------------------------------------------------- training
+
+
+def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, tmp_path):
+    """`trained_run` itself was trained by `aft.train` from its start."""
+    shutil.copytree(trained_run, tmp_path / "run")
+    config = configured(read_settings(trained_run))
+    before = config.to_dict()
+    with tiny_variants():
+        model = aft.train(config, tmp_path / "run")
+        assert config.to_dict() == before
+        assert model.result == json.loads((trained_run / "result.json").read_text())
+        config.seed = 5
+        with pytest.raises(ValueError, match="seed was 0, is now 5"):
+            aft.train(config, str(tmp_path / "run"))
+
+
+def test_configurations_are_found_by_name_or_path(tmp_path):
+    assert aft.get_config("cub").data.name == "cub"
+    assert aft.get_config("cub:recipe=paper").eval.logits == "global"
+    (tmp_path / "mine.py").write_text(
+        "from aftrans_jax.config import base_config\ndef get_config():\n    return base_config()\n"
+    )
+    assert aft.get_config(str(tmp_path / "mine.py")).train.steps == 10_000
+    with pytest.raises(FileNotFoundError, match=r"'birds' is no configuration: .*cub, demo, dogs"):
+        aft.get_config("birds")
+    with pytest.raises(ValueError, match=r"demo\.py takes nothing"):
+        aft.get_config("demo:recipe=paper")
+    with pytest.raises(AttributeError, match="learning_rat"):
+        aft.get_config("cub").train.learning_rat = 1

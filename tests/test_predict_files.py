@@ -1,0 +1,251 @@
+"""`predict --out` and `--report`: the table and the page, of ordinary and of odd photos."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from experiments import tiny_variants
+from loaded import once
+from PIL import Image
+
+from aftrans_jax import predict
+from aftrans_jax.experiment import classifier, prediction_table
+from aftrans_jax.experiment.prediction_table import PredictionTable
+from aftrans_jax.report import predictions as page
+
+HEADS = ("global", "local", "sum")
+
+
+@pytest.fixture
+def call(trained_run, monkeypatch, capsys):
+    once(monkeypatch)
+
+    def run_predict(*arguments, code=0):
+        monkeypatch.setattr(
+            sys, "argv", ["predict", f"--workdir={trained_run}", *map(str, arguments)]
+        )
+        with tiny_variants():
+            if code:
+                with pytest.raises(SystemExit) as caught:
+                    predict.main()
+                assert code in (caught.value.code, 1)
+            else:
+                predict.main()
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), printed.err.splitlines()
+
+    return run_predict
+
+
+def read_csv(path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_jsonl(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def some(photos, count=5) -> list[str]:
+    return [str(path) for path in sorted(photos.rglob("*.png"))[:count]]
+
+
+# ------------------------------------------------------------------------------------- the table
+
+
+def test_both_tables_say_what_the_library_says(call, trained_run, photos, tmp_path):
+    from aftrans_jax import load
+
+    with tiny_variants():
+        expected = load(trained_run)(some(photos))
+    out, said = call(*some(photos), f"--out={tmp_path}/new/p.csv", "--top=2")
+    assert out == [f"table of 5 images: {tmp_path}/new/p.csv"]
+    assert len(said) == 1
+    assert said[0].startswith("sum of global and local logits: ")
+    call(*some(photos), f"--out={tmp_path}/p.JSONL", "--top=2")
+    rows, lines = read_csv(tmp_path / "new" / "p.csv"), read_jsonl(tmp_path / "p.JSONL")
+    for row, line, found in zip(rows, lines, expected, strict=True):
+        assert row["file"] == line["file"] == found.photo
+        assert row["answer"] == line["answer"] == found.answer
+        assert [row["class_1"], row["class_2"]] == [name for name, _ in found.top(2)]
+        assert [name for name, _ in line["top"]] == [name for name, _ in found.top(2)]
+        for head in HEADS:
+            assert row[head] == line["heads"][head][0] == found.answers[head][0]
+            share = float(row[f"{head}_probability"])
+            assert (
+                share == line["heads"][head][1] == pytest.approx(found.answers[head][1], abs=2e-6)
+            )
+        assert tuple(int(row[edge]) for edge in line["box"]) == found.box
+        assert tuple(line["box"].values()) == found.box
+        assert (
+            (int(row["height"]), int(row["width"])) == (line["height"], line["width"]) == (32, 32)
+        )
+        assert row["error"] == ""
+        assert set(row) == {
+            *("file", "answer", "probability", "class_1", "probability_1", "class_2"),
+            *("probability_2", "top", "left", "bottom", "right", "height", "width", "error"),
+            *(f"{head}{end}" for head in HEADS for end in ("", "_probability")),
+        }
+
+
+def test_unreadable_photos_have_their_row_and_the_others_theirs(call, photos, tmp_path):
+    for number, path in enumerate(some(photos, 20)):
+        shutil.copy(path, tmp_path / f"{number:02d}.png")
+    for number in (0, 7, 16):
+        (tmp_path / f"{number:02d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("p.csv", "p.jsonl"):
+        out, said = call(tmp_path, f"--out={tmp_path / name}", code=1)
+        assert out == [f"table of 20 images: {tmp_path / name}"]
+        assert len(said) == 4
+        rows = (read_csv if name == "p.csv" else read_jsonl)(tmp_path / name)
+        assert [row["file"][-6:-4] for row in rows] == [f"{n:02d}" for n in range(20)]
+        failed = [n for n, row in enumerate(rows) if row.get("error")]
+        assert failed == [0, 7, 16]
+        assert "cannot decode" in rows[7]["error"]
+
+
+ODD = [b"a,b.png", b'q"q.png', b"line\nend.png", b"line\rend.png", b"tab\t.png", b"\xff\xfe.png"]
+ODD += ["zoë ünï 日本.png".encode(), b"back\\slash.png", b"\\udcff.png"]
+
+
+def test_odd_names_are_read_again(call, photos, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in ODD:
+        shutil.copy(some(photos, 1)[0], os.fsencode(folder) + b"/" + name)
+    call(folder, f"--out={tmp_path}/p.jsonl")
+    call(folder, f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html")
+    files = [os.fsencode(row["file"]) for row in read_jsonl(tmp_path / "p.jsonl")]
+    assert files == sorted(os.fsencode(folder) + b"/" + name for name in ODD)
+    rows = {os.path.basename(row["file"]) for row in read_csv(tmp_path / "p.csv")}
+    assert rows == {
+        name.decode(errors="surrogateescape").encode(errors="backslashreplace").decode()
+        for name in ODD
+    }
+    (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
+def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [
+        "=cmd.png",
+        "+1.png",
+        "@SUM(1).png",
+        "\t=1.png",
+        "plain.png",
+        "\N{FULLWIDTH EQUALS SIGN}1.png",
+    ]
+    for name in names:
+        shutil.copy(some(photos, 1)[0], name)
+    (tmp_path / "=bad.png").write_bytes(b"")
+    call(*names, "=bad.png", "--out=p.csv", code=1)
+    files = [row["file"] for row in read_csv(tmp_path / "p.csv")]
+    assert files == [name if name == "plain.png" else f"./{name}" for name in [*names, "=bad.png"]]
+    assert all(os.path.exists(file) for file in files)
+    assert prediction_table._cell("=HYPERLINK()") == "'=HYPERLINK()"
+    assert prediction_table._cell(-1) == -1
+
+
+def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatch):
+    (tmp_path / "p.csv").write_text("older\n")
+    written = []
+
+    def write(self, path, found):
+        original(self, path, found)
+        written.append(path)
+        if len(written) == 3:
+            rows = read_csv(tmp_path / "p.csv.partial")
+            assert [row["file"] for row in rows] == written  # while it goes on
+            raise KeyboardInterrupt
+
+    original = PredictionTable.write
+    monkeypatch.setattr(PredictionTable, "write", write)
+    call(*some(photos), f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html", code=130)
+    assert [row["file"] for row in read_csv(tmp_path / "p.csv.partial")] == some(photos, 3)
+    assert (tmp_path / "p.csv").read_text() == "older\n"
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tmp_path):
+    for flag in ("--out=p.txt", "--out=p", "--report=p.pdf"):
+        _, said = call(photos, flag, code=2)
+        assert f"{flag}: expected a name that ends in" in said[-1]
+    (tmp_path / "p.csv").mkdir()
+    (tmp_path / "p.html").mkdir()
+    for flag in (f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html"):
+        assert call(photos, flag, code=1)[0] == []
+
+
+def test_global_logits_answer_and_the_table_still_has_every_head(call, photos, tmp_path):
+    call(*some(photos), "--logits=global", f"--out={tmp_path}/p.csv")
+    for row in read_csv(tmp_path / "p.csv"):
+        assert row["answer"] == row["global"] == row["class_1"]
+        assert row["sum"]
+        assert row["bottom"]
+
+
+# -------------------------------------------------------------------------------------- the page
+
+
+def test_the_page_shows_photo_heat_map_and_crop(call, photos, tmp_path):
+    wide = Image.open(some(photos, 1)[0]).resize((320, 160))
+    wide.save(tmp_path / "wide <b>.png")
+    (tmp_path / "bad&.png").write_bytes(b"")
+    out, _ = call(tmp_path, f"--report={tmp_path}/p.html", "--top=2", code=1)
+    assert out == [f"page of 2 images: {tmp_path}/p.html"]
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "wide &lt;b&gt;.png" in text
+    assert "<b>.png" not in text
+    assert "1 could not be read" in text
+    assert "bad&amp;.png" in text
+    images = re.findall(
+        r'<img src="data:image/(?:png|jpeg);base64.*?width="(\d+)" height="(\d+)"', text
+    )
+    assert len(images) == 3
+    width, height = map(int, images[0])
+    assert width == 2 * height
+    assert images[0] == images[1]
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("aftrans_jax.experiment.prediction_page.MAX_CARDS", 4)
+    monkeypatch.setattr("aftrans_jax.experiment.prediction_page.MAX_FAILURES", 2)
+    for number in range(5):
+        (tmp_path / f"bad{number}.png").write_bytes(b"")
+    call(photos, tmp_path, f"--report={tmp_path}/p.html", code=1)
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert text.count("<article>") == 4
+    assert "first 4 photos; 56 more" in " ".join(text.split())
+    assert "5 could not be read" in text
+    assert "and 3 more" in text
+
+
+def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
+    """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
+    from aftrans_jax.experiment import prediction_page
+
+    found = classifier.Prediction(
+        photo="a",
+        head="sum",
+        class_names=("a", "b"),
+        probabilities={"sum": np.array([0.25, 0.75], np.float32)},
+        height=100,
+        width=200,
+        seen=(25, 50, 75, 150),
+        box=(50, 100, 75, 150),
+        relevance=np.ones((2, 2), np.float32),
+        gates=None,
+        crop=rng.integers(0, 256, (8, 8, 3), dtype=np.uint8),
+    )
+    image = np.zeros((64, 64, 3), np.uint8)
+    sight = prediction_page._sight(found, image)
+    assert (sight.height, sight.width, sight.box) == (50, 100, (0.5, 0.5, 1.0, 1.0))
+    card = page.prediction_card("a", sight, top=found.top(2), heads=found.answers)
+    assert [round(panel.width / panel.height, 1) for panel in card.panels] == [2.0, 2.0, 2.0]
