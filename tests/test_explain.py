@@ -196,17 +196,18 @@ def test_the_models_settings_give_the_models_regions_on_100_photos(answers, expl
     assert len({photo.box for photo in explained}) > NUM_PHOTOS / 4  # they are not all alike
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def by_the_model(model, chosen, gate, layer_rows):
-    """Relevance, mask and box of a batch with other settings."""
-    layers, keep_ratio, selection, method = chosen
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def select(layers, keep_ratio, selection, gate, layer_rows):
     rows = GatedRows(gate, layer_rows).of(layers)
+    return relevance(*rows), SELECTIONS[selection](*rows, keep_ratio)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def locate(model, method, fused, mask):
     side = model.vit.variant.patches_per_side(model.vit.image_size, model.vit.stride)
-    mask = SELECTIONS[selection](*rows, keep_ratio)
-    fused = relevance(*rows)
     grids = (x.reshape(-1, side, side) for x in (mask, fused))
-    kept = {**model.locate.keywords, "method": method}
-    return fused, mask, SOURCE // model.vit.image_size * locate_region(*grids, **kept)
+    box = locate_region(*grids, **{**model.locate.keywords, "method": method})
+    return SOURCE // model.vit.image_size * box
 
 
 @pytest.mark.parametrize("number", range(len(SETTINGS)))
@@ -221,9 +222,11 @@ def test_other_settings_give_what_the_model_would_find_on_100_photos(
     gate = np.stack([photo.gate for photo in explained])
     rows = np.stack([photo.layer_rows for photo in explained])
     found = answers["others"][number]
-    fused, mask, box = map(np.asarray, by_the_model(trained.model, SETTINGS[number], gate, rows))
+    *chosen, method = SETTINGS[number]
+    fused, mask = map(np.asarray, select(*chosen, gate, rows))
+    box = np.asarray(locate(trained.model, method, fused, mask))
     summed = np.array([photo["relevance"] for photo in found], np.float32)
-    layers = SETTINGS[number][0]
+    layers = chosen[0]
     if len(layers) < gate.shape[1]:  # else it is the model's own
         oracle = np.zeros_like(summed)
         for layer in np.array(layers) - 1:
