@@ -223,7 +223,7 @@ def own(path: Path) -> set[str]:
 
 
 # What each room may import of the others and of other people's packages, None for any package.
-COMMANDS = ("main", "check_data", "predict", "export", "study", "compare")
+COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare")
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
