@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aftrans_jax.report.page import page_template, write_page
-from aftrans_jax.report.pictures import MAGMA, PREDICTED, Box, Pixels, plain_panel
+from aftrans_jax.report.html import page_template, write_page
+from aftrans_jax.report.pictures import MAGMA, Box, Pixels, plain_panel
 
 _SCRIPTS = ("region.js", "explain.js")  # the arithmetic, and what shows it
 
@@ -114,7 +114,9 @@ def write_explanation(
       photos: in the order in which they are shown, at least one.
     """
     script = "".join(page_template(name).render() for name in _SCRIPTS)
-    page = page_template("explain.html").render(
+    write_page(
+        path,
+        "explain.html",
         title=title,
         said=said,
         rules=rules,
@@ -123,11 +125,9 @@ def write_explanation(
         data={"rules": rules._asdict(), "magma": MAGMA, "photos": [*map(_values, photos)]},
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        predicted=PREDICTED,
         selections=_SELECTIONS,
         methods=_METHODS,
     )
-    write_page(path, page)
 
 
 def _values(photo: Explained) -> dict[str, Any]:

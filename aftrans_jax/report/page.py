@@ -1,12 +1,10 @@
 """The page that a run leaves behind: one HTML file that needs nothing else."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 from jaxtyping import Float
 
@@ -14,7 +12,8 @@ from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.charts import FRAME
 from aftrans_jax.report.chosen import Chosen
 from aftrans_jax.report.gallery import gallery
-from aftrans_jax.report.pictures import ANNOTATED, MAGMA, PREDICTED, Number, Picture
+from aftrans_jax.report.html import percent, write_page
+from aftrans_jax.report.pictures import Number, Picture
 from aftrans_jax.report.summary import Baseline, summary
 from aftrans_jax.report.training import Records, training_charts
 
@@ -68,7 +67,9 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
       ValueError: An image is not uint8 [height width 3].
     """
-    page = page_template("report.html").render(
+    write_page(
+        path,
+        "report.html",
         **report._asdict(),
         summary=summary(report.answers, report.baseline),
         shown=gallery(report.answers, report.chosen, report.pictures),
@@ -79,38 +80,7 @@ def write_report(path: Path, report: Report) -> None:
         ],
         charts=training_charts(report.history, report.gates, report.answers.reported),
         frame=FRAME,
-        colors={"predicted": PREDICTED, "annotated": ANNOTATED, "relevance": MAGMA},
     )
-    write_page(path, page)
-
-
-def write_page(path: Path, page: str) -> None:
-    """Writes a page, whole or not at all; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
-    partial.write_bytes(page.encode(errors="backslashreplace"))
-    partial.replace(path)
-
-
-def page_template(name: str) -> jinja2.Template:
-    """Returns a template of a page, which escapes every value and refuses missing ones."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aftrans_jax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    environment.filters["percent"] = percent
-    return environment.get_template(name)
-
-
-def percent(value: float) -> str:
-    """Returns a fraction in percent, to a tenth."""
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _fact(name: str, value: str | Number) -> Fact:

@@ -11,7 +11,7 @@ import pytest
 from pages import Page
 
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
-from aftrans_jax.report.page import page_template
+from aftrans_jax.report.html import page_template
 
 LAYERS, SIDE = 3, 4
 RULES = Rules(

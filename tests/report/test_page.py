@@ -276,7 +276,7 @@ HOSTILE = [
     "&lt;b&gt; &amp &#60;",
     "{{ 7*7 }}",
     "{% raw %}",
-    "{% include 'report.css' %}",
+    "{% include 'base.css' %}",
     "{# gone #}",
     "\x01\x07\x1b[31m\x7f\x9f",
     "\u202e\u2028\ufeff",

@@ -10,7 +10,7 @@ from browser import in_browser, require_browser
 
 from aftrans_jax.model.regions import REGION_METHODS, Geometry, locate_region
 from aftrans_jax.model.sacm import select_fused
-from aftrans_jax.report.page import page_template, write_page
+from aftrans_jax.report.html import page_template
 
 METHODS = tuple(sorted(REGION_METHODS.keys() - {"random"}))  # drawn by JAX's generator
 RATIOS = (0.004, 0.2, 0.5)
@@ -99,7 +99,7 @@ def test_hard_maps_are_selected_labelled_and_boxed_as_by_the_model(tmp_path, rng
     require_browser()
     script = page_template("region.js").render()
     page = tmp_path / "region.html"
-    write_page(page, f"<!doctype html><meta charset=utf-8><script>{script}</script>")
+    page.write_text(f"<!doctype html><meta charset=utf-8><script>{script}</script>", "utf-8")
     asked, expected, names = [], [], []
     for shape in ((9, 13), (37, 37)):
         values = np.stack([*maps(shape, rng).values()]).astype(np.float32)
