@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.command import expand, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.explanation import explain
 from aftrans_jax.experiment.trained import load_trained
@@ -40,14 +40,14 @@ def main() -> None:
     if args.max_photos < 1:
         parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
     with one_line_errors():
-        paths, problems = find(args.images, _say)
+        paths, problems = find(args.images, say)
         for problem in problems:
-            _say(f"error: {problem}")
+            say(f"error: {problem}")
         if not paths:
             parser.exit(1, "error: there is nothing to explain\n")
         chosen = paths[: args.max_photos]
         if len(chosen) < len(paths):
-            _say(
+            say(
                 f"note: the page has the first {len(chosen)} of {len(paths)} photos; "
                 f"--max_photos={len(paths)} shows all"
             )
@@ -55,19 +55,13 @@ def main() -> None:
         trained = load_trained(workdir)
         with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal
             title = "/".join(workdir.resolve().parts[-2:])
-            num_shown = explain(trained, chosen, out, title=title, fail=_say, done=bar.update)
+            num_shown = explain(trained, chosen, out, title=title, fail=say, done=bar.update)
         if not num_shown:
             parser.exit(1, "error: none of the photos can be read\n")
-        print(f"page: {out.resolve()} ({num_shown} photos, {out.stat().st_size / 1e6:.1f} MB)")
+        page, size = printable(str(out.resolve())), out.stat().st_size / 1e6
+        print(f"page: {page} ({num_shown} photos, {size:.1f} MB)")
         if len(problems) + len(chosen) - num_shown:
             sys.exit(1)
-
-
-def _say(line: str) -> None:
-    """Writes a line to standard error, above the bar where there is one."""
-    encoding = sys.stderr.encoding or "utf-8"  # may lack characters that names have
-    line = printable(line).encode(encoding, "backslashreplace").decode(encoding)
-    tqdm.write(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

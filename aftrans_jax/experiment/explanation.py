@@ -1,6 +1,5 @@
 """Where a trained model looks in photos, and why: what the page of `report.explanation` shows."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 from jaxtyping import Array
-from PIL import Image
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.experiment.prediction import heading
+from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import ModelOutput
@@ -132,24 +131,9 @@ def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> _Loaded | str
     try:
         pixels = decode_image(path, max_pixels=max_pixels)
         image = test_transform(Example(pixels, 0, _NO_BOX), **sizes).image
-        return _Loaded(path, _seen(pixels, sizes["image_size"] / sizes["resize_size"]), image)
+        return _Loaded(path, seen_part(pixels, sizes, PHOTO_PX), image)
     except (OSError, ValueError, MemoryError) as error:
         return str(error) or f"{path!r}: {type(error).__name__}"
-
-
-def _seen(pixels: Pixels, share: float) -> Pixels:
-    """Returns the middle of a photo, of which the model sees this share of each side, not larger.
-
-    Its aspect ratio stays; the model sees it as a square.
-    """
-    height, width, _ = pixels.shape
-    box = tuple(
-        side * (1 + sign * share) / 2 for sign, side in itertools.product((-1, 1), (width, height))
-    )
-    scale = min(1, PHOTO_PX / (share * max(height, width)))
-    shown = [max(1, round(scale * share * side)) for side in (width, height)]
-    resized = Image.fromarray(pixels).resize(shown, Image.Resampling.LANCZOS, box=box)
-    return np.asarray(resized)
 
 
 def _forward(model: AFTrans, params: Mapping[str, Any], images: Array) -> dict[str, Any]:

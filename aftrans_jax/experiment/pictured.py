@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.chosen import Chosen, choose
 from aftrans_jax.report.photos import SIDES_PX
@@ -100,10 +100,8 @@ def _seen(
     height, width, _ = example.image.shape
     offsets = np.array([height, width, height, width]) * (1 - kept) / 2
     extent = np.array([height, width, height, width]) * kept
-    top, left = (int(edge) for edge in offsets[:2].round())
-    part = Image.fromarray(example.image[top : height - top, left : width - left])
-    part.thumbnail((SIDES_PX[0], SIDES_PX[0]), Image.Resampling.LANCZOS)
-    return np.asarray(part), np.clip((example.box - offsets) / extent, 0, 1)
+    part = seen_part(example.image, sizes, SIDES_PX[0])
+    return part, np.clip((example.box - offsets) / extent, 0, 1)
 
 
 def _on(image: np.ndarray, shares: Float[np.ndarray, "4"]) -> Box:
