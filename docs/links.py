@@ -27,4 +27,4 @@ def _named(link: re.Match[str]) -> str:
     if not (_DOCS / path).exists():
         raise FileNotFoundError(f"a page links to {path}, which is not in the repository")
     name = path.removeprefix("../")
-    return f"`{name}`" if text in name else f"{text} (`{name}`)"
+    return f"`{name}`" if text.strip("/") in name else f"{text} (`{name}`)"

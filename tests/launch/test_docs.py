@@ -41,8 +41,7 @@ def test_the_method_s_page_holds_the_list_and_the_code(site):
     page = (site / "method" / "index.html").read_text(encoding="utf-8")
     assert 'id="departures-from-the-paper"' in page
     assert "sacm.head_fusion" in page  # of the list
-    assert 'id="aftrans_jax.model.aftrans.AFTrans"' in page
-    assert 'href="../..aftrans_jax' not in page
+    assert 'id="aftrans_jax.model.sacm.SACM"' in page
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
