@@ -23,6 +23,10 @@ SMALL = (
     "--config.train.warmup_steps=1 --config.eval.batch_size=8 --config.report.num_images=2"
 )
 BIRDS = "--config.model.name=vit --config.data.num_train=16 --config.data.num_test=8"
+PHOTOS = (  # what is quickly compiled
+    "--config.region.method=centred --config.region.resample=bilinear "
+    "--config.data.validation_fraction=0 --config.report.tensorboard=False"
+)
 FORMS = {
     "STEPS": 2,
     "TENSORBOARD": False,
@@ -31,7 +35,7 @@ FORMS = {
     "PHOTOS": "my photos.zip",
     "WEIGHTS": "",
     "EPOCHS": 1,
-    "OPTIONS2": f"{SMALL} --config.report.tensorboard=False",
+    "OPTIONS2": f"{SMALL} {PHOTOS}",
     "DOWNLOAD": True,
 }
 AGAIN = ("install", "keep", "tools", "birds", "report", "curves", "photos")
