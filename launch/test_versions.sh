@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of model, training and weights and a demo of five steps with the oldest packages
-# that pyproject.toml admits and with the newest of the registry; neither has TensorFlow,
-# TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
+# Runs the tests of model, training, weights and the hosted notebook and a demo of five steps with the
+# oldest packages that pyproject.toml admits, which are those of hosted notebooks, and with the newest
+# of the registry; neither has TensorFlow, TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
 #   bash launch/test_versions.sh [oldest] [newest]
 # PYTHON=python3.13 takes another interpreter.
 set -euo pipefail
@@ -10,6 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 (($#)) || set -- oldest newest
 failed=0 table=()
+tools_of_tests='pytest|hypothesis|beartype|nbclient|nbformat|ipykernel|matplotlib'
 
 bounds() { # the dependencies of pyproject.toml, one a line, all of them lower bounds
   "${PYTHON:-python3}" -c '
@@ -20,7 +21,7 @@ with open("pyproject.toml", "rb") as file:
 
 install() { # STACK
   local packages tools
-  mapfile -t tools < <(grep -oE '^(pytest|hypothesis|beartype)==[^ ]+' requirements-dev.txt)
+  mapfile -t tools < <(grep -oE "^($tools_of_tests)==[^ ]+" requirements-dev.txt)
   case $1 in
     oldest) mapfile -t packages < <(bounds | sed 's/>=/==/') ;;
     newest) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
@@ -47,7 +48,8 @@ for stack in "$@"; do
   echo "== $stack: installing"
   install "$stack"
   echo "== $stack: tests"
-  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights |
+  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
+    tests/launch/test_notebook.py |
     tee "$work/$stack.log" || failed=1
   tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
   echo "== $stack: five steps of the demo"
