@@ -84,6 +84,6 @@ if (($#)); then
   cp "$checkout"/requirements*.txt .
   # Those read files of the checkout that are not here.
   python -m pytest --ignore=tests/test_conventions.py --ignore=tests/launch/test_docs.py \
-    --ignore=tests/launch/test_launchers.py "$@"
+    --ignore=tests/launch/test_launchers.py --ignore=tests/launch/test_notebook.py "$@"
 fi
 say "the wheel is whole"

@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from named import assert_all_exist
 from places import ROOT
 
-from aftrans_jax.config import base_config
-
 PAGES = sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "departures.md"})
-KEY = re.compile(r"--config\.([\w.]+)")
-KEY_ALONE = re.compile(r"`((?:data|eval|loss|model|region|report|sacm|train)\.\w+)(?:=[^`]*)?`")
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +41,9 @@ def test_the_method_s_page_holds_the_list_and_the_code(site):
     assert 'id="aftrans_jax.model.sacm.SACM"' in page
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
 def test_pages_name_what_there_is(path):
-    text = path.read_text(encoding="utf-8")
-    known = base_config()
-    for key in [*KEY.findall(text), *KEY_ALONE.findall(text)]:
-        group, _, name = key.rpartition(".")
-        assert name in (known[group] if group else known), key
-    for name in re.findall(r"(?:configs|launch)/[\w/]+\.\w+", text):
-        assert (ROOT / name).exists(), name
-    for module in re.findall(r"python -m (aftrans_jax\.\w+)", text):
-        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+    assert_all_exist(path.read_text(encoding="utf-8"))
 
 
 def test_studies_that_are_named_exist():

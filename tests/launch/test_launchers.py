@@ -1,10 +1,8 @@
 """The launchers' commands: what they print, and Slurm's run by two processes."""
 
-import contextlib
 import functools
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from places import ROOT, TINY_PATH
+from places import ROOT
+from slurm import job, outputs
 
 from aftrans_jax import flags, main
 
@@ -140,51 +139,23 @@ def test_tpu_vm_s_script_explains_itself(arguments):
     assert "usage: bash launch/tpu_vm.sh [--dry-run] NAME ZONE" in done.stderr
 
 
-# Starts what it is given as Slurm does: two tasks on one node, told by variables who they are.
-SRUN = """#!/usr/bin/env bash
-[[ $1 == --kill-on-bad-exit=1 && $2 == --cpus-per-task=3 ]] || exit 9
-shift 2
-for task in 0 1; do
-  SLURM_STEP_NODELIST=localhost SLURM_STEP_NUM_NODES=1 SLURM_NTASKS=2 SLURM_PROCID=$task \\
-    SLURM_LOCALID=$task "$@" >"$OUTPUT.$task" 2>&1 &
-  tasks+=($!)
-done
-for task in "${tasks[@]}"; do wait "$task" || exit 1; done
+# In the place of Python: says who the launched command finds itself to be.
+PYTHON = """#!/usr/bin/env bash
+exec {python} -c '
+import sys, jax
+jax.distributed.initialize(heartbeat_timeout_seconds=20)
+print(jax.process_index(), "of", jax.process_count(), *sys.argv[1:])' "$@"
 """
 
 
-def job_number() -> int:
-    """A job number from which jax makes a free port: it adds the number modulo 4096 to 61440."""
-    for number in range(os.getpid() % 4096, 4096):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", 61440 + number))
-            return number
-    raise OSError("no port is free")
-
-
-def test_slurm_s_command_trains_with_two_processes(tmp_path):
-    (tmp_path / "srun").write_text(SRUN)
-    (tmp_path / "srun").chmod(0o755)
-    environment = os.environ | {
-        "PATH": os.pathsep.join(
-            [str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
-        ),
-        "PYTHONPATH": TINY_PATH,
-        "VIRTUAL_ENV": sys.prefix,
-        "SLURM_JOB_ID": str(job_number()),
-        "SLURM_CPUS_PER_TASK": "3",
-        "OUTPUT": str(tmp_path / "output"),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": "",
-    }
-    settings = "pretrained= model.name=vit train.steps=2 train.warmup_steps=1 train.batch_size=4"
-    settings += " data.num_train=8 data.num_test=4 eval.batch_size=4 report.num_images=0"
-    options = [f"--config.{setting}" for setting in settings.split()]
-    arguments = ["--config=configs/demo.py", f"--workdir={tmp_path / 'run'}", *options]
-    done = run(["bash", "launch/slurm.sh", *arguments], env=environment, timeout=240)
-    first, second = ((tmp_path / f"output.{task}").read_text() for task in (0, 1))
-    assert done.returncode == 0, first + second
-    assert "on 2 x cpu" in first
-    assert "step 2: accuracy on 4 test images" in first
-    assert "step" not in second
-    assert (tmp_path / "run" / "result.json").exists()
+def test_the_processes_of_slurm_s_command_find_each_other(tmp_path):
+    """run_slurm.py trains with them."""
+    environment = job(tmp_path)
+    (tmp_path / "python").write_text(PYTHON.format(python=shlex.quote(sys.executable)))
+    (tmp_path / "python").chmod(0o755)
+    done = run(["bash", "launch/slurm.sh", *ARGUMENTS], env=environment, timeout=120)
+    said = outputs(tmp_path)
+    assert done.returncode == 0, said
+    arguments = " ".join(["-m aftrans_jax.main --distributed", *ARGUMENTS])
+    for number, text in enumerate(said):
+        assert text.splitlines()[-1] == f"{number} of 2 {arguments}"

@@ -1,132 +1,88 @@
-"""The hosted notebook is run as a person would: forms filled in, every cell, and some again."""
+"""The hosted notebook is sound and names what there is; run_notebook.py runs it."""
 
-import copy
-import re
+import ast
+import importlib
 import subprocess
 import sys
-import zipfile
-from pathlib import Path
 
 import nbformat
-import pytest
-from nbclient import NotebookClient
-from PIL import Image
-from places import ROOT, TINY_PATH
+from named import assert_all_exist, assert_is_command, assert_takes
+from places import ROOT
 
-from aftrans_jax.data.sets.synthetic import draw_bird
-
-NOTEBOOK = ROOT / "launch" / "aftrans_colab.ipynb"
-SMALL = (
-    "--config.pretrained= --config.model.variant=mini8 --config.model.stride=8 "
-    "--config.data.image_size=32 --config.data.source_size=32 --config.data.local_size=24 "
-    "--config.region.min_box=8 --config.train.batch_size=8 --config.train.report_every=1 "
-    "--config.train.warmup_steps=1 --config.eval.batch_size=8 --config.report.num_images=2"
-)
-BIRDS = "--config.model.name=vit --config.data.num_train=16 --config.data.num_test=8"
-PHOTOS = (  # what is quickly compiled
-    "--config.region.method=centred --config.region.resample=bilinear "
-    "--config.data.validation_fraction=0 --config.report.tensorboard=False"
-)
-FORMS = {
-    "STEPS": 2,
-    "TENSORBOARD": False,
-    "OPTIONS": f"{SMALL} {BIRDS}",
-    "SHOW_TENSORBOARD": False,
-    "PHOTOS": "my photos.zip",
-    "WEIGHTS": "",
-    "EPOCHS": 1,
-    "OPTIONS2": f"{SMALL} {PHOTOS}",
-    "DOWNLOAD": True,
-}
-AGAIN = ("install", "keep", "tools", "birds", "report", "curves", "photos")
-
-
-def fill_in(notebook: nbformat.NotebookNode, forms: dict[str, object]) -> None:
-    """Sets the values of forms, each of which is there once."""
-    left = dict(forms)
-    for cell in notebook.cells:
-        for name in list(left):
-            line = re.compile(rf"^{name} = .*?(?=  # @param)", re.M)
-            if line.search(cell.source):
-                cell.source = line.sub(
-                    lambda _, name=name: f"{name} = {left.pop(name)!r}", cell.source
-                )
-    assert not left
-
-
-def printed(cell: nbformat.NotebookNode) -> str:
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
-
-
-def shown(cell: nbformat.NotebookNode, kind: str) -> list[str]:
-    return [output.data[kind] for output in cell.outputs if kind in output.get("data", {})]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty folder with a zip of photos, and an environment without network or accelerator."""
-    with zipfile.ZipFile(tmp_path / "my photos.zip", "w") as archive:
-        for number in range(30):
-            bird = draw_bird(0, number, size=48)
-            path = tmp_path / f"{number}.png"
-            Image.fromarray(bird.image).save(path)
-            archive.write(path, f"photos/{'abc'[number % 3]} warbler/{number}.png")
-            path.unlink()
-        archive.writestr("__MACOSX/photos/._0.png", b"")
-    monkeypatch.setenv("PYTHONPATH", TINY_PATH)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    return tmp_path
-
-
-def test_every_cell_runs_and_may_run_again(folder):
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    fill_in(notebook, FORMS)
-    first = {cell.id: cell for cell in notebook.cells}
-    again = {name: copy.deepcopy(first[name]) for name in AGAIN}
-    for name, cell in again.items():
-        cell.id = f"{name}-again"
-    notebook.cells = [*first.values(), *again.values()]
-    context = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=context).execute()
-
-    runs = folder / "aftrans_runs"
-    assert "step 2: accuracy on 8 test images" in printed(first["birds"])
-    assert "finished at step 2: nothing to train" in printed(again["birds"])
-    assert re.search(r"accuracy on \d test images: global .* local .* sum", printed(first["train"]))
-    assert len(shown(first["report"], "text/html")) == 1
-    assert "srcdoc=" in shown(first["report"], "text/html")[0]
-    assert len(shown(first["curves"], "image/png")) == 1
-    assert "not shown" in printed(first["tensorboard"])
-    assert printed(first["photos"]).endswith("photos/my photos/photos\n")
-    assert printed(again["photos"]) == printed(first["photos"])
-    assert "No problems." in printed(first["check"])
-    assert re.search(r"of \d test photos are answered", printed(first["pictures"]))
-    assert len(shown(first["pictures"], "image/png")) == 1
-    assert len(re.findall(r"\t.*%\t[abc] warbler$", printed(first["predict"]), re.M)) == 3
-    assert (runs / "photos" / "result.json").exists()
-    with zipfile.ZipFile(folder / "photos.zip") as archive:
-        names = archive.namelist()
-    assert "photos/result.json" in names
-    assert not [name for name in names if "checkpoints" in name]
+NOTEBOOK = nbformat.read(ROOT / "launch" / "aftrans_colab.ipynb", as_version=4)
+CODE = {cell.id: cell.source for cell in NOTEBOOK.cells if cell.cell_type == "code"}
+TREES = {name: ast.parse(source) for name, source in CODE.items()}
+NODES = [node for tree in TREES.values() for node in ast.walk(tree)]
 
 
 def test_nothing_that_ran_is_kept_in_it():
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    nbformat.validate(NOTEBOOK)
+    cells = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
     assert len(cells) >= 10
     assert not [cell for cell in cells if cell.outputs or cell.execution_count]
 
 
+def test_its_cells_compile_and_use_names_that_cells_before_them_define():
+    known = set(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+    for name, tree in TREES.items():
+        compile(tree, name, "exec")
+        nodes = list(ast.walk(tree))
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                known |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.FunctionDef):
+                known |= {
+                    node.name,
+                    *(arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)),
+                }
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                known.add(node.id)
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        assert used <= known, name
+
+
+def test_the_commands_keys_and_files_that_it_names_exist():
+    for cell in NOTEBOOK.cells:
+        assert_all_exist(cell.source)
+    calls = [
+        node
+        for node in NODES
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "aftrans"
+    ]
+    given = {}
+    for call in calls:
+        command, *texts = [
+            text.value
+            for argument in call.args
+            for text in ast.walk(argument)
+            if isinstance(text, ast.Constant) and isinstance(text.value, str)
+        ]
+        assert_is_command(command)
+        flags = [text[2:].partition("=")[0].partition(".")[0] for text in texts if text[:2] == "--"]
+        for flag in flags:
+            assert_takes(command, flag)
+        given.setdefault(command, set()).update(flags)
+    assert given["main"] == {"config", "workdir"}
+    assert given["predict"] == {"workdir", "top"}
+
+
+def test_what_it_imports_of_the_package_is_there():
+    found = [
+        getattr(importlib.import_module(node.module), alias.name)
+        for node in NODES
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aftrans_jax")
+        for alias in node.names
+    ]
+    assert found
+
+
 def test_where_the_package_is_has_to_be_known(tmp_path):
     """The first cell, by a Python that finds neither the package nor a checkout."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    source = next(cell.source for cell in notebook.cells if cell.id == "install")
     hide = "import importlib.util\nimportlib.util.find_spec = lambda name: None\n"
     done = subprocess.run(
-        [sys.executable, "-c", hide + source],
+        [sys.executable, "-c", hide + CODE["install"]],
         cwd=tmp_path,
         capture_output=True,
         text=True,
