@@ -83,7 +83,7 @@ if (($#)); then
   cp -r "$checkout"/{tests,benchmarks,launch,pyproject.toml,.pre-commit-config.yaml} .
   cp "$checkout"/requirements*.txt .
   # Those read files of the checkout that are not here.
-  python -m pytest --ignore=tests/test_conventions.py --ignore=tests/launch/test_docs.py \
-    --ignore=tests/launch/test_launchers.py --ignore=tests/launch/test_notebook.py "$@"
+  python -m pytest --ignore=tests/test_{conventions,snippets}.py \
+    --ignore=tests/launch/test_{docs,launchers,notebook}.py "$@"
 fi
 say "the wheel is whole"
