@@ -116,8 +116,8 @@ def base_config() -> Config:
     config.eval.every = 1000  # batches; the end is always evaluated
 
     config.report = ConfigDict()
-    config.report.num_images = 36  # test images shown in report/index.html
-    config.report.tensorboard = True  # where TensorFlow is installed; importing it takes seconds
+    config.report.num_images = 36  # of report/index.html: mistakes, and every class
+    config.report.tensorboard = True  # event files
 
     return config.lock()
 

@@ -31,5 +31,4 @@ def get_config() -> Config:
     config.train.save_every = 200
     config.eval.batch_size = 100
     config.eval.logits = "sum"  # wins on these drawings; on photos the local logits do
-    config.report.tensorboard = False  # its import alone would take longer than a hundred steps
     return config
