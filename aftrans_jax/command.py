@@ -1,4 +1,4 @@
-"""What surrounds every command: one line for whatever fails, and paths as users write them."""
+"""What surrounds every command: lines as terminals take them, and paths as users write them."""
 
 import contextlib
 import os
@@ -7,6 +7,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from aftrans_jax.data.loading.names import printable
 
@@ -37,6 +40,16 @@ def expand(path: str) -> str:
     return expanded
 
 
+def say(line: str) -> None:
+    """Writes a line to standard error, one line whatever names it holds, above a bar of tqdm's."""
+    _write(printable(line), sys.stderr)
+
+
+def show(line: str) -> None:
+    """Writes a line to standard output, above a bar of tqdm's."""
+    _write(line, sys.stdout)
+
+
 @contextlib.contextmanager
 def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
     """Ends the process with one line on standard error when anything fails within.
@@ -60,6 +73,11 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
         where = _write_log(log_folder, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
+
+
+def _write(line: str, file: Any) -> None:
+    encoding = file.encoding or "utf-8"  # may lack characters that names have
+    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 def _described(error: Exception) -> str:

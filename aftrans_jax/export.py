@@ -1,7 +1,7 @@
 """Writes a trained model for other programs: `python -m aftrans_jax.export --workdir=runs/cub`.
 
 --format=npz        the trunk, as an official npz, which other ViT code reads (the default)
---format=aftrans    all of the model in one file, which predict and `aft.load` take as a workdir
+--format=aftrans    all of the model in one file, which predict, explain and `aft.load` read
 --format=stablehlo  a program for CPU, CUDA and TPU, which needs jax alone (jax.export)
 --format=onnx       a program for onnxruntime and the like, of the global logits
 """

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def _run(workdir: Path) -> None:
                 stop.saved = "the evaluation was stopped; nothing was written"
                 launch_evaluation(CONFIG.value, workdir, given_keys(sys.argv))
             else:
-                launch_training(CONFIG.value, workdir, stop)
+                command = shlex.join(["python", "-m", "aftrans_jax.main", *sys.argv[1:]])
+                launch_training(CONFIG.value, workdir, stop, command)
     except Stopped as stopped:
         sys.stderr.write(f"{stopped}\n")
         sys.exit(stopped.exit_code)

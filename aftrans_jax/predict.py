@@ -10,11 +10,10 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.command import expand, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -46,9 +45,9 @@ def main() -> None:
         if path and Path(path).suffix.lower() not in suffixes:
             parser.error(f"--{name}={path}: expected a name that ends in {' or '.join(suffixes)}")
     with one_line_errors():
-        paths, problems = find(args.images, _say)
+        paths, problems = find(args.images, say)
         for problem in problems:
-            _say(f"error: {problem}")
+            say(f"error: {problem}")
         if not paths:
             parser.exit(1, "error: there is nothing to name\n")
         if len(problems) + _name(paths, args):
@@ -74,7 +73,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
         whole=bool(args.out or args.report),
         crops=bool(args.report),
     )
-    _say(heading(trained, model.head))
+    say(heading(trained, model.head))
     num_failed, top = 0, min(args.top, len(model.class_names))
     with contextlib.ExitStack() as files:
         table = page = None
@@ -90,7 +89,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
             path = str(path)
             if isinstance(found, Exception):
                 num_failed += 1
-                _say(f"error: {str(found) or f'{path!r}: {type(found).__name__}'}")
+                say(f"error: {str(found) or f'{path!r}: {type(found).__name__}'}")
             elif not (table or page):
                 _print(path, found.top(top))
             if table:
@@ -106,18 +105,8 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
 
 def _print(path: str, answers: Sequence[tuple[str, float]]) -> None:
     for name, share in answers:
-        _write("\t".join((printable(path), f"{share:.1%}", printable(name))), sys.stdout)
+        show("\t".join((printable(path), f"{share:.1%}", printable(name))))
     sys.stdout.flush()
-
-
-def _say(line: str) -> None:
-    """Writes a line to standard error, above the bar where there is one."""
-    _write(printable(line), sys.stderr)
-
-
-def _write(line: str, file: Any) -> None:
-    encoding = file.encoding or "utf-8"  # may lack characters that names have
-    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 # What there is no time for is left out and named. BUDGET: seconds in all. PYTHON: the interpreter
 # that has JAX. PART=options measures the options of the step instead, which takes a call of its own.
 set -uo pipefail # one benchmark that fails does not stop the others
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3}
 results=${1:-${OUT:-benchmarks/results}}
 deadline=$((SECONDS + ${BUDGET:-530}))

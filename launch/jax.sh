@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: which jax this machine needs. Functions only.
 
 # Prints "KIND REASON", KIND being cpu, cuda12, cuda13 or tpu: $AFTRANS_JAX, or what drives the GPU

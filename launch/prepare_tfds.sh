@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 set -euo pipefail
+# shellcheck disable=SC2016 # a variable's name, not its value
 usage='usage: bash launch/prepare_tfds.sh NAME [DATA_DIR]
 
 Downloads and prepares a set of tensorflow-datasets as array_record, which training reads without

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Runs the tests of model, training and weights and a demo of five steps with the oldest packages
-# that pyproject.toml admits and with the newest of the registry; neither has TensorFlow,
-# TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
-#   bash launch/test_versions.sh [oldest] [newest]
+# Runs the tests of model, training and weights, the hosted notebook, Slurm's launcher and a demo of
+# five steps with the oldest packages that pyproject.toml admits, which are those of hosted notebooks,
+# with the pinned ones, and with the newest of the registry; none has TensorFlow, TensorBoard or
+# OpenCV. Prints a table; exits with 1 where something failed.
+#   bash launch/test_versions.sh [oldest] [pinned] [newest]
 # PYTHON=python3.13 takes another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-(($#)) || set -- oldest newest
+(($#)) || set -- oldest pinned newest
 failed=0 table=()
+tools_of_tests='pytest|hypothesis|beartype|nbclient|nbformat|ipykernel|matplotlib'
 
 bounds() { # the dependencies of pyproject.toml, one a line, all of them lower bounds
   "${PYTHON:-python3}" -c '
@@ -20,11 +22,12 @@ with open("pyproject.toml", "rb") as file:
 
 install() { # STACK
   local packages tools
-  mapfile -t tools < <(grep -oE '^(pytest|hypothesis|beartype)==[^ ]+' requirements-dev.txt)
+  mapfile -t tools < <(grep -oE "^($tools_of_tests)==[^ ]+" requirements-dev.txt)
   case $1 in
     oldest) mapfile -t packages < <(bounds | sed 's/>=/==/') ;;
+    pinned) mapfile -t packages < <(grep -oE '^[^# ]+' requirements.txt | grep -v opencv) ;;
     newest) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
-    *) echo "$1 is no stack: expected oldest or newest" >&2 && exit 2 ;;
+    *) echo "$1 is no stack: expected oldest, pinned or newest" >&2 && exit 2 ;;
   esac
   "${PYTHON:-python3}" -m venv "$work/$1"
   "$work/$1/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -47,7 +50,8 @@ for stack in "$@"; do
   echo "== $stack: installing"
   install "$stack"
   echo "== $stack: tests"
-  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights |
+  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
+    tests/launch/run_notebook.py tests/launch/run_slurm.py |
     tee "$work/$stack.log" || failed=1
   tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
   echo "== $stack: five steps of the demo"

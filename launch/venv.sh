@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced with a requirements file: makes and activates .venv when no virtual environment is active,
 # and installs the file when it is not installed already; requirements.txt with the jax that drives
 # this machine's GPU or TPU (AFTRANS_JAX=cpu|cuda12|cuda13|tpu overrides), the others with jax for
@@ -26,6 +27,7 @@ make_venv() {
 
 if [[ -z "${VIRTUAL_ENV:-}" && -z "${CONDA_PREFIX:-}" ]]; then
   [[ -x .venv/bin/python ]] || make_venv || exit 1
+  # shellcheck source=/dev/null
   source .venv/bin/activate
 fi
 if ! supported python; then

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read without TensorFlow."""
+"""TensorBoard's event files, as TensorBoard reads them; TensorFlow is not needed for that."""
 
 import io
 
@@ -7,32 +7,28 @@ import pytest
 from PIL import Image
 
 
-def skip_where_there_is_none():
-    for name in ("tensorflow", "tensorboard"):
-        pytest.importorskip(name, reason="TensorBoard's files are written by TensorFlow")
-
-
-def summaries(workdir):
-    """Step and value by tag, of a run that was not resumed."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-
-    (path,) = (workdir / "tensorboard").iterdir()
-    events = EventFileLoader(str(path)).Load()
-    return {value.tag: (event.step, value) for event in events for value in event.summary.value}
+def accumulated(workdir, folder="tensorboard"):
+    """What TensorBoard itself finds in the folder of a run."""
+    name = "tensorboard.backend.event_processing.event_accumulator"
+    module = pytest.importorskip(name, reason="TensorBoard, which reads the files, is absent")
+    found = module.EventAccumulator(str(workdir / folder), size_guidance={"images": 0})
+    return found.Reload()
 
 
 def settings(found):
     """The hyper-parameters by name."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    _, value = found["_hparams_/session_start_info"]
-    data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
-    return data.session_start_info.hparams
+    content = found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    return HParamsPluginData.FromString(content).session_start_info.hparams
 
 
-def image(value):
-    """The pixels of an image."""
-    width, height, encoded = value.tensor.string_val
-    pixels = np.asarray(Image.open(io.BytesIO(encoded)))
-    assert pixels.shape[:2] == (int(height), int(width))
-    return pixels
+def pictures(found):
+    """Step and pixels by tag."""
+    images = {}
+    for tag in found.Tags()["images"]:
+        (event,) = found.Images(tag)
+        pixels = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+        assert pixels.shape[:2] == (event.height, event.width)
+        images[tag] = (event.step, pixels)
+    return images

@@ -1,34 +1,36 @@
-"""Trained models that `predict` loads and compiles once for many calls of it in a test module."""
+"""Trained models that `predict` compiles once for many calls of it in a test module."""
 
-import functools
+import copy
 from pathlib import Path
 
 from aftrans_jax.experiment import classifier, trained
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.trained import Trained, load_trained
 
-
-@functools.cache
-def _load(workdir: Path) -> Trained:
-    return load_trained(workdir)
-
-
-@functools.cache
-def _classifier(identity: int, head: str | None, whole: bool, crops: bool) -> Classifier:
-    model = next(x for x in _kept if id(x) == identity)
-    return Classifier(model, head=head, whole=whole, crops=crops)
-
-
-_kept: list[Trained] = []
+_compiled: dict[tuple[bytes, ...], Classifier] = {}
 
 
 def once(monkeypatch) -> None:
-    """Lets `predict` take the same compiled model in every call; its batches are of 16 photos."""
+    """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
 
-    def compiled(model, *, head, batch_size, whole, crops):
+    A model of global logits alone is compiled apart. Batches are of 16 photos.
+    """
+    folders: list[Path] = []
+
+    def load(workdir: Path) -> Trained:
+        folders.append(workdir)
+        return load_trained(workdir)
+
+    def compiled(model: Trained, *, head, batch_size, whole, crops) -> Classifier:
         assert 1 <= batch_size <= BATCH_SIZE
-        _kept.append(model)
-        return _classifier(id(model), head, whole, crops)
+        records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
+        whole = whole or (head or model.predict_from) != "global"
+        key = (*records, bytes([whole]))
+        if key not in _compiled:
+            _compiled[key] = Classifier(model, head=head, whole=whole, crops=True)
+        found = copy.copy(_compiled[key])
+        found.head = head or model.predict_from
+        return found
 
-    monkeypatch.setattr(trained, "load_trained", _load)
+    monkeypatch.setattr(trained, "load_trained", load)
     monkeypatch.setattr(classifier, "Classifier", compiled)

@@ -223,7 +223,7 @@ def own(path: Path) -> set[str]:
 
 
 # What each room may import of the others and of other people's packages, None for any package.
-COMMANDS = ("main", "check_data", "predict", "export", "study", "compare")
+COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare")
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -243,7 +243,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
-    "report": (set(), PLAIN | {"jinja2"}),
+    "report": (set(), PLAIN | {"jinja2", "scipy"}),
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
     "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),

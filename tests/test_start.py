@@ -38,7 +38,7 @@ COMMANDS = {
     "aftrans_jax.main": ["--config=configs/demo.py"],  # the working directory is named by default
     **{
         f"aftrans_jax.{name}": ["--help"]
-        for name in ("check_data", "predict", "export", "study", "compare")
+        for name in ("check_data", "predict", "explain", "export", "study", "compare")
     },
 }
 

@@ -18,7 +18,7 @@ from aftrans_jax.experiment.prepared import PhotoLike, Prepared, is_one, prepare
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
-from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.training.metrics import prediction_logits
 
@@ -91,7 +91,7 @@ class Classifier:
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained = trained.result, trained
         passes = "global" if self.head == "global" and not whole else "both"
-        self._answers: _Answers = jax.jit(partial(_answers, self.module, passes, crops))
+        self._answers: _Answers = jax.jit(partial(answers, self.module, passes, crops))
 
     @overload
     def __call__(self, photos: PhotoLike) -> Prediction: ...
@@ -185,10 +185,21 @@ class Classifier:
         )
 
 
-def _answers(
-    model: Model, passes: str, crops: bool, params: Mapping[str, Any], images: Array
+def answers(
+    model: Model, passes: str, crops: bool, params: Mapping[str, Any], images: Images
 ) -> dict[str, Any]:
     """Returns the arrays of a batch that predictions are made of, None for what there is not.
+
+    Args:
+      model: the module.
+      passes: "global", which has no region and no other head, or "both".
+      crops: whether the pixels of the crops are wanted.
+      params: of the module.
+      images: as `Prepared` has them.
+
+    Returns:
+      "probabilities" [batch classes] by head, "box", "relevance" and "gates" as in
+      `model.outputs.Region`, "crop" [batch size size 3].
 
     Paper: end of section 2.2.2, table 4.
     """

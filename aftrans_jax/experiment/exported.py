@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array
 
+from aftrans_jax.experiment.classifier import answers
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.experiment.trained import Trained, check_logits
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.outputs import Images, ModelOutput
-from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.model.outputs import Images
 from aftrans_jax.training.records import write_bytes, write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -56,17 +56,14 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     # The kernels of one kind of device run on no other.
     portable = trained.model.vit.clone(attention=KERNELS["xla"])
     model = trained.model.clone(vit=portable)
-    variables = {"params": jax.tree.map(jnp.asarray, trained.params)}
+    params = jax.tree.map(jnp.asarray, trained.params)
+
+    passes = "global" if logits == "global" and not with_region else "both"
 
     def run(images: Images) -> Outputs:
-        if logits == "global" and not with_region:
-            chosen = cast(Array, model.apply(variables, images, method="predict"))
-            return {"probabilities": jax.nn.softmax(chosen)}
-        output = cast(ModelOutput, model.apply(variables, images, train=False))
-        result = {"probabilities": jax.nn.softmax(prediction_logits(output.logits)[logits])}
-        if with_region and output.region is not None:
-            result |= {"box": output.region.box, "relevance": output.region.relevance}
-        return result
+        found = answers(model, passes, False, params, images)
+        names = ("box", "relevance") if with_region else ()
+        return {"probabilities": found["probabilities"][logits]} | {x: found[x] for x in names}
 
     return run
 

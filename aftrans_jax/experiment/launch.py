@@ -37,10 +37,13 @@ from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_official
 
 
-def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[str, Any]:
+def launch_training(
+    config: Config, workdir: Path, stop: StopRequest, command: str = ""
+) -> dict[str, Any]:
     """Trains in a directory, or resumes what it holds; returns what result.json holds.
 
-    What would be refused is refused before the data are read, and before anything is written.
+    What would be refused is refused before the data are read, and before anything is written. The
+    command is recorded, where there is one.
 
     Raises:
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
@@ -61,7 +64,8 @@ def launch_training(config: Config, workdir: Path, stop: StopRequest) -> dict[st
     for line in (*length, *notes):
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)
-    return run(experiment, workdir, mode="train", settings=experiment.settings, stop=stop)
+    settings = experiment.settings
+    return run(experiment, workdir, mode="train", settings=settings, stop=stop, command=command)
 
 
 def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +12,12 @@ import numpy as np
 import optax
 from absl import logging
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classes import Evaluated
@@ -35,7 +36,7 @@ from aftrans_jax.experiment.model import (
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate
+from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
@@ -48,8 +49,9 @@ class Plan(NamedTuple):
     """The settings that the run itself reads, as plain values.
 
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `predict_from` is "global", "local" or "sum"; above `largest_loss` a training has diverged;
-    `peak_speed` is in images per second at the devices' peak, NaN where that is not known.
+    `predict_from` is "global", "local" or "sum"; `num_shown` counts images of the report; above
+    `largest_loss` a training has diverged; `peak_speed` is in images per second at the devices'
+    peak, NaN where that is not known.
     """
 
     model_name: str
@@ -60,6 +62,7 @@ class Plan(NamedTuple):
     save_every: int
     evaluate_every: int
     predict_from: str
+    num_shown: int
     tensorboard: bool
     peak_speed: float
     largest_loss: float
@@ -78,6 +81,8 @@ class Experiment(NamedTuple):
       train_step: (state, batch) -> (state, averages); compiled at its first call.
       train_batches: number of the first batch -> endless global batches.
       evaluate: by split, "validation" or "test": state -> evaluation of the whole split.
+      relevance: (state, positions in the test split) -> what the model finds relevant in those
+        images, None for a model without regions; every process passes the same positions.
       skipped: by split, the images that could not be read; empty where they are errors.
       settings: the configuration, every key set, as plain values.
     """
@@ -91,6 +96,7 @@ class Experiment(NamedTuple):
     train_step: StepFn
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
+    relevance: Callable[[TrainState, Sequence[int]], Float[np.ndarray, "images rows cols"] | None]
     skipped: Mapping[str, Skipped]
     settings: Mapping[str, Any]
 
@@ -129,14 +135,11 @@ def build(
     params, changes = _params(config, model, restores, say)
     schedule, optimizer = build_optimizer(config)
     state = create_state(params, optimizer, precision.loss_scale)
-    shared = {
-        "model": model,
-        "loss_weights": loss_weights(config),
-        "predict_from": predicting_logits(config),
-        "all_sum": sharding.all_sum,
-    }
+    shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    evaluator = _evaluator(config, mesh, partial(eval_step, **shared))
+    step = partial(train_step, predict_from=predicting_logits(config), **updating, **shared)
+    over = _over(config, mesh, partial(eval_step, **shared))
+    tested = [name for name in splits if name != "train"]
     return Experiment(
         _plan(config, precision.dtype, num_classes, _peak_speed(config, model, params, mesh)),
         dataset,
@@ -144,9 +147,10 @@ def build(
         jax.device_get(state),
         (*left, *notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
-        _compile(partial(train_step, **updating, **shared), config.seed, mesh),
+        _compile(step, config.seed, mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {name: evaluator(splits[name], skipped.get(name)) for name in splits if name != "train"},
+        {name: partial(over, evaluate, splits[name], skipped.get(name)) for name in tested},
+        lambda state, shown: over(relevance, Subset(dataset.test, tuple(shown)), None, state),
         skipped,
         config.to_dict(),
     )
@@ -179,6 +183,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
         save_every=config.train.save_every,
         evaluate_every=config.eval.every,
         predict_from=predicting_logits(config),
+        num_shown=config.report.num_images,
         tensorboard=config.report.tensorboard,
         peak_speed=peak_speed,
         largest_loss=3 * sum(weights.values()) * math.log(num_classes),
@@ -204,24 +209,18 @@ def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
     return sharding.per_device(with_rng, mesh, arguments=arguments, results=results, donate=(0,))
 
 
-def _evaluator(
-    config: Config, mesh: Mesh, step: Callable
-) -> Callable[[Source, Skipped | None], Callable[[TrainState], Evaluation]]:
-    """Returns a function that makes the evaluation of a source; all share one compiled step."""
+def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
+    """Returns a function that evaluates a source in some way; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
     step = partial(step, crops_annotated=config.region.method == ANNOTATED)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
-    num_shown = config.report.num_images
 
-    def run(source: Source, skipped: Skipped | None, state: TrainState) -> Evaluation:
-        shown = np.linspace(0, len(source) - 1, min(num_shown, len(source)))
-        return evaluate(
-            partial(compiled, state.params),
-            global_eval_batches(config, source, mesh, skipped, batch_size),
-            keep=set(shown.round().astype(int).tolist()),
-            batch_size=batch_size,
-        )
+    def run(
+        way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
+    ) -> Any:
+        batches = global_eval_batches(config, source, mesh, skipped, batch_size)
+        return way(partial(compiled, state.params), batches)
 
-    return lambda source, skipped: partial(run, source, skipped)
+    return run

@@ -1,7 +1,6 @@
 """What a finished run leaves behind: result.json, predictions.csv and the report."""
 
 import importlib.metadata
-import math
 import platform
 from collections.abc import Mapping
 from functools import partial
@@ -12,17 +11,38 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from aftrans_jax import __version__
+from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.baseline import find_baseline
+from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.report.page import write_report
-from aftrans_jax.report.pictures import Picture, strip
+from aftrans_jax.experiment.pictured import Look, pictures
+from aftrans_jax.experiment.starts import read_starts
+from aftrans_jax.experiment.workdir import changes, configured, flat
+from aftrans_jax.report.page import Report, write_report
+from aftrans_jax.report.pictures import strip
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 
-_NESTED = (Mapping, list)  # too much for one figure of the report
+_FACTS = {  # of result.json, as the report names them
+    "num_train": "training images",
+    "num_test": "test images",
+    "num_classes": "classes",
+    "step": "steps",
+    "seconds": "time since the last start",
+    "images_per_second": "training images per second",
+    "mfu": "share of the device's peak (MFU)",
+    "device": "device",
+    "test_loss": "test loss",
+    "box_area_mean": "mean area of the box",
+    "box_iou_mean": "IoU with the annotated boxes",
+    "centred_box_iou_mean": "IoU of centred boxes as large",
+    "box_contains_mean": "share of annotated boxes inside",
+}
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scipy", "clu")
 
 
@@ -87,41 +107,54 @@ def write_results(
     dataset: Dataset,
     result: Mapping[str, Any],
     evaluation: Evaluation,
+    look: Look,
     log: MetricsLog,
 ) -> None:
     """Writes the report and the predictions, then result.json: it is there only if they are.
 
     TensorBoard gets the report's pictures.
     """
-    pictures = [_picture(sample, dataset) for sample in evaluation.samples]
-    write_report(
-        workdir / "report" / "index.html",
-        title=f"{result['config']['model']['name']} on {dataset.name}",
-        pictures=pictures,
+    settings = flat(result["config"])
+    shown = pictures(look, dataset, evaluation, image_sizes(configured(settings)))
+    names = [dataset.test.names[int(index)] for index in evaluation.outcomes["index"]]
+    baseline, no_baseline = find_baseline(workdir, settings, look.answers, names)
+    report = Report(
+        title=f"{settings['model.name']} on {dataset.name}",
+        answers=look.answers,
+        baseline=baseline,
+        no_baseline=no_baseline,
+        facts=_facts(result),
+        history={split: log.history(split) for split in ("train", "validation", "test")},
         gates=evaluation.outcomes.get("gate"),
-        summary={k: v for k, v in result.items() if not isinstance(v, _NESTED) and not _is_nan(v)},
-        history=log.history(),
+        chosen=look.chosen,
+        pictures=shown,
+        changed=_changed(settings),
+        versions={"aftrans_jax": __version__, **result["versions"]},
+        commands=read_starts(workdir),
     )
-    drawn = {f"test/{picture.name}": partial(strip, picture) for picture in pictures}
+    write_report(workdir / "report" / "index.html", report)
+    drawn = {f"test/{picture.name}": partial(strip, picture) for picture in shown.values()}
     log.write_images(result["step"], drawn)
     write_predictions(workdir / "predictions.csv", dataset, evaluation.outcomes)
     write_json(workdir / "result.json", result)
 
 
-def _is_nan(value: Any) -> bool:
-    """Whether it is an average over nothing, such as of overlaps where no box is annotated."""
-    return isinstance(value, float) and math.isnan(value)
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {name: result.get(key) for key, name in _FACTS.items()}
+    if result["skipped_steps"]:
+        facts["steps skipped by float16"] = result["skipped_steps"]
+    unread = sum(map(len, result["skipped_images"].values()))
+    return facts | ({"images that could not be read": unread} if unread else {})
 
 
-def _picture(sample: Mapping[str, Any], dataset: Dataset) -> Picture:
-    predicted, annotated = int(sample["probabilities"].argmax()), sample["annotated_box"]
-    return Picture(
-        name=dataset.test.names[int(sample["index"])],
-        image=sample["image"],
-        true_class=dataset.class_names[int(sample["label"])],
-        predicted_class=dataset.class_names[predicted],
-        confidence=float(sample["probabilities"][predicted]),
-        box=tuple(sample["box"].tolist()) if "box" in sample else None,
-        relevance=sample.get("relevance"),
-        annotated_box=None if np.isnan(annotated).any() else tuple(annotated.tolist()),
-    )
+def _changed(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns key, default and value of the settings that are not the default."""
+    found = changes(flat(base_config().to_dict()), settings)
+    return [
+        (key, "auto" if is_left(key, old) else _text(old), _text(new))
+        for key, (old, new) in found.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    return '""' if value == "" else str(value)

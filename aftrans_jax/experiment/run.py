@@ -20,9 +20,11 @@ from aftrans_jax.experiment.lists import (
 )
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.pictured import look
 from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
 from aftrans_jax.experiment.sessions import Session
 from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.experiment.starts import note_start
 from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
@@ -44,6 +46,7 @@ def run(
     mode: str,
     settings: Mapping[str, Any],
     stop: StopRequest | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Returns what result.json holds, or the scores of an evaluation.
 
@@ -56,6 +59,7 @@ def run(
       mode: "train", or "eval" to score its own test split, see `evaluate_run`.
       settings: the configuration as plain values, written to config.json.
       stop: of the program, where signals are watched already.
+      command: that started it, for the record; "" where there is none.
 
     Raises:
       Stopped: a signal ended the run before its end; what was trained is saved.
@@ -70,22 +74,28 @@ def run(
         )
     if stop is None:
         with StopRequest() as stop:
-            return run(experiment, workdir, mode=mode, settings=settings, stop=stop)
+            return run(
+                experiment, workdir, mode=mode, settings=settings, stop=stop, command=command
+            )
     workdir.mkdir(parents=True, exist_ok=True)
     if jax.process_index() > 0:
-        return _run(experiment, workdir, settings, stop)
+        return _run(experiment, workdir, settings, stop, command)
     with locked(workdir):
-        return _run(experiment, workdir, settings, stop)
+        return _run(experiment, workdir, settings, stop, command)
 
 
 def _run(
-    experiment: Experiment, workdir: Path, settings: Mapping[str, Any], stop: StopRequest
+    experiment: Experiment,
+    workdir: Path,
+    settings: Mapping[str, Any],
+    stop: StopRequest,
+    command: str,
 ) -> dict[str, Any]:
     progress = Progress(experiment.plan.num_steps)
     notes = _check_record(experiment, workdir, settings)
     session = Session(experiment, workdir, progress, stop)
     try:
-        result = _finish(experiment, workdir, settings, session, notes)
+        result = _finish(experiment, workdir, settings, session, notes, command)
     finally:
         with stop.deferring():  # checkpoints that are still being written
             session.close()
@@ -100,6 +110,7 @@ def _finish(
     settings: Mapping[str, Any],
     session: Session,
     notes: Sequence[str],
+    command: str,
 ) -> dict[str, Any]:
     began, plan, progress = time.monotonic(), experiment.plan, session.progress
     state, is_resumed = session.start()
@@ -112,6 +123,8 @@ def _finish(
         return recorded
     if jax.process_index() == 0:
         _record(experiment, state, workdir, settings, is_resumed)
+        if command:
+            note_start(workdir, command, is_first=not is_resumed)
     session.log.write_settings(flat(settings))
     speed = {"images_per_second": math.nan}
     if not is_finished:
@@ -121,8 +134,9 @@ def _finish(
     result = summary(experiment, *evaluation, settings) | figures
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
+    seen = look(experiment, *evaluation)
     if jax.process_index() == 0:
-        write_results(workdir, experiment.dataset, result, evaluation[1], session.log)
+        write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():
         if names:
             shown = ", ".join(names[:3])
@@ -171,6 +185,7 @@ def _record(
     if not is_resumed:
         (workdir / "metrics.jsonl").unlink(missing_ok=True)
         (workdir / "skipped_images.json").unlink(missing_ok=True)
+        (workdir / "commands.txt").unlink(missing_ok=True)
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     overview = parameter_overview.get_parameter_overview(state.params)

@@ -130,6 +130,7 @@ class Session:
     def close(self) -> None:
         """Waits until everything is written."""
         self._checkpoints.close()
+        self.log.close()
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
         return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)

@@ -1,13 +1,12 @@
-"""A working directory belongs to one experiment: its record, what may change, its name."""
+"""A working directory belongs to one experiment: its record, and what may change."""
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config, is_left
+from aftrans_jax.experiment.names import order, run_name
 from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
 from aftrans_jax.weights.names import weights_name
 
@@ -36,7 +35,6 @@ _UNNAMED = (
     *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
-_LONGEST_NAME = 80  # characters
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,14 +53,16 @@ def read_settings(
 ) -> dict[str, Any] | None:
     """Returns the settings that a directory records, by key; None where it records none.
 
-    They are in config.json, or else in result.json.
+    They are in config.json, or else in result.json. Keys that came into the program later have
+    their default.
 
     Args:
       workdir: of a run.
       say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
-      ValueError: they cannot be read, or have keys that this version does not know.
+      DamagedRecordError: they cannot be read.
+      ValueError: they have keys that this version does not know.
     """
 
     def is_sound(value: Any) -> bool:
@@ -85,12 +85,15 @@ def read_settings(
 
 
 def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """Returns recorded settings by key, with the defaults of keys that came later.
+    """Returns recorded settings by key; those that came into the program later have their default.
 
-    Errors name the `source`, a file.
+    Args:
+      settings: by key.
+      source: the file that records them, for error messages.
 
     Raises:
-      ValueError: they have keys that this version does not know, or values of other types.
+      DamagedRecordError: a value is of another type than its key's.
+      ValueError: they have keys that this version does not know.
     """
     known = flat(base_config().to_dict())
     if unknown := sorted(settings.keys() - known.keys()):
@@ -122,7 +125,8 @@ def read_classes(workdir: Path) -> list[str]:
     """Returns the names of the classes of a run, in the order of its head.
 
     Raises:
-      FileNotFoundError, DamagedRecordError: there is no classes.json, or no list of names in it.
+      FileNotFoundError: there is no classes.json.
+      DamagedRecordError: it is no list of names.
     """
 
     def is_sound(value: Any) -> bool:
@@ -161,7 +165,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    keys = sorted(old.keys() & new.keys(), key=_order)
+    keys = sorted(old.keys() & new.keys(), key=order)
     found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
     weights = found.get("pretrained")
     if weights and weights_name(weights[0]) == weights_name(weights[1]):
@@ -202,7 +206,10 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_same_training(workdir: Path, found: Changes) -> None:
-    """Raises ValueError where a change in a directory that holds a run defines the training."""
+    """Raises ValueError where a change in a directory that holds a run defines the training.
+
+    Every such key is named with both values, and a directory is proposed.
+    """
     defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
     steps = found.get("train.steps")
     if steps and steps[1] < steps[0]:
@@ -228,7 +235,10 @@ def is_plumbing(key: str, table: Sequence[str]) -> bool:
 def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Returns the name of a run's directory: the configuration's, and what was changed in it.
 
-    `plain` are the settings by key as the configuration's file has them, `settings` the run's.
+    Args:
+      name: of the configuration, such as "cub".
+      plain: settings by key as the configuration's file has them.
+      settings: settings by key of the run.
     """
     changed = {}
     for key, (old, new) in _differences(plain, settings).items():
@@ -236,24 +246,3 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
         if not moved and not is_plumbing(key, _UNNAMED):
             changed[key] = new
     return run_name(name, changed)
-
-
-def run_name(name: str, changed: Mapping[str, Any]) -> str:
-    """Returns a name with the changed settings, such as "cub,seed=1", shortened with a hash."""
-    parts = []
-    for key in sorted(changed, key=_order):
-        value = changed[key]
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        text = Path(text).name if key == "data.dir" else text
-        text = weights_name(text) if key == "pretrained" else text
-        parts.append(f",{key}={re.sub(r'[^A-Za-z0-9._,=+-]', '_', text)}")
-    added = "".join(parts)
-    if len(Path(name).name) + len(added) > _LONGEST_NAME:
-        digest = hashlib.sha256(json.dumps(dict(changed), sort_keys=True).encode()).hexdigest()[:8]
-        added = f"{added[: _LONGEST_NAME - len(Path(name).name) - 9]}-{digest}"
-    return name + added
-
-
-def _order(key: str) -> tuple[bool, str]:
-    """Sorts keys without a group, such as seed, before the others."""
-    return "." in key, key

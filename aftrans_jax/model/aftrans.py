@@ -136,7 +136,7 @@ class AFTrans(nn.Module):
         box = jnp.round(scale * self.locate(mask, fused)).astype(jnp.int32)
         if self.layers:  # the gates of the others count as 0
             gate = jnp.zeros_like(rows.gate).at[:, np.array(self.layers) - 1].set(gate)
-        return Region(gate, fused, mask, box)
+        return Region(gate, fused, mask, box, rows)
 
     def _guide(self, patches: Array, region: Region, scale: float) -> Array:
         local = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Num
 
+from aftrans_jax.model.sacm import GatedRows
+
 Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255, uint8 as a rule
 
 
@@ -17,6 +19,7 @@ class Region(NamedTuple):
     mask: selected patches [batch rows cols], bool.
     box: region in pixels of the images given to the model [batch 4], (top, left, bottom, right),
       half-open, whole numbers.
+    rows: gates and class rows of all layers, fused or not; None for a model without gates.
 
     Paper: section 2.2.1.
     """
@@ -25,6 +28,7 @@ class Region(NamedTuple):
     relevance: Array
     mask: Array
     box: Array
+    rows: GatedRows | None = None
 
 
 class ModelOutput(NamedTuple):

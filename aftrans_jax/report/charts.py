@@ -10,11 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.pictures import Number
+from aftrans_jax.report.answers import NUM_BINS, Calibration, share
 
 Values = Float[np.ndarray, " points"]
+Points = tuple[Values, Values]  # x, ascending, and y
 
 MAX_NUMBERED = 16  # bars; the numbers of more would overlap
+_MAX_POINTS = 400  # of a line
+_MAX_DOTS = 12
+_SPOKEN = 40  # values of a chart
 
 
 class Frame(NamedTuple):
@@ -36,24 +40,37 @@ class Tick(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A mean, drawn from the x axis up, and one standard deviation to both sides of it."""
+    """A value, drawn from the x axis up, and a whisker around it."""
 
     at: float  # px, the middle
-    top: float  # px, where the mean is
-    spread_top: float  # px, one standard deviation above the mean
-    spread: float  # px, two standard deviations
+    top: float  # px, where the value is
+    spread_top: float  # px, the upper end of the whisker
+    spread: float  # px, its length
     label: str  # "" where there are too many bars
 
 
+class Line(NamedTuple):
+    """A curve: its number, for its colour, its name in the legend, and x and y of its points.
+
+    `dots` are points that are marked, as where there are few of them.
+    """
+
+    series: int
+    name: str
+    points: Sequence[tuple[float, float]]
+    dots: Sequence[tuple[float, float]] = ()
+    is_dashed: bool = False
+
+
 class Chart(NamedTuple):
-    """A curve, or bars, with its axes."""
+    """Curves, or bars, with their axes."""
 
     title: str
     x_name: str  # what the x axis counts
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    values: list[str]  # at most 40 of the values drawn, for those who cannot see the drawing
-    line: Sequence[tuple[float, float]] = ()  # x and y of the curve's points
+    values: list[str]  # some of the values drawn, for those who cannot see the drawing
+    lines: Sequence[Line] = ()
     bars: Sequence[Bar] = ()
     bar_width: float = 0.0  # px
 
@@ -61,39 +78,36 @@ class Chart(NamedTuple):
 FRAME = Frame()
 
 
-def charts(
-    history: Sequence[Mapping[str, Number]], gates: Float[np.ndarray, "images layers"] | None
-) -> list[Chart]:
-    """Returns the training curves and the gates, as far as there are finite values.
+def curves(
+    title: str, lines: Mapping[str, Points], *, last: float, peak: float = 0.0, floor: float = 0.01
+) -> Chart:
+    """Returns the chart of values >= 0 over training steps, on common axes.
 
     Args:
-      history: records that hold "step" and perhaps "loss" and "accuracy", in any order.
-      gates: each layer's, in [0, 1]; images whose gates are not all finite are left out.
+      title: of the chart.
+      lines: by name; at least one, each of at least one point.
+      last: step at the end of the x axis, unless there are later ones.
+      peak: value that must have room.
+      floor: the y axis is not lower than this.
     """
-    found = []
-    for key in ("loss", "accuracy"):
-        # NaN fails the comparison; what is larger cannot be drawn.
-        points = sorted((r["step"], r[key]) for r in history if abs(r.get(key, math.nan)) < 1e30)
-        if points:
-            found.append(curve(f"Training {key}", *np.array(points, np.float64).T))
-    if gates is not None and (gates := gates[np.isfinite(gates).all(axis=1)]).size:
-        title = "Gate of each layer: 1 counts its attention in full, 0 shuts it out"
-        found.append(bars(title, gates.mean(axis=0), gates.std(axis=0)))
-    return found
-
-
-def curve(title: str, steps: Values, values: Values) -> Chart:
-    """Returns the chart of values >= 0 over ascending training steps; at least one point."""
-    ticks = y_ticks(values.max())
-    ends = (0.0, max(float(steps[-1]), 1.0))
-    x = _across(steps, ends).tolist()
+    ticks = y_ticks(max(peak, *(y.max() for _, y in lines.values())), floor)
+    last = max(last, 1.0, *(x[-1] for x, _ in lines.values()))
+    drawn, spoken = [], []
+    for series, (name, (x, y)) in enumerate(lines.items()):
+        every = 1 + len(x) // _MAX_POINTS
+        kept = np.unique([*range(0, len(x), every), len(x) - 1])  # the last one always
+        places = _across(x[kept], (0.0, last)).tolist(), _down(y[kept], ticks[-1]).tolist()
+        points = list(zip(*places, strict=True))
+        drawn.append(Line(series, name, points, points if len(points) <= _MAX_DOTS else ()))
+        few = _few(y, _SPOKEN // len(lines))
+        spoken += [f"{name} {few[0]}", *few[1:]] if len(lines) > 1 else few
     return Chart(
         title=title,
         x_name="step",
-        x_ticks=_ticks(step_ticks(steps[-1]), ends),
+        x_ticks=_ticks(step_ticks(last), (0.0, last)),
         y_ticks=_height_ticks(ticks),
-        values=_spoken(values),
-        line=list(zip(x, _down(values, ticks[-1]).tolist(), strict=True)),
+        values=spoken,
+        lines=drawn,
     )
 
 
@@ -110,7 +124,7 @@ def bars(title: str, means: Values, spreads: Values) -> Chart:
         x_name="layer",
         x_ticks=_ticks(layers[:: 1 + count // (MAX_NUMBERED + 1)], ends),
         y_ticks=_height_ticks(y_ticks(1.0)),
-        values=_spoken(means),
+        values=_few(means, _SPOKEN),
         bars=[
             Bar(at, top, spread_top=round(top - arm, 1), spread=round(2 * arm, 1), label=label)
             for at, top, arm, label in zip(places, tops, arms, labels, strict=True)
@@ -119,12 +133,37 @@ def bars(title: str, means: Values, spreads: Values) -> Chart:
     )
 
 
-def y_ticks(peak: float) -> Values:
-    """Returns five evenly spaced values from 0 to the first round number >= the peak, >= 0.01.
+def reliability(title: str, calibration: Calibration) -> Chart:
+    """Returns the accuracy of each bin of confidence with its interval, and the diagonal, in %."""
+    ends, found = (0.0, 100.0), []
+    for number, count in enumerate(calibration.counts.tolist()):
+        if not count:
+            continue
+        hits = share(round(calibration.accuracy[number] * count), count)
+        middle = 100 * (number + 0.5) / NUM_BINS
+        at, top = _across(np.array([middle]), ends)[0], _down(np.array([100 * hits.value]), 100.0)
+        high, low = _down(100 * np.array([hits.high, hits.low]), 100.0).tolist()
+        found.append(Bar(float(at), float(top[0]), high, round(low - high, 1), str(count)))
+    ticks = np.linspace(0, 100, 5)
+    corners = [(float(FRAME.left), float(FRAME.bottom)), (float(FRAME.right), float(FRAME.top))]
+    return Chart(
+        title=title,
+        x_name="confidence, %",
+        x_ticks=_ticks(ticks, ends),
+        y_ticks=_height_ticks(ticks),
+        values=_few(100 * calibration.accuracy[calibration.counts > 0], _SPOKEN),
+        lines=[Line(6, "", corners, is_dashed=True)],
+        bars=found,
+        bar_width=32.0,
+    )
+
+
+def y_ticks(peak: float, floor: float = 0.01) -> Values:
+    """Returns five evenly spaced values from 0 to the first round number >= the peak, >= floor.
 
     Round are 1, 2, 4, 6 and 8 times a power of ten.
     """
-    power = 10.0 ** math.floor(math.log10(max(peak, 0.01)))
+    power = 10.0 ** math.floor(math.log10(max(peak, floor)))
     return np.linspace(0, power * next(n for n in (1, 2, 4, 6, 8, 10) if n * power >= peak), 5)
 
 
@@ -153,5 +192,5 @@ def _height_ticks(y: Values) -> list[Tick]:
     return [Tick(at, f"{value:.3g}") for at, value in zip(places, y, strict=True)]
 
 
-def _spoken(values: Values) -> list[str]:
-    return [f"{value:.3g}" for value in values[:: 1 + len(values) // 40]]
+def _few(values: Values, count: int) -> list[str]:
+    return [f"{value:.3g}" for value in values[:: 1 + len(values) // count]]

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aftrans_jax.report.charts import FRAME
-from aftrans_jax.report.page import page_template, write_page
-from aftrans_jax.report.pictures import ANNOTATED, Panel
+from aftrans_jax.report.html import write_page
+from aftrans_jax.report.photos import Rectangle
+from aftrans_jax.report.pictures import Panel
 from aftrans_jax.report.plots import Plot
 
 
@@ -23,15 +24,6 @@ class Group(NamedTuple):
 
     title: str
     cards: Sequence[Disagreement]
-
-
-class Rectangle(NamedTuple):
-    """A box on a panel, in px of it."""
-
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 class Answer(NamedTuple):
@@ -100,7 +92,4 @@ class Comparison(NamedTuple):
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Writes the page, whole or not at all; it opens from disk and needs no network."""
-    page = page_template("comparison.html").render(
-        **comparison._asdict(), frame=FRAME, colors={"annotated": ANNOTATED}
-    )
-    write_page(path, page)
+    write_page(path, "comparison.html", **comparison._asdict(), frame=FRAME)

@@ -1,132 +1,105 @@
 """The page that a run leaves behind: one HTML file that needs nothing else."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.charts import FRAME, charts
-from aftrans_jax.report.pictures import (
-    ANNOTATED,
-    MAGMA,
-    PREDICTED,
-    Number,
-    Panel,
-    Picture,
-    panels,
-)
+from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.charts import FRAME
+from aftrans_jax.report.chosen import Chosen
+from aftrans_jax.report.gallery import gallery
+from aftrans_jax.report.html import percent, write_page
+from aftrans_jax.report.pictures import Number, Picture
+from aftrans_jax.report.summary import Baseline, summary
+from aftrans_jax.report.training import Records, training_charts
 
-DRAWN = ("box", "annotated_box", "relevance")  # what the legend explains, where a picture has it
+
+class Report(NamedTuple):
+    """What the page shows.
+
+    Attributes:
+      title: of the page.
+      answers: on the test split.
+      baseline: a plain ViT to compare with, None where there is none.
+      no_baseline: what is said then, "" for nothing.
+      facts: further figures by name; those named accuracy, area or share are fractions, times
+        seconds. None and NaN are left out.
+      history: records that hold "step", by split: "train" and what was evaluated meanwhile.
+      gates: each layer's, in [0, 1]; None for a model without.
+      chosen: the test images that are shown.
+      pictures: each of them, by its row of the answers.
+      changed: key, default and value of each setting that is not the default.
+      versions: of packages, by name.
+      commands: date and command of each start.
+    """
+
+    title: str
+    answers: Answers
+    baseline: Baseline | None
+    no_baseline: str
+    facts: Mapping[str, str | Number | None]
+    history: Mapping[str, Records]
+    gates: Float[np.ndarray, "images layers"] | None
+    chosen: Chosen
+    pictures: Mapping[int, Picture]
+    changed: Sequence[tuple[str, str, str]]
+    versions: Mapping[str, str]
+    commands: Sequence[str]
 
 
 class Fact(NamedTuple):
-    """One figure of the summary, as text."""
+    """One figure, as text."""
 
     name: str
     text: str
     is_words: bool  # not a number: set smaller
 
 
-class Card(NamedTuple):
-    """One test image: what is shown of it, what it shows and what it was named."""
-
-    name: str
-    panels: list[Panel]
-    predicted_class: str
-    confidence: str
-    true_class: str
-    is_right: bool
-
-
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    pictures: Sequence[Picture],
-    gates: Float[np.ndarray, "images layers"] | None,
-    summary: Mapping[str, str | Number | None],
-    history: Sequence[Mapping[str, Number]],
-) -> None:
+def write_report(path: Path, report: Report) -> None:
     """Writes the page, whole or not at all; it opens from disk and needs no network.
 
-    Pictures and charts lie in the page itself, so that it can be sent on as it is.
-
-    Args:
-      path: of the file; its folder is made where it is missing.
-      title: of the page.
-      pictures: test images, shown in this order.
-      gates: each layer's, in [0, 1]; None for a model without.
-      summary: figures by name; those named accuracy, area or share are fractions, seconds times.
-      history: training records that hold "step" and perhaps "loss" and "accuracy".
+    Photos and charts lie in the page itself, so that it can be sent on as it is.
 
     Raises:
-      ValueError: An image is not uint8 [height width 3], or a box is not finite.
+      ValueError: An image is not uint8 [height width 3].
     """
-    cards = [_card(picture) for picture in pictures]
-    page = page_template("report.html").render(
-        title=title,
-        facts=[_fact(name, value) for name, value in summary.items()],
-        charts=charts(history, gates),
+    write_page(
+        path,
+        "report.html",
+        **report._asdict(),
+        summary=summary(report.answers, report.baseline),
+        shown=gallery(report.answers, report.chosen, report.pictures),
+        figures=[
+            _fact(name, value)
+            for name, value in report.facts.items()
+            if value is not None and not (isinstance(value, float) and math.isnan(value))
+        ],
+        charts=training_charts(report.history, report.gates, report.answers.reported),
         frame=FRAME,
-        cards=cards,
-        num_right=sum(card.is_right for card in cards),
-        drawn={key for key in DRAWN if any(getattr(p, key) is not None for p in pictures)},
-        colors={"predicted": PREDICTED, "annotated": ANNOTATED, "relevance": MAGMA},
-    )
-    write_page(path, page)
-
-
-def write_page(path: Path, page: str) -> None:
-    """Writes a page, whole or not at all; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
-    partial.write_bytes(page.encode(errors="backslashreplace"))
-    partial.replace(path)
-
-
-def page_template(name: str) -> jinja2.Template:
-    """Returns a template of a page, which escapes every value and refuses missing ones."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aftrans_jax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    return environment.get_template(name)
-
-
-def _card(picture: Picture) -> Card:
-    return Card(
-        name=picture.name,
-        panels=panels(picture),
-        predicted_class=picture.predicted_class,
-        confidence=f"{picture.confidence:.0%}",
-        true_class=picture.true_class,
-        is_right=picture.predicted_class == picture.true_class,
     )
 
 
-def _fact(key: str, value: str | Number | None) -> Fact:
+def _fact(name: str, value: str | Number) -> Fact:
     """Returns a figure for readers: fractions as percent, long times in minutes."""
-    name = key.replace("_", " ")
-    if value is None:
-        return Fact(name, "\N{EN DASH}", is_words=False)
     if not isinstance(value, Number):
         return Fact(name, str(value), is_words=True)
-    if 0 <= value <= 1 and any(word in key.lower() for word in ("accuracy", "area", "share")):
-        text = f"{value:.1%}"
-    elif "seconds" in key.lower() and 60 <= value < math.inf:
-        text = "{} min {} s".format(*divmod(round(value), 60))
+    if 0 <= value <= 1 and any(word in name.lower() for word in ("accuracy", "area", "share")):
+        text = percent(float(value))
+    elif "time" in name.lower().split() and 0 <= value < math.inf:
+        text = _duration(float(value))
     else:
         whole = isinstance(value, int | np.integer) or 1000 <= abs(value) < 1e9
         text = f"{value:,.0f}" if whole else f"{value:.3g}"
     return Fact(name, text, is_words=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"

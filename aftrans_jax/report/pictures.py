@@ -74,7 +74,15 @@ def _inside(box: Box, image: Pixels) -> tuple[int, int, int, int]:
 
 
 def overlay_heat(image: Pixels, relevance: Float[np.ndarray, "rows cols"]) -> Pixels:
-    """Returns the image, grey and dimmed, under a colour map of its relevance.
+    """Returns the image, grey and dimmed, under the colours of its relevance, see `magma`."""
+    color = magma(relevance, (image.shape[1], image.shape[0]))
+    return (0.35 * image.mean(axis=-1, keepdims=True) + 0.65 * color).round().astype(np.uint8)
+
+
+def magma(
+    relevance: Float[np.ndarray, "rows cols"], size: tuple[int, int]
+) -> Float[np.ndarray, "height width 3"]:
+    """Returns a colour map of relevance, of a width and height in px, in [0, 255].
 
     The map is stretched from its own lowest to its own highest value and spread evenly over the
     image. Cells that are not finite count as 0; a constant map is lowest everywhere. Magma's
@@ -82,25 +90,22 @@ def overlay_heat(image: Pixels, relevance: Float[np.ndarray, "rows cols"]) -> Pi
     """
     values = np.where(np.isfinite(relevance), relevance, 0).astype(np.float64)
     heat = Image.fromarray(((values - values.min()) / (np.ptp(values) or 1)).astype(np.float32))
-    heat = np.asarray(heat.resize(image.shape[1::-1], Image.Resampling.BILINEAR))
+    heat = np.asarray(heat.resize(size, Image.Resampling.BILINEAR))
     anchors = np.array([tuple(bytes.fromhex(color[1:])) for color in MAGMA]).T
-    color = np.stack([np.interp(heat, np.linspace(0, 1, 8), row) for row in anchors], axis=-1)
-    return (0.35 * image.mean(axis=-1, keepdims=True) + 0.65 * color).round().astype(np.uint8)
+    return np.stack([np.interp(heat, np.linspace(0, 1, 8), row) for row in anchors], axis=-1)
 
 
 def panels(picture: Picture) -> list[Panel]:
     """Returns the image with its boxes, its heat map and its crop, the latter two where known.
 
-    All are as large as the image, or enlarged by a whole factor where that is small.
+    All are as high as the image, or enlarged by a whole factor where that is small; none is
+    stretched.
 
     Raises:
       ValueError: The image is not uint8 [height width 3], or a box is not finite.
     """
     image, box, relevance = picture.image, picture.box, picture.relevance
-    if image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
-        raise ValueError(
-            f"{picture.name!r} is {image.dtype} {image.shape}: pass uint8 [height width 3]"
-        )
+    check_pixels(picture)
     shown, scale = _enlarged(image)
     drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED, dashed=True)
     drawn = _outlined(drawn, box, scale, PREDICTED, dashed=False)
@@ -112,9 +117,19 @@ def panels(picture: Picture) -> list[Panel]:
     if box is not None:
         top, left, bottom, right = _inside(box, image)
         crop = Image.fromarray(image[top:bottom, left:right])
-        crop = np.asarray(crop.resize(shown.shape[1::-1], Image.Resampling.BILINEAR))
+        size = max(1, round(len(shown) * crop.width / crop.height)), len(shown)
+        crop = np.asarray(crop.resize(size, Image.Resampling.BILINEAR))
         found.append(_encoded(crop, "what the local branch sees", "jpeg"))
     return found
+
+
+def check_pixels(picture: Picture) -> None:
+    """Raises ValueError where the image of a picture is not uint8 [height width 3]."""
+    image = picture.image
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise ValueError(
+            f"{picture.name!r} is {image.dtype} {image.shape}: pass uint8 [height width 3]"
+        )
 
 
 def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:

@@ -8,10 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from aftrans_jax.report.page import page_template, write_page
+from aftrans_jax.report.html import write_page
 from aftrans_jax.report.pictures import (
-    MAGMA,
-    PREDICTED,
     SHOWN_PX,
     Number,
     Panel,
@@ -104,7 +102,9 @@ def write_prediction_page(
       failures: name of photos that could not be read, and why.
       num_failures: how many there were in all.
     """
-    page = page_template("predictions.html").render(
+    write_page(
+        path,
+        "predictions.html",
         title=title,
         heading=heading,
         cards=cards,
@@ -112,9 +112,7 @@ def write_prediction_page(
         failures=failures,
         num_failures=num_failures,
         has_box=any(len(card.panels) > 1 for card in cards),
-        colors={"predicted": PREDICTED, "relevance": MAGMA},
     )
-    write_page(path, page)
 
 
 def _in_proportion(

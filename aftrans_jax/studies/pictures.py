@@ -10,14 +10,8 @@ from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
 from aftrans_jax.experiment.workdir import configured, read_classes
-from aftrans_jax.report.comparison import (
-    Answer,
-    Disagreement,
-    Group,
-    Look,
-    Rectangle,
-    Sight,
-)
+from aftrans_jax.report.comparison import Answer, Disagreement, Group, Look, Sight
+from aftrans_jax.report.photos import Rectangle
 from aftrans_jax.report.pictures import plain_panel
 from aftrans_jax.studies.tables import Figures
 from aftrans_jax.studies.trials import Line, Trial

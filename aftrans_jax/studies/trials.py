@@ -83,7 +83,7 @@ def read_trial(workdir: Path) -> Trial:
       FileNotFoundError: no finished run is there, or it has left no predictions.
       DamagedRecordError: its files cannot be read.
     """
-    result, settings = read_result(workdir), read_settings(workdir)
+    result, settings = read_result(workdir), _settings(workdir)
     if result is None or settings is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run: expected result.json, which training writes last. "
@@ -96,8 +96,6 @@ def read_trial(workdir: Path) -> Trial:
             f"{error.filename} is absent: the run is of an earlier version. Move result.json away "
             f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
         ) from error
-    # "auto" names logits of each model: runs that say which by name are of the same settings.
-    settings |= {"eval.logits": predicting_logits(configured(settings))}
     return Trial(workdir, settings, result, predictions)
 
 
@@ -108,7 +106,7 @@ def read_annotated(workdir: Path) -> Trial:
       FileNotFoundError: it was not evaluated so.
       DamagedRecordError: its files cannot be read.
     """
-    found, settings = annotated_scores(workdir), read_settings(workdir)
+    found, settings = annotated_scores(workdir), _settings(workdir)
     if found is None or settings is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run that was evaluated by the annotated boxes: "
@@ -117,6 +115,14 @@ def read_annotated(workdir: Path) -> Trial:
         )
     result, predictions = found
     return Trial(workdir, {**settings, **ANNOTATED_BOXES}, result, read_predictions(predictions))
+
+
+def _settings(workdir: Path) -> dict[str, Any] | None:
+    """Returns the settings of a run, its `eval.logits` by name: of "auto" those that it means."""
+    settings = read_settings(workdir)
+    if settings is None:
+        return None
+    return settings | {"eval.logits": predicting_logits(configured(settings))}
 
 
 def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:

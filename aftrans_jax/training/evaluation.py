@@ -1,6 +1,6 @@
-"""Evaluation: every test image once, a few of them kept for the report."""
+"""Evaluation: every test image once, and a second look at some of them for the report."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training.losses import branch_losses, total_loss
@@ -30,18 +30,15 @@ Examples = dict[str, Any]
 
 
 class Evaluation(NamedTuple):
-    """Averages over a split, how many images they are over, and the images kept.
+    """Averages over a split, how many images they are over, and what came out for each.
 
-    samples: one dict an image, numpy: index, image, label, annotated_box, probabilities, and where
-    the model has a region: relevance and box. All are host values, so reports need no device.
-    outcomes: of every image once, in the split's order: "index", "label" and by name of the logits
-    "predicted" and "confidence", the likeliest class and its probability; where the model has a
-    region, "box" and, where it has gates, "gate".
+    outcomes: of every image once, in the split's order, numpy: "index", "label" and by name of the
+    logits "predicted" and "confidence", the likeliest class and its probability; where the model
+    has a region, "box" and, where it has gates, "gate".
     """
 
     scores: dict[str, float]
     num_examples: int
-    samples: list[Examples]
     outcomes: Examples
 
 
@@ -51,11 +48,13 @@ def eval_step(
     *,
     model: nn.Module,
     loss_weights: Mapping[str, float],
-    predict_from: str,
     all_sum: Callable[[Averages], Averages],
     crops_annotated: bool = False,
 ) -> tuple[Averages, Examples]:
-    """Returns averages over all devices' real images and what there is to show of each image here.
+    """Returns averages over all devices' real images, and of each image here what came out.
+
+    That is its "outcome", see `Evaluation`, and the "relevance" of its patches where the model has
+    a region.
 
     Args:
       params: of the model.
@@ -63,7 +62,6 @@ def eval_step(
         without), "index".
       model: of images and `train` to a `ModelOutput`.
       loss_weights: alpha and beta by branch; further terms belong to training alone.
-      predict_from: the logits that the shown prediction comes from.
       all_sum: of a tree to its sum over all devices.
       crops_annotated: whether the local branch sees the annotated box, where there is one.
     """
@@ -77,21 +75,16 @@ def eval_step(
     losses = branch_losses(output.logits, batch["label"])
     averages |= {f"{name}_loss": average(loss, mask) for name, loss in losses.items()}
     averages["loss"] = average(total_loss(losses, loss_weights), mask)
-    examples: Examples = {
-        **{name: batch[name] for name in ("index", "image", "label")},
-        "annotated_box": batch["box"],
-        "probabilities": jax.nn.softmax(logits[predict_from]),
-        "outcome": {name: batch[name] for name in ("index", "label", "mask")}
-        | {
-            "predicted": jax.tree.map(lambda x: x.argmax(axis=-1), logits),
-            "confidence": jax.tree.map(lambda x: jax.nn.softmax(x).max(axis=-1), logits),
-        },
+    outcome = {name: batch[name] for name in ("index", "label", "mask")} | {
+        "predicted": jax.tree.map(lambda x: x.argmax(axis=-1), logits),
+        "confidence": jax.tree.map(lambda x: jax.nn.softmax(x).max(axis=-1), logits),
     }
+    examples: Examples = {"outcome": outcome}
     if output.region is not None:
         averages |= localization(output.region, batch["box"], mask, batch["image"].shape[1])
-        examples |= {"relevance": output.region.relevance, "box": output.region.box}
+        examples["relevance"] = output.region.relevance
         found = {"box": output.region.box, "gate": output.region.gate}
-        examples["outcome"] |= {name: x for name, x in found.items() if x is not None}
+        outcome |= {name: x for name, x in found.items() if x is not None}
     return all_sum(averages), examples
 
 
@@ -110,40 +103,39 @@ def localization(region: Region, annotated: Array, mask: Array, image_size: int)
     }
 
 
-def evaluate(
-    step: Callable[[Mapping[str, Array]], tuple[Averages, Examples]],
-    batches: Iterable[Mapping[str, Array]],
-    *,
-    keep: Collection[int],
-    batch_size: int,
-) -> Evaluation:
-    """Returns the averages over all batches and the examples whose index is in `keep`.
+Step = Callable[[Mapping[str, Array]], tuple[Averages, Examples]]  # of a batch, compiled
 
-    Args:
-      step: of a batch, compiled.
-      batches: global arrays; batch number k holds examples k * batch_size and on.
-      keep: positions in the split; every process passes the same ones.
-      batch_size: of all processes together.
-    """
-    kept_batches = {index // batch_size for index in keep}
-    reports, samples, outcomes = [], [], []
-    for number, batch in enumerate(batches):
+
+def evaluate(step: Step, batches: Iterable[Mapping[str, Array]]) -> Evaluation:
+    """Returns the averages over all global batches of a split and the outcome of each image."""
+    reports, outcomes = [], []
+    for batch in batches:
         averages, examples = step(batch)
         reports.append(averages)
-        outcomes.append(examples.pop("outcome"))
-        if number in kept_batches:  # the images of other batches stay on their devices
-            gathered = multihost_utils.process_allgather(examples, tiled=True)
-            rows = [row for row, index in enumerate(gathered["index"]) if index in keep]
-            samples += [
-                jax.tree.map(lambda x, row=row: np.asarray(x[row]), gathered) for row in rows
-            ]
+        outcomes.append(examples["outcome"])
     merged = merge(reports)
-    samples.sort(key=lambda sample: sample["index"])
-    return Evaluation(compute(merged), int(merged["loss"].count), samples, _joined(outcomes))
+    return Evaluation(compute(merged), int(merged["loss"].count), _joined(outcomes))
+
+
+def relevance(
+    step: Step, batches: Iterable[Mapping[str, Array]]
+) -> Float[np.ndarray, "images rows cols"] | None:
+    """Returns the relevance of each image's patches in the split's order; None without regions.
+
+    Meant for few images: those of a whole split take gigabytes.
+    """
+    found = []
+    for batch in batches:
+        examples = step(batch)[1]
+        if "relevance" not in examples:
+            return None
+        maps = examples["relevance"].astype(jnp.float32)
+        found.append({"relevance": maps, **{k: examples["outcome"][k] for k in ("index", "mask")}})
+    return _joined(found)["relevance"]
 
 
 def _joined(outcomes: list[Examples]) -> Examples:
-    """Returns the outcomes of all batches and processes in the order of the split, no padding."""
+    """Returns what all batches and processes have of each image, in the split's order."""
     gathered = multihost_utils.process_allgather(outcomes, tiled=True)
     whole: Examples = jax.tree.map(lambda *parts: np.concatenate(parts), *gathered)
     rows = np.flatnonzero(whole.pop("mask"))

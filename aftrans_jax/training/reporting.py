@@ -1,9 +1,7 @@
 """Where metrics are written: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
-import importlib.util
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,25 +19,27 @@ Number = int | float
 
 
 class MetricsLog:
-    """Appends records to metrics.jsonl and, with TensorFlow, to TensorBoard through CLU.
+    """Appends records to metrics.jsonl and, with tensorboardX, to TensorBoard's event files.
 
     Only the first process writes. metrics.jsonl needs no package and survives a killed run.
     """
 
     def __init__(self, workdir: Path, *, tensorboard: bool) -> None:
-        """Opens the logs below `workdir`; `tensorboard` asks for event files as well."""
+        """Opens the logs below `workdir`; `tensorboard` asks for event files as well.
+
+        Where they cannot be written for want of a package, a line says so.
+        """
         self._path, self._tensorboard = workdir / "metrics.jsonl", None
         self._writes = jax.process_index() == 0
         if self._writes:
             _end_last_line(self._path)
-        installed = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
-        if tensorboard and self._writes and installed:
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-            from clu import metric_writers
-
-            self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
-        elif tensorboard and self._writes:
-            print("TensorBoard is off: it needs the packages tensorboard and tensorflow-cpu")
+        if tensorboard and self._writes:
+            try:
+                from aftrans_jax.training.events import EventFile
+            except ImportError as error:
+                print(f"TensorBoard is off: {error}. To turn it on: pip install tensorboardX")
+            else:
+                self._tensorboard = EventFile(workdir / "tensorboard")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one record, a flat JSON object with its step and split."""
@@ -54,7 +54,6 @@ class MetricsLog:
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in values.items()}
             self._tensorboard.write_scalars(step, scalars)
-            self._tensorboard.flush()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Writes settings by key to TensorBoard as hyper-parameters; lists as text."""
@@ -64,46 +63,46 @@ class MetricsLog:
                 for key, value in settings.items()
             }
             self._tensorboard.write_hparams(plain)
-            self._tensorboard.flush()
 
     def write_images(
         self, step: int, images: Mapping[str, Callable[[], UInt8[np.ndarray, "height width 3"]]]
     ) -> None:
         """Writes images by name to TensorBoard; without it none is drawn."""
         if self._tensorboard is not None:
-            drawn = {
-                # TensorFlow refuses bytes that are no UTF-8, which file names may hold.
-                name.encode(errors="backslashreplace").decode(): draw()
-                for name, draw in images.items()
-            }
-            self._tensorboard.write_images(step, drawn)
-            self._tensorboard.flush()
+            self._tensorboard.write_images(step, {name: draw() for name, draw in images.items()})
 
-    def history(self) -> list[dict[str, Number]]:
-        """Returns the training records so far, see `read_history`."""
-        return read_history(self._path)
+    def close(self) -> None:
+        """Closes TensorBoard's file; metrics.jsonl is never open for long."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def history(self, split: str = "train") -> list[dict[str, Number]]:
+        """Returns the records of a split so far, see `read_history`."""
+        return read_history(self._path, split)
 
 
-def read_history(path: Path) -> list[dict[str, Number]]:
-    """Returns the training records of a metrics.jsonl, those from before a resumption included.
+def read_history(path: Path, split: str = "train") -> list[dict[str, Number]]:
+    """Returns the records of a split of a metrics.jsonl, those from before a resumption included.
 
     A line cut short by a kill, or damaged since, is passed over; an absent file has none.
     """
     lines = path.read_bytes().splitlines() if path.exists() else []
     records = {}
-    for record in map(_training_record, lines):
+    for line in lines:
+        record = _record(line, split)
         if record is not None:
             records[record["step"]] = record  # a resumed run repeats steps; the last one counts
     return [records[step] for step in sorted(records)]
 
 
-def _training_record(line: bytes) -> dict[str, Number] | None:
+def _record(line: bytes, split: str) -> dict[str, Number] | None:
     """Returns the numbers of a line, null as NaN; None where it is damaged or of another split."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not (isinstance(record, dict) and record.pop("split", None) == "train"):
+    if not (isinstance(record, dict) and record.pop("split", None) == split):
         return None
     record = {key: math.nan if value is None else value for key, value in record.items()}
     numbers = all(type(value) in (int, float) for value in record.values())
@@ -130,17 +129,19 @@ class Progress:
 
     def __init__(self, num_steps: int) -> None:
         """Shows nothing until `start`."""
-        self._num_steps, self._start, self._began = num_steps, 0, time.monotonic()
+        self._num_steps, self._start = num_steps, 0
+        self._began: float | None = None  # after the first step, which is compiled
         self._bar: tqdm | None = None
 
     def start(self, step: int) -> None:
-        """Starts counting and timing at a step: the checkpoint's where a run resumes."""
-        self._start, self._began = step, time.monotonic()
+        """Starts counting at a step: the checkpoint's where a run resumes."""
+        self._start, self._began = step, None
         if sys.stderr.isatty() and jax.process_index() == 0:
             self._bar = tqdm(total=self._num_steps, initial=step, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:
         """Moves the bar by one step."""
+        self._began = self._began or time.monotonic()
         if self._bar is not None:
             self._bar.update()
 
@@ -162,12 +163,12 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(shown)
         else:
-            seconds = (time.monotonic() - self._began) / max(1, step - self._start)
-            left = tqdm.format_interval(seconds * (self._num_steps - step))
+            if self._began and (timed := step - self._start - 1) > 0:
+                seconds = (time.monotonic() - self._began) / timed
+                shown["left"] = tqdm.format_interval(seconds * (self._num_steps - step))
             self.say(
                 f"step {step}/{self._num_steps}  "
                 + "  ".join(f"{name} {value}" for name, value in shown.items())
-                + f"  left {left}"
             )
 
     def say(self, line: str) -> None:

@@ -22,5 +22,4 @@ def get_config() -> Config:
     config.train.learning_rate = 0.01
     config.train.warmup_steps = 10
     config.train.save_every = 30  # a killed run loses no more
-    config.report.tensorboard = False  # its import alone takes seconds
     return config

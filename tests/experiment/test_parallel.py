@@ -56,8 +56,11 @@ def test_one_device_is_four_devices():
     )
     assert first.num_examples == second.num_examples == NUM_TEST
     assert first.scores == pytest.approx(second.scores, abs=1e-5)
-    boxes = [np.stack([sample["box"] for sample in result.samples]) for result in (first, second)]
-    np.testing.assert_array_equal(*boxes)
+    np.testing.assert_array_equal(first.outcomes["box"], second.outcomes["box"])
+    shown = [3, NUM_TEST - 1]
+    maps = [e.relevance(state, shown) for e, state in zip((one, four), states, strict=True)]
+    assert maps[0].shape == (2, 4, 4)
+    np.testing.assert_allclose(*maps, atol=1e-5)
 
 
 def test_only_gradients_and_metrics_cross_devices():

@@ -11,7 +11,7 @@ from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.training.stored import flat_arrays, read_arrays
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])  # float32: test_end_to_end.py
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path):
     workdir, config = tmp_path / "run", tiny_config(train__precision=precision)
     first = run(fresh(1, precision), workdir, mode="train", settings=config.to_dict())

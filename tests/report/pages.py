@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from aftrans_jax.report.page import write_report
+from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.chosen import choose
+from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import Picture
 
-VOID = {"meta", "img", "input", "path", "br"}
+VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle"}
 
 
 class Page(HTMLParser):
@@ -46,12 +48,23 @@ class Page(HTMLParser):
         return " ".join("".join(self.words).split())
 
     def images(self):
-        for attributes in self.all("img"):
-            head, data = attributes["src"].split(",")
+        """Every image file of the page, as a browser decodes it, by id; heat maps have none."""
+        for attributes in self.all("image"):
+            head, data = attributes["href"].split(",")
             image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
             assert head == f"data:image/{image.format.lower()};base64"
-            assert image.size == (int(attributes["width"]), int(attributes["height"]))
-            yield attributes["alt"], image
+            yield attributes, image
+
+    def views(self):
+        """The drawings of photos: what they say and the part of the photo that they show."""
+        return [
+            (svg["aria-label"], tuple(map(float, svg["viewbox"].split())))
+            for svg in self.all("svg")
+            if svg.get("aria-label", "").rpartition(": ")[2] in PANELS
+        ]
+
+
+PANELS = ("the whole image", "relevance", "what the local branch sees")
 
 
 def picture(seed=0, size=64, **changes):
@@ -69,7 +82,37 @@ def picture(seed=0, size=64, **changes):
     return standard._replace(**changes)
 
 
-def page(path, **changes):
-    parts = {"title": "Run", "pictures": [picture()], "gates": None, "summary": {}, "history": []}
-    write_report(path / "report" / "index.html", **{**parts, **changes})
+def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.876, **heads):
+    """Of one head, "global", which is reported; further ones are answers by their name."""
+    said = {"global": predicted, **heads}
+    labels = np.array(labels, np.int32)
+    sure = np.broadcast_to(np.array(confidence, np.float32), labels.shape)
+    return Answers(
+        labels=labels,
+        predicted={head: np.array(found, np.int32) for head, found in said.items()},
+        confidence=dict.fromkeys(said, sure),
+        reported="global",
+        class_names=names,
+    )
+
+
+def page(path, *, shown=36, pictures=None, **changes):
+    """The page of a run that named its one test image wrong, with changes to `Report`."""
+    said = changes.pop("answers", answers())
+    chosen = choose(said, shown)
+    rows = chosen.rows()
+    parts = {
+        "title": "Run",
+        "baseline": None,
+        "no_baseline": "",
+        "facts": {},
+        "history": {},
+        "gates": None,
+        "chosen": chosen,
+        "pictures": dict(zip(rows, pictures or map(picture, rows), strict=True)),
+        "changed": [],
+        "versions": {},
+        "commands": [],
+    }
+    write_report(path / "report" / "index.html", Report(answers=said, **{**parts, **changes}))
     return Page((path / "report" / "index.html").read_text(encoding="utf-8"))

@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from aftrans_jax.report.charts import bars, charts, curve, step_ticks, y_ticks
+from aftrans_jax.report.answers import Calibration
+from aftrans_jax.report.charts import bars, curves, reliability, step_ticks, y_ticks
+from aftrans_jax.report.training import training_charts
 
 
 @pytest.mark.parametrize(
@@ -39,22 +41,50 @@ def test_step_ticks_golden(last, expected):
     np.testing.assert_array_equal(step_ticks(last), expected)
 
 
-def test_curve_golden():
+def test_an_axis_may_be_lower_than_a_hundredth():
+    np.testing.assert_allclose(y_ticks(0.0003, 1e-12), [0, 1e-4, 2e-4, 3e-4, 4e-4], rtol=1e-12)
+
+
+def test_curves_golden():
     """Steps 0..10 lie on 52..508 px, 45.6 px each; 0..4 on 190..22 px from above, 42 px each."""
-    chart = curve("Training loss", np.array([0.0, 5.0, 10.0]), np.array([4.0, 3.0, 0.5]))
-    assert (chart.title, chart.x_name) == ("Training loss", "step")
+    lines = {
+        "training": (np.array([0.0, 5.0, 10.0]), np.array([4.0, 3.0, 0.5])),
+        "test": (np.array([10.0]), np.array([2.0])),
+    }
+    chart = curves("Loss", lines, last=10.0)
+    assert (chart.title, chart.x_name) == ("Loss", "step")
     assert chart.x_ticks == [(52, "0"), (143.2, "2"), (280, "5"), (416.8, "8"), (508, "10")]
     assert chart.y_ticks == [(190, "0"), (148, "1"), (106, "2"), (64, "3"), (22, "4")]
-    assert chart.line == [(52, 22), (280, 64), (508, 169)]
-    assert chart.values == ["4", "3", "0.5"]
+    first, second = chart.lines
+    assert (first.series, first.name, first.points) == (
+        0,
+        "training",
+        [(52, 22), (280, 64), (508, 169)],
+    )
+    assert (second.series, second.name, second.points) == (1, "test", [(508, 106)])
+    assert chart.values == ["training 4", "3", "0.5", "test 2"]
     assert not chart.bars
 
 
-@pytest.mark.parametrize(("step", "at"), [(0.0, 52), (1.0, 508), (7.0, 508)])
-def test_curve_of_one_point(step, at):
-    chart = curve("Training loss", np.array([step]), np.array([1.0]))
-    assert chart.line == [(at, 22)]
-    assert (chart.x_ticks[0], chart.x_ticks[-1]) == ((52, "0"), (at, f"{step:.0f}"))
+def test_a_curve_ends_where_the_axis_does_only_if_it_goes_that_far():
+    chart = curves("Loss", {"": (np.array([5.0]), np.array([1.0]))}, last=10.0)
+    assert chart.lines[0].points == [(280, 22)]
+    chart = curves("Loss", {"": (np.array([20.0]), np.array([1.0]))}, last=10.0)
+    assert chart.lines[0].points == [(508, 22)]
+    assert chart.x_ticks[-1] == (508, "20")
+
+
+def test_reliability_golden():
+    """0..100 % lie on 52..508 px across and on 190..22 px from above; 0.5 of 4 is at 106 px."""
+    counts = np.array([0] * 5 + [4] + [0] * 4)
+    accuracy = np.where(counts, 0.5, np.nan)
+    chart = reliability("Accuracy", Calibration(counts, accuracy, accuracy, 0.05, 0.55))
+    (bar,) = chart.bars
+    assert (bar.at, bar.top, bar.label) == (302.8, 106, "4")
+    # Wilson of 2 in 4 is 0.5 ± 1.96 sqrt(0.25/4 + 1.96²/64) / (1 + 1.96²/4): 0.15 to 0.85
+    assert bar.spread_top == pytest.approx(47.2, abs=0.1)
+    assert bar.spread == pytest.approx(117.6, abs=0.2)
+    assert chart.lines[0].points == [(52, 190), (508, 22)]
 
 
 def test_bars_golden():
@@ -65,7 +95,7 @@ def test_bars_golden():
     assert [tick.label for tick in chart.y_ticks] == ["0", "0.25", "0.5", "0.75", "1"]
     assert chart.bars == [(176.4, 148, 127, 42, "0.25"), (383.6, 106, 106, 0, "0.50")]
     assert chart.bar_width == 140
-    assert not chart.line
+    assert not chart.lines
 
 
 @pytest.mark.parametrize(
@@ -79,24 +109,64 @@ def test_bars_of_many_layers_leave_labels_out(layers, shown, is_numbered):
     assert {bar.label for bar in chart.bars} == {"0.50" if is_numbered else ""}
 
 
-@pytest.mark.parametrize("count", [1, 39, 40, 79, 80, 1000])
-def test_at_most_forty_values_are_read_out(count):
-    chart = curve("loss", np.arange(count, dtype=float), np.ones(count))
+@pytest.mark.parametrize("count", [1, 39, 40, 79, 80, 399, 400, 10_000])
+def test_few_values_are_read_out_and_drawn(count):
+    chart = curves("loss", {"": (np.arange(count, dtype=float), np.ones(count))}, last=1.0)
     assert 1 <= len(chart.values) <= 40
-    assert len(chart.line) == count
+    assert 1 <= len(chart.lines[0].points) <= 402
+    assert chart.lines[0].points[-1][0] == (508 if count > 1 else 52)
+    assert len(chart.lines[0].dots) in (0, count)
 
 
-def test_charts_are_of_what_is_finite():
-    history = [
-        {"step": 20, "loss": 1.0},
-        {"step": 10, "loss": 2, "accuracy": np.float32(0.5)},
-        {"step": 30, "loss": math.nan, "accuracy": math.inf},
-        {"step": 40},
-    ]
+TRAIN = [
+    {"step": 20, "loss": 1.0, "learning_rate": 1e-5},
+    {"step": 10, "loss": 2, "accuracy": np.float32(0.5), "learning_rate": 3e-5},
+    {"step": 30, "loss": math.nan, "accuracy": math.inf, "gradient_norm": 3.5},
+    {"step": 40, "loss": 1e300},
+]
+
+
+def test_training_and_what_was_evaluated_meanwhile_share_their_axes():
+    tested = [{"step": 40, "loss": 8.0, "sum_accuracy": 0.25, "global_accuracy": 0.75}]
+    found = training_charts({"train": TRAIN, "test": tested}, None, "sum")
+    accuracy, loss, rate, norm = found
+    assert [line.name for line in accuracy.lines] == ["training", "test images"]
+    assert accuracy.values == ["training 50", "test images 25"]
+    assert [tick.label for tick in accuracy.y_ticks] == ["0", "25", "50", "75", "100"]  # always
+    assert accuracy.lines[1].points == [(508, 148)]
+    assert loss.values == ["training 2", "1", "test images 8"]  # by step
+    assert rate.values == ["3e-05", "1e-05"]
+    assert rate.lines[0].points[0][1] < 106  # tiny values fill their axis
+    assert norm.values == ["3.5"]
+    assert {chart.x_ticks[-1].label for chart in found} == {"40"}
+
+
+def test_validation_images_are_drawn_rather_than_the_test_at_the_end():
+    scored = {"step": 40, "loss": 8.0, "global_accuracy": 0.25}
+    history = {"train": TRAIN, "validation": [scored], "test": [scored]}
+    accuracy, *_ = training_charts(history, None, "global")
+    assert [line.name for line in accuracy.lines] == ["training", "validation images"]
+
+
+def test_branches_are_drawn_where_there_are_two():
+    records = [{"step": 1, "global_loss": 2.0}, {"step": 2, "global_loss": 1.0}]
+    assert training_charts({"train": records}, None, "global") == []
+    records[1]["local_loss"] = 3.0
+    (chart,) = training_charts({"train": records}, None, "global")
+    assert chart.values == ["global 2", "1", "local 3"]
+
+
+def test_gates_are_of_images_whose_gates_are_finite():
     gates = np.array([[0.25, 0.5], [0.75, 0.5], [np.nan, 0.9]], np.float32)
-    loss, accuracy, gate = charts(history, gates)
-    assert loss.values == ["2", "1"]  # by step
-    assert accuracy.values == ["0.5"]
+    (gate,) = training_charts({}, gates, "global")
     assert gate.values == ["0.5", "0.5"]
     assert [bar.spread for bar in gate.bars] == [84, 0]  # twice 0.25 of 168 px
-    assert charts([], None) == []
+    assert training_charts({}, None, "global") == []
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-30, 0.01, 9.999999999999999, 10.0, 1e29])
+def test_any_loss_lies_within_the_frame(loss):
+    (chart,) = training_charts({"train": [{"step": 0, "loss": loss}]}, None, "global")
+    ((x, y),) = chart.lines[0].points
+    assert x == 52
+    assert 22 <= y <= 190

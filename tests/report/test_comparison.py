@@ -7,10 +7,10 @@ from aftrans_jax.report.comparison import (
     Answer,
     Comparison,
     Look,
-    Rectangle,
     Sight,
     write_comparison,
 )
+from aftrans_jax.report.photos import Rectangle
 from aftrans_jax.report.pictures import plain_panel
 from aftrans_jax.report.plots import Measured, dots
 

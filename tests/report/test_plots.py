@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pages import Page
 
 from aftrans_jax.report.charts import FRAME
-from aftrans_jax.report.page import page_template
+from aftrans_jax.report.html import page_template
 from aftrans_jax.report.plots import Measured, by_layer, curves, dots, round_ticks, scatter
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +13,33 @@ from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
 from aftrans_jax.studies.compared import changed, lines_between
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
-from aftrans_jax.studies.trials import paired, read_trial
+from aftrans_jax.studies.trials import paired, read_annotated, read_trial
 from aftrans_jax.studies.written import layer_plots, plots
 from aftrans_jax.training.records import DamagedRecordError
 
 CLASSES = ("one, two", "x\udcff")
+
+
+def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
+    heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    run = make_run(tmp_path / "run", heads)
+    assert json.loads((run / "config.json").read_text())["eval"]["logits"] == "auto"
+    shutil.copy(run / "result.json", run / "eval-test-annotated.json")
+    shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
+    row = Row({"region.method": "annotated"}, evaluates="run")
+    (line,) = lines_of("boxes", row, [read_annotated(run)])
+    assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
+
+
+def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_given_logits(tmp_path):
+    heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    runs = [
+        make_run(tmp_path / name, heads, seed=seed, eval__logits=name)
+        for seed, name in enumerate(("sum", "local", "global"))
+    ]
+    assert len(lines_between(runs, [])) == 3
+    (line,) = lines_between(runs, ["sum"])
+    assert (line.head, [trial.seed for trial in line.trials]) == ("sum", [0, 1, 2])
 
 
 class Names:

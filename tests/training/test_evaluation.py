@@ -14,9 +14,10 @@ from training import linear
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.loader import eval_batches
+from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training import metrics
-from aftrans_jax.training.evaluation import eval_step, evaluate, localization
+from aftrans_jax.training.evaluation import eval_step, evaluate, localization, relevance
 from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, data_mesh, per_device, to_devices
 
 BATCH, SIZE, WEIGHTS = 8, 32, {"global": 0.7, "local": 1.9}
@@ -52,8 +53,11 @@ class Noise:
 
 @pytest.fixture(scope="module")
 def step():
-    """`eval_step` as build.py compiles it, on four devices."""
-    rules = {"model": linear.Linear(), "loss_weights": WEIGHTS, "predict_from": "sum"}
+    """`eval_step` as build compiles it, on four devices."""
+    rules = {
+        "model": linear.Linear(),
+        "loss_weights": WEIGHTS,
+    }
     specs = (WHOLE, SPLIT)
     step = partial(eval_step, all_sum=all_sum, **rules)
     return per_device(step, data_mesh(), arguments=specs, results=specs)
@@ -77,10 +81,8 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
         shown.extend(np.asarray(batch["index"])[np.asarray(batch["mask"])].tolist())
         return step(params, batch)
 
-    result = evaluate(
-        watched, to_devices(batches, data_mesh()), keep=range(length), batch_size=BATCH
-    )
-    assert shown == list(range(length)) == [int(s["index"]) for s in result.samples]
+    result = evaluate(watched, to_devices(batches, data_mesh()))
+    assert shown == list(range(length))
     assert result.num_examples == length
     assert result.outcomes["index"].tolist() == list(range(length))
 
@@ -100,10 +102,9 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
     loss = sum(WEIGHTS[name] * loss for name, loss in losses.items())
     assert result.scores["loss"] == pytest.approx(loss, rel=1e-5)
     expected = oracles.softmax(logits["sum"], axis=1)
-    for index, sample in enumerate(result.samples):
-        np.testing.assert_array_equal(sample["image"], batch["image"][index])
-        assert sample["label"] == batch["label"][index]
-        np.testing.assert_allclose(sample["probabilities"], expected[index], atol=1e-5)
+    np.testing.assert_array_equal(result.outcomes["label"], batch["label"])
+    confidence = result.outcomes["confidence"]["sum"]
+    np.testing.assert_allclose(confidence, expected.max(axis=1), atol=1e-5)
 
 
 class Looking(nn.Module):
@@ -116,20 +117,20 @@ class Looking(nn.Module):
         logits = linear.Linear()(images, train=train).logits
         gate = images[:, 0, :, 0] / 255
         box = jnp.concatenate([images[:, 0, :, 0], images[:, 1, :, 0]], axis=1).astype(jnp.int32)
-        maps = jnp.zeros((len(images), 1, 1))
+        maps = images[..., 0] / 255
         region = Region(gate if self.has_gates else None, maps, maps > 0, box)
         return ModelOutput(logits, logits, region)
 
 
 @pytest.mark.parametrize("has_gates", [True, False])
 def test_outcomes_hold_each_images_box_and_gates(rng, has_gates):
-    rules = {"loss_weights": WEIGHTS, "predict_from": "sum", "all_sum": lambda tree: tree}
+    rules = {"loss_weights": WEIGHTS, "all_sum": lambda tree: tree}
     step = jax.jit(partial(eval_step, model=Looking(has_gates), **rules))
     source = Noise(5)
     sizes = {"image_size": 2, "resize_size": 2, "process_index": 0, "process_count": 1}
     batches = eval_batches(source, batch_size=4, num_threads=0, **sizes)
     params = {"Linear_0": linear.random_params(rng)}
-    found = evaluate(partial(step, params), batches, keep=(), batch_size=4).outcomes
+    found = evaluate(partial(step, params), batches).outcomes
     reds = np.stack([source[index].image[:, :, 0].ravel() for index in range(5)])
     np.testing.assert_array_equal(found["box"], reds)
     assert ("gate" in found) == has_gates
@@ -137,15 +138,22 @@ def test_outcomes_hold_each_images_box_and_gates(rng, has_gates):
         np.testing.assert_allclose(found["gate"], reds[:, :2] / 255, atol=1e-6)
 
 
-def test_only_the_wanted_images_are_kept(step, rng):
-    params = linear.random_params(rng)
+def test_a_second_look_sees_the_relevance_of_each_image(rng):
+    rules = {"loss_weights": WEIGHTS, "all_sum": lambda tree: tree}
     sizes = {"image_size": 2, "resize_size": 2, "process_index": 0, "process_count": 1}
-    batches = eval_batches(Noise(20), batch_size=BATCH, num_threads=0, **sizes)
-    result = evaluate(
-        partial(step, params), to_devices(batches, data_mesh()), keep={19, 0, 7}, batch_size=BATCH
-    )
-    assert [int(sample["index"]) for sample in result.samples] == [0, 7, 19]
-    assert result.num_examples == 20
+    params = {"Linear_0": linear.random_params(rng)}
+    source = Subset(Noise(9), (7, 0, 4, 4, 8))  # in this order, and the last batch is padded
+
+    def look(model):
+        step = jax.jit(partial(eval_step, model=model, **rules))
+        batches = eval_batches(source, batch_size=4, num_threads=0, **sizes)
+        return relevance(partial(step, params), batches)
+
+    found = look(Looking(has_gates=False))
+    reds = np.stack([source[index].image[:, :, 0] for index in range(5)])
+    np.testing.assert_allclose(found, reds / 255, atol=1e-6)
+    params = params["Linear_0"]
+    assert look(linear.Linear()) is None
 
 
 def test_the_sum_is_the_sum_of_logits_and_a_lone_branch_has_none(rng):

@@ -4,12 +4,9 @@ import errno
 import json
 import os
 
-import events
 import numpy as np
 import pytest
 
-from aftrans_jax.config import base_config
-from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 
@@ -39,37 +36,6 @@ def test_one_object_a_line_and_no_nan(log, tmp_path):
         "global_accuracy": 0.25,
         "test_loss": None,
     }
-
-
-def test_tensorboard_is_off_where_its_packages_are_not(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    MetricsLog(tmp_path, tensorboard=False)
-    assert capsys.readouterr().out == ""
-    MetricsLog(tmp_path, tensorboard=True).write(1, "train", {"loss": 2.5})
-    assert capsys.readouterr().out.startswith("TensorBoard is off: it needs ")
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_tensorboard_has_the_settings_and_the_images(tmp_path):
-    events.skip_where_there_is_none()
-    settings = flat(base_config().to_dict()) | {"data.mean": [0.5, 0.25, 0.5]}
-    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    log = MetricsLog(tmp_path, tensorboard=True)
-    log.write_settings(settings)
-    log.write(3, "train", {"loss": 2.5})
-    log.write_images(3, {"test/a b\udcff.jpg": lambda: image})
-    found = events.summaries(tmp_path)
-    written = events.settings(found)
-    assert written.keys() == settings.keys()
-    assert written["train.steps"].number_value == settings["train.steps"]
-    assert written["model.name"].string_value == settings["model.name"]
-    assert written["report.tensorboard"].bool_value is True
-    assert written["data.mean"].string_value == "[0.5, 0.25, 0.5]"
-    step, value = found["test/a b\\udcff.jpg"]
-    assert step == 3
-    np.testing.assert_array_equal(events.image(value), image)
-    assert found["train/loss"][0] == 3
 
 
 def test_without_tensorboard_no_image_is_drawn(log):
@@ -122,6 +88,8 @@ def test_history_holds_each_training_step_once_in_order(log):
         log.write(step, "train", {"loss": loss})
     log.write(4, "test", {"loss": 9.0})
     assert [(r["step"], r["loss"]) for r in log.history()] == [(1, 5.0), (2, 2.0), (3, 3.0)]
+    assert log.history("test") == [{"step": 4, "loss": 9.0}]
+    assert log.history("validation") == []
 
 
 def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -168,3 +136,19 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
     (line,) = out.splitlines()
     assert line.startswith("step 20/40  loss 1.235  accuracy 50.0%  images/s 100.0  left 00:")
     assert "\r" not in line
+
+
+def test_the_time_left_does_not_count_the_compilation(capsys, monkeypatch):
+    seconds = iter([1000.0, 1008.0, 1010.0])  # after the first step, at two reports
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    progress, values = Progress(40), {"loss": 1.0, "accuracy": 0.5}
+    progress.start(10)
+    progress.advance()
+    progress.report(11, values)
+    progress.advance()
+    progress.report(15, values)  # 4 steps took 8 s
+    progress.report(20, values)  # 9 steps took 10 s
+    lines = capsys.readouterr().out.splitlines()
+    assert "left" not in lines[0]
+    assert lines[1].endswith("left 00:50")
+    assert lines[2].endswith("left 00:22")

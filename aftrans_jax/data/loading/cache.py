@@ -20,18 +20,18 @@ class ResizedCache:
 
     def __init__(self, source: Source, size: int) -> None:
         """Reserves memory, which is taken page by page as images are decoded; `size` in pixels."""
-        self._source, self._size = source, size
+        self.source, self._size = source, size
         self._images = np.empty((len(source), size, size, 3), np.uint8)
         self._boxes = np.empty((len(source), 4), np.float32)
         self._ready = np.zeros(len(source), bool)
         self.names, self.labels = source.names, source.labels
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, index: int) -> Example:
         if not self._ready[index]:
-            example = resize(self._source[index], self._size)
+            example = resize(self.source[index], self._size)
             self._images[index], self._boxes[index] = example.image, example.box
             self._ready[index] = True  # set last, because other threads read it
         return Example(self._images[index], self.labels[index], self._boxes[index])

@@ -1,0 +1,93 @@
+"""The plain ViT that a run's report is held against, where one lies beside it."""
+
+import itertools
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.workdir import (
+    PLUMBING,
+    changes,
+    flat,
+    is_plumbing,
+    read_result,
+    written_settings,
+)
+from aftrans_jax.report.answers import Answers, share
+from aftrans_jax.report.summary import Baseline
+
+_PLAIN = "vit"
+# What a plain ViT does not read, or what of it follows from having no crops.
+_NOT_ITS = ("sacm.", "region.", "loss.", "data.source_size", "data.local_size")
+
+
+def find_baseline(
+    workdir: Path, settings: Mapping[str, Any], answers: Answers, names: list[str]
+) -> tuple[Baseline | None, str]:
+    """Returns a finished plain ViT of the same settings, or None and what is said then.
+
+    It is looked for beside the directory and, as studies lay runs out, in directories of the same
+    name beside its parent. It must have the same seed, steps and test images; nothing is trained.
+
+    Args:
+      workdir: of the run, whose predictions are not needed.
+      settings: of the run, nested.
+      answers: of the run.
+      names: of the test images, in the order of the answers.
+    """
+    ours = flat(settings)
+    if ours["model.name"] == _PLAIN:
+        return None, ""
+    place = workdir.absolute()
+    beside = [place.parent.glob("*"), place.parent.parent.glob(f"*/{place.name}")]
+    for path in sorted(itertools.chain(*beside)):
+        found = _compared(path, place, ours, answers, names) if path != place else None
+        if found is not None:
+            return found, ""
+    return None, (
+        "No finished plain ViT of the same settings, seed and test images lies beside this run, so "
+        "nothing tells here what the model gains over it. The same command with "
+        "--config.model.name=vit and another --workdir trains one; python -m aftrans_jax.compare "
+        "sets finished runs side by side."
+    )
+
+
+def _compared(
+    path: Path, workdir: Path, ours: Mapping[str, Any], answers: Answers, names: list[str]
+) -> Baseline | None:
+    """Returns the run of a directory as a baseline, None where it is none."""
+    try:
+        result, theirs = read_result(path), written_settings(path)
+        if result is None or theirs.get("model.name") != _PLAIN:
+            return None
+        differing = changes(ours, theirs).keys() - {"model.name"}
+        ignored = (*PLUMBING, *_NOT_ITS)
+        if not all(is_plumbing(key, ignored) for key in differing):
+            return None
+        if result["step"] != ours["train.steps"]:
+            return None
+        said = read_predictions(path / "predictions.csv")
+    except (OSError, ValueError):  # another version's, damaged, or being written
+        return None
+    if list(said.names) != names:
+        return None
+    right, own = said.correct("global"), answers.right()
+    return Baseline(
+        name=_from_here(path),
+        accuracy=share(int(right.sum()), len(right)),
+        only_here=int(np.sum(own & ~right)),
+        only_there=int(np.sum(right & ~own)),
+        command=shlex.join(
+            ["python", "-m", "aftrans_jax.compare", _from_here(path), _from_here(workdir)]
+        ),
+    )
+
+
+def _from_here(path: Path) -> str:
+    """Returns a path as one writes it where the run was started."""
+    return min(os.path.relpath(path), str(path.absolute()), key=len)

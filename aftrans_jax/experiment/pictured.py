@@ -1,0 +1,110 @@
+"""The test images that a run's report shows: which, where the model looks, as photographed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.loading.cache import ResizedCache
+from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.prepared import seen_part
+from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.chosen import Chosen, choose
+from aftrans_jax.report.photos import SIDES_PX
+from aftrans_jax.report.pictures import Box, Picture
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.state import TrainState
+
+
+class Look(NamedTuple):
+    """A second look at the test images that are worth showing.
+
+    Attributes:
+      answers: on the whole split.
+      chosen: rows of them.
+      relevance: of the chosen rows in ascending order; None for a model without regions.
+    """
+
+    answers: Answers
+    chosen: Chosen
+    relevance: Float[np.ndarray, "images rows cols"] | None
+
+
+def look(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> Look:
+    """Returns a second look at a state's test images; every process takes part.
+
+    What is worth showing is known when all are scored; keeping every image until then would take
+    the memory of the split, looking at a few again takes as many batches as they fill.
+    """
+    outcomes, plan = evaluation.outcomes, experiment.plan
+    answers = Answers(
+        labels=outcomes["label"],
+        predicted=outcomes["predicted"],
+        confidence=outcomes["confidence"],
+        reported=plan.predict_from,
+        class_names=experiment.dataset.class_names,
+    )
+    chosen = choose(answers, plan.num_shown)
+    indices = outcomes["index"][chosen.rows()].tolist()
+    relevance = experiment.relevance(state, indices) if indices else None
+    return Look(answers, chosen, relevance)
+
+
+def pictures(
+    look: Look, dataset: Dataset, evaluation: Evaluation, sizes: Mapping[str, int]
+) -> dict[int, Picture]:
+    """Returns each chosen image in its own shape, by its row, with boxes in its pixels.
+
+    Args:
+      look: at the images.
+      dataset: whose test split it is.
+      evaluation: of the split.
+      sizes: see `experiment.data.image_sizes`.
+
+    Raises:
+      ValueError, OSError: an image cannot be read again.
+    """
+    test = dataset.test
+    photos = test.source if isinstance(test, ResizedCache) else test  # not the cache's squares
+    outcomes, found = evaluation.outcomes, {}
+    for number, row in enumerate(look.chosen.rows()):
+        index = int(outcomes["index"][row])
+        image, annotated = _seen(photos, index, sizes)
+        reported = look.answers.reported
+        found[row] = Picture(
+            name=test.names[index],
+            image=image,
+            true_class=dataset.class_names[int(outcomes["label"][row])],
+            predicted_class=dataset.class_names[int(outcomes["predicted"][reported][row])],
+            confidence=float(outcomes["confidence"][reported][row]),
+            box=_on(image, outcomes["box"][row] / sizes["image_size"])
+            if "box" in outcomes
+            else None,
+            relevance=None if look.relevance is None else look.relevance[number],
+            annotated_box=None if np.isnan(annotated).any() else _on(image, annotated),
+        )
+    return found
+
+
+def _seen(
+    photos: Source, index: int, sizes: Mapping[str, int]
+) -> tuple[np.ndarray, Float[np.ndarray, "4"]]:
+    """Returns the part of a photo that the model is given, no larger than pages show photos.
+
+    With it comes the annotated box in shares of that part's height and width.
+    """
+    example = photos[index]
+    kept = sizes["image_size"] / sizes["resize_size"]
+    height, width, _ = example.image.shape
+    offsets = np.array([height, width, height, width]) * (1 - kept) / 2
+    extent = np.array([height, width, height, width]) * kept
+    part = seen_part(example.image, sizes, SIDES_PX[0])
+    return part, np.clip((example.box - offsets) / extent, 0, 1)
+
+
+def _on(image: np.ndarray, shares: Float[np.ndarray, "4"]) -> Box:
+    height, width, _ = image.shape
+    top, left, bottom, right = (shares * [height, width, height, width]).tolist()
+    return top, left, bottom, right

@@ -1,0 +1,70 @@
+"""Shows where a trained AFTrans looks: `python -m aftrans_jax.explain --workdir=runs/cub photos/`.
+
+Writes one page. For each photo it has every layer's attention and gate, their relevance, the kept
+patches, the box, the crop and what each head answers. Keep ratio, layers, selection and method can
+be changed on it; selection, components and box follow.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from aftrans_jax.command import expand, one_line_errors, say
+from aftrans_jax.data.loading.names import printable
+from aftrans_jax.photos import ARGUMENTS, find
+
+MAX_PHOTOS = 100
+
+
+def main() -> None:
+    """Writes the page and says where it is; exits 1 where a photo cannot be read."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", nargs="+", help=ARGUMENTS)
+    parser.add_argument(
+        "--workdir", required=True, help="of a training run of AFTrans, or an exported model"
+    )
+    parser.add_argument("--out", default="explain.html", help="the page; default: explain.html")
+    parser.add_argument(
+        "--max_photos",
+        type=int,
+        default=MAX_PHOTOS,
+        help=f"further ones are left out; default: {MAX_PHOTOS}",
+    )
+    args = parser.parse_args()
+    if args.max_photos < 1:
+        parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
+    with one_line_errors():
+        paths, problems = find(args.images, say)
+        for problem in problems:
+            say(f"error: {problem}")
+        if not paths:
+            parser.exit(1, "error: there is nothing to explain\n")
+        chosen = paths[: args.max_photos]
+        if len(chosen) < len(paths):
+            say(
+                f"note: the page has the first {len(chosen)} of {len(paths)} photos; "
+                f"--max_photos={len(paths)} shows all"
+            )
+        # Not needed for --help, nor for what is said of the arguments.
+        from aftrans_jax.experiment.explanation import explain
+        from aftrans_jax.experiment.trained import load_trained
+
+        workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
+        trained = load_trained(workdir)
+        with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal
+            title = "/".join(workdir.resolve().parts[-2:])
+            num_shown = explain(trained, chosen, out, title=title, fail=say, done=bar.update)
+        if not num_shown:
+            parser.exit(1, "error: none of the photos can be read\n")
+        page, size = printable(str(out.resolve())), out.stat().st_size / 1e6
+        print(f"page: {page} ({num_shown} photos, {size:.1f} MB)")
+        if len(problems) + len(chosen) - num_shown:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What a model's answers on a test split add up to: shares with intervals, pairs, calibration.
+
+The sums are numpy's; tests hold them against scikit-learn, which a run does not need.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+NUM_BINS = 10  # of confidence
+
+
+class Answers(NamedTuple):
+    """What each head says of each test image.
+
+    Attributes:
+      labels: the class of each image.
+      predicted: by head, the class that it names each image.
+      confidence: by head, the probability of that class.
+      reported: the head whose answers count.
+      class_names: by class.
+    """
+
+    labels: Int[np.ndarray, " images"]
+    predicted: Mapping[str, Int[np.ndarray, " images"]]
+    confidence: Mapping[str, Float[np.ndarray, " images"]]
+    reported: str
+    class_names: Sequence[str]
+
+    def right(self, head: str | None = None) -> Bool[np.ndarray, " images"]:
+        """Returns which images a head names right; the reported one where none is given."""
+        return self.predicted[head or self.reported] == self.labels
+
+
+class Share(NamedTuple):
+    """A share of images and its 95 % interval, all in [0, 1]; NaN of no images."""
+
+    value: float
+    low: float
+    high: float
+    hits: int
+    total: int
+
+
+class ClassScore(NamedTuple):
+    """A class, how many of its images are named right, and what the others are named most often."""
+
+    name: str
+    share: Share
+    taken_for: str  # "" where all are right
+    times: int
+
+
+class Pair(NamedTuple):
+    """Images of one class that are named another."""
+
+    true: int
+    named: int
+    times: int
+    total: int  # images of the true class
+
+
+class Calibration(NamedTuple):
+    """How confidence and accuracy agree, by bins of confidence of equal width.
+
+    Attributes:
+      counts: images by bin.
+      confidence: their mean by bin, NaN in an empty one.
+      accuracy: by bin, NaN in an empty one.
+      error: the expected calibration error: the mean over images of the difference between
+        accuracy and mean confidence of their bin.
+      mean_confidence: over all images.
+    """
+
+    counts: Int[np.ndarray, " bins"]
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    error: float
+    mean_confidence: float
+
+
+def share(hits: int, total: int) -> Share:
+    """Returns a share with its Wilson interval."""
+    from scipy.stats import binomtest  # half a second, which other pages do without
+
+    if not total:
+        return Share(math.nan, math.nan, math.nan, 0, 0)
+    found = binomtest(hits, total).proportion_ci(method="wilson")
+    return Share(hits / total, float(found.low), float(found.high), hits, total)
+
+
+def by_head(answers: Answers) -> dict[str, Share]:
+    """Returns the accuracy of each head, the reported one first."""
+    heads = sorted(answers.predicted, key=lambda head: (head != answers.reported, head))
+    total = len(answers.labels)
+    return {head: share(int(answers.right(head).sum()), total) for head in heads}
+
+
+def by_class(answers: Answers) -> list[ClassScore]:
+    """Returns the score of each class that has images, the least accurate first."""
+    right, labels = answers.right(), answers.labels
+    often: dict[int, Pair] = {}
+    for pair in confused(answers):
+        often.setdefault(pair.true, pair)
+    scores = []
+    for label in np.unique(labels).tolist():
+        own, pair = labels == label, often.get(label)
+        name = answers.class_names[int(label)]
+        taken_for = "" if pair is None else answers.class_names[pair.named]
+        times = 0 if pair is None else pair.times
+        found = share(int(right[own].sum()), int(own.sum()))
+        scores.append(ClassScore(name, found, taken_for, times))
+    return sorted(scores, key=lambda score: score.share.value)
+
+
+def confused(answers: Answers) -> list[Pair]:
+    """Returns the pairs of classes that are confused, the most frequent first."""
+    wrong, count = ~answers.right(), len(answers.class_names)
+    named = answers.predicted[answers.reported]
+    keys, times = np.unique(answers.labels[wrong] * count + named[wrong], return_counts=True)
+    totals = np.bincount(answers.labels, minlength=count)
+    pairs = [
+        Pair(key // count, key % count, often, int(totals[key // count]))
+        for key, often in zip(keys.tolist(), times.tolist(), strict=True)
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.times, -pair.times / pair.total))
+
+
+def confusion(answers: Answers) -> Int[np.ndarray, "classes classes"]:
+    """Returns how many images of each class (row) are named each class (column)."""
+    count = len(answers.class_names)
+    keys = answers.labels.astype(np.int64) * count + answers.predicted[answers.reported]
+    return np.bincount(keys, minlength=count**2).reshape(count, count)
+
+
+def calibration(answers: Answers) -> Calibration:
+    """Returns how well the reported head's confidence tells how often it is right.
+
+    Confidences that are not finite are left out, as of a model that diverged.
+    """
+    sure = answers.confidence[answers.reported].astype(np.float64)
+    known = np.isfinite(sure)
+    sure, right = sure[known], answers.right()[known]
+    bins = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
+    counts, confidences, hits = (
+        np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, right)
+    )
+    with np.errstate(invalid="ignore"):  # of empty bins
+        means = confidences / counts, hits / counts
+    error = np.abs(hits - confidences).sum() / max(1, len(sure))
+    average = float(sure.mean()) if len(sure) else math.nan
+    return Calibration(counts, *means, float(error), average)
+
+
+def agreement(
+    answers: Answers, one: str, other: str
+) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
+    """Returns the images by whether one head is right, and another."""
+    pairs = [(True, True), (True, False), (False, True), (False, False)]
+    first, second = answers.right(one), answers.right(other)
+    return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

@@ -1,0 +1,101 @@
+"""Which test images a report shows: a function of the answers alone, the same everywhere."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from aftrans_jax.report.answers import Answers, Pair, agreement, confused
+
+
+class PairExample(NamedTuple):
+    """A confused pair with a mistake to show, and an image of each class named right, if any."""
+
+    pair: Pair
+    mistake: int
+    true: int | None
+    named: int | None
+
+
+class Chosen(NamedTuple):
+    """Test images to show, as rows of the answers.
+
+    Attributes:
+      mistakes: the most confident wrong answers, most confident first.
+      classes: of every class, as far as there is room, in the order of the classes.
+      pairs: the most frequently confused classes.
+      only: by head, images that it alone names right of two.
+    """
+
+    mistakes: Sequence[int]
+    classes: Sequence[int]
+    pairs: Sequence[PairExample]
+    only: dict[str, Sequence[int]]
+
+    def rows(self) -> list[int]:
+        """Returns every row once, ascending."""
+        examples = [row for pair in self.pairs for row in pair[1:] if row is not None]
+        heads = [row for rows in self.only.values() for row in rows]
+        return sorted({*self.mistakes, *self.classes, *examples, *heads})
+
+
+def choose(answers: Answers, num_shown: int) -> Chosen:
+    """Returns the images to show.
+
+    A third of them are the worst mistakes, the others of every class: where there are more classes
+    than that, of evenly spaced ones. At most half as many again illustrate confused pairs and where
+    two heads disagree. Equal ones come in the split's order.
+
+    Args:
+      answers: on the whole split.
+      num_shown: of mistakes and classes together; 0 for no images at all.
+    """
+    sure = np.nan_to_num(answers.confidence[answers.reported].astype(np.float64))
+    right = answers.right()
+    wrong = np.flatnonzero(~right)
+    mistakes = wrong[np.argsort(-sure[wrong], kind="stable")][: num_shown // 3]
+    classes = _of_each_class(answers.labels, sure, num_shown - len(mistakes))
+    pairs = []
+    for pair in confused(answers)[: num_shown // 9]:
+        own = (answers.labels == pair.true) & (answers.predicted[answers.reported] == pair.named)
+        typical = [
+            _surest(np.flatnonzero(right & (answers.labels == label)), sure) for label in pair[:2]
+        ]
+        pairs.append(PairExample(pair, int(_first(np.flatnonzero(own), sure)), *typical))
+    only: dict[str, Sequence[int]] = {}
+    if {"global", "local"} <= answers.predicted.keys():
+        found = agreement(answers, "global", "local")
+        for head, rows in (("local", found[False, True]), ("global", found[True, False])):
+            surest = np.argsort(-answers.confidence[head][rows], kind="stable")
+            only[head] = rows[surest][: num_shown // 12].tolist()
+    return Chosen(mistakes.tolist(), classes, pairs, only)
+
+
+def _of_each_class(labels: Int[np.ndarray, " images"], sure: np.ndarray, room: int) -> list[int]:
+    """Returns as many images of each class as there is room for, from the least sure to the surest.
+
+    Evenly spaced by confidence, so that neither successes nor failures are favoured.
+    """
+    present = np.unique(labels)
+    if not room or not len(present):
+        return []
+    if len(present) > room:
+        present = present[np.linspace(0, len(present) - 1, room).round().astype(int)]
+    rows = []
+    for label in present:
+        own = np.flatnonzero(labels == label)
+        own = own[np.argsort(sure[own], kind="stable")]
+        count = min(max(1, room // len(present)), len(own))
+        # One image is the middle one; several span the whole range.
+        places = np.linspace(0, len(own) - 1, count + 2)[1:-1] if count < len(own) else range(count)
+        rows += own[np.unique(np.round(places).astype(int))].tolist()
+    return rows
+
+
+def _first(rows: Int[np.ndarray, " rows"], sure: np.ndarray) -> int:
+    return int(rows[np.argmax(sure[rows])])
+
+
+def _surest(rows: Int[np.ndarray, " rows"], sure: np.ndarray) -> int | None:
+    return _first(rows, sure) if len(rows) else None

@@ -1,0 +1,146 @@
+"""The test images of a page: a photo of each, a card of each, and the groups that show them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.chosen import Chosen
+from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown
+from aftrans_jax.report.pictures import Picture
+
+
+class Said(NamedTuple):
+    """What one head says of an image."""
+
+    head: str
+    named: str
+    confidence: str
+    is_right: bool
+
+
+class Card(NamedTuple):
+    """One test image: what is shown of it, what it shows and what it was named.
+
+    `row` names it within the page; the first of `said` is the reported head.
+    """
+
+    row: int
+    name: str
+    photo: Shown
+    box: Rectangle | None
+    annotated: Rectangle | None
+    true: str
+    said: Sequence[Said]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the reported head names it right."""
+        return self.said[0].is_right
+
+    @property
+    def wide(self) -> float:
+        """The width of its panels side by side, all of height 1."""
+        whole = self.photo.width / self.photo.height
+        crop = self.box.width / self.box.height if self.box else 0.0
+        return whole * (1 + (self.photo.heat is not None)) + crop
+
+
+class PairCards(NamedTuple):
+    """Two confused classes, how often, and cards with what each of them shows."""
+
+    true: str
+    named: str
+    times: int
+    total: int
+    cards: Sequence[tuple[str, Card]]
+
+
+class Gallery(NamedTuple):
+    """The images of a page.
+
+    Attributes:
+      cards: every one.
+      mistakes: the worst ones.
+      classes: further ones of every class.
+      others: those that only the pairs and heads below show.
+      pairs: the most frequently confused classes.
+      only: by head, images that it alone names right of two.
+      num_classes: how many classes `mistakes` and `classes` show.
+      drawn: what the legend explains: "box", "annotated", "heat".
+    """
+
+    cards: Sequence[Card]
+    mistakes: Sequence[Card]
+    classes: Sequence[Card]
+    others: Sequence[Card]
+    pairs: Sequence[PairCards]
+    only: Mapping[str, Sequence[Card]]
+    num_classes: int
+    drawn: frozenset[str]
+
+
+def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -> Gallery:
+    """Returns the images of a page.
+
+    Args:
+      answers: on the whole split.
+      chosen: rows of it.
+      pictures: of every chosen row.
+
+    Raises:
+      ValueError: an image is not uint8 [height width 3].
+    """
+    rows = chosen.rows()
+    photos = shown([pictures[row] for row in rows])
+    cards = {
+        row: _card(row, answers, pictures[row], photo)
+        for row, photo in zip(rows, photos, strict=True)
+    }
+    classes = [row for row in chosen.classes if row not in chosen.mistakes]
+    main = {*chosen.mistakes, *classes}
+    every = [*cards.values()]
+    drawn = {
+        "box": any(card.box for card in every),
+        "annotated": any(card.annotated for card in every),
+        "heat": any(card.photo.heat for card in every),
+    }
+    return Gallery(
+        cards=every,
+        mistakes=[cards[row] for row in chosen.mistakes],
+        classes=[cards[row] for row in classes],
+        others=[card for row, card in cards.items() if row not in main],
+        pairs=_pairs(answers, chosen, cards),
+        only={head: [cards[row] for row in found] for head, found in chosen.only.items()},
+        num_classes=len({int(answers.labels[row]) for row in main}),
+        drawn=frozenset(name for name, is_drawn in drawn.items() if is_drawn),
+    )
+
+
+def _card(row: int, answers: Answers, picture: Picture, photo: Shown) -> Card:
+    heads = sorted(answers.predicted, key=lambda head: (head != answers.reported, head))
+    said = []
+    for head in heads:
+        sure, named = float(answers.confidence[head][row]), int(answers.predicted[head][row])
+        confidence = f"{100 * sure:.0f} %" if np.isfinite(sure) else "–"  # noqa: RUF001
+        is_right = named == answers.labels[row]
+        said.append(Said(head, answers.class_names[named], confidence, bool(is_right)))
+    box, annotated = (
+        None if box is None else rectangle(box, picture.image, photo)
+        for box in (picture.box, picture.annotated_box)
+    )
+    true = answers.class_names[int(answers.labels[row])]
+    return Card(row, picture.name, photo, box, annotated, true, said)
+
+
+def _pairs(answers: Answers, chosen: Chosen, cards: Mapping[int, Card]) -> list[PairCards]:
+    found, names = [], answers.class_names
+    for pair, *rows in chosen.pairs:
+        true, named = names[pair.true], names[pair.named]
+        captions = ("a mistake", true, named)
+        listed = [
+            (said, cards[row]) for said, row in zip(captions, rows, strict=True) if row is not None
+        ]
+        found.append(PairCards(true, named, pair.times, pair.total, listed))
+    return found

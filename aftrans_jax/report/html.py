@@ -1,0 +1,50 @@
+"""Templates filled with values, as pages that need nothing else."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from aftrans_jax.report.pictures import ANNOTATED, MAGMA, PREDICTED
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Writes a page, whole or not at all; it opens from disk and needs no network.
+
+    Args:
+      path: of the file; its folder is made where it is missing.
+      template: its name.
+      **values: what the template asks for.
+    """
+    page = page_template(template).render(values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
+    partial.write_bytes(page.encode(errors="backslashreplace"))
+    partial.replace(path)
+
+
+def page_template(name: str) -> jinja2.Template:
+    """Returns a template of a page, which escapes every value and refuses missing ones."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aftrans_jax.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["percent"] = percent
+    environment.globals["colors"] = {
+        "predicted": PREDICTED,
+        "annotated": ANNOTATED,
+        "relevance": MAGMA,
+    }
+    return environment.get_template(name)
+
+
+def percent(value: float) -> str:
+    """Returns a fraction in percent, to a tenth."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,108 @@
+"""Photos in a page: each once, whatever shows it; boxes, maps and crops are drawn over it.
+
+A crop is a view of the same photo, so that nothing is stored twice and everything keeps its shape.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from aftrans_jax.report.pictures import Box, Picture, Pixels, check_pixels, magma
+
+SIDES_PX = (640, 512, 448, 384, 320, 256, 192)  # longest side, the first with which all fit
+_ROOM = 1_900_000  # bytes of all photos of a page, which base64 makes a third larger
+_CRISP_PX = 128  # smaller images are shown as squares, not smoothed
+_HEAT = 4  # points of a heat map's side for each patch
+
+
+class Rectangle(NamedTuple):
+    """A box on a photo, in px of it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class File(NamedTuple):
+    """An image file in memory; `kind` is "png" or "jpeg"."""
+
+    kind: str
+    data: bytes
+
+
+class Shown(NamedTuple):
+    """A photo as the page has it.
+
+    Attributes:
+      file: of the photo.
+      width: of it in px.
+      height: of it in px.
+      is_crisp: whether its pixels are to be seen as squares.
+      heat: its relevance in colours, None without.
+    """
+
+    file: File
+    width: int
+    height: int
+    is_crisp: bool
+    heat: File | None
+
+
+def shown(pictures: Sequence[Picture]) -> list[Shown]:
+    """Returns photos with their relevance as a page has them, in at most about 2 MB.
+
+    Raises:
+      ValueError: an image is not uint8 [height width 3].
+    """
+    for picture in pictures:
+        check_pixels(picture)
+    found, least = [], 0.0  # bytes that a px of the side, squared, takes at least
+    for side in SIDES_PX:
+        if least * side**2 > _ROOM and side > SIDES_PX[-1]:
+            continue  # files shrink no faster than their area
+        found = [_shown(picture, side) for picture in pictures]
+        size = sum(len(photo.file.data) for photo in found)
+        if size <= _ROOM:
+            break
+        least = size / side**2
+    return found
+
+
+def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
+    """Returns a box of an image on the photo that the page has of it, None where it is not finite.
+
+    What lies outside the photo is cut; a tenth of a px stays.
+    """
+    if not all(map(math.isfinite, box)):
+        return None
+    down, across = photo.height / image.shape[0], photo.width / image.shape[1]
+    top, bottom = (min(max(float(edge) * down, 0.0), photo.height - 0.1) for edge in box[::2])
+    left, right = (min(max(float(edge) * across, 0.0), photo.width - 0.1) for edge in box[1::2])
+    wide, high = max(right - left, 0.1), max(bottom - top, 0.1)
+    return Rectangle(*(round(edge, 1) for edge in (left, top, wide, high)))
+
+
+def _shown(picture: Picture, side: int) -> Shown:
+    photo, relevance = Image.fromarray(picture.image), picture.relevance
+    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
+    is_crisp = max(photo.size) < _CRISP_PX
+    heat = None if relevance is None else _encoded(Image.fromarray(_heat(relevance)), "jpeg")
+    file = _encoded(photo, "png" if is_crisp else "jpeg")
+    return Shown(file, photo.width, photo.height, is_crisp, heat)
+
+
+def _heat(relevance: Float[np.ndarray, "rows cols"]) -> Pixels:
+    """Returns a map in Magma's colours, finer than its patches so that browsers smooth it well."""
+    rows, cols = relevance.shape
+    return magma(relevance, (_HEAT * cols, _HEAT * rows)).round().astype(np.uint8)
+
+
+def _encoded(image: Image.Image, kind: str) -> File:
+    image.save(buffer := io.BytesIO(), kind, quality=82, optimize=True)
+    return File(kind, buffer.getvalue())

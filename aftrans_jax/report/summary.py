@@ -1,0 +1,166 @@
+"""What the page says of all answers together: accuracies, classes, confusion, calibration."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aftrans_jax.report.answers import (
+    Answers,
+    Calibration,
+    ClassScore,
+    Share,
+    agreement,
+    by_class,
+    by_head,
+    calibration,
+    confused,
+    confusion,
+)
+from aftrans_jax.report.charts import Chart, reliability
+from aftrans_jax.report.plots import Measured, Plot, dots
+
+MAX_CLASSES = 200  # rows of the table, and side of the matrix
+MAX_NAMED = 20  # classes of a matrix with names and numbers
+MAX_PAIRS = 10
+_SHADES = 8
+
+
+class Baseline(NamedTuple):
+    """A plain ViT of the same settings on the same test images.
+
+    Attributes:
+      name: of its directory.
+      accuracy: of its logits.
+      only_here: images that the run alone names right.
+      only_there: images that the plain ViT alone names right.
+      command: that sets both side by side.
+    """
+
+    name: str
+    accuracy: Share
+    only_here: int
+    only_there: int
+    command: str
+
+
+class Row(NamedTuple):
+    """A row of the confusion matrix: a class and how many of its images are named each class."""
+
+    name: str
+    cells: Sequence[tuple[int, int]]  # the count, and its share of the row in percent
+
+
+class Shade(NamedTuple):
+    """Cells of the confusion matrix of about the same share of their row, as an SVG path."""
+
+    percent: int
+    path: str
+
+
+class PairRow(NamedTuple):
+    """Two classes that are confused, by name."""
+
+    true: str
+    named: str
+    times: int
+    total: int
+
+
+class Summary(NamedTuple):
+    """What the page says of all answers.
+
+    Attributes:
+      accuracy: of the reported head.
+      heads: the accuracy of each, with the baseline's; None where nothing was tested.
+      agreement: whether the global and the local head are right, with the number of images and how
+        many of them the reported head has right; empty where there is one head.
+      num_classes: that have test images.
+      classes: the least accurate first.
+      classes_left_out: how many more there are.
+      matrix: rows with names, where there are few classes.
+      shades: of a matrix without names, where there are more.
+      side: of that matrix, 0 where there are too many classes.
+      pairs: the most frequently confused classes.
+      pairs_left_out: how many more there are.
+      calibration: of the reported head.
+      reliability: its chart; None where no confidence is finite.
+    """
+
+    accuracy: Share
+    heads: Plot | None
+    agreement: Sequence[tuple[bool, bool, int, int]]
+    num_classes: int
+    classes: Sequence[ClassScore]
+    classes_left_out: int
+    matrix: Sequence[Row]
+    shades: Sequence[Shade]
+    side: int
+    pairs: Sequence[PairRow]
+    pairs_left_out: int
+    calibration: Calibration
+    reliability: Chart | None
+
+
+def summary(answers: Answers, baseline: Baseline | None) -> Summary:
+    """Returns what the page says of all answers together."""
+    heads, classes, pairs = by_head(answers), by_class(answers), confused(answers)
+    names, count = answers.class_names, len(answers.class_names)
+    found, is_many = calibration(answers), count > MAX_CLASSES
+    counts = np.zeros((0, 0), np.int64) if is_many else confusion(answers)
+    return Summary(
+        accuracy=heads[answers.reported],
+        heads=_heads_plot(answers.reported, heads, baseline) if len(answers.labels) else None,
+        agreement=_agreement(answers),
+        num_classes=len(classes),
+        classes=classes[:MAX_CLASSES],
+        classes_left_out=max(0, len(classes) - MAX_CLASSES),
+        matrix=_matrix(counts, names) if count <= MAX_NAMED else (),
+        shades=_shaded(counts) if count > MAX_NAMED else (),
+        side=0 if is_many else count,
+        pairs=[PairRow(names[p.true], names[p.named], *p[2:]) for p in pairs[:MAX_PAIRS]],
+        pairs_left_out=max(0, len(pairs) - MAX_PAIRS),
+        calibration=found,
+        reliability=reliability("Accuracy by confidence, %", found) if found.counts.any() else None,
+    )
+
+
+def _heads_plot(reported: str, heads: dict[str, Share], baseline: Baseline | None) -> Plot:
+    named = {f"{head}{' (reported)' if head == reported else ''}": x for head, x in heads.items()}
+    if baseline is not None:
+        named |= {"plain ViT": baseline.accuracy}
+    values = [
+        Measured(series, name, 100 * shown.value, 100 * shown.low, 100 * shown.high)
+        for series, (name, shown) in enumerate(named.items())
+    ]
+    return dots("Accuracy, % of the test images, with 95 % intervals", "%", values)
+
+
+def _agreement(answers: Answers) -> list[tuple[bool, bool, int, int]]:
+    if not {"global", "local"} <= answers.predicted.keys():
+        return []
+    right, found = answers.right(), agreement(answers, "global", "local")
+    return [(a, b, len(rows), int(right[rows].sum())) for (a, b), rows in found.items()]
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def _matrix(counts: np.ndarray, names: Sequence[str]) -> list[Row]:
+    shares = _shares(counts).round().astype(int)
+    return [
+        Row(name, list(zip(counts[label].tolist(), shares[label].tolist(), strict=True)))
+        for label, name in enumerate(names)
+    ]
+
+
+def _shaded(counts: np.ndarray) -> list[Shade]:
+    """Returns the cells that are not 0, in shades; a path for each shade keeps the page small."""
+    levels = np.ceil(_shares(counts) * _SHADES / 100).astype(int)
+    found = []
+    for level in range(1, _SHADES + 1):
+        cells = "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(levels == level).tolist())
+        if cells:
+            found.append(Shade(round(100 * level / _SHADES), cells))
+    return found

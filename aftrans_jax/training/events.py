@@ -1,0 +1,78 @@
+"""TensorBoard's event files, written by tensorboardX: neither TensorFlow nor TensorBoard is needed.
+
+Imported where TensorBoard is asked for alone: where PyTorch is installed, tensorboardX imports it.
+"""
+
+import io
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+from tensorboardX.summary import hparams as hparams_summaries
+
+from aftrans_jax.training.records import named
+
+# Messages are made when their module is imported, which type checkers cannot see.
+Event: Any = vars(event_pb2)["Event"]
+Summary: Any = vars(summary_pb2)["Summary"]
+
+
+class EventFile:
+    """One event file, with the methods of CLU's `MetricWriter` that this program calls.
+
+    CLU's own writer needs TensorFlow, and so does importing its interface. tensorboardX's writers
+    hold back what was to be flushed and rename tags, so only its records and messages are used.
+    What is written is in the file when a method returns.
+    """
+
+    def __init__(self, logdir: Path) -> None:
+        """Begins a file in a folder, which is made where it is missing."""
+        logdir.mkdir(parents=True, exist_ok=True)
+        self._path = logdir
+        self._writer = EventsWriter(str(logdir / "events"), f".{os.getpid()}")
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes values by tag; NaN and infinity as they are."""
+        self._write(
+            step,
+            [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()],
+        )
+
+    def write_images(
+        self, step: int, images: Mapping[str, UInt8[np.ndarray, "height width 3"]]
+    ) -> None:
+        """Writes images by tag, as JPEG; characters of tags that are no Unicode are escaped."""
+        values = []
+        for tag, image in images.items():
+            Image.fromarray(image).save(file := io.BytesIO(), "jpeg", quality=88)
+            height, width, _ = image.shape
+            shown = Summary.Image(height=height, width=width, colorspace=3)
+            shown.encoded_image_string = file.getvalue()
+            tag = tag.encode(errors="backslashreplace").decode()
+            values.append(Summary.Value(tag=tag, image=shown))
+        self._write(step, values)
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Writes hyper-parameters: numbers, truth values, and text."""
+        # The first summary would list metrics; without it TensorBoard lists those that are written.
+        start = hparams_summaries(dict(hparams), {})[1]
+        self._write(0, start.value)
+
+    def close(self) -> None:
+        """Closes the file; nothing can be written afterwards."""
+        self._writer.close()
+
+    def _write(self, step: int, values: Any) -> None:
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        try:
+            self._writer.write_event(event)
+            self._writer.flush()
+        except OSError as error:
+            raise named(error, self._path) from None

@@ -1,0 +1,52 @@
+"""The report's photos in their own shape, against the pixels that the model is given."""
+
+import numpy as np
+import pytest
+
+from aftrans_jax.data.examples import Dataset, Example
+from aftrans_jax.data.loading.cache import ResizedCache
+from aftrans_jax.data.loading.transforms import test_transform as transformed
+from aftrans_jax.experiment.pictured import Look, pictures
+from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.chosen import choose
+from aftrans_jax.training.evaluation import Evaluation
+
+WHITE = (40, 90, 120, 180)  # in a black photo of 200 x 300 px
+
+
+class OnePhoto:
+    names, labels = ("a.jpg",), (0,)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        image = np.zeros((200, 300, 3), np.uint8)
+        top, left, bottom, right = WHITE
+        image[top:bottom, left:right] = 255
+        return Example(image, 0, np.array(WHITE, np.float32))
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+@pytest.mark.parametrize("resize_size", [224, 300])
+def test_boxes_lie_on_the_photo_where_the_model_saw_them(is_cached, resize_size):
+    sizes = {"image_size": 224, "resize_size": resize_size}
+    seen = transformed(OnePhoto()[0], **sizes)
+    rows, cols = (seen.image[..., 0] > 127).nonzero()
+    box = np.array([[rows.min(), cols.min(), rows.max() + 1, cols.max() + 1]])  # a perfect region
+    zeros = np.zeros(1, np.int32)
+    heads = {"global": zeros}, {"global": np.ones(1, np.float32)}
+    answers = Answers(zeros, *heads, "global", ("a",))
+    outcomes = {"index": zeros, "label": zeros, "predicted": heads[0], "confidence": heads[1]}
+    evaluation = Evaluation({}, 1, outcomes | {"box": box})
+    source = ResizedCache(OnePhoto(), resize_size) if is_cached else OnePhoto()
+    look = Look(answers, choose(answers, 3), np.ones((1, 2, 2), np.float32))
+    (picture,) = pictures(look, Dataset("one", source, source, ("a",)), evaluation, sizes).values()
+    height, width, _ = picture.image.shape
+    assert width / height == pytest.approx(1.5, abs=0.02)  # not squashed
+    assert width == pytest.approx(300 * 224 / resize_size, abs=1)  # what the model saw of it
+    rows, cols = (picture.image[..., 0] > 127).nonzero()
+    white = rows.min(), cols.min(), rows.max() + 1, cols.max() + 1
+    assert picture.annotated_box == pytest.approx(white, abs=1)
+    assert picture.box == pytest.approx(white, abs=2)
+    assert (picture.name, picture.predicted_class, picture.true_class) == ("a.jpg", "a", "a")

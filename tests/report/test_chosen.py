@@ -1,0 +1,56 @@
+"""Which images a page shows: the worst first, every class, few, and the same ones every time."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pages import answers
+
+from aftrans_jax.report.chosen import choose
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 80), st.integers(1, 12), st.integers(0, 40))
+def test_what_is_shown_is_what_it_says(seed, count, classes, room):
+    rng = np.random.default_rng(seed)
+    labels, first, second = rng.integers(0, classes, (3, count))
+    sure = rng.random(count).astype(np.float32)
+    said = answers(labels, first, [str(label) for label in range(classes)], sure, local=second)
+    found = choose(said, room)
+    right = said.right()
+    wrong = np.flatnonzero(~right)
+    worst = sorted(wrong, key=lambda row: -sure[row])[: room // 3]
+    assert list(found.mistakes) == worst
+    assert len(found.classes) == len(set(found.classes)) <= room - len(worst)
+    if room - len(worst) >= len(np.unique(labels)):
+        assert set(labels[found.classes]) == set(labels)
+    for (true, named, times, _), mistake, *typical in found.pairs:
+        assert (labels[mistake], first[mistake]) == (true, named)
+        assert times == ((labels == true) & (first == named)).sum()
+        for row, label in zip(typical, (true, named), strict=True):
+            assert row is None or (right[row] and labels[row] == label)
+    for head, other in (("global", second), ("local", first)):
+        rows = np.array(found.only.get(head, ()), int)
+        assert (said.predicted[head][rows] == labels[rows]).all()
+        assert (other[rows] != labels[rows]).all()
+    assert len(found.rows()) <= room + room // 3 + room // 6
+    assert found == choose(said, room)
+
+
+def test_one_image_of_a_class_is_its_middle_and_several_span_it():
+    sure = np.linspace(0, 1, 9)
+    said = answers([0] * 9, [0] * 9, ("a",), sure)
+    assert choose(said, 1).classes == [4]
+    assert choose(said, 3).classes == [2, 4, 6]
+    assert choose(said, 50).classes == list(range(9))
+
+
+def test_classes_beyond_the_room_are_evenly_spaced():
+    said = answers(range(9), range(9), list("abcdefghi"))
+    assert choose(said, 3).classes == [0, 4, 8]
+
+
+@pytest.mark.parametrize("room", [0, 36])
+def test_nan_confidences_come_last(room):
+    said = answers([0, 0, 0], [1, 1, 1], confidence=[np.nan, 0.2, 0.9])
+    assert list(choose(said, room).mistakes) == [2, 1, 0][:room]

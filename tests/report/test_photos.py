@@ -1,0 +1,50 @@
+"""Photos as a page has them."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from pages import picture
+from PIL import Image
+
+from aftrans_jax.report.photos import Rectangle, rectangle, shown
+
+
+def test_photos_are_shrunk_until_all_fit(rng):
+    noise = [picture(image=rng.integers(0, 256, (600, 800, 3), np.uint8)) for _ in range(12)]
+    found = shown(noise)
+    assert sum(len(photo.file.data) for photo in found) <= 1_900_000
+    assert {photo.width / photo.height for photo in found} == {4 / 3}
+    flat = shown([picture(image=np.zeros((600, 800, 3), np.uint8))])[0]
+    assert (flat.width, flat.height) == (640, 480)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1, 1), (1, 300), (700, 2), (90, 900)])
+def test_files_are_what_they_say(shape):
+    (photo,) = shown([picture(image=np.zeros((*shape, 3), np.uint8))])
+    for file, size in ((photo.file, (photo.width, photo.height)), (photo.heat, (28, 28))):
+        image = Image.open(io.BytesIO(file.data))
+        assert (image.format.lower(), image.size) == (file.kind, size)
+    assert photo.is_crisp == (max(shape) < 128)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0, 0, 100, 200), (0, 0, 99.9, 49.9)),  # within half the image's px
+        ((10, 20, 30, 80), (10, 5, 30, 10)),
+        ((-5, -5, 300, 300), (0, 0, 99.9, 49.9)),
+        ((40, 60, 40, 60), (30, 20, 0.1, 0.1)),
+    ],
+)
+def test_rectangle_golden(box, expected):
+    image = np.zeros((100, 200, 3), np.uint8)
+    photo = shown([picture(image=image[::2, ::2])])[0]
+    assert rectangle(box, image, photo) == pytest.approx(Rectangle(*expected))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_box_that_is_not_finite_is_none(bad):
+    image = picture().image
+    assert rectangle((0, bad, 4, 4), image, shown([picture()])[0]) is None
