@@ -110,7 +110,7 @@ def base_config() -> Config:
     config.train.save_every = 1000  # batches
 
     config.eval = ConfigDict()
-    # auto: the sum, global where there is one branch | global | local | sum.
+    # auto: local, of rams the sum, of one branch global | global | local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated

@@ -34,10 +34,17 @@ ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated
 
 
 class Kind(NamedTuple):
-    """A kind of model: how it is built, and the logits that one can predict from."""
+    """A kind of model.
+
+    Attributes:
+      build: makes it around its trunk.
+      logits: names of those that one can predict from.
+      answers: those of them that answer where `eval.logits` is auto.
+    """
 
     build: Callable[[Config, ViT], Model]
     logits: tuple[str, ...]
+    answers: str
 
 
 def _locate(config: Config, vit: ViT) -> Locate:
@@ -76,18 +83,18 @@ _TWO_BRANCHES = ("global", "local", "sum")
 
 MODELS: Mapping[str, Kind] = MappingProxyType(
     {
-        "aftrans": Kind(_aftrans, _TWO_BRANCHES),
-        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH),
-        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH),
-        "rams": Kind(_rams, _TWO_BRANCHES),
+        "aftrans": Kind(_aftrans, _TWO_BRANCHES, "local"),
+        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global"),
+        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global"),
+        "rams": Kind(_rams, _TWO_BRANCHES, "sum"),
     }
 )
 
 
 def predicting_logits(config: Config) -> str:
-    """Returns the logits that `eval.logits` names: of "auto" the sum, or the model's only ones."""
+    """Returns the logits that `eval.logits` names: of "auto" the model's own choice."""
     chosen = config.eval.logits
-    return MODELS[config.model.name].logits[-1] if chosen == "auto" else chosen
+    return MODELS[config.model.name].answers if chosen == "auto" else chosen
 
 
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:

@@ -11,6 +11,8 @@ from aftrans_jax.studies.trials import Line, Trial, judged_by, read_trial
 def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
     """Returns the lines of runs; runs that differ in their seeds alone share a line.
 
+    With logits to judge by, those that a run would report do not tell it apart.
+
     Args:
       workdirs: of finished runs, the first of them the base.
       heads: logits to judge by, a line each where a run has them; none: each run's `eval.logits`.
@@ -26,9 +28,10 @@ def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
             "two or more finished runs"
         )
     groups: dict[str, list[Trial]] = {}
+    aside = dict.fromkeys(["seed", "eval.logits"] if heads else ["seed"])
     for workdir in places.values():
         trial = read_trial(workdir)
-        alike = json.dumps({**trial.settings, "seed": None}, sort_keys=True)
+        alike = json.dumps({**trial.settings, **aside}, sort_keys=True)
         seeds = [other.seed for other in groups.get(alike, [])]
         groups.setdefault(f"{alike} {workdir}" if trial.seed in seeds else alike, []).append(trial)
     lines, above = [], os.path.commonpath([path.parent for path in places])

@@ -10,7 +10,7 @@ from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_HEADS = ("global", "sum")
+_HEADS = ("global", "local", "sum")
 
 
 def get_study() -> Study:

@@ -10,6 +10,8 @@ from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
+_HEADS = ("local", "sum")
+
 
 def get_study() -> Study:
     """Returns the rows that carry the claim; resolution.py has the plain ViT at 448 px."""
@@ -18,10 +20,10 @@ def get_study() -> Study:
         base="ViT 224 px",
         rows={
             "ViT 224 px": Row(VIT),
-            "AFTrans 224 px from 448 px": Row(),
-            "centred crop, 224 px from 448 px": Row({"region.method": "centred"}),
+            "AFTrans 224 px from 448 px": Row(heads=_HEADS),
+            "centred crop, 224 px from 448 px": Row({"region.method": "centred"}, _HEADS),
             "annotated box, 224 px from 448 px": Row(
-                {"region.method": "annotated"}, evaluates="AFTrans 224 px from 448 px"
+                {"region.method": "annotated"}, _HEADS, evaluates="AFTrans 224 px from 448 px"
             ),
         },
     )

@@ -56,7 +56,7 @@ def test_killed_three_times_it_ends_with_the_same_table(tmp_path):
     assert table(killed) == table(whole)
     rows = [(row["row"], row["judged_by"]) for row in table(whole)]
     assert rows == [
-        ("keep 0.2", "sum"), ("Keep: 0.6", "local"), ("Keep: 0.6", "sum"), ("boxes", "local")
+        ("keep 0.2", "local"), ("Keep: 0.6", "local"), ("Keep: 0.6", "sum"), ("boxes", "local")
     ]  # fmt: skip
     assert "1 of 3 runs are finished" in output
     assert (killed / "table.html").exists()

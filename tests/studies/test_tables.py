@@ -28,7 +28,18 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
     row = Row({"region.method": "annotated"}, evaluates="run")
     (line,) = lines_of("boxes", row, [read_annotated(run)])
-    assert (line.head, line.trials[0].settings["region.method"]) == ("sum", "annotated")
+    assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
+
+
+def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_given_logits(tmp_path):
+    heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    runs = [
+        make_run(tmp_path / name, heads, seed=seed, eval__logits=name)
+        for seed, name in enumerate(("sum", "local", "global"))
+    ]
+    assert len(lines_between(runs, [])) == 3
+    (line,) = lines_between(runs, ["sum"])
+    assert (line.head, [trial.seed for trial in line.trials]) == ("sum", [0, 1, 2])
 
 
 class Names:
