@@ -247,7 +247,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "config": (set(), {"ml_collections"}),
     "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
     "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),
-    "command": ({"data.loading"}, set()),
+    "command": ({"data.loading"}, {"tqdm"}),
     "flags": ({"command", "config", "configs"}, None),
     "photos": ({"command", "data"}, set()),
     "library": ({"config", "configs", "experiment"}, None),

@@ -232,7 +232,7 @@ def test_what_a_model_has_not_is_refused(trained):
 
 
 def test_onnx_gives_the_same_numbers(trained, tmp_path, rng):
-    pytest.importorskip("jax2onnx", reason="it asks for an older orbax-checkpoint: see README")
+    pytest.importorskip("jax2onnx", reason="it asks for an older orbax-checkpoint")
     runtime = pytest.importorskip("onnxruntime")
     path = tmp_path / "x.onnx"
     with pytest.raises(ValueError, match="only the global logits can be exported"):
