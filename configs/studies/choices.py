@@ -8,7 +8,7 @@ Read the columns of the validation; those of the test say what the choice was wo
 """
 
 from aftrans_jax.config import Config
-from aftrans_jax.configs.studies import small
+from aftrans_jax.configs.studies.small import get_config as small_config
 from aftrans_jax.studies.definition import Row, Study
 
 _HEADS = ("global", "local", "sum")
@@ -16,7 +16,7 @@ _HEADS = ("global", "local", "sum")
 
 def get_config() -> Config:
     """Returns the studies' recipe, with a fifth of the training photos held out."""
-    config = small.get_config()
+    config = small_config()
     config.data.validation_fraction = 0.2
     return config
 
