@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains AFTrans on the built-in birds, evaluates it, and prints where the report is.
-# Arguments go to aftrans_jax.main, for example --config.seed=1.
+# Arguments go to aftrans_jax.main, for example --config.model.name=vit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh requirements.txt

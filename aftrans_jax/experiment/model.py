@@ -92,9 +92,14 @@ MODELS: Mapping[str, Kind] = MappingProxyType(
 
 
 def predicting_logits(config: Config) -> str:
-    """Returns the logits that `eval.logits` names: of "auto" the model's own choice."""
-    chosen = config.eval.logits
-    return MODELS[config.model.name].answers if chosen == "auto" else chosen
+    """Returns the logits that `eval.logits` names: of "auto" the model's own choice.
+
+    The sum of the logits of one branch is those.
+    """
+    kind, chosen = MODELS[config.model.name], config.eval.logits
+    if chosen == "auto" or (chosen == "sum" and kind.logits == _ONE_BRANCH):
+        return kind.answers
+    return chosen
 
 
 def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:

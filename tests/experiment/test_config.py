@@ -353,6 +353,23 @@ def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     assert jax.eval_shape(logits_of).shape == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "logits", "expected"),
+    [
+        ("aftrans", "auto", "local"),
+        ("aftrans", "sum", "sum"),
+        ("rams", "auto", "sum"),
+        ("transfg", "auto", "global"),
+        ("vit", "auto", "global"),
+        ("vit", "sum", "global"),
+    ],
+)
+def test_the_logits_that_answer(name, logits, expected):
+    config = changed(model__name=name, eval__logits=logits)
+    checks.check(config, num_devices=1)
+    assert predicting_logits(config) == expected
+
+
 # -------------------------------------------------------------------------------------- the ranges
 
 POSITIVE = words("""
@@ -475,8 +492,8 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "out",
         ),
         (
-            {"model__name": "vit", "eval__logits": "sum"},
-            "eval.logits='sum': model.name='vit' has global logits only; "
+            {"model__name": "vit", "eval__logits": "local"},
+            "eval.logits='local': model.name='vit' has global logits only; "
             "use --config.eval.logits=auto",
         ),
         (

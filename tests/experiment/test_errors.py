@@ -173,8 +173,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
             "sacm.selection='all' is unknown: choose one of fused, union, votes",
         ),
         (
-            "eval.logits=sum",
-            "eval.logits='sum': model.name='vit' has global logits only; "
+            "eval.logits=local",
+            "eval.logits='local': model.name='vit' has global logits only; "
             "use --config.eval.logits=auto",
         ),
         ("train.learning_rate=nan", "train.learning_rate=nan must be above 0 and finite"),

@@ -23,10 +23,7 @@ SMALL = (
     "--config.region.min_box=8 --config.train.batch_size=8 --config.train.report_every=1 "
     "--config.train.warmup_steps=1 --config.eval.batch_size=8 --config.report.num_images=2"
 )
-BIRDS = (
-    "--config.model.name=vit --config.eval.logits=auto --config.data.num_train=16 "
-    "--config.data.num_test=8"
-)
+BIRDS = "--config.model.name=vit --config.data.num_train=16 --config.data.num_test=8"
 PHOTOS = (  # what is quickly compiled
     "--config.region.method=centred --config.region.resample=bilinear "
     "--config.data.validation_fraction=0 --config.report.tensorboard=False"

@@ -17,8 +17,7 @@ def test_slurm_s_command_trains_with_two_processes(tmp_path):
         JAX_COMPILATION_CACHE_DIR="",
     )
     settings = "pretrained= model.name=vit train.steps=2 train.warmup_steps=1 train.batch_size=4"
-    settings += " data.num_train=8 data.num_test=4 eval.batch_size=4 eval.logits=auto"
-    settings += " report.num_images=0"
+    settings += " data.num_train=8 data.num_test=4 eval.batch_size=4 report.num_images=0"
     options = [f"--config.{setting}" for setting in settings.split()]
     arguments = ["--config=configs/demo.py", f"--workdir={tmp_path / 'run'}", *options]
     command = ["bash", "launch/slurm.sh", *arguments]

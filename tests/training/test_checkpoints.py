@@ -391,7 +391,7 @@ def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
 def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
     workdir = tmp_path / "run"
     command = [sys.executable, "-u", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
-    command += [f"--workdir={workdir}", "--config.model.name=vit", "--config.eval.logits=auto"]
+    command += [f"--workdir={workdir}", "--config.model.name=vit"]
     command += ["--config.train.steps=60", "--config.train.report_every=1"]
     command += ["--config.train.batch_size=4", "--config.data.num_train=12"]
     command += ["--config.data.num_test=6", "--config.eval.batch_size=6"]
