@@ -3,11 +3,10 @@
 import json
 import os
 
+from compilation import on_devices
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compilation is most of the time here; what is compiled runs for milliseconds.
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = on_devices(4)
 
 from pathlib import Path
 
