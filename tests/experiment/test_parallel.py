@@ -81,6 +81,7 @@ def test_two_processes_are_one(tmp_path):
     environment = os.environ | {
         "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
         "XLA_FLAGS": on_devices(2),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # this process writes its own
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = [
