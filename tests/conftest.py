@@ -2,12 +2,17 @@
 
 import json
 import os
+import tempfile
+
+from compilation import on_devices
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Compilation is most of the time here; what is compiled runs for milliseconds.
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = on_devices(4)
+# What is compiled twice in a session, by another test or by a child process, is compiled once.
+# Each worker of xdist has its own folder: entries are not written atomically.
+_COMPILED = tempfile.TemporaryDirectory(prefix="aftrans_jax_compiled_")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from pathlib import Path
 
@@ -17,6 +22,11 @@ import pytest
 from places import REAL
 
 jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
+
+
+def pytest_unconfigure() -> None:
+    """A worker of xdist ends without the finalizers of the interpreter."""
+    _COMPILED.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,8 @@ def folder(trained_run, photos, tmp_path, monkeypatch):
     known = {"mini8": Variant(8, 12, 20, 2, 2), "ti16": TINY}
     vit = ViT(TINY, 5, 32, 16, "exact", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     images = np.zeros((1, 32, 32, 3), np.uint8)
-    params = vit.init(jax.random.key(0), images, train=False)["params"]
+    init = jax.jit(functools.partial(vit.init, train=False))  # far cheaper than op by op
+    params = init(jax.random.key(0), images)["params"]
     save_npz(tmp_path / "deit_tiny_patch16_224.npz", jax.device_get(params))
     for module in ("checks", "model", "settled"):
         monkeypatch.setattr(f"aftrans_jax.experiment.{module}.VARIANTS", known)

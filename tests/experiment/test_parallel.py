@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from compilation import on_devices
 from experiments import NUM_TEST, fresh, tiny_config
 from places import ROOT
 
@@ -82,7 +83,8 @@ def test_two_processes_are_one(tmp_path):
     address, together = f"127.0.0.1:{free_port()}", tmp_path / "two"
     environment = os.environ | {
         "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "XLA_FLAGS": on_devices(2),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),  # this process writes its own
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = [

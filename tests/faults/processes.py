@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compilation import XLA_FLAGS
+
 CACHE = Path(tempfile.gettempdir(), "aftrans_jax_faults")  # compiled steps, kept between drivers
 STEPS = 8
 PHASES = ("start", "train", "save", "evaluate", "report")
@@ -54,7 +56,8 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = XLA_FLAGS
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)  # a kill may leave half an entry there
     import jax
     from experiments import tiny_variants
 
@@ -71,7 +74,6 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_compilation_cache_dir", str(CACHE))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     phases.send("start")
     sys.argv = ["main", *arguments]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import XLA_FLAGS
 from experiments import fresh, tiny_config
 from places import ROOT
 
@@ -397,7 +398,7 @@ def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
     command += ["--config.data.num_test=6", "--config.eval.batch_size=6"]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # for the second start
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | cache | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = os.environ | cache | {"XLA_FLAGS": XLA_FLAGS}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
         lines = []
