@@ -31,12 +31,9 @@ class Jpeg(NamedTuple):
     """A JPEG file without comments, metadata and what follows its end.
 
     Attributes:
-      strict: a stream with the pixels of the file. Where the image is one scan, decoding it at any
-        scale fails if the scan ends early.
+      strict: a stream with the pixels of the file. Where `probe` is empty, decoding it fails if the
+        file lacks data, at a reduced scale too.
       probe: a stream that has other pixels where the file lacks data; empty where `strict` tells.
-        Of one scan with restart markers, the average of a block of pixels differs as well.
-      is_one_scan: whether it has one scan, by Huffman coding. Of several, as in a progressive file,
-        the last ones may change nothing that is seen at a reduced scale.
       exif: the block of metadata that may tell the orientation, empty where there is none.
       xmp: another, in XML.
     """
@@ -45,7 +42,6 @@ class Jpeg(NamedTuple):
     probe: bytes
     exif: bytes
     xmp: bytes
-    is_one_scan: bool
 
 
 class _Segment(NamedTuple):
@@ -58,7 +54,7 @@ def read_jpeg(data: bytes) -> Jpeg:
     """Returns a JPEG file as streams that show whether its scans are complete.
 
     That holds for Huffman and arithmetic coding, sequential and progressive, with restart markers
-    and without. A file may lack the last few bits.
+    and without. The last blocks may lack data, some tens of bytes where the image is greyscale.
 
     Args:
       data: the whole file; begins with FF D8.
@@ -82,11 +78,10 @@ def read_jpeg(data: bytes) -> Jpeg:
         padded += [header, _padded(scan, padding, has_restarts) if code == _SOS else b""]
     exif = next((s.body[6:] for s in segments if s.body.startswith(b"Exif\0\0")), b"")
     xmp = next((s.body for s in segments if s.code == _APP1 and b"/xap/" in s.body[:40]), b"")
-    is_one_scan = len(scans) == 1 and frames[0].code not in _ARITHMETIC
+    if len(scans) == 1 and not has_restarts and frames[0].code not in _ARITHMETIC:
+        return Jpeg(b"".join([*whole, _PADDING]), b"", exif, xmp)  # without its end marker
     end = b"\xff\xd9"
-    strict = b"".join([*whole, _PADDING if is_one_scan else end])  # without its end marker
-    probe = b"" if is_one_scan and not has_restarts else b"".join([*padded, end])
-    return Jpeg(strict, probe, exif, xmp, is_one_scan)
+    return Jpeg(b"".join([*whole, end]), b"".join([*padded, end]), exif, xmp)
 
 
 def _segments(data: bytes) -> list[_Segment]:

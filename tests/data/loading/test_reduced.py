@@ -10,9 +10,8 @@ from PIL import Image, ImageOps
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.doctor.examine import examine
-from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.cache import ResizedCache
-from aftrans_jax.data.loading.decode import decode_image, decode_photo
+from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.transforms import resize
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
@@ -76,7 +75,8 @@ def test_a_large_jpeg_is_what_pil_shrinks_it_to(height, width, size, mode, orien
     photo = decode_photo(data, "bird 7.jpg", resize_size=size)
     upright = (width, height) if orientation > 4 else (height, width)
     assert (photo.height, photo.width, photo.orientation) == (*upright, orientation)
-    if min(height, width) < 4 * size or "progressive" in options:  # as if nothing were asked for
+    is_whole = options in [*RESTARTS, {"progressive": True}]
+    if min(height, width) < 4 * size or is_whole:  # as if nothing were asked for
         np.testing.assert_array_equal(photo.pixels, decode_photo(data, "bird 7.jpg").pixels)
     else:
         assert photo.pixels.shape == (size, size, 3)
@@ -144,6 +144,17 @@ def test_an_interval_that_is_lacking_or_short_is_found_at_every_scale(size):
                 decoded(damaged, size)
 
 
+@pytest.mark.parametrize("options", RESTARTS, ids=["rows", "blocks"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [None, 6], ids=["whole", "reduced"])
+def test_the_last_bytes_of_a_file_with_restart_markers_are_missed(size, mode, options):
+    data = jpeg(BIRD, mode, **options)
+    for lacking in range(3, 41):
+        cut = data[: -2 - lacking].rstrip(b"\xff")
+        with pytest.raises(ValueError, match="cannot decode"):
+            decoded(cut + END, size)
+
+
 # ------------------------------------------------------------------------------- boxes and readers
 
 
@@ -180,8 +191,6 @@ def test_training_evaluation_cache_and_prediction_see_the_same_pixels(photos):
     np.testing.assert_array_equal(batch["box"], cached["box"])
     np.testing.assert_array_equal(batch["image"], predicted)
     assert prepare(paths[0], sizes)[1:] == (203, 301)  # of the file, for boxes on the photo
-    alone = Example(decode_image(paths[0], resize_size=24), 0, NO_BOX)
-    np.testing.assert_array_equal(resize(alone, 24).image[2:22, 2:22], predicted[0])
 
 
 def test_prepared_sets_scale_their_boxes_alike(photos):
