@@ -2,8 +2,8 @@
 
 The photo is a smaller one, drawn or the median one of --photos, enlarged: quality 92, 4:2:0. With
 the grain of a sensor it is as large as a phone's file, and Huffman decoding, which no scale makes
-shorter, is most of the time. With restart markers it is decoded twice, to find what is damaged
-between them; a progressive one is decoded whole, since a scale would hide what is missing of it.
+shorter, is most of the time. With restart markers it is decoded whole, and twice, to find what is
+damaged between them; a progressive one whole too: a scale would hide what is missing of it.
 """
 
 import time

@@ -25,7 +25,8 @@ SIDE = 32
 
 def some_model(name="aftrans", **changes):
     """A trained model, but for the training."""
-    config, rng = tiny_config(model__name=name, **changes), np.random.default_rng(0)
+    config = tiny_config(model__name=name, eval__logits="sum", **changes)
+    rng = np.random.default_rng(0)
     with tiny_variants():
         model = build_model(config, len(NAMES), jnp.dtype("float32"))
     params = random_params(model, rng, np.zeros((1, SIDE, SIDE, 3), np.uint8))
