@@ -14,7 +14,7 @@ from PIL import Image
 from aftrans_jax import explain
 from aftrans_jax.config import base_config
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
-from aftrans_jax.experiment import explanation, trained
+from aftrans_jax.experiment import explanation
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.regions import locate_region
@@ -75,7 +75,7 @@ def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         with tiny_variants():
             model = as_trained(tiny_config(), name)
-        monkeypatch.setattr(trained, "load_trained", lambda workdir: model)
+        monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda workdir: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
