@@ -75,7 +75,7 @@ def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         with tiny_variants():
             model = as_trained(tiny_config(), name)
-        monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda workdir: model)
+        monkeypatch.setattr(explain, "load_trained", lambda workdir: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
