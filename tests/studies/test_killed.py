@@ -33,6 +33,7 @@ def table(workdir):
     return [{key: x for key, x in row.items() if key != "images_per_second"} for row in rows]
 
 
+@pytest.mark.minute
 def test_killed_three_times_it_ends_with_the_same_table(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(tmp_path, whole, *GIVEN)[0] == 0
