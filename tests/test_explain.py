@@ -75,7 +75,7 @@ def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         with tiny_variants():
             model = as_trained(tiny_config(), name)
-        monkeypatch.setattr(explain, "load_trained", lambda workdir: model)
+        monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda _: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
@@ -107,10 +107,10 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
     assert "--aspect: 240 / 180" in text
 
 
-def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch):
+def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(explanation, "write_explanation", lambda out, photos, **_: out.touch())
     monkeypatch.setattr(explanation, "explanations", lambda _, paths: [EXPLAINED] * len(paths))
-    out, said = call(photos, "--max_photos=7", "--out=/dev/null")
+    out, said = call(photos, "--max_photos=7", f"--out={tmp_path}/b.HTM")
     assert "(7 photos" in out
     assert said == ["note: the page has the first 7 of 100 photos; --max_photos=100 shows all"]
 
@@ -129,6 +129,16 @@ def test_a_model_without_gated_layers_is_one_line_of_error(call, photos, tmp_pat
         ],
     )
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["000.jpg", "folder"])
+def test_a_photo_or_a_folder_is_not_taken_for_the_page(call, photos, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(explanation, "explanations", lambda *_: pytest.fail("it was computed"))
+    place = tmp_path / name
+    place.mkdir() if name == "folder" else place.write_bytes((photos / name).read_bytes())
+    said = call(photos, f"--out={place}", code=2)[1]
+    assert said[-1].endswith(f"--out={place}: expected a name that ends in .html or .htm")
+    assert place.is_dir() or place.read_bytes() == (photos / name).read_bytes()
 
 
 def test_nothing_to_explain_is_said(call, tmp_path):
