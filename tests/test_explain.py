@@ -16,6 +16,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment import explanation
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
+from aftrans_jax.experiment.prepared import prepare
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.regions import locate_region
 from aftrans_jax.model.sacm import SELECTIONS, GatedRows, relevance
@@ -145,6 +146,15 @@ def test_nothing_to_explain_is_said(call, tmp_path):
     (tmp_path / "no.jpg").write_text("no photo")
     assert call(tmp_path / "absent*", code=1)[1][-1] == "error: there is nothing to explain"
     assert call(tmp_path / "no.jpg", code=1)[1][-1] == "error: none of the photos can be read"
+
+
+def test_a_large_photo_is_the_image_that_predict_and_evaluation_see(tmp_path, rng):
+    path = str(tmp_path / "large.jpg")
+    Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).save(path)
+    sizes = {"image_size": 48, "resize_size": 64}
+    loaded = explanation._load(path, sizes, 10**6)
+    np.testing.assert_array_equal(loaded.image, prepare(path, sizes).image)
+    assert loaded.photo.shape == (225, 300, 3)  # its middle, in its own shape
 
 
 # --------------------------------------------------------------------------------- in a browser
