@@ -192,6 +192,16 @@ def test_few_classes(tmp_path, names):
     assert len([a for a in shown.all("table") if a.get("class") == "matrix"]) == 1
 
 
+def test_calibration_compares_each_bar_with_the_mean_confidence_of_its_images(tmp_path):
+    sure = [0.62, 0.62, 0.95, 0.95]
+    shown = page(tmp_path, answers=answers([0] * 4, [0, 1, 0, 0], confidence=sure))
+    # At 0.62 and 0.95 of 168 px over 190, 32 px about the middles of their bins, 348.4 and 485.2.
+    assert shown.paths("mark") == ["M332.4 85.8h32.0", "M469.2 30.4h32.0"]
+    assert (
+        "where the bar ends above it, they are more often right than the model says" in shown.text
+    )
+
+
 def test_confidences_that_are_nan(tmp_path):
     said = answers([0, 1, 1], [0, 0, 0], confidence=math.nan)
     shown = page(tmp_path, answers=said)
@@ -322,7 +332,7 @@ def test_curves_and_gates_are_drawn(tmp_path):
     history = {"train": [{"step": 100, "loss": 1.0}, {"step": 0, "loss": 4.0}]}
     gates = np.array([[0.25, 0.5], [0.75, 0.5]], np.float32)
     shown = page(tmp_path, history=history, gates=gates)
-    line, _ = shown.paths("line")  # and the diagonal of the calibration
+    (line,) = shown.paths("line")
     assert line == "M52.0 22.0 508.0 148.0h0"  # 4 is the top of 0..4, 1 a quarter of the way up
     assert len([dot for dot in shown.all("circle") if dot["r"] == "4"]) == 2
     assert [d.split("V")[1] for d in shown.paths("bar")][:2] == ["106.0"] * 2  # 0.5 of 190..22
