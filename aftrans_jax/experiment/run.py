@@ -24,7 +24,7 @@ from aftrans_jax.experiment.pictured import look
 from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
 from aftrans_jax.experiment.sessions import Session
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.starts import note_start
+from aftrans_jax.experiment.starts import STARTS, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
@@ -124,7 +124,7 @@ def _finish(
     if jax.process_index() == 0:
         _record(experiment, state, workdir, settings, is_resumed)
         if command:
-            note_start(workdir, command, is_first=not is_resumed)
+            note_start(workdir, command)
     session.log.write_settings(flat(settings))
     speed = {"images_per_second": math.nan}
     if not is_finished:
@@ -185,7 +185,7 @@ def _record(
     if not is_resumed:
         (workdir / "metrics.jsonl").unlink(missing_ok=True)
         (workdir / "skipped_images.json").unlink(missing_ok=True)
-        (workdir / "commands.txt").unlink(missing_ok=True)
+        (workdir / STARTS).unlink(missing_ok=True)
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     overview = parameter_overview.get_parameter_overview(state.params)
