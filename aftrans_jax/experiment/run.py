@@ -34,7 +34,8 @@ from aftrans_jax.experiment.workdir import (
     read_classes,
     read_settings,
 )
-from aftrans_jax.training.records import DamagedRecordError, write_bytes, write_json
+from aftrans_jax.files import write_bytes
+from aftrans_jax.training.records import DamagedRecordError, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
 

@@ -1,3 +1,4 @@
+import errno
 import math
 import re
 import time
@@ -248,16 +249,16 @@ def test_a_failure_leaves_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"bird_0\.jpg.*float32 \(8, 8, 3\): pass uint8"):
         page(tmp_path, title="new", pictures=[normalised])
 
-    def disk_full(self, data):
-        with self.open("wb") as file:
-            file.write(data[:10])
-        raise OSError("disk full")
+    def disk_full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_bytes", disk_full)
-        with pytest.raises(OSError, match="disk full"):
-            page(tmp_path, title="new")
     file = tmp_path / "report" / "index.html"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", disk_full)
+        with pytest.raises(OSError, match="No space left") as raised:
+            page(tmp_path, title="new")
+    assert raised.value.filename == str(file)
+    assert list(file.parent.iterdir()) == [file]
     assert "<h1>old</h1>" in file.read_text(encoding="utf-8")
     assert "new" in page(tmp_path, title="new").text
     assert list(file.parent.iterdir()) == [file]  # nothing half-written stays
