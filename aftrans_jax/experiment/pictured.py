@@ -71,13 +71,9 @@ def pictures(
     for number, row in enumerate(look.chosen.rows()):
         index = int(outcomes["index"][row])
         image, annotated = _seen(photos, index, sizes)
-        reported = look.answers.reported
         found[row] = Picture(
             name=test.names[index],
             image=image,
-            true_class=dataset.class_names[int(outcomes["label"][row])],
-            predicted_class=dataset.class_names[int(outcomes["predicted"][reported][row])],
-            confidence=float(outcomes["confidence"][reported][row]),
             box=_on(image, outcomes["box"][row] / sizes["image_size"])
             if "box" in outcomes
             else None,

@@ -58,7 +58,7 @@ def test_boxes_lie_on_the_photo_where_the_model_saw_them(is_cached, resize_size)
     white = rows.min(), cols.min(), rows.max() + 1, cols.max() + 1
     assert picture.annotated_box == pytest.approx(white, abs=1)
     assert picture.box == pytest.approx(white, abs=2)
-    assert (picture.name, picture.predicted_class, picture.true_class) == ("a.jpg", "a", "a")
+    assert picture.name == "a.jpg"
 
 
 def as_file(tmp_path):

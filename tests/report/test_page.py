@@ -133,9 +133,9 @@ def test_report_needs_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("sum accuracy", 0.8935, "89.3\N{NO-BREAK SPACE}%"),
+        ("share of the peak", 0.8935, "89.3\N{NO-BREAK SPACE}%"),
         ("mean area of the box", np.float32(0.25), "25.0\N{NO-BREAK SPACE}%"),
-        ("accuracy percent", 89.35, "89.3"),
+        ("share in percent", 89.35, "89.3"),
         ("IoU annotated", 0.73126, "0.731"),
         ("step", 10000, "10,000"),
         ("test images", np.int32(243), "243"),
