@@ -26,11 +26,10 @@ class TfdsSource:
 
     Each name read from `names` reads one record; `labels` reads every record of the split, once.
     Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
-    `folder` and `split` say in error messages where the records come from.
     """
 
     records: Sequence[Any]
-    folder: Path
+    folder: Path  # for error messages, as the split
     split: str
     num_classes: int
     max_pixels: int = MAX_PIXELS
@@ -40,8 +39,12 @@ class TfdsSource:
     def names(self) -> Sequence[str]:
         return _Names(self)
 
-    @cached_property
+    @property
     def labels(self) -> Sequence[int]:
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> tuple[int, ...]:
         return tuple(self._label(self.record(i), i) for i in range(len(self)))
 
     def __len__(self) -> int:
