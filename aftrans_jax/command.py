@@ -1,17 +1,20 @@
 """What surrounds every command: lines as terminals take them, and paths as users write them."""
 
+import argparse
 import contextlib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from aftrans_jax.data.loading.names import printable
+
+PAGES = (".html", ".htm")  # how the names of pages end
 
 _REMEDIES = {  # part of what JAX says -> what to do about it
     "RESOURCE_EXHAUSTED": "The batch is too large for this device: raise train.accumulation_steps",
@@ -38,6 +41,17 @@ def expand(path: str) -> str:
     if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
         raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
     return expanded
+
+
+def check_suffix(
+    parser: argparse.ArgumentParser, flag: str, path: str, suffixes: Sequence[str]
+) -> None:
+    """Ends the process with a line where the name of a file to write ends in none of these.
+
+    So a photo, a folder or a model that was named by mistake is not what is written to.
+    """
+    if Path(path).suffix.lower() not in suffixes:
+        parser.error(f"--{flag}={path}: expected a name that ends in {' or '.join(suffixes)}")
 
 
 def say(line: str) -> None:

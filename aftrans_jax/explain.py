@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors, say
+from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument(
         "--workdir", required=True, help="of a training run of AFTrans, or an exported model"
     )
-    parser.add_argument("--out", default="explain.html", help="the page; default: explain.html")
+    parser.add_argument(
+        "--out", default="explain.html", help="the page (.html); default: explain.html"
+    )
     parser.add_argument(
         "--max_photos",
         type=int,
@@ -37,6 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.max_photos < 1:
         parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
+    check_suffix(parser, "out", args.out, PAGES)
     with one_line_errors():
         paths, problems = find(args.images, say)
         for problem in problems:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors, say, show
+from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.photos import ARGUMENTS, find
 
-TABLES, PAGES = (".csv", ".jsonl"), (".html", ".htm")
+TABLES = (".csv", ".jsonl")
 
 
 def main() -> None:
@@ -41,9 +41,8 @@ def main() -> None:
     if args.top < 1:
         parser.error(f"--top={args.top}: expected 1 or more")
     for name, suffixes in (("out", TABLES), ("report", PAGES)):
-        path = getattr(args, name)
-        if path and Path(path).suffix.lower() not in suffixes:
-            parser.error(f"--{name}={path}: expected a name that ends in {' or '.join(suffixes)}")
+        if path := getattr(args, name):
+            check_suffix(parser, name, path, suffixes)
     with one_line_errors():
         paths, problems = find(args.images, say)
         for problem in problems:

@@ -228,11 +228,12 @@ PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
     "cache": (set(), set()),
+    "files": (set(), set()),
     "weights": (
         {"cache"},
         {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"},
     ),
-    "training": ({"model"}, None),
+    "training": ({"files", "model"}, None),
     "data.examples": (set(), PLAIN),
     "data.loading": (
         {"data.examples"},
@@ -243,10 +244,13 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
-    "report": (set(), PLAIN | {"jinja2", "scipy"}),
+    "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": (set(), {"ml_collections"}),
-    "experiment": ({"config", "data", "model", "report", "training", "weights"}, None),
-    "studies": ({"config", "data", "experiment", "model", "report", "training", "weights"}, None),
+    "experiment": ({"config", "data", "files", "model", "report", "training", "weights"}, None),
+    "studies": (
+        {"config", "data", "experiment", "files", "model", "report", "training", "weights"},
+        None,
+    ),
     "command": ({"data.loading"}, {"tqdm"}),
     "flags": ({"command", "config", "configs"}, None),
     "photos": ({"command", "data"}, set()),

@@ -16,6 +16,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment import explanation
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
+from aftrans_jax.experiment.prepared import prepare
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.regions import locate_region
 from aftrans_jax.model.sacm import SELECTIONS, GatedRows, relevance
@@ -75,7 +76,7 @@ def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         with tiny_variants():
             model = as_trained(tiny_config(), name)
-        monkeypatch.setattr(explain, "load_trained", lambda workdir: model)
+        monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda _: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
@@ -107,10 +108,10 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
     assert "--aspect: 240 / 180" in text
 
 
-def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch):
+def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(explanation, "write_explanation", lambda out, photos, **_: out.touch())
     monkeypatch.setattr(explanation, "explanations", lambda _, paths: [EXPLAINED] * len(paths))
-    out, said = call(photos, "--max_photos=7", "--out=/dev/null")
+    out, said = call(photos, "--max_photos=7", f"--out={tmp_path}/b.HTM")
     assert "(7 photos" in out
     assert said == ["note: the page has the first 7 of 100 photos; --max_photos=100 shows all"]
 
@@ -131,10 +132,29 @@ def test_a_model_without_gated_layers_is_one_line_of_error(call, photos, tmp_pat
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("name", ["000.jpg", "folder"])
+def test_a_photo_or_a_folder_is_not_taken_for_the_page(call, photos, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(explanation, "explanations", lambda *_: pytest.fail("it was computed"))
+    place = tmp_path / name
+    place.mkdir() if name == "folder" else place.write_bytes((photos / name).read_bytes())
+    said = call(photos, f"--out={place}", code=2)[1]
+    assert said[-1].endswith(f"--out={place}: expected a name that ends in .html or .htm")
+    assert place.is_dir() or place.read_bytes() == (photos / name).read_bytes()
+
+
 def test_nothing_to_explain_is_said(call, tmp_path):
     (tmp_path / "no.jpg").write_text("no photo")
     assert call(tmp_path / "absent*", code=1)[1][-1] == "error: there is nothing to explain"
     assert call(tmp_path / "no.jpg", code=1)[1][-1] == "error: none of the photos can be read"
+
+
+def test_a_large_photo_is_the_image_that_predict_and_evaluation_see(tmp_path, rng):
+    path = str(tmp_path / "large.jpg")
+    Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).save(path)
+    sizes = {"image_size": 48, "resize_size": 64}
+    loaded = explanation._load(path, sizes, 10**6)
+    np.testing.assert_array_equal(loaded.image, prepare(path, sizes).image)
+    assert loaded.photo.shape == (225, 300, 3)  # its middle, in its own shape
 
 
 # --------------------------------------------------------------------------------- in a browser

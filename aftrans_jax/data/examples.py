@@ -39,6 +39,20 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
+@runtime_checkable
+class Shrunk(Protocol):
+    """A source whose images may be squares already."""
+
+    def whole(self) -> Source:
+        """Returns the same examples with all pixels of their images."""
+        ...
+
+
+def whole(source: Source) -> Source:
+    """Returns a source whose images are as photographed, in their own shape."""
+    return source.whole() if isinstance(source, Shrunk) else source
+
+
 class Dataset(NamedTuple):
     """The splits of a data set; `class_names[label]` is the name of a class.
 

@@ -1,5 +1,6 @@
 """The plain ViT that a run's report is held against, where one lies beside it."""
 
+import glob
 import itertools
 import os
 import shlex
@@ -13,9 +14,9 @@ from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,
+    finished_result,
     flat,
     is_plumbing,
-    read_result,
     written_settings,
 )
 from aftrans_jax.report.answers import Answers, share
@@ -23,7 +24,15 @@ from aftrans_jax.report.summary import Baseline
 
 _PLAIN = "vit"
 # What a plain ViT does not read, or what of it follows from having no crops.
-_NOT_ITS = ("sacm.", "region.", "loss.", "data.source_size", "data.local_size")
+_NOT_ITS = (
+    "sacm.",
+    "region.",
+    "loss.beta",
+    "loss.distill",
+    "loss.contrastive",
+    "data.source_size",
+    "data.local_size",
+)
 
 
 def find_baseline(
@@ -44,8 +53,8 @@ def find_baseline(
     if ours["model.name"] == _PLAIN:
         return None, ""
     place = workdir.absolute()
-    beside = [place.parent.glob("*"), place.parent.parent.glob(f"*/{place.name}")]
-    for path in sorted(itertools.chain(*beside)):
+    same_name = place.parent.parent.glob(f"*/{glob.escape(place.name)}")
+    for path in sorted(itertools.chain(place.parent.glob("*"), same_name)):
         found = _compared(path, place, ours, answers, names) if path != place else None
         if found is not None:
             return found, ""
@@ -62,14 +71,12 @@ def _compared(
 ) -> Baseline | None:
     """Returns the run of a directory as a baseline, None where it is none."""
     try:
-        result, theirs = read_result(path), written_settings(path)
-        if result is None or theirs.get("model.name") != _PLAIN:
+        theirs = written_settings(path)
+        if theirs.get("model.name") != _PLAIN or not finished_result(path, ours["train.steps"]):
             return None
         differing = changes(ours, theirs).keys() - {"model.name"}
         ignored = (*PLUMBING, *_NOT_ITS)
         if not all(is_plumbing(key, ignored) for key in differing):
-            return None
-        if result["step"] != ours["train.steps"]:
             return None
         said = read_predictions(path / "predictions.csv")
     except (OSError, ValueError):  # another version's, damaged, or being written

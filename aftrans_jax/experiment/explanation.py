@@ -11,11 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.decode import decode_image
-from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.experiment.prediction import heading
-from aftrans_jax.experiment.prepared import seen_part
+from aftrans_jax.experiment.prepared import prepare, seen_part
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import ModelOutput
@@ -27,7 +25,6 @@ BATCH_SIZE = 8
 PHOTO_PX = 512  # longer side of the photos on the page
 NUM_CLASSES = 3  # named for each head
 _NUM_THREADS = 4
-_NO_BOX = np.full(4, np.nan, np.float32)
 
 
 class _Loaded(NamedTuple):
@@ -129,8 +126,8 @@ def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained |
 def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> _Loaded | str:
     """Returns a photo, or why it cannot be read."""
     try:
-        pixels = decode_image(path, max_pixels=max_pixels)
-        image = test_transform(Example(pixels, 0, _NO_BOX), **sizes).image
+        image = prepare(path, sizes, max_pixels=max_pixels).image
+        pixels = decode_image(path, max_pixels=max_pixels)  # a large one is prepared as a square
         return _Loaded(path, seen_part(pixels, sizes, PHOTO_PX), image)
     except (OSError, ValueError, MemoryError) as error:
         return str(error) or f"{path!r}: {type(error).__name__}"

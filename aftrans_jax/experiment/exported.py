@@ -13,9 +13,10 @@ from jaxtyping import Array
 from aftrans_jax.experiment.classifier import answers
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.experiment.trained import Trained, check_logits
+from aftrans_jax.files import write_bytes
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.outputs import Images
-from aftrans_jax.training.records import write_bytes, write_json
+from aftrans_jax.training.records import write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INSTALL_ONNX = (

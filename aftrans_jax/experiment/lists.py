@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.training.records import DamagedRecordError, write_bytes
+from aftrans_jax.files import write_bytes
+from aftrans_jax.training.records import DamagedRecordError
 
 _COLUMNS = ["path", "class", "split"]
 _UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records

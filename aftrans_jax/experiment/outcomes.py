@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.training.records import DamagedRecordError, write_bytes
+from aftrans_jax.files import write_bytes
+from aftrans_jax.training.records import DamagedRecordError
 
 _FIRST = ["name", "true"]
 _BOX = ["top", "left", "bottom", "right"]

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.data.examples import Dataset, Source
-from aftrans_jax.data.loading.cache import ResizedCache
+from aftrans_jax.data.examples import Dataset, Source, whole
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.report.answers import Answers
@@ -67,18 +66,14 @@ def pictures(
       ValueError, OSError: an image cannot be read again.
     """
     test = dataset.test
-    photos = test.source if isinstance(test, ResizedCache) else test  # not the cache's squares
+    photos = whole(test)  # not the squares that it may decode to, or keep
     outcomes, found = evaluation.outcomes, {}
     for number, row in enumerate(look.chosen.rows()):
         index = int(outcomes["index"][row])
         image, annotated = _seen(photos, index, sizes)
-        reported = look.answers.reported
         found[row] = Picture(
             name=test.names[index],
             image=image,
-            true_class=dataset.class_names[int(outcomes["label"][row])],
-            predicted_class=dataset.class_names[int(outcomes["predicted"][reported][row])],
-            confidence=float(outcomes["confidence"][reported][row]),
             box=_on(image, outcomes["box"][row] / sizes["image_size"])
             if "box" in outcomes
             else None,

@@ -24,7 +24,7 @@ from aftrans_jax.experiment.pictured import look
 from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
 from aftrans_jax.experiment.sessions import Session
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.starts import note_start
+from aftrans_jax.experiment.starts import STARTS, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
@@ -34,7 +34,8 @@ from aftrans_jax.experiment.workdir import (
     read_classes,
     read_settings,
 )
-from aftrans_jax.training.records import DamagedRecordError, write_bytes, write_json
+from aftrans_jax.files import write_bytes
+from aftrans_jax.training.records import DamagedRecordError, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
 
@@ -124,7 +125,7 @@ def _finish(
     if jax.process_index() == 0:
         _record(experiment, state, workdir, settings, is_resumed)
         if command:
-            note_start(workdir, command, is_first=not is_resumed)
+            note_start(workdir, command)
     session.log.write_settings(flat(settings))
     speed = {"images_per_second": math.nan}
     if not is_finished:
@@ -185,7 +186,7 @@ def _record(
     if not is_resumed:
         (workdir / "metrics.jsonl").unlink(missing_ok=True)
         (workdir / "skipped_images.json").unlink(missing_ok=True)
-        (workdir / "commands.txt").unlink(missing_ok=True)
+        (workdir / STARTS).unlink(missing_ok=True)
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     overview = parameter_overview.get_parameter_overview(state.params)

@@ -3,19 +3,19 @@
 import datetime
 from pathlib import Path
 
-_NAME = "commands.txt"
+STARTS = "commands.txt"
 
 
-def note_start(workdir: Path, command: str, *, is_first: bool) -> None:
-    """Adds a line with the time and the command; the first one replaces an earlier run's."""
+def note_start(workdir: Path, command: str) -> None:
+    """Adds a line with the time and the command."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     # A file name that is not UTF-8 reaches Python with surrogates.
     line = f"{now}  {command}\n".encode(errors="surrogateescape")
-    with (workdir / _NAME).open("wb" if is_first else "ab") as file:
+    with (workdir / STARTS).open("ab") as file:
         file.write(line)
 
 
 def read_starts(workdir: Path) -> list[str]:
     """Returns the lines, none where there is no file."""
-    path = workdir / _NAME
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
+    path = workdir / STARTS
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []

@@ -34,6 +34,10 @@ class Answers(NamedTuple):
         """Returns which images a head names right; the reported one where none is given."""
         return self.predicted[head or self.reported] == self.labels
 
+    def heads(self) -> list[str]:
+        """Returns the heads, the reported one first."""
+        return sorted(self.predicted, key=lambda head: (head != self.reported, head))
+
 
 class Share(NamedTuple):
     """A share of images and its 95 % interval, all in [0, 1]; NaN of no images."""
@@ -94,9 +98,8 @@ def share(hits: int, total: int) -> Share:
 
 def by_head(answers: Answers) -> dict[str, Share]:
     """Returns the accuracy of each head, the reported one first."""
-    heads = sorted(answers.predicted, key=lambda head: (head != answers.reported, head))
     total = len(answers.labels)
-    return {head: share(int(answers.right(head).sum()), total) for head in heads}
+    return {head: share(int(answers.right(head).sum()), total) for head in answers.heads()}
 
 
 def by_class(answers: Answers) -> list[ClassScore]:

@@ -47,6 +47,7 @@ class Bar(NamedTuple):
     spread_top: float  # px, the upper end of the whisker
     spread: float  # px, its length
     label: str  # "" where there are too many bars
+    mark: float | None = None  # px, where a value is that it is to be compared with
 
 
 class Line(NamedTuple):
@@ -59,7 +60,6 @@ class Line(NamedTuple):
     name: str
     points: Sequence[tuple[float, float]]
     dots: Sequence[tuple[float, float]] = ()
-    is_dashed: bool = False
 
 
 class Chart(NamedTuple):
@@ -134,25 +134,27 @@ def bars(title: str, means: Values, spreads: Values) -> Chart:
 
 
 def reliability(title: str, calibration: Calibration) -> Chart:
-    """Returns the accuracy of each bin of confidence with its interval, and the diagonal, in %."""
+    """Returns the accuracy of each bin of confidence with its interval, in %.
+
+    A mark across each bar is at the mean confidence of the bin.
+    """
     ends, found = (0.0, 100.0), []
     for number, count in enumerate(calibration.counts.tolist()):
         if not count:
             continue
         hits = share(round(calibration.accuracy[number] * count), count)
         middle = 100 * (number + 0.5) / NUM_BINS
-        at, top = _across(np.array([middle]), ends)[0], _down(np.array([100 * hits.value]), 100.0)
-        high, low = _down(100 * np.array([hits.high, hits.low]), 100.0).tolist()
-        found.append(Bar(float(at), float(top[0]), high, round(low - high, 1), str(count)))
+        at = float(_across(np.array([middle]), ends)[0])
+        shares = [hits.value, hits.high, hits.low, calibration.confidence[number]]
+        top, high, low, mark = _down(100 * np.array(shares), 100.0).tolist()
+        found.append(Bar(at, top, high, round(low - high, 1), str(count), mark))
     ticks = np.linspace(0, 100, 5)
-    corners = [(float(FRAME.left), float(FRAME.bottom)), (float(FRAME.right), float(FRAME.top))]
     return Chart(
         title=title,
         x_name="confidence, %",
         x_ticks=_ticks(ticks, ends),
         y_ticks=_height_ticks(ticks),
         values=_few(100 * calibration.accuracy[calibration.counts > 0], _SPOKEN),
-        lines=[Line(6, "", corners, is_dashed=True)],
         bars=found,
         bar_width=32.0,
     )

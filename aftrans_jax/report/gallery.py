@@ -119,9 +119,8 @@ def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -
 
 
 def _card(row: int, answers: Answers, picture: Picture, photo: Shown) -> Card:
-    heads = sorted(answers.predicted, key=lambda head: (head != answers.reported, head))
     said = []
-    for head in heads:
+    for head in answers.heads():
         sure, named = float(answers.confidence[head][row]), int(answers.predicted[head][row])
         confidence = f"{100 * sure:.0f} %" if np.isfinite(sure) else "–"  # noqa: RUF001
         is_right = named == answers.labels[row]

@@ -6,6 +6,7 @@ from typing import Any
 
 import jinja2
 
+from aftrans_jax.files import write_bytes
 from aftrans_jax.report.pictures import ANNOTATED, MAGMA, PREDICTED
 
 
@@ -16,13 +17,14 @@ def write_page(path: Path, template: str, **values: Any) -> None:
       path: of the file; its folder is made where it is missing.
       template: its name.
       **values: what the template asks for.
+
+    Raises:
+      OSError: see `write_bytes`.
     """
     page = page_template(template).render(values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
-    partial.write_bytes(page.encode(errors="backslashreplace"))
-    partial.replace(path)
+    write_bytes(path, page.encode(errors="backslashreplace"))
 
 
 def page_template(name: str) -> jinja2.Template:

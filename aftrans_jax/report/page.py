@@ -26,7 +26,7 @@ class Report(NamedTuple):
       answers: on the test split.
       baseline: a plain ViT to compare with, None where there is none.
       no_baseline: what is said then, "" for nothing.
-      facts: further figures by name; those named accuracy, area or share are fractions, times
+      facts: further figures by name; those named area or share are fractions, times
         seconds. None and NaN are left out.
       history: records that hold "step", by split: "train" and what was evaluated meanwhile.
       gates: each layer's, in [0, 1]; None for a model without.
@@ -87,7 +87,7 @@ def _fact(name: str, value: str | Number) -> Fact:
     """Returns a figure for readers: fractions as percent, long times in minutes."""
     if not isinstance(value, Number):
         return Fact(name, str(value), is_words=True)
-    if 0 <= value <= 1 and any(word in name.lower() for word in ("accuracy", "area", "share")):
+    if 0 <= value <= 1 and any(word in name.lower() for word in ("area", "share")):
         text = percent(float(value))
     elif "time" in name.lower().split() and 0 <= value < math.inf:
         text = _duration(float(value))

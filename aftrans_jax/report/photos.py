@@ -15,7 +15,7 @@ from PIL import Image
 from aftrans_jax.report.pictures import Box, Picture, Pixels, check_pixels, magma
 
 SIDES_PX = (640, 512, 448, 384, 320, 256, 192)  # longest side, the first with which all fit
-_ROOM = 1_900_000  # bytes of all photos of a page, which base64 makes a third larger
+_ROOM = 1_900_000  # bytes of all photos and heat maps of a page, which base64 makes a third larger
 _CRISP_PX = 128  # smaller images are shown as squares, not smoothed
 _HEAT = 4  # points of a heat map's side for each patch
 
@@ -55,20 +55,24 @@ class Shown(NamedTuple):
 
 
 def shown(pictures: Sequence[Picture]) -> list[Shown]:
-    """Returns photos with their relevance as a page has them, in at most about 2 MB.
+    """Returns photos with their relevance as a page has them.
+
+    Together they take at most about 2 MB where the smallest size allows.
 
     Raises:
       ValueError: an image is not uint8 [height width 3].
     """
     for picture in pictures:
         check_pixels(picture)
+    heats = [None if x.relevance is None else _heat(x.relevance) for x in pictures]
+    room = _ROOM - sum(len(heat.data) for heat in heats if heat is not None)
     found, least = [], 0.0  # bytes that a px of the side, squared, takes at least
     for side in SIDES_PX:
-        if least * side**2 > _ROOM and side > SIDES_PX[-1]:
+        if least * side**2 > room and side > SIDES_PX[-1]:
             continue  # files shrink no faster than their area
-        found = [_shown(picture, side) for picture in pictures]
+        found = [_shown(*both, side) for both in zip(pictures, heats, strict=True)]
         size = sum(len(photo.file.data) for photo in found)
-        if size <= _ROOM:
+        if size <= room:
             break
         least = size / side**2
     return found
@@ -88,19 +92,19 @@ def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
     return Rectangle(*(round(edge, 1) for edge in (left, top, wide, high)))
 
 
-def _shown(picture: Picture, side: int) -> Shown:
-    photo, relevance = Image.fromarray(picture.image), picture.relevance
+def _shown(picture: Picture, heat: File | None, side: int) -> Shown:
+    photo = Image.fromarray(picture.image)
     photo.thumbnail((side, side), Image.Resampling.LANCZOS)
     is_crisp = max(photo.size) < _CRISP_PX
-    heat = None if relevance is None else _encoded(Image.fromarray(_heat(relevance)), "jpeg")
     file = _encoded(photo, "png" if is_crisp else "jpeg")
     return Shown(file, photo.width, photo.height, is_crisp, heat)
 
 
-def _heat(relevance: Float[np.ndarray, "rows cols"]) -> Pixels:
+def _heat(relevance: Float[np.ndarray, "rows cols"]) -> File:
     """Returns a map in Magma's colours, finer than its patches so that browsers smooth it well."""
     rows, cols = relevance.shape
-    return magma(relevance, (_HEAT * cols, _HEAT * rows)).round().astype(np.uint8)
+    colors = magma(relevance, (_HEAT * cols, _HEAT * rows)).round().astype(np.uint8)
+    return _encoded(Image.fromarray(colors), "jpeg")
 
 
 def _encoded(image: Image.Image, kind: str) -> File:

@@ -26,9 +26,6 @@ class Picture(NamedTuple):
 
     name: str  # file name or id
     image: Pixels
-    true_class: str
-    predicted_class: str
-    confidence: float  # probability of the predicted class
     box: Box | None = None  # what the local branch read; None for a model without one
     relevance: Float[np.ndarray, "rows cols"] | None = None  # one value >= 0 per patch
     annotated_box: Box | None = None

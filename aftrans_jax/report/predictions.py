@@ -68,7 +68,7 @@ def prediction_card(
     if sight.box is not None:
         top_edge, left, bottom, right = sight.box
         box = (top_edge * rows, left * cols, bottom * rows, right * cols)
-    picture = Picture(name, image, "", top[0][0], top[0][1], box, sight.relevance)
+    picture = Picture(name, image, box, sight.relevance)
     found = panels(picture)[: 1 + (sight.relevance is not None)]
     if box is not None and sight.crop is not None:
         crop = _in_proportion(sight.crop, box[2] - box[0], box[3] - box[1])

@@ -23,9 +23,9 @@ from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import check_boxes, image_sizes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
 from aftrans_jax.experiment.workdir import flat
+from aftrans_jax.files import write_bytes
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
-from aftrans_jax.training.records import write_bytes
 from aftrans_jax.weights.download import weights_file
 
 # Groups and keys that change no feature.

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.files import write_bytes
 from aftrans_jax.report.comparison import Comparison, write_comparison
 from aftrans_jax.report.plots import Measured, Plot, by_layer, curves, dots, scatter
 from aftrans_jax.studies.definition import Study
@@ -23,7 +24,6 @@ from aftrans_jax.studies.tables import (
     notes,
 )
 from aftrans_jax.studies.trials import Line, Trial, read_annotated, read_trial
-from aftrans_jax.training.records import write_bytes
 from aftrans_jax.training.reporting import read_history
 
 _LEAST_RATIO = 1.05  # of the costs of two lines, below which a plot of them says nothing

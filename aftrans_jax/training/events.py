@@ -3,10 +3,11 @@
 Imported where TensorBoard is asked for alone: where PyTorch is installed, tensorboardX imports it.
 """
 
+import contextlib
 import io
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tensorboardX.summary import hparams as hparams_summaries
 
-from aftrans_jax.training.records import named
+from aftrans_jax.files import named
 
 # Messages are made when their module is imported, which type checkers cannot see.
 Event: Any = vars(event_pb2)["Event"]
@@ -33,10 +34,9 @@ class EventFile:
     """
 
     def __init__(self, logdir: Path) -> None:
-        """Begins a file in a folder, which is made where it is missing."""
-        logdir.mkdir(parents=True, exist_ok=True)
+        """Takes the folder; it is made where it is missing, with the file, at the first write."""
         self._path = logdir
-        self._writer = EventsWriter(str(logdir / "events"), f".{os.getpid()}")
+        self._writer: EventsWriter | None = None
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes values by tag; NaN and infinity as they are."""
@@ -55,24 +55,42 @@ class EventFile:
             height, width, _ = image.shape
             shown = Summary.Image(height=height, width=width, colorspace=3)
             shown.encoded_image_string = file.getvalue()
-            tag = tag.encode(errors="backslashreplace").decode()
-            values.append(Summary.Value(tag=tag, image=shown))
+            values.append(Summary.Value(tag=_unicode(tag), image=shown))
         self._write(step, values)
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Writes hyper-parameters: numbers, truth values, and text."""
+        """Writes hyper-parameters: numbers, truth values, and text, escaped as tags are."""
+        plain = {
+            key: _unicode(value) if isinstance(value, str) else value
+            for key, value in hparams.items()
+        }
         # The first summary would list metrics; without it TensorBoard lists those that are written.
-        start = hparams_summaries(dict(hparams), {})[1]
+        start = hparams_summaries(plain, {})[1]
         self._write(0, start.value)
 
     def close(self) -> None:
         """Closes the file; nothing can be written afterwards."""
-        self._writer.close()
+        if self._writer is not None:
+            with self._errors_named():
+                self._writer.close()
 
     def _write(self, step: int, values: Any) -> None:
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-        try:
+        with self._errors_named():
+            if self._writer is None:
+                self._path.mkdir(parents=True, exist_ok=True)
+                self._writer = EventsWriter(str(self._path / "events"), f".{os.getpid()}")
             self._writer.write_event(event)
             self._writer.flush()
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise named(error, self._path) from None
+
+
+def _unicode(text: str) -> str:
+    """Returns text with what is no Unicode, as of file names that are not UTF-8, escaped."""
+    return text.encode(errors="backslashreplace").decode()

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from aftrans_jax.training.records import finite, named
+from aftrans_jax.files import named
+from aftrans_jax.training.records import finite
 
 Number = int | float
 

@@ -1,6 +1,7 @@
 """Which finished run is the plain ViT that a report is held against."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -21,12 +22,13 @@ def settings(**changes):
     return config.to_dict()
 
 
-def finished(workdir, *, step=4, names=NAMES, named="aaab", **changes):
+def finished(workdir, *, steps=4, step=4, names=NAMES, named="aaab", **changes):
     """A directory that looks finished, of a plain ViT."""
     workdir.mkdir(parents=True)
     written = settings(model__name="vit", data__source_size=224, **changes)
     (workdir / "config.json").write_text(json.dumps(written))
-    (workdir / "result.json").write_text(json.dumps({"step": step, "config": written}))
+    trained = written | {"train": written["train"] | {"steps": steps}}
+    (workdir / "result.json").write_text(json.dumps({"step": step, "config": trained}))
     rows = [f"{name},a,{said},0.5,,,," for name, said in zip(names, named, strict=True)]
     header = "name,true,global,global_confidence,top,left,bottom,right"
     (workdir / "predictions.csv").write_text("\n".join([header, *rows, ""]))
@@ -42,7 +44,12 @@ def found(workdir, **changes):
 
 
 @pytest.mark.parametrize(
-    ("run", "vit"), [("cub", "cub,model.name=vit"), ("aftrans/seed0", "vit/seed0")]
+    ("run", "vit"),
+    [
+        ("cub", "cub,model.name=vit"),
+        ("aftrans/seed0", "vit/seed0"),
+        ("aftrans/run[1]", "vit/run[1]"),
+    ],
 )
 def test_a_plain_vit_is_found_beside_a_run_and_in_a_study(tmp_path, monkeypatch, run, vit):
     finished(tmp_path / vit)
@@ -52,7 +59,7 @@ def test_a_plain_vit_is_found_beside_a_run_and_in_a_study(tmp_path, monkeypatch,
     assert baseline.name == vit
     assert (baseline.accuracy.hits, baseline.accuracy.total) == (3, 4)
     assert (baseline.only_here, baseline.only_there) == (1, 2)
-    assert baseline.command == f"python -m aftrans_jax.compare {vit} {run}"
+    assert shlex.split(baseline.command) == ["python", "-m", "aftrans_jax.compare", vit, run]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,8 @@ def test_a_plain_vit_is_found_beside_a_run_and_in_a_study(tmp_path, monkeypatch,
         {"train__learning_rate": 0.5},
         {"data__image_size": 448},
         {"pretrained": "other.npz"},
-        {"step": 3},
+        {"steps": 3, "step": 3},
+        {"loss__alpha": 0.5},
         {"names": ["0.jpg", "1.jpg", "2.jpg", "other.jpg"]},
     ],
 )
@@ -71,6 +79,20 @@ def test_other_settings_steps_or_images_are_no_baseline(tmp_path, changes):
     baseline, said = found(tmp_path / "run")
     assert baseline is None
     assert "No finished plain ViT of the same settings" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 2, "data__validation_fraction": 0.25},  # of 4 steps, the best of which is the 2nd
+        {"loss__beta": 0.5, "loss__distill": 1.0, "loss__contrastive": 1.0},
+        {"sacm__keep_ratio": 0.5, "region__min_box": 64},
+    ],
+)
+def test_what_a_plain_vit_does_not_read_may_differ(tmp_path, changes):
+    finished(tmp_path / "vit", **changes)
+    shared = {key: changes[key] for key in changes if key.startswith("data")}
+    assert found(tmp_path / "run", **shared)[0] is not None
 
 
 def test_what_cannot_be_read_is_passed_over(tmp_path):

@@ -72,9 +72,6 @@ def picture(seed=0, size=64, **changes):
     standard = Picture(
         name=f"bird_{seed}.jpg",
         image=rng.integers(0, 256, (size, size, 3), np.uint8),
-        true_class="Tern",
-        predicted_class="Gull",
-        confidence=0.876,
         box=(8, 4, 40, 36),
         relevance=rng.random((7, 7), np.float32),
         annotated_box=(10.5, 6.25, 44.0, 30.0),

@@ -97,6 +97,12 @@ def test_a_share_of_nothing_is_nan():
     assert all(map(math.isnan, share(0, 0)[:3]))
 
 
+def test_the_reported_head_is_first_whatever_its_name():
+    said = answers([0], [0], local=[0], sum=[0])
+    assert said.heads() == ["global", "local", "sum"]
+    assert said._replace(reported="sum").heads() == ["sum", "global", "local"]
+
+
 def test_the_reported_head_is_first_and_classes_begin_with_the_worst():
     said = answers([0, 0, 1, 1], [1, 1, 1, 0], local=[0, 0, 1, 1])._replace(reported="local")
     assert list(by_head(said)) == ["local", "global"]

@@ -78,13 +78,14 @@ def test_reliability_golden():
     """0..100 % lie on 52..508 px across and on 190..22 px from above; 0.5 of 4 is at 106 px."""
     counts = np.array([0] * 5 + [4] + [0] * 4)
     accuracy = np.where(counts, 0.5, np.nan)
-    chart = reliability("Accuracy", Calibration(counts, accuracy, accuracy, 0.05, 0.55))
+    confidence = np.where(counts, 0.525, np.nan)
+    chart = reliability("Accuracy", Calibration(counts, confidence, accuracy, 0.025, 0.525))
     (bar,) = chart.bars
     assert (bar.at, bar.top, bar.label) == (302.8, 106, "4")
     # Wilson of 2 in 4 is 0.5 ± 1.96 sqrt(0.25/4 + 1.96²/64) / (1 + 1.96²/4): 0.15 to 0.85
     assert bar.spread_top == pytest.approx(47.2, abs=0.1)
     assert bar.spread == pytest.approx(117.6, abs=0.2)
-    assert chart.lines[0].points == [(52, 190), (508, 22)]
+    assert bar.mark == 101.8  # 190 - 0.525 * 168
 
 
 def test_bars_golden():
@@ -93,7 +94,7 @@ def test_bars_golden():
     assert chart.x_name == "layer"
     assert chart.x_ticks == [(176.4, "1"), (383.6, "2")]  # 52 + 456 * 0.6 / 2.2 and * 1.6 / 2.2
     assert [tick.label for tick in chart.y_ticks] == ["0", "0.25", "0.5", "0.75", "1"]
-    assert chart.bars == [(176.4, 148, 127, 42, "0.25"), (383.6, 106, 106, 0, "0.50")]
+    assert chart.bars == [(176.4, 148, 127, 42, "0.25", None), (383.6, 106, 106, 0, "0.50", None)]
     assert chart.bar_width == 140
     assert not chart.lines
 

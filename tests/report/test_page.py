@@ -1,3 +1,4 @@
+import errno
 import math
 import re
 import time
@@ -20,6 +21,12 @@ def test_the_headline_is_the_reported_accuracy_with_its_interval(tmp_path):
     assert "80.0 % of 10 test images named right by the global logits" in shown.text
     # Wilson, by hand: (0.8 + z²/20 ± z sqrt(0.16/10 + z²/400)) / (1 + z²/10), z = 1.96
     assert "49.0 % to 94.3 %" in shown.text
+
+
+def test_where_nothing_was_scored_no_interval_is_given(tmp_path):
+    shown = page(tmp_path, answers=answers([], []))
+    assert "– of 0 test images named right by the global logits" in shown.text  # noqa: RUF001
+    assert "nan" not in shown.text
 
 
 def test_a_baseline_is_set_beside_the_run_or_its_absence_is_said(tmp_path):
@@ -126,9 +133,9 @@ def test_report_needs_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("sum accuracy", 0.8935, "89.3\N{NO-BREAK SPACE}%"),
+        ("share of the peak", 0.8935, "89.3\N{NO-BREAK SPACE}%"),
         ("mean area of the box", np.float32(0.25), "25.0\N{NO-BREAK SPACE}%"),
-        ("accuracy percent", 89.35, "89.3"),
+        ("share in percent", 89.35, "89.3"),
         ("IoU annotated", 0.73126, "0.731"),
         ("step", 10000, "10,000"),
         ("test images", np.int32(243), "243"),
@@ -192,6 +199,16 @@ def test_few_classes(tmp_path, names):
     assert len([a for a in shown.all("table") if a.get("class") == "matrix"]) == 1
 
 
+def test_calibration_compares_each_bar_with_the_mean_confidence_of_its_images(tmp_path):
+    sure = [0.62, 0.62, 0.95, 0.95]
+    shown = page(tmp_path, answers=answers([0] * 4, [0, 1, 0, 0], confidence=sure))
+    # At 0.62 and 0.95 of 168 px over 190, 32 px about the middles of their bins, 348.4 and 485.2.
+    assert shown.paths("mark") == ["M332.4 85.8h32.0", "M469.2 30.4h32.0"]
+    assert (
+        "where the bar ends above it, they are more often right than the model says" in shown.text
+    )
+
+
 def test_confidences_that_are_nan(tmp_path):
     said = answers([0, 1, 1], [0, 0, 0], confidence=math.nan)
     shown = page(tmp_path, answers=said)
@@ -232,16 +249,16 @@ def test_a_failure_leaves_the_old_report(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"bird_0\.jpg.*float32 \(8, 8, 3\): pass uint8"):
         page(tmp_path, title="new", pictures=[normalised])
 
-    def disk_full(self, data):
-        with self.open("wb") as file:
-            file.write(data[:10])
-        raise OSError("disk full")
+    def disk_full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_bytes", disk_full)
-        with pytest.raises(OSError, match="disk full"):
-            page(tmp_path, title="new")
     file = tmp_path / "report" / "index.html"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", disk_full)
+        with pytest.raises(OSError, match="No space left") as raised:
+            page(tmp_path, title="new")
+    assert raised.value.filename == str(file)
+    assert list(file.parent.iterdir()) == [file]
     assert "<h1>old</h1>" in file.read_text(encoding="utf-8")
     assert "new" in page(tmp_path, title="new").text
     assert list(file.parent.iterdir()) == [file]  # nothing half-written stays
@@ -322,7 +339,7 @@ def test_curves_and_gates_are_drawn(tmp_path):
     history = {"train": [{"step": 100, "loss": 1.0}, {"step": 0, "loss": 4.0}]}
     gates = np.array([[0.25, 0.5], [0.75, 0.5]], np.float32)
     shown = page(tmp_path, history=history, gates=gates)
-    line, _ = shown.paths("line")  # and the diagonal of the calibration
+    (line,) = shown.paths("line")
     assert line == "M52.0 22.0 508.0 148.0h0"  # 4 is the top of 0..4, 1 a quarter of the way up
     assert len([dot for dot in shown.all("circle") if dot["r"] == "4"]) == 2
     assert [d.split("V")[1] for d in shown.paths("bar")][:2] == ["106.0"] * 2  # 0.5 of 190..22

@@ -20,6 +20,16 @@ def test_photos_are_shrunk_until_all_fit(rng):
     assert (flat.width, flat.height) == (640, 480)
 
 
+def test_heat_maps_share_the_room_of_the_photos(rng, monkeypatch):
+    noise = picture(image=rng.integers(0, 256, (640, 640, 3), np.uint8))
+    (plain,) = shown([noise._replace(relevance=None)])
+    assert plain.width == 640
+    monkeypatch.setattr("aftrans_jax.report.photos._ROOM", len(plain.file.data))
+    (photo,) = shown([noise])
+    assert photo.width == 512
+    assert len(photo.file.data) + len(photo.heat.data) <= len(plain.file.data)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (1, 1), (1, 300), (700, 2), (90, 900)])
 def test_files_are_what_they_say(shape):
     (photo,) = shown([picture(image=np.zeros((*shape, 3), np.uint8))])

@@ -18,7 +18,10 @@ from aftrans_jax.training.reporting import MetricsLog
 
 @pytest.mark.filterwarnings("ignore")  # TensorBoard's own
 def test_tensorboard_reads_scalars_settings_and_images(tmp_path):
-    settings = flat(base_config().to_dict()) | {"data.mean": [0.5, 0.25, 0.5]}
+    settings = flat(base_config().to_dict()) | {
+        "data.mean": [0.5, 0.25, 0.5],
+        "data.dir": "photos\udcff",  # a folder's name that is not UTF-8
+    }
     image = np.full((2, 3, 3), 77, np.uint8)
     log = MetricsLog(tmp_path, tensorboard=True)
     log.write_settings(settings)
@@ -40,6 +43,7 @@ def test_tensorboard_reads_scalars_settings_and_images(tmp_path):
     assert written["model.name"].string_value == settings["model.name"]
     assert written["report.tensorboard"].bool_value is True
     assert written["data.mean"].string_value == "[0.5, 0.25, 0.5]"
+    assert written["data.dir"].string_value == "photos\\udcff"
     ((tag, (step, pixels)),) = events.pictures(found).items()
     assert (tag, step) == ("test/a b(1)\\udcff.jpg", 6)
     np.testing.assert_allclose(pixels, image, atol=2)  # JPEG
@@ -85,6 +89,11 @@ def test_without_its_package_tensorboard_is_off_and_a_line_says_why(tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_a_log_to_which_nothing_is_written_leaves_no_file(tmp_path):
+    MetricsLog(tmp_path, tensorboard=True).close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     file = EventFile(tmp_path)
 
@@ -94,5 +103,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.flush", full)
     with pytest.raises(OSError, match=str(tmp_path)):
         file.write_scalars(1, {"a": 1.0})
+    with pytest.raises(OSError, match=str(tmp_path)):
+        file.close()
     monkeypatch.undo()
     file.close()

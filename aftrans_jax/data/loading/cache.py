@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from aftrans_jax.data.examples import Example, Source
+from aftrans_jax.data.examples import Example, Source, whole
 from aftrans_jax.data.loading.transforms import resize
 
 _LARGEST_SHARE = 0.8  # of the free memory; the rest is for batches and checkpoints
@@ -35,6 +35,10 @@ class ResizedCache:
             self._images[index], self._boxes[index] = example.image, example.box
             self._ready[index] = True  # set last, because other threads read it
         return Example(self._images[index], self.labels[index], self._boxes[index])
+
+    def whole(self) -> Source:
+        """Returns the source with all pixels of its images; nothing of it is kept."""
+        return whole(self.source)
 
 
 def check_memory(num_images: int, size: int) -> str:

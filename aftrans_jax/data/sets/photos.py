@@ -1,6 +1,6 @@
 """`PhotoTable`, one split of a photo set as its lists say, and `PhotoSource`, which decodes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,10 @@ class PhotoSource:
     def __getitem__(self, index: int) -> Example:
         photo = self._read(index, self.resize_size)
         return Example(photo.pixels, self.table.labels[index], photo.place(self.table.box(index)))
+
+    def whole(self) -> "PhotoSource":
+        """Returns the same examples with all pixels of their images."""
+        return replace(self, resize_size=None)
 
     def photo(self, index: int) -> Photo:
         """Returns an image with all of its pixels, and what decoding it showed.

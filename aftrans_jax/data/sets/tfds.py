@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
@@ -18,6 +20,7 @@ _Record = Mapping[str, Any]  # features by name; the image as the bytes of its f
 _NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
 
 
+@dataclass(frozen=True)
 class TfdsSource:
     """One split of a prepared set, each image decoded whenever it is asked for.
 
@@ -25,20 +28,12 @@ class TfdsSource:
     Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
     """
 
-    def __init__(
-        self,
-        records: Sequence[Any],
-        folder: Path,
-        split: str,
-        num_classes: int,
-        max_pixels: int = MAX_PIXELS,
-        resize_size: int | None = None,
-    ):
-        """Takes random access to the records, and where they come from, for error messages."""
-        self._sizes = {"max_pixels": max_pixels, "resize_size": resize_size}
-        self._records, self._folder, self._split = records, folder, split
-        self._num_classes = num_classes
-        self._labels: tuple[int, ...] | None = None
+    records: Sequence[Any]
+    folder: Path  # for error messages, as the split
+    split: str
+    num_classes: int
+    max_pixels: int = MAX_PIXELS
+    resize_size: int | None = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -46,22 +41,29 @@ class TfdsSource:
 
     @property
     def labels(self) -> Sequence[int]:
-        if self._labels is None:
-            self._labels = tuple(self._label(self.record(i), i) for i in range(len(self)))
         return self._labels
 
+    @cached_property
+    def _labels(self) -> tuple[int, ...]:
+        return tuple(self._label(self.record(i), i) for i in range(len(self)))
+
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         record = self.record(index)
         label = self._label(record, index)
-        name = f"{self._name(record, index)} of {self._folder}"
-        photo = decode_photo(record["image"], name, **self._sizes)
+        name = f"{self._name(record, index)} of {self.folder}"
+        sizes = {"max_pixels": self.max_pixels, "resize_size": self.resize_size}
+        photo = decode_photo(record["image"], name, **sizes)
         sides = photo.height, photo.width
         stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
         return Example(photo.pixels, label, photo.place(_box(record, *stored)))
+
+    def whole(self) -> "TfdsSource":
+        """Returns the same examples with all pixels of their images."""
+        return replace(self, resize_size=None)
 
     def record(self, index: int) -> _Record:
         """Returns a record as it is stored, its image not decoded.
@@ -70,10 +72,10 @@ class TfdsSource:
           ValueError: the file it lies in is damaged, by array_record's checksums.
         """
         try:
-            return self._records[index]
+            return self.records[index]
         except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
             raise ValueError(
-                f"record {self._split}/{index:05d} of {self._folder} cannot be read: {error}: "
+                f"record {self.split}/{index:05d} of {self.folder} cannot be read: {error}: "
                 "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
                 "the set again with launch/prepare_tfds.sh."
             ) from error
@@ -90,14 +92,14 @@ class TfdsSource:
             if feature in record:
                 name = record[feature]
                 return name.decode() if isinstance(name, bytes) else str(name)
-        return f"{self._split}/{index:05d}"
+        return f"{self.split}/{index:05d}"
 
     def _label(self, record: _Record, index: int) -> int:
         label = int(record["label"])
-        if not 0 <= label < self._num_classes:
+        if not 0 <= label < self.num_classes:
             raise ValueError(
-                f"record {self._split}/{index:05d} of {self._folder} has label {label}: expected "
-                f"one in [0, {self._num_classes}). Choose another set: this one is not labelled."
+                f"record {self.split}/{index:05d} of {self.folder} has label {label}: expected "
+                f"one in [0, {self.num_classes}). Choose another set: this one is not labelled."
             )
         return label
 
