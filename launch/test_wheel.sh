@@ -33,7 +33,8 @@ from pathlib import Path
 
 work = Path(sys.argv[1])
 source = work / "source"
-expected = {f"aftrans_jax/configs/{path.name}" for path in (source / "configs").glob("*.py")}
+paths = (source / "configs").rglob("*.py")
+expected = {f"aftrans_jax/{path.relative_to(source).as_posix()}" for path in paths}
 for pattern in ("*.py", "py.typed", "assets/*.npz", "report/templates/*"):
     paths = (source / "aftrans_jax").rglob(pattern)
     expected |= {path.relative_to(source).as_posix() for path in paths}
