@@ -99,11 +99,22 @@ def base_config() -> Config:
     config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
     config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
     config.train.accumulation_steps = 1  # parts that a device takes its rows in, to save memory
+    config.train.optimizer = "sgd"  # sgd | adamw | lamb: b1 is momentum. Paper: section 3.2
+    # adamw takes 1e-5 to 1e-3.
     config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none
     config.train.warmup_steps = 500  # -1: a twentieth of the steps. Paper: section 3.2
     config.train.momentum = 0.9  # Choice: TransFG's momentum; the paper says SGD alone
     config.train.clip_norm = 1.0  # Choice: TransFG's clipping; the paper names none
-    config.train.weight_decay = 0.0  # Paper: section 3.2
+    config.train.weight_decay = 0.0  # of kernels, not of biases, norms, tokens. Paper: section 3.2
+    # Factor from each block's learning rate to that of the one below; embedding and tokens are
+    # lowest. The final norm, the head, the SACM and the local branch's tokens have the full rate.
+    config.train.layer_decay = 1.0
+    # all | head: a linear probe | last:K: the last K blocks and the final norm | norms: scale and
+    # bias of every norm. The head, the SACM and the local branch's tokens train with each of them.
+    config.train.trainable = "all"
+    # 0: none | decay of a moving average of the parameters, such as 0.9998, which is evaluated and
+    # answers in their place; at step t at most (1 + t) / (10 + t).
+    config.train.ema = 0.0
     # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     config.train.report_every = 10  # batches

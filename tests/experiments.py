@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 import aftrans_jax.experiment.checks
 import aftrans_jax.experiment.model
+import aftrans_jax.experiment.updating
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.parts import Experiment, build
 from aftrans_jax.model.variants import Variant
@@ -56,7 +57,8 @@ def tiny_config(**changes):
 def tiny_variants():
     """The built-in variant is two narrow layers."""
     with contextlib.ExitStack() as patched:
-        for module in (aftrans_jax.experiment.model, aftrans_jax.experiment.checks):
+        rooms = aftrans_jax.experiment
+        for module in (rooms.model, rooms.checks, rooms.updating):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         yield
 
@@ -70,12 +72,12 @@ def tiny_experiment(num_devices=None, **changes) -> Experiment:
 
 
 @functools.cache
-def _compiled(num_devices, precision) -> tuple[Experiment, TrainState]:
-    experiment = tiny_experiment(num_devices, train__precision=precision)
+def _compiled(num_devices, precision, changes) -> tuple[Experiment, TrainState]:
+    experiment = tiny_experiment(num_devices, train__precision=precision, **dict(changes))
     return experiment, jax.device_get(experiment.state)
 
 
-def fresh(num_devices=4, precision="float32") -> Experiment:
+def fresh(num_devices=4, precision="float32", **changes) -> Experiment:
     """The same compiled experiment every time, at its start."""
-    experiment, state = _compiled(num_devices, precision)
+    experiment, state = _compiled(num_devices, precision, tuple(sorted(changes.items())))
     return experiment._replace(state=sharding.replicate(state, experiment.mesh))

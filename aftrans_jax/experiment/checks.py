@@ -17,6 +17,8 @@ from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS
+from aftrans_jax.training.groups import trainable
+from aftrans_jax.training.optimizer import OPTIMIZERS
 from aftrans_jax.training.precision import PRECISIONS
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -37,6 +39,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sacm.gate": tuple(GATES),
         "region.method": (*REGION_METHODS, ANNOTATED),
         "region.resample": tuple(RESAMPLES),
+        "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
         "eval.logits": ("auto", "global", "local", "sum"),
     }
@@ -76,7 +79,9 @@ _RATES = (
     "model.dropout",
     "model.stochastic_depth",
     "train.momentum",
+    "train.ema",
 )
+_SHARES = ("sacm.keep_ratio", "train.layer_decay")
 
 
 def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
@@ -155,8 +160,10 @@ def _check_ranges(config: Config) -> None:
     for key in _RATES:
         if not 0 <= (value := _value(config, key)) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
-    if not 0 < config.sacm.keep_ratio <= 1:
-        raise ValueError(f"sacm.keep_ratio={config.sacm.keep_ratio} must lie in (0, 1]")
+    for key in _SHARES:
+        if not 0 < (value := _value(config, key)) <= 1:
+            raise ValueError(f"{key}={value} must lie in (0, 1]")
+    trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
     numbers, last = tuple(config.sacm.layers), VARIANTS[config.model.variant].layers
     if len({*numbers} & {*range(1, last + 1)}) < len(numbers):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Models by name, their initial parameters and their optimizer."""
+"""Models by name, their initial parameters and the weights of their loss."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
@@ -21,7 +20,6 @@ from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
-from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes, trained_size
 from aftrans_jax.weights.layouts import official_names
@@ -225,23 +223,3 @@ def loss_weights(config: Config) -> dict[str, float]:
     loss = config.loss
     branches = {"global": loss.alpha, "local": loss.beta}
     return branches | {"distill": loss.distill, "contrastive": loss.contrastive}
-
-
-def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
-    """Returns the learning rate by step, and the optimizer that follows it.
-
-    Paper: section 3.2, SGD with a warm-up, cosine annealing and no weight decay.
-    Follows: TransFG, momentum and clipping by the global norm.
-    """
-    schedule = learning_rate_schedule(
-        peak=config.train.learning_rate,
-        warmup_steps=config.train.warmup_steps,
-        num_steps=config.train.steps,
-    )
-    optimizer = sgd(
-        schedule,
-        momentum=config.train.momentum,
-        clip_norm=config.train.clip_norm,
-        weight_decay=config.train.weight_decay,
-    )
-    return schedule, optimizer

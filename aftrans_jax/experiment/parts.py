@@ -28,19 +28,19 @@ from aftrans_jax.experiment.model import (
     Model,
     blank_params,
     build_model,
-    build_optimizer,
     initial_params,
     loss_weights,
     predicting_logits,
 )
 from aftrans_jax.experiment.settled import settled, with_steps
+from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
-from aftrans_jax.training.state import TrainState, create_state
+from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import train_step
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
 
@@ -49,8 +49,9 @@ class Plan(NamedTuple):
     """The settings that the run itself reads, as plain values.
 
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `predict_from` is "global", "local" or "sum"; `num_shown` counts images of the report; above
-    `largest_loss` a training has diverged; `peak_speed` is in images per second at the devices'
+    `predict_from` is "global", "local" or
+    "sum"; `num_shown` counts images of the report; above `largest_loss` a training has diverged;
+    `peak_speed` is in images per second at the devices'
     peak, NaN where that is not known.
     """
 
@@ -125,7 +126,7 @@ def build(
     trains = evaluated is None
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
-    dataset, notes = load_dataset(config, evaluated)
+    dataset, notes = _loaded(config, evaluated)
     config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
     skipped = {name: Skipped(x) for name, x in splits.items() if config.data.on_error == "skip"}
@@ -134,7 +135,7 @@ def build(
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
     schedule, optimizer = build_optimizer(config)
-    state = create_state(params, optimizer, precision.loss_scale)
+    state = build_state(config, params, optimizer, precision.loss_scale)
     shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
     step = partial(train_step, predict_from=predicting_logits(config), **updating, **shared)
@@ -154,6 +155,14 @@ def build(
         skipped,
         config.to_dict(),
     )
+
+
+def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Dataset, tuple[str, ...]]:
+    """Returns the data set and notes."""
+    dataset, notes = load_dataset(config, evaluated)
+    if evaluated is not None:
+        return dataset, notes
+    return dataset, (*notes, *rate_notes(config))
 
 
 def _params(
@@ -193,7 +202,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
 def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: Mesh) -> float:
     """Returns the images per second that the devices' peak would train, NaN if not known."""
     peak = peak_flops(model.vit.dtype.name)
-    if peak is None:
+    if peak is None or config.train.trainable != "all":  # a backward pass of part of it
         return math.nan
     seen = model.clone(vit=model.vit.clone(attention=KERNELS["xla"]))
     forward = forward_flops(seen, params, config.data.source_size)
@@ -221,6 +230,6 @@ def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
         way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
     ) -> Any:
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
-        return way(partial(compiled, state.params), batches)
+        return way(partial(compiled, state.answering()), batches)
 
     return run

@@ -189,7 +189,7 @@ def _record(
         (workdir / STARTS).unlink(missing_ok=True)
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
-    overview = parameter_overview.get_parameter_overview(state.params)
+    overview = parameter_overview.get_parameter_overview(state.whole(state.params))
     write_bytes(workdir / "parameters.txt", f"{overview}\n".encode())
     path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
     try:
@@ -209,11 +209,13 @@ def _description(
 ) -> list[str]:
     """Returns what a user should know before the first step, a line each."""
     dataset, plan = experiment.dataset, experiment.plan
-    params = parameter_overview.count_parameters(state.params)
+    count = parameter_overview.count_parameters
+    whole, trained = count(state.whole(state.params)), count(state.params)
+    partly = "" if trained == whole else f" ({trained:,} of them train)"
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.class_names)} classes",
-        f"{plan.model_name}: {params:,} parameters, {plan.dtype}, on {devices()}",
+        f"{plan.model_name}: {whole:,} parameters{partly}, {plan.dtype}, on {devices()}",
         *experiment.notes,
     ]
     if is_resumed:

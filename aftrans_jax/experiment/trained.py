@@ -25,6 +25,7 @@ from aftrans_jax.experiment.workdir import (
     read_settings,
 )
 from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.state import ANSWERING
 
 
 class Trained(NamedTuple):
@@ -51,7 +52,8 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
     """Returns the model of a run, for one device.
 
     Of a working directory it is the checkpoint that the run reports: the best one where validation
-    images were held out, else the newest. The model computes in float32, whatever the precision of
+    images were held out, else the newest; of a moving average of the parameters that the run kept,
+    it is that. The model computes in float32, whatever the precision of
     training. Nothing is changed there.
 
     Args:
@@ -80,12 +82,12 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
     best_score = f"{trained.predict_from}_accuracy"
     checkpoints = Checkpoints(path / "checkpoints", best_score=best_score, say=say)
     best = (
-        checkpoints.restore_best(trained.params, part="params/")
+        checkpoints.restore_best(trained.params, parts=ANSWERING)
         if has_validation(path, settings)
         else None
     )
     latest = checkpoints.restore_latest
-    params = latest(trained.params, part="params/") if best is None else best[0]
+    params = latest(trained.params, parts=ANSWERING) if best is None else best[0]
     if params is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
     return trained._replace(params=params)

@@ -92,7 +92,7 @@ class Checkpoints:
             )
 
     def restore_latest(
-        self, template: Any, *, part: str = "", set_aside: bool = False
+        self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
     ) -> Any | None:
         """Returns the newest intact state on the host, None when there is no checkpoint at all.
 
@@ -101,7 +101,8 @@ class Checkpoints:
 
         Args:
           template: tree of arrays with the state's paths, shapes and types.
-          part: of the state that the template is of, such as "params/"; empty for all of it.
+          parts: of the state that the template is of, such as "params/", later ones first; ""
+            for all of it.
           set_aside: move damaged ones to `broken_checkpoints` beside the directory; for the
             training alone, which owns them.
 
@@ -119,7 +120,7 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 damaged[number] = str(error)
                 continue
-            state = self._fit(number, arrays, template, part)
+            state = self._fit(number, arrays, template, parts)
             self._pass_over(damaged, number, set_aside)
             return state
         if damaged:
@@ -132,7 +133,7 @@ class Checkpoints:
         return None
 
     def restore_best(
-        self, template: Any, *, part: str = ""
+        self, template: Any, *, parts: Sequence[str] = ("",)
     ) -> tuple[Any, Mapping[str, float]] | None:
         """Returns the saved state with the best score, on the host, and its scores.
 
@@ -149,10 +150,10 @@ class Checkpoints:
             arrays = read_arrays(self.directory / str(number))
         except VanishedCheckpointError:  # a training has written a better one
             self.scores.read_again()
-            return self.restore_best(template, part=part)
+            return self.restore_best(template, parts=parts)
         except DamagedCheckpointError as error:
             raise ValueError(f"the best checkpoint, {number}, is damaged: {error}") from error
-        return self._fit(number, arrays, template, part), self.scores.of(number) or {}
+        return self._fit(number, arrays, template, parts), self.scores.of(number) or {}
 
     def way_back(self) -> str:
         """Returns the sentence that says which checkpoint a run that diverged can go back to."""
@@ -201,9 +202,10 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=_Kept(self.scores))
         return ocp.CheckpointManager(self.directory, options=options)
 
-    def _fit(self, number: int, arrays: Arrays, template: Any, part: str) -> Any:
+    def _fit(self, number: int, arrays: Arrays, template: Any, parts: Sequence[str]) -> Any:
         found = {
             path.removeprefix(part): array
+            for part in parts
             for path, array in arrays.items()
             if path.startswith(part)
         }

@@ -1,6 +1,14 @@
-"""SGD with momentum, warm-up, cosine decay and clipping."""
+"""SGD, AdamW and LAMB with warm-up, cosine decay, clipping and layer-wise learning rates."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax
 import optax
+
+from aftrans_jax.training.groups import decayed, rate_scales
 
 
 def learning_rate_schedule(*, peak: float, warmup_steps: int, num_steps: int) -> optax.Schedule:
@@ -21,17 +29,73 @@ def learning_rate_schedule(*, peak: float, warmup_steps: int, num_steps: int) ->
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, num_steps)
 
 
-def sgd(
-    schedule: optax.Schedule, *, momentum: float, clip_norm: float, weight_decay: float
-) -> optax.GradientTransformation:
-    """Returns SGD with momentum after clipping at a global norm.
+def _sgd(
+    schedule: optax.Schedule, *, momentum: float, weight_decay: float
+) -> tuple[optax.GradientTransformation, ...]:
+    """SGD, whose weight decay is added to the gradient, before the momentum."""
+    decay = optax.add_decayed_weights(weight_decay, mask=decayed)
+    return decay, optax.sgd(schedule, momentum=momentum)
 
-    Follows: TransFG train.py.
+
+def _adaptive(
+    make: Callable[..., optax.GradientTransformation],
+    schedule: optax.Schedule,
+    *,
+    momentum: float,
+    weight_decay: float,
+) -> tuple[optax.GradientTransformation, ...]:
+    """AdamW or LAMB, whose weight decay is added to the step; optax's b2 of 0.999 and epsilon."""
+    return (make(schedule, b1=momentum, weight_decay=weight_decay, mask=decayed),)
+
+
+OPTIMIZERS: Mapping[str, Callable[..., tuple[optax.GradientTransformation, ...]]] = (
+    MappingProxyType(
+        {
+            "sgd": _sgd,
+            "adamw": partial(_adaptive, optax.adamw),
+            "lamb": partial(_adaptive, optax.lamb),
+        }
+    )
+)
+
+
+def optimizer(
+    name: str,
+    schedule: optax.Schedule,
+    *,
+    momentum: float,
+    clip_norm: float,
+    weight_decay: float,
+    layer_decay: float,
+    num_layers: int,
+) -> optax.GradientTransformation:
+    """Returns what makes steps of gradients, clipped at a global norm first.
+
+    Args:
+      name: of `OPTIMIZERS`.
+      schedule: step -> learning rate.
+      momentum: of SGD; of AdamW and LAMB the decay of the mean gradient, b1.
+      clip_norm: of the gradients of all parameters that train.
+      weight_decay: of kernels alone, see `groups.decayed`.
+      layer_decay: 1 for one rate everywhere, see `groups.rate_scales`.
+      num_layers: of the trunk.
+
+    Follows: TransFG train.py, SGD with clipping.
 
     Paper: section 3.2, SGD and weight decay 0.
+
+    Choice: decay spares biases, norms and tokens; it is 0 in section 3.2, of all in TransFG.
     """
+    steps = OPTIMIZERS[name](schedule, momentum=momentum, weight_decay=weight_decay)
+    layered = partial(_scaled, decay=layer_decay, num_layers=num_layers)
     return optax.chain(
         optax.clip_by_global_norm(clip_norm),
-        optax.add_decayed_weights(weight_decay),
-        optax.sgd(schedule, momentum=momentum),
+        *steps,
+        optax.stateless(lambda updates, _: layered(updates)),
     )
+
+
+def _scaled(updates: Any, *, decay: float, num_layers: int) -> Any:
+    """Returns the steps, shortened with their learning rates, those of weight decay included."""
+    scales = rate_scales(updates, decay=decay, num_layers=num_layers)
+    return jax.tree.map(lambda x, scale: x * scale if scale != 1 else x, updates, scales)

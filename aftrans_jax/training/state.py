@@ -1,5 +1,6 @@
-"""Everything that training changes, as arrays."""
+"""Everything that training changes, as arrays, and the parameters that it leaves alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -8,11 +9,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from aftrans_jax.training.averaging import MovingAverage, NoAverage
+from aftrans_jax.training.groups import Path, divided, joined
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale, where_finite
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.
 Count = Any  # an int32 scalar
 LossScale = Any  # NoLossScale or DynamicLossScale
+Average = Any  # NoAverage or MovingAverage
+
+# What `TrainState.answering` is made of in a stored state: what comes later goes before.
+ANSWERING = ("params/", "frozen/", "average/params/")
 
 
 @flax.struct.dataclass
@@ -22,6 +29,9 @@ class TrainState:
     step: updates applied.
     skipped: batches whose float16 gradients overflowed and changed nothing.
     step + skipped is the number of the next batch, from which its augmentation and dropout follow.
+    params: those that train; gradients and `opt_state` are of them alone.
+    frozen: the others.
+    average: of those that train.
 
     Follows: flax TrainState, arrays only.
     """
@@ -31,11 +41,21 @@ class TrainState:
     params: Any
     opt_state: Any
     loss_scale: LossScale
+    frozen: Any = flax.struct.field(default_factory=dict)
+    average: Average = flax.struct.field(default_factory=NoAverage)
 
     @property
     def batch_number(self) -> Int[Array, ""]:
         """Returns how many batches were consumed, skipped ones included."""
         return self.step + self.skipped
+
+    def whole(self, params: Any) -> Any:
+        """Returns all parameters of the model, of which those are given that train."""
+        return joined(self.frozen, params)
+
+    def answering(self) -> Any:
+        """Returns the model's parameters that are evaluated: averaged where that is kept."""
+        return self.whole(self.average.of(self.params))
 
     def after(
         self, is_finite: Array, params: Any, opt_state: Any, loss_scale: LossScale
@@ -45,19 +65,39 @@ class TrainState:
         Follows: flax TrainState.apply_gradients, with flax DynamicScale's example.
         """
         applied = is_finite.astype(jnp.int32)
+        average = self.average.after(params, self.step + 1)
         return TrainState(
             step=self.step + applied,
             skipped=self.skipped + 1 - applied,
             params=where_finite(is_finite, params, self.params),
             opt_state=where_finite(is_finite, opt_state, self.opt_state),
             loss_scale=loss_scale,
+            frozen=self.frozen,
+            average=where_finite(is_finite, average, self.average),
         )
 
 
 def create_state(
-    params: Any, optimizer: optax.GradientTransformation, loss_scale: NoLossScale | DynamicLossScale
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    loss_scale: NoLossScale | DynamicLossScale,
+    *,
+    trains: Callable[[Path], bool] = lambda path: True,
+    average_decay: float = 0.0,
 ) -> TrainState:
-    """Returns the state before the first step."""
+    """Returns the state before the first step.
+
+    Args:
+      params: of the model, nested dictionaries.
+      optimizer: of those that train.
+      loss_scale: of the precision.
+      trains: whether a parameter trains, by its path.
+      average_decay: of the moving average of the parameters, 0 for none.
+    """
     zero = jnp.zeros((), jnp.int32)
-    opt_state = jax.jit(optimizer.init)(params)  # one program, not one for each shape
-    return TrainState(zero, zero, params, opt_state, loss_scale)
+    trained, frozen = divided(params, trains)
+    opt_state = jax.jit(optimizer.init)(trained)  # one program, not one for each shape
+    average = NoAverage()
+    if average_decay:  # of copies, since the first step is given both
+        average = MovingAverage(jax.tree.map(jnp.array, trained), average_decay)
+    return TrainState(zero, zero, trained, opt_state, loss_scale, frozen, average)

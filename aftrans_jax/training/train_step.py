@@ -39,7 +39,7 @@ def train_step(
         "mask" bool [batch], False where a row holds no example and must not count.
       rng: of this device; dropout folds the batch's number into it.
       model: of images and `train` to a `ModelOutput`.
-      optimizer: of the parameters' gradients.
+      optimizer: of the gradients of the parameters that train, `state.params`.
       loss_weights: of the terms, see `losses.loss_terms`.
       predict_from: the logits whose accuracy is reported.
       accumulation_steps: parts that the rows are taken in, one after another, to save memory.
@@ -54,7 +54,8 @@ def train_step(
     summed = partial(_summed_loss, model, loss_weights, predict_from)
 
     def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
-        loss, averages = summed(params, part, jax.random.fold_in(dropout, number))
+        whole = state.whole(params)
+        loss, averages = summed(whole, part, jax.random.fold_in(dropout, number))
         return loss * scale, averages
 
     grad_fn = partial(jax.grad(loss_fn, has_aux=True), state.params)

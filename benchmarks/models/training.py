@@ -13,7 +13,8 @@ import optax
 from jaxtyping import Array
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.model import build_optimizer, loss_weights
+from aftrans_jax.experiment.model import loss_weights
+from aftrans_jax.experiment.updating import build_optimizer
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import train_step

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
-from aftrans_jax.experiment import checks, data, model, parts, trained
+from aftrans_jax.experiment import checks, data, model, parts, trained, updating
 from aftrans_jax.experiment.data import READERS
-from aftrans_jax.experiment.model import MODELS, build_model, build_optimizer, predicting_logits
+from aftrans_jax.experiment.model import MODELS, build_model, predicting_logits
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.updating import build_optimizer, rate_notes
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
@@ -149,7 +150,7 @@ def attribute_chain(node: ast.AST) -> list[str] | None:
     return [node.id, *names] if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("module", [checks, data, model, parts, trained])
+@pytest.mark.parametrize("module", [checks, data, model, parts, trained, updating])
 def test_no_key_is_read_that_does_not_exist(module):
     """On all paths, those that no test takes included."""
     groups = {key.split(".")[0] for key in KEYS}
@@ -382,6 +383,7 @@ NOT_NEGATIVE = words("""
 """)
 RATES = words("""
     data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
+    train.ema
 """)
 FLOATS = [key for key, value in KEYS.items() if isinstance(value, float)]
 
@@ -392,7 +394,10 @@ def bad_values():
     yield from ((key, -1, "must be at least 0") for key in NOT_NEGATIVE)
     for key in RATES:
         yield from ((key, value, r"must lie in \[0, 1\)") for value in (1.0, -0.1))
-    yield from (("sacm.keep_ratio", value, r"must lie in \(0, 1\]") for value in (0.0, 1.01, -1.0))
+    for key in ("sacm.keep_ratio", "train.layer_decay"):
+        yield from ((key, value, r"must lie in \(0, 1\]") for value in (0.0, 1.01, -1.0))
+    yield ("train.trainable", "last:13", "must be last:K with K from 1 to 12")
+    yield ("train.trainable", "neck", "is unknown: choose one of all, head, last:K, norms")
     for value in ((0,), (13,), (-1, 2), (3, 3), (1.5,), ("L3",), (1, 2, 13)):
         yield (
             "sacm.layers",
@@ -431,6 +436,8 @@ def test_a_value_out_of_range_is_named(key, value, message):
         *((key, 1) for key in POSITIVE + NOT_NEGATIVE),
         *((key, 0) for key in NOT_NEGATIVE + RATES),
         ("sacm.keep_ratio", 1.0),
+        ("train.layer_decay", 1.0),
+        ("train.trainable", "last:12"),
         ("data.resize_ratio", 1.0),
         ("data.mean", (0.0, 0, -1.0)),
     ],
@@ -515,3 +522,12 @@ def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
     message = f"^train.warmup_steps={warmup} must be at least 0 and below train.steps={steps}: "
     with pytest.raises(ValueError, match=message):
         build_optimizer(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "is_said"),
+    [("sgd", 0.03, False), ("adamw", 0.03, True), ("lamb", 1e-3, False)],
+)
+def test_a_rate_of_sgd_is_said_to_be_one(name, rate, is_said):
+    config = changed(train__optimizer=name, train__learning_rate=rate)
+    assert bool(rate_notes(config)) == is_said

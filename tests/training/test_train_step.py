@@ -16,7 +16,7 @@ from training import linear
 from aftrans_jax.training.actions import Report, Stopwatch
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.metrics import average, compute, merge
-from aftrans_jax.training.optimizer import learning_rate_schedule, sgd
+from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.state import create_state
@@ -32,21 +32,21 @@ def compiled_step(
     dtype=jnp.float32,
     predict_from="sum",
     clip_norm=1.0,
-    decay=0.0,
     parts=1,
     weights=WEIGHTS,
 ):
-    optimizer = sgd(schedule, momentum=0.9, clip_norm=clip_norm, weight_decay=decay)
+    rules = {"momentum": 0.9, "clip_norm": clip_norm, "weight_decay": 0.0}
+    sgd = optimizer("sgd", schedule, **rules, layer_decay=1.0, num_layers=1)
     step = partial(
         train_step,
         model=linear.Linear(dtype),
-        optimizer=optimizer,
+        optimizer=sgd,
         loss_weights=weights,
         predict_from=predict_from,
         accumulation_steps=parts,
         all_sum=lambda tree: tree,  # there is one device
     )
-    return jax.jit(step), optimizer
+    return jax.jit(step), sgd
 
 
 def on_device(tree):
@@ -56,14 +56,14 @@ def on_device(tree):
 @pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
 @pytest.mark.parametrize("clip_norm", [1.0, 1e6], ids=["clipped", "free"])
 def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
-    rates, decay = (0.0, 0.002, 0.001), 0.1
-    step, optimizer = compiled_step(
-        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, decay=decay, parts=parts
+    rates = (0.0, 0.002, 0.001)
+    step, sgd = compiled_step(
+        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, parts=parts
     )
     params = linear.random_params(rng)
     expected = {name: kernel.astype(np.float64) for name, kernel in params.items()}
     momentum = {name: np.zeros_like(kernel) for name, kernel in expected.items()}
-    state = create_state(on_device(params), optimizer, NoLossScale())
+    state = create_state(on_device(params), sgd, NoLossScale())
     for rate in rates:
         batch = linear.random_batch(rng)
         batch["mask"] = rng.random(8) < 0.7
@@ -76,7 +76,7 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
         hits = sum(linear.logits(expected, batch["image"]).values()).argmax(1) == batch["label"]
         for name, grad in grads.items():
             clipped = grad / max(1.0, norm / clip_norm)
-            momentum[name] = 0.9 * momentum[name] + clipped + decay * expected[name]
+            momentum[name] = 0.9 * momentum[name] + clipped
             expected[name] = expected[name] - rate * momentum[name]
         assert norm > 1  # or nothing would be clipped
         state, metrics = step(state, masked, RNG)
@@ -93,10 +93,10 @@ def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
 
 
 def test_a_batch_without_a_readable_image_changes_nothing(rng):
-    step, optimizer = compiled_step(lambda count: 0.1 + 0.0 * count)
+    step, sgd = compiled_step(lambda count: 0.1 + 0.0 * count)
     params, batch = linear.random_params(rng), linear.random_batch(rng)
     batch["mask"][:] = False
-    state, metrics = step(create_state(on_device(params), optimizer, NoLossScale()), batch, RNG)
+    state, metrics = step(create_state(on_device(params), sgd, NoLossScale()), batch, RNG)
     assert compute(merge([metrics]))["gradient_norm"] == 0
     for name in params:
         np.testing.assert_array_equal(state.params[name], params[name])
@@ -104,13 +104,13 @@ def test_a_batch_without_a_readable_image_changes_nothing(rng):
 
 def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(rng):
     weights = WEIGHTS | {"contrastive": 0.5}
-    step, optimizer = compiled_step(lambda count: 0.0 * count, parts=2, weights=weights)
+    step, sgd = compiled_step(lambda count: 0.0 * count, parts=2, weights=weights)
     params, batch = linear.random_params(rng), linear.random_batch(rng)
     batch["mask"][5:7] = False
     total, x = 0.0, batch["image"].reshape(8, -1)
     for rows in (np.arange(4), np.array([4, 7])):
         total += len(rows) * oracles.contrastive_loss(x[rows], batch["label"][rows])
-    _, metrics = step(create_state(on_device(params), optimizer, NoLossScale()), batch, RNG)
+    _, metrics = step(create_state(on_device(params), sgd, NoLossScale()), batch, RNG)
     values = compute(merge([metrics]))
     assert values["contrastive_loss"] == pytest.approx(total / 6, rel=1e-5)
     branches = sum(WEIGHTS[name] * values[f"{name}_loss"] for name in WEIGHTS)
@@ -119,9 +119,9 @@ def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(r
 
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
 def test_accuracy_is_that_of_the_chosen_logits(rng, predict_from):
-    step, optimizer = compiled_step(lambda count: 0.0 * count, predict_from=predict_from)
+    step, sgd = compiled_step(lambda count: 0.0 * count, predict_from=predict_from)
     params, batch = linear.random_params(rng), linear.random_batch(rng, 64)
-    state = create_state(on_device(params), optimizer, NoLossScale())
+    state = create_state(on_device(params), sgd, NoLossScale())
     logits = linear.logits(params, batch["image"])
     logits["sum"] = logits["global"] + logits["local"]
     hits = {name: (branch.argmax(1) == batch["label"]).sum() for name, branch in logits.items()}
@@ -170,16 +170,16 @@ BLACK = {"image": np.zeros((8, 2, 2, 3), np.uint8), **LABELS}
 
 @pytest.fixture(scope="module")
 def float16():
-    step, optimizer = compiled_step(lambda count: 1e-4 + 0.0 * count, dtype=jnp.float16)
+    step, sgd = compiled_step(lambda count: 1e-4 + 0.0 * count, dtype=jnp.float16)
     params = on_device(linear.random_params(np.random.default_rng(0)))
-    return step, create_state(params, optimizer, DynamicLossScale())
+    return step, create_state(params, sgd, DynamicLossScale(), average_decay=0.9)
 
 
 def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
     step, state = float16
     state, _ = step(state, BLACK, RNG)  # momentum and counters are not all zero any more
     new, metrics = step(state, BRIGHT, RNG)
-    for name in ("step", "params", "opt_state"):
+    for name in ("step", "params", "opt_state", "average"):
         jax.tree.map(np.testing.assert_array_equal, getattr(new, name), getattr(state, name))
     assert int(new.skipped) == int(state.skipped) + 1
     assert int(new.batch_number) == int(state.batch_number) + 1

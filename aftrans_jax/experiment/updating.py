@@ -1,0 +1,64 @@
+"""What training does with gradients, as configured: optimizer, what trains, moving average."""
+
+from typing import Any
+
+import optax
+
+from aftrans_jax.config import Config
+from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.training.groups import trainable
+from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
+from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
+from aftrans_jax.training.state import TrainState, create_state
+
+_LARGE = 0.01  # a learning rate that is SGD's
+
+
+def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Returns the learning rate by step, and the optimizer that follows it.
+
+    Paper: section 3.2, SGD with a warm-up, cosine annealing and no weight decay.
+    Follows: TransFG, momentum and clipping by the global norm.
+    """
+    schedule = learning_rate_schedule(
+        peak=config.train.learning_rate,
+        warmup_steps=config.train.warmup_steps,
+        num_steps=config.train.steps,
+    )
+    return schedule, optimizer(
+        config.train.optimizer,
+        schedule,
+        momentum=config.train.momentum,
+        clip_norm=config.train.clip_norm,
+        weight_decay=config.train.weight_decay,
+        layer_decay=config.train.layer_decay,
+        num_layers=VARIANTS[config.model.variant].layers,
+    )
+
+
+def build_state(
+    config: Config,
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    loss_scale: NoLossScale | DynamicLossScale,
+) -> TrainState:
+    """Returns the state before the first step: what trains, what does not, and the average."""
+    num_layers = VARIANTS[config.model.variant].layers
+    return create_state(
+        params,
+        optimizer,
+        loss_scale,
+        trains=trainable(config.train.trainable, num_layers),
+        average_decay=config.train.ema,
+    )
+
+
+def rate_notes(config: Config) -> tuple[str, ...]:
+    """Returns a line where the learning rate is one of SGD and the optimizer another."""
+    train = config.train
+    if train.optimizer == "sgd" or train.learning_rate < _LARGE:
+        return ()
+    return (
+        f"train.learning_rate={train.learning_rate} is a rate of SGD: {train.optimizer} mostly "
+        "takes 1e-5 to 1e-3, such as --config.train.learning_rate=0.0003",
+    )

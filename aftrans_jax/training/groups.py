@@ -1,0 +1,112 @@
+"""Groups of parameters, by their names: which train, which decay, and at which rate they learn."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+Path = tuple[str, ...]  # of a parameter, such as ("vit", "head", "kernel")
+_BLOCK = "encoderblock_"
+
+
+def decayed(params: Any) -> Any:
+    """Returns the tree with True for what weight decay is of: the kernels alone.
+
+    Biases, norms, class tokens and positions are spared.
+
+    Follows: timm param_groups_weight_decay and DeiT's no_weight_decay, for every optimizer.
+    """
+    return unflatten_dict({path: path[-1] == "kernel" for path in flatten_dict(params)})
+
+
+def rate_scales(params: Any, *, decay: float, num_layers: int) -> Any:
+    """Returns the tree with the factor of each parameter's learning rate.
+
+    Patch embedding, class token and positions are group 0, block i of 0, 1, ... group i + 1, and
+    all else is the last one: the final norm, the head, and what is outside the trunk, as a local
+    branch's tokens and the SACM. A group's rate is that of the group above times `decay`; the last
+    one's is the schedule's.
+
+    Args:
+      params: of a model, or some of them.
+      decay: in (0, 1].
+      num_layers: of the trunk.
+
+    Follows: BEiT LayerDecayValueAssigner and MAE param_groups_lrd.
+    """
+    last = num_layers + 1
+    return unflatten_dict(
+        {path: decay ** (last - _group(path, last)) for path in flatten_dict(params)}
+    )
+
+
+def _group(path: Path, last: int) -> int:
+    if _is_always_trained(path) or "encoder_norm" in path:
+        return last
+    return _block(path) + 1
+
+
+def _block(path: Path) -> int:
+    """Returns the number of a parameter's block, from 0 on; -1 of what precedes the blocks."""
+    numbers = [name.removeprefix(_BLOCK) for name in path if name.startswith(_BLOCK)]
+    return int(numbers[0]) if numbers else -1
+
+
+def _is_always_trained(path: Path) -> bool:
+    return path[0] != "vit" or path[1] == "head"
+
+
+def _is_norm(path: Path) -> bool:
+    return "norm" in path[-2].lower()
+
+
+# Whether a parameter of the trunk below the head trains, by its path and the first block that does.
+TRAINABLE: Mapping[str, Callable[[Path, int], bool]] = MappingProxyType(
+    {
+        "all": lambda path, first: True,
+        "head": lambda path, first: False,
+        "last:K": lambda path, first: _block(path) >= first or "encoder_norm" in path,
+        "norms": lambda path, first: _is_norm(path),
+    }
+)
+
+
+def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
+    """Returns whether a parameter trains, by its path.
+
+    The head and all outside the trunk always do.
+
+    Args:
+      name: a name of `TRAINABLE`, with a number of blocks in the place of K.
+      num_layers: of the trunk.
+
+    Raises:
+      ValueError: there is no such choice, or there are not so many blocks.
+    """
+    kind, _, number = name.partition(":")
+    kind = "last:K" if kind == "last" else name
+    if kind not in TRAINABLE:
+        listed = ", ".join(TRAINABLE)
+        raise ValueError(f"train.trainable={name!r} is unknown: choose one of {listed}")
+    count = int(number) if number.isascii() and number.isdecimal() else 0
+    if kind == "last:K" and not 1 <= count <= num_layers:
+        raise ValueError(
+            f"train.trainable={name!r} must be last:K with K from 1 to {num_layers}, the trunk's "
+            "last blocks; such as --config.train.trainable=last:2"
+        )
+    rule, first = TRAINABLE[kind], num_layers - count
+    return lambda path: _is_always_trained(path) or rule(path, first)
+
+
+def divided(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
+    """Returns the parameters that are wanted and the rest, each nested as they are together."""
+    flat = flatten_dict(params)
+    wanted = {path: leaf for path, leaf in flat.items() if is_wanted(path)}
+    rest = {path: leaf for path, leaf in flat.items() if path not in wanted}
+    return unflatten_dict(wanted), unflatten_dict(rest)
+
+
+def joined(one: Any, other: Any) -> Any:
+    """Returns the parameters of both trees in one."""
+    return unflatten_dict({**flatten_dict(one), **flatten_dict(other)})
