@@ -115,6 +115,9 @@ def base_config() -> Config:
     # 0: none | decay of a moving average of the parameters, such as 0.9998, which is evaluated and
     # answers in their place; at step t at most (1 + t) / (10 + t).
     config.train.ema = 0.0
+    # 0: trains all steps | ends after so many evaluations, one each eval.every, that were no better
+    # on held-out images than one before.
+    config.train.patience = 0
     # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     config.train.report_every = 10  # batches

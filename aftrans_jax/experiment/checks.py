@@ -71,6 +71,7 @@ _NOT_NEGATIVE = (
     "loss.contrastive",
     "train.epochs",
     "train.weight_decay",
+    "train.patience",
     "report.num_images",
 )
 _RATES = (
@@ -137,6 +138,16 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"use a multiple of {parts}, such as {nearest}"
         )
     _check_geometry(config)
+
+
+def check_patience(config: Config, *, has_validation: bool) -> None:
+    """Raises a ValueError where a training is to stop by held-out images and there are none."""
+    if config.train.patience and not has_validation:
+        raise ValueError(
+            f"train.patience={config.train.patience} stops by the accuracy on held-out images, and "
+            "there are none: set --config.data.validation_fraction=0.1, or give the data a val/ "
+            "split; or --config.train.patience=0"
+        )
 
 
 def _value(config: Config, key: str) -> Any:

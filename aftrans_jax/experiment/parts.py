@@ -19,7 +19,7 @@ from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
-from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.checks import check, check_patience
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     """The settings that the run itself reads, as plain values.
 
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `predict_from` is "global", "local" or
+    `patience` counts evaluations, 0 for all there are; `predict_from` is "global", "local" or
     "sum"; `num_shown` counts images of the report; above `largest_loss` a training has diverged;
     `peak_speed` is in images per second at the devices'
     peak, NaN where that is not known.
@@ -62,6 +62,7 @@ class Plan(NamedTuple):
     report_every: int
     save_every: int
     evaluate_every: int
+    patience: int
     predict_from: str
     num_shown: int
     tensorboard: bool
@@ -158,10 +159,11 @@ def build(
 
 
 def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Dataset, tuple[str, ...]]:
-    """Returns the data set and notes."""
+    """Returns the data set and notes; of a training, checked with what it needs of them."""
     dataset, notes = load_dataset(config, evaluated)
     if evaluated is not None:
         return dataset, notes
+    check_patience(config, has_validation=dataset.validation is not None)
     return dataset, (*notes, *rate_notes(config))
 
 
@@ -191,6 +193,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
         report_every=config.train.report_every,
         save_every=config.train.save_every,
         evaluate_every=config.eval.every,
+        patience=config.train.patience,
         predict_from=predicting_logits(config),
         num_shown=config.report.num_images,
         tensorboard=config.report.tensorboard,

@@ -33,6 +33,7 @@ _FACTS = {  # of result.json, as the report names them
     "num_test": "test images",
     "num_classes": "classes",
     "step": "steps",
+    "stopped_at_step": "stopped early at step",
     "seconds": "time since the last start",
     "images_per_second": "training images per second",
     "mfu": "share of the device's peak (MFU)",

@@ -117,9 +117,11 @@ def _finish(
     state, is_resumed = session.start()
     for line in _description(experiment, state, workdir, is_resumed, notes):
         progress.say(line)
-    is_finished = int(state.step) >= plan.num_steps
+    is_early = session.stops_early(state)
+    is_finished = is_early or int(state.step) >= plan.num_steps
     if is_finished and (recorded := finished_result(workdir, plan.num_steps)):
-        progress.say(f"already finished at step {int(state.step)}: nothing to train")
+        early = " early (train.patience)" if is_early else ""
+        progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(recorded))
         return recorded
     if jax.process_index() == 0:

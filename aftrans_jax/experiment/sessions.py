@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,9 @@ class Session:
         self._experiment, self._workdir, self._stop = experiment, workdir, stop
         self.progress = progress
         self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
+        self._best_score = f"{plan.predict_from}_accuracy"
         self._checkpoints = Checkpoints(
-            workdir / "checkpoints",
-            best_score=f"{plan.predict_from}_accuracy",
-            say=progress.say,
+            workdir / "checkpoints", best_score=self._best_score, say=progress.say
         )
         self._split = "test" if experiment.dataset.validation is None else "validation"
         stopwatch = Stopwatch()
@@ -83,25 +83,21 @@ class Session:
           Stopped: a signal has come; the state is saved.
           FloatingPointError: the training diverged.
         """
-        plan, stop = self._experiment.plan, self._stop
-        stop.agree_every = plan.report_every
-        with stop.deferring(), contextlib.closing(self.progress):
-            self.progress.say("loading the first batch")
-            batches = self._experiment.train_batches(int(state.batch_number))
-            batches = itertools.chain([next(batches)], batches)
-            self.progress.say("compiling the training step: a minute or more the first time")
-            self.progress.start(int(state.step))
-            state = train(
-                state,
-                step_fn=self._experiment.train_step,
-                batches=batches,
-                num_steps=plan.num_steps,
-                actions=(self._report, self._save_and_evaluate),
-                should_stop=stop,
-            )
-            self._report.finish(state)
-            self._save_and_evaluate.save(state)
+        with self._stop.deferring(), contextlib.closing(self.progress):
+            self._save_and_evaluate.catch_up(state)
+            if not self.stops_early(state):
+                state = self._trained(state)
+            if self.stops_early(state):
+                self.progress.say(
+                    f"stopped early at step {int(state.step)}: no better {self._best_score} in "
+                    f"{self._experiment.plan.patience} evaluations of the validation images"
+                )
         return state, self._report.speed()
+
+    def stops_early(self, state: TrainState) -> bool:
+        """Returns whether `patience` ends the training at a state, before all steps."""
+        is_short = int(state.step) < self._experiment.plan.num_steps
+        return is_short and self._has_waited(int(state.batch_number))
 
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
         """Returns the state to report with its evaluation on the test split, and more figures.
@@ -109,10 +105,11 @@ class Session:
         With a hold-out that is the checkpoint with the best score there, else this state, which is
         saved.
         """
-        evaluation = self._save_and_evaluate.evaluate(state)
         if self._split == "test":
-            return (state, evaluation), {}
-        figures = {"validation": evaluation.scores}
+            return (state, self._save_and_evaluate.evaluate(state)), {}
+        figures: dict[str, Any] = {"validation": self._validation_scores(state)}
+        if self.stops_early(state):
+            figures["stopped_at_step"] = int(state.step)
         best = self._checkpoints.restore_best(jax.device_get(state))
         if best is not None:
             state, figures["validation"] = replicate(best[0], self._experiment.mesh), dict(best[1])
@@ -134,6 +131,36 @@ class Session:
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
         return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)
+
+    def _trained(self, state: TrainState) -> TrainState:
+        """Returns the saved state after all steps, or after those up to a stop."""
+        plan, stop = self._experiment.plan, self._stop
+        stop.agree_every = plan.report_every
+        self.progress.say("loading the first batch")
+        batches = self._experiment.train_batches(int(state.batch_number))
+        batches = itertools.chain([next(batches)], batches)
+        self.progress.say("compiling the training step: a minute or more the first time")
+        self.progress.start(int(state.step))
+        state = train(
+            state,
+            step_fn=self._experiment.train_step,
+            batches=batches,
+            num_steps=plan.num_steps,
+            actions=(self._report, self._save_and_evaluate),
+            should_stop=lambda number: stop(number) or self._has_waited(number),
+        )
+        self._report.finish(state)
+        self._save_and_evaluate.save(state)
+        return state
+
+    def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
+        """Returns the scores of a saved state, known of one that was stopped early."""
+        known = self._checkpoints.scores.of(int(state.batch_number))
+        return known or self._save_and_evaluate.evaluate(state).scores
+
+    def _has_waited(self, number: int) -> bool:
+        waited, patience = self._checkpoints.scores.waited(number), self._experiment.plan.patience
+        return 0 < patience <= waited
 
     def _note_saved(self, state: TrainState) -> None:
         self._stop.saved = _saved(state)

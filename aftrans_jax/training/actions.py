@@ -205,6 +205,13 @@ class SaveAndEvaluate:
             if evaluate:
                 self.evaluate(state)
 
+    def catch_up(self, state: TrainState) -> None:
+        """Evaluates a restored state where that was due and did not come to its end."""
+        number = int(state.batch_number)
+        is_due = number > 0 and number % self._evaluate_every == 0
+        if is_due and self._checkpoints.scores.of(number) is None:
+            self.evaluate(state)
+
     def save(self, state: TrainState) -> None:
         """Saves a state that is not saved yet."""
         number = int(state.batch_number)

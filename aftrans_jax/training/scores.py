@@ -15,7 +15,9 @@ from aftrans_jax.training.records import DamagedRecordError, finite, read_json, 
 class Scores:
     """One small file beside the checkpoints, with a checksum; the first process writes it.
 
-    `sound` means that the loss was finite and in its range when the checkpoint was written.
+    `sound` means that the loss was finite and in its range when the checkpoint was written. With
+    it are how many evaluations had not surpassed the best score by then, and that score, since the
+    checkpoints that had them may be gone.
     """
 
     def __init__(self, path: Path, *, best_by: str, say: Callable[[str], None]) -> None:
@@ -39,11 +41,15 @@ class Scores:
 
     def of(self, number: int) -> Mapping[str, float] | None:
         """Returns the scores of a checkpoint, None where it was not evaluated."""
-        return self._known.get(number, {}).get("scores")
+        scores = self._known.get(number, {}).get("scores")
+        if scores is None:
+            return None
+        return {key: math.nan if value is None else value for key, value in scores.items()}
 
     def begin(self, number: int, *, sound: bool) -> None:
         """Records a checkpoint that is about to be written, in the place of an earlier one."""
-        self._known[number] = {"sound": sound}
+        waited, best = self._standing(number - 1)
+        self._known[number] = {"sound": sound, "waited": waited, "best": best}
         self._write()
 
     def note(self, number: int, scores: Mapping[str, float]) -> None:
@@ -69,6 +75,22 @@ class Scores:
             if score is not None and math.isfinite(score)
         ]
         return max(finite)[1] if finite else None
+
+    def waited(self, number: int) -> int:
+        """Returns how many evaluations, the last ones up to a batch, were no better than before."""
+        return self._standing(number)[0]
+
+    def _standing(self, number: int) -> tuple[int, float | None]:
+        """Returns `waited` and the best score, None before there is a finite one."""
+        newest = max((key for key in self._known if key <= number), default=-1)
+        facts = self._known.get(newest, {})
+        waited, best = facts.get("waited", 0), facts.get("best")
+        if (scores := self.of(newest)) is None:
+            return waited, best
+        score = scores.get(self._best_by, math.nan)
+        if math.isfinite(score) and (best is None or score > best):
+            return 0, score
+        return waited + 1, best
 
     def newest_sound(self, numbers: Collection[int]) -> int | None:
         """Returns the newest checkpoint from before the loss left its range."""

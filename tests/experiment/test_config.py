@@ -270,7 +270,7 @@ def test_every_key_can_be_set(monkeypatch, key):
     ("argument", "near"),
     [
         ("nosuch=1", ""),
-        ("train.nosuch=1", "train.steps"),
+        ("train.nosuch=1", "train.epochs"),
         ("train.step=5", "train.steps"),
         ("steps=5", "train.steps"),
         ("data.image-size=5", "data.image_size"),
@@ -379,7 +379,7 @@ POSITIVE = words("""
 """)
 NOT_NEGATIVE = words("""
     seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
-    train.weight_decay report.num_images
+    train.weight_decay train.patience report.num_images
 """)
 RATES = words("""
     data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
@@ -522,6 +522,16 @@ def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
     message = f"^train.warmup_steps={warmup} must be at least 0 and below train.steps={steps}: "
     with pytest.raises(ValueError, match=message):
         build_optimizer(config)
+
+
+def test_stopping_early_needs_held_out_images():
+    config = changed(train__patience=3)
+    checks.check_patience(config, has_validation=True)
+    checks.check_patience(base(), has_validation=False)
+    with pytest.raises(
+        ValueError, match=r"train.patience=3 .*data.validation_fraction=0.1, or .*=0$"
+    ):
+        checks.check_patience(config, has_validation=False)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""A run with every ingredient beside the default recipe: cut, resumed, loaded."""
+"""A run with every ingredient beside the default recipe: cut, resumed, stopped early, loaded."""
 
+import json
 import signal
 
 import jax
@@ -10,7 +11,9 @@ from experiments import fresh, tiny_config, tiny_variants
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.experiment.workdir import finished_result
 from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.evaluation import Evaluation
 
 CHANGES = {
     "model__name": "vit",
@@ -22,13 +25,27 @@ CHANGES = {
     "train__trainable": "last:1",
     "train__ema": 0.9,
     "train__steps": 8,
+    "eval__every": 1,
 }
 SETTINGS = tiny_config(train__precision="float16", **CHANGES).to_dict()
 
 
-def experiment():
-    """On two devices in float16."""
-    return fresh(2, "float16", **CHANGES)
+def experiment(scores=None, patience=0):
+    """On two devices in float16; of the validation images by batch these scores, None its own."""
+    built = fresh(2, "float16", **CHANGES)
+    if scores is None:
+        return built._replace(plan=built.plan._replace(evaluate_every=1000))
+
+    def validate(state):
+        score = scores[int(state.batch_number)]
+        if callable(score):
+            score()
+        return Evaluation({"global_accuracy": score}, 8, {})
+
+    return built._replace(
+        plan=built.plan._replace(patience=patience),
+        evaluate={**built.evaluate, "validation": validate},
+    )
 
 
 def train(workdir, built):
@@ -83,3 +100,39 @@ def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, m
     assert not all(np.array_equal(x, y) for x, y in zip(answered, raw, strict=True))
     evaluated = run(experiment(), workdir, mode="eval", settings=SETTINGS)
     assert evaluated["test_loss"] == result["test_loss"]
+
+
+SCORES = {1: 0.2, 2: 0.5, 3: 0.4, 4: 0.6, 5: float("nan"), 6: 0.6, 7: 0.9, 8: 0.9, 9: 0.9}
+
+
+def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monkeypatch, capsys):
+    """The scores at 5 and 6 are no better than that at 4."""
+
+    def cut_short():
+        raise KeyboardInterrupt
+
+    straight, cut = tmp_path / "straight", tmp_path / "cut"
+    result = train(straight, experiment(SCORES, 2))
+    said = capsys.readouterr().out
+    assert "no better global_accuracy in 2 evaluations of the validation images" in said
+    state = last_state(straight)
+    assert int(state.step + state.skipped) == 6
+    assert result["stopped_at_step"] == int(state.step) < 8
+    assert result["validation"] == {"global_accuracy": 0.6}
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(StopRequest, "__call__", stop_at(2))
+        with pytest.raises(Stopped):
+            train(cut, experiment(SCORES, 2))
+    for number in (5, 6):  # the evaluations are made up for
+        with pytest.raises(KeyboardInterrupt):
+            train(cut, experiment({**SCORES, number: cut_short}, 2))
+    again = train(cut, experiment(SCORES, 2))
+    same(last_state(cut), state)
+    assert again["stopped_at_step"] == result["stopped_at_step"]
+    assert again["test_loss"] == result["test_loss"]
+    capsys.readouterr()
+    assert train(cut, experiment(SCORES, 2)) == json.loads((cut / "result.json").read_text())
+    step = result["stopped_at_step"]
+    assert f"already finished early (train.patience) at step {step}" in capsys.readouterr().out
+    assert finished_result(cut, 8) is not None
+    assert "stopped early at step" in (cut / "report" / "index.html").read_text()
