@@ -4,11 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from experiments import fresh, tiny_config, tiny_experiment, tiny_variants
+from experiments import fresh, tiny_config, tiny_variants
 
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.training.stored import flat_arrays, read_arrays
+
+
+def lengthened(precision, num_steps):
+    """The compiled experiment, its schedule included, of more steps."""
+    built = fresh(1, precision)
+    return built._replace(plan=built.plan._replace(num_steps=num_steps))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -22,9 +28,8 @@ def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path
     stored = read_arrays(workdir / "checkpoints" / str(first["step"] + first["skipped_steps"]))
     for path, array in flat_arrays({"params": trained.params}).items():
         np.testing.assert_array_equal(array, stored[path])
-    longer = tiny_experiment(1, train__precision=precision, train__steps=8)
     result = run(
-        longer,
+        lengthened(precision, 8),
         workdir,
         mode="train",
         settings=tiny_config(train__precision=precision, train__steps=8).to_dict(),
@@ -35,8 +40,8 @@ def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path
     # And on with another precision: only float16 has a loss scale.
     other = "float32" if precision == "float16" else "float16"
     settings = tiny_config(train__precision=other, train__steps=9).to_dict()
-    changed = tiny_experiment(1, train__precision=other, train__steps=9)
-    assert run(changed, workdir, mode="train", settings=settings)["step"] == 9
+    changed = run(lengthened(other, 9), workdir, mode="train", settings=settings)
+    assert changed["step"] == 9
 
 
 def test_a_state_has_the_same_types_before_and_after_a_step():
