@@ -47,11 +47,10 @@ def waits(given: list[str], cache: Path) -> tuple[float, float]:
     """
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": os.getcwd()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    began, said = time.perf_counter(), []
+    began = time.perf_counter()
     with subprocess.Popen(given, env=environment, **pipes) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            said.append((line, time.perf_counter() - began))
+        said = [(line, time.perf_counter() - began) for line in process.stdout]
     steps = [seconds for line, seconds in said if line.startswith(FIRST_STEP)]
     if not steps:
         raise RuntimeError(f"no line begins with {FIRST_STEP!r}: {''.join(x for x, _ in said)}")
