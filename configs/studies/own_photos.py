@@ -33,7 +33,6 @@ def get_study() -> Study:
             "rate 0.005, 12 a batch, 10 epochs": _row(0.005, 12),
             "rate 0.01, 20 a batch, 10 epochs": _row(0.01, 20),
             "rate 0.01, 12 a batch, 20 epochs": _row(0.01, 12, 20.0),
-            "rate 0.005, 12 a batch, 20 epochs": _row(0.005, 12, 20.0),
         },
     )
 
