@@ -112,6 +112,8 @@ def base_config() -> Config:
     config.eval = ConfigDict()
     # auto: local, of rams the sum, of one branch global | global | local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
+    # Answer by the mean of the logits of an image and of its mirror image, in twice the time.
+    config.eval.mirror = False
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated
 

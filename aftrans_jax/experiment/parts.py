@@ -35,6 +35,7 @@ from aftrans_jax.experiment.model import (
 )
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
@@ -212,7 +213,8 @@ def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
 def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
     """Returns a function that evaluates a source in some way; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
-    step = partial(step, crops_annotated=config.region.method == ANNOTATED)
+    crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
+    step = partial(step, crops_annotated=crops_annotated, view=view)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
