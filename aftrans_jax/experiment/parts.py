@@ -33,6 +33,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
+from aftrans_jax.experiment.recipe import preparation
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.views import VIEWS
@@ -41,6 +42,7 @@ from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, rel
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState, create_state
 from aftrans_jax.training.train_step import train_step
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
@@ -138,7 +140,9 @@ def build(
     state = create_state(params, optimizer, precision.loss_scale)
     shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    step = partial(train_step, predict_from=predicting_logits(config), **updating, **shared)
+    prepare, cross_entropy = preparation(config, dataset.train.labels, num_classes)
+    losses = {"cross_entropy": cross_entropy, "predict_from": predicting_logits(config)}
+    step = prepared(partial(train_step, **losses, **updating, **shared), prepare)
     over = _over(config, mesh, partial(eval_step, **shared))
     tested = [name for name in splits if name != "train"]
     return Experiment(
