@@ -16,6 +16,7 @@ _HEADS = ("global", "local", "sum")
 def get_config() -> Config:
     """Returns the recipe with a fifth of the training photos held out."""
     config = folder_config()
+    config.pretrained = ""  # data set and weights are the command line's
     config.data.validation_fraction = 0.2
     config.data.cache = "ram"
     config.train.epochs = 10.0
