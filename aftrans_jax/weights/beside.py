@@ -86,7 +86,9 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     epsilon = config.get("layer_norm_eps", _EPSILON)
     notes = (
-        () if epsilon == _EPSILON else (f"LayerNorm adds 1e-6, the file's model {epsilon!r:.9}",)
+        ()
+        if epsilon == _EPSILON
+        else (f"LayerNorm's epsilon is 1e-6, the file's model had {epsilon!r:.9}",)
     )
     return Told(kind, heads, _GELUS[act], mean, std, notes)
 

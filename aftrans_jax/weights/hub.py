@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aftrans_jax.weights.names import FOLDER_FILES, HUB
 
-_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 _BESIDE = ("config.json", "preprocessor_config.json")
 
 
@@ -29,8 +29,7 @@ def hub_file(name: str) -> Path:
             f"{name!r} is no name of a model: expected {HUB}OWNER/MODEL, perhaps @REVISION"
         )
     try:
-        import huggingface_hub as hub
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors, hf_hub_download
     except ModuleNotFoundError as error:
         raise ValueError(
             "huggingface_hub, which downloads it, is absent: pip install huggingface_hub"
@@ -39,9 +38,9 @@ def hub_file(name: str) -> Path:
 
     def fetched(file: str) -> Path | None:
         try:
-            return Path(hub.hf_hub_download(repo, file, revision=revision))
+            return Path(hf_hub_download(repo, file, revision=revision))
         except errors.LocalEntryNotFoundError:  # it was not downloaded, and cannot be
-            if hub.constants.HF_HUB_OFFLINE:
+            if constants.HF_HUB_OFFLINE:
                 return None
             raise
         except errors.EntryNotFoundError:

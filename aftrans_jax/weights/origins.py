@@ -52,18 +52,14 @@ def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
     PyTorch's ViTs compute the exact GELU. Official weights in PyTorch (augreg, Google's at Hugging
     Face) were trained on pixels in [-1, 1], others with ImageNet's mean and standard deviation.
     """
-    gelu, name = told.gelu or "exact", file_name.lower()
+    gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
     if told.mean and told.std:
         return Origin(gelu, told.mean, told.std, f"{told.architecture}, by its configuration")
-    if "augreg" in name or "in21k" in name or told.architecture == "vit":
-        return Origin(gelu, _HALVES, _HALVES, f"{naming.family}, official weights by the name")
-    if any(part in name for part in ("deit", "dino", "mae")):
-        return Origin(gelu, *_IMAGENET, f"{naming.family}, DeiT, DINO or MAE by the file's name")
-    return Origin(
-        gelu,
-        *_IMAGENET,
-        f"{naming.family}; nothing tells the pixel values: ImageNet's mean and std are assumed",
-    )
+    if any(part in known_as for part in ("augreg", "in21k")) or told.architecture == "vit":
+        return Origin(gelu, _HALVES, _HALVES, "Google's ViT by its name: pixels in [-1, 1]")
+    if any(part in known_as for part in ("deit", "dino", "mae")):
+        return Origin(gelu, *_IMAGENET, "DeiT, DINO or MAE by its name: ImageNet's mean and std")
+    return Origin(gelu, *_IMAGENET, f"{naming.family}; pixel values not told: ImageNet's assumed")
 
 
 def as_text(known: Origin) -> str:

@@ -102,7 +102,9 @@ def _below(arrays: AnyArrays, prefix: str, naming: Naming, notes: list[str]) -> 
                 beside.remove(outer + name)
     notes.append(f"arrays read from below {prefix}")
     if beside:
-        notes.append(f"left out {len(beside)} arrays beside {prefix}, such as {min(beside)}")
+        notes.append(
+            f"left out {len(beside)} of the file's arrays, beside {prefix}, such as {min(beside)}"
+        )
     return inside
 
 
@@ -190,6 +192,6 @@ def _check_left(taken: Taken, naming: Naming, notes: list[str]) -> None:
         )
     if spare:
         notes.append(
-            f"left out {len(spare)} arrays that the class token does not depend on, such "
-            f"as {min(spare)}"
+            f"left out {len(spare)} of the file's arrays, on which the class token does not "
+            f"depend, such as {min(spare)}"
         )

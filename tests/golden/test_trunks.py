@@ -55,11 +55,12 @@ def test_what_was_changed_is_said(folder):
     )
     assert notes(folder, "Meta DINO, whole training")[1:] == (
         "arrays read from below teacher/backbone.",
-        "left out 33 arrays beside teacher/backbone., such as optimizer/state/0/exp_avg",
+        "left out 33 of the file's arrays, beside teacher/backbone., such as "
+        "optimizer/state/0/exp_avg",
     )
     assert notes(folder, "Meta MAE")[1:] == (
         "arrays read from below model/",
-        "left out 4 arrays that the class token does not depend on, such as "
+        "left out 4 of the file's arrays, on which the class token does not depend, such as "
         "decoder_blocks.0.norm1.bias",
     )
     distilled = notes(folder, "Hugging Face DeiT, distilled")
