@@ -41,11 +41,7 @@ def main() -> None:
         parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
     check_suffix(parser, "out", args.out, PAGES)
     with one_line_errors():
-        paths, problems = find(args.images, say)
-        for problem in problems:
-            say(f"error: {problem}")
-        if not paths:
-            parser.exit(1, "error: there is nothing to explain\n")
+        paths, num_problems = find(args.images)
         chosen = paths[: args.max_photos]
         if len(chosen) < len(paths):
             say(
@@ -65,7 +61,7 @@ def main() -> None:
             parser.exit(1, "error: none of the photos can be read\n")
         page, size = printable(str(out.resolve())), out.stat().st_size / 1e6
         print(f"page: {page} ({num_shown} photos, {size:.1f} MB)")
-        if len(problems) + len(chosen) - num_shown:
+        if num_problems + len(chosen) - num_shown:
             sys.exit(1)
 
 

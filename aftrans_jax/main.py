@@ -1,5 +1,6 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
+import contextlib
 import os
 import runpy
 import shlex
@@ -13,6 +14,7 @@ from aftrans_jax import __version__
 from aftrans_jax.cache import cache_folder
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
+from aftrans_jax.hosts import joined, leave_at_once
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
@@ -46,36 +48,25 @@ def main(argv: list[str]) -> None:
     """
     del argv
     workdir = _workdir()
+    if not _PROCESS_ID.value:  # at once: what follows takes seconds
+        print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
+    is_one_of_many = bool(_DISTRIBUTED.value or _COORDINATOR.value)
+    given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    hosts = joined(*given) if is_one_of_many else contextlib.nullcontext()
     try:
         # An evaluation writes its scores alone.
-        with one_line_errors(lambda: workdir if _MODE.value == "train" else None):
+        with one_line_errors(lambda: workdir if _MODE.value == "train" else None), hosts:
             _run(workdir)
     except SystemExit as error:
-        if isinstance(error.code, str) and _is_one_of_many():
-            # An ordinary exit would wait minutes for a process that has died.
-            sys.stderr.write(f"{error.code}\nStart all processes again: the run is resumed\n")
-            sys.stderr.flush()
-            os._exit(1)
+        if is_one_of_many and isinstance(error.code, str):
+            leave_at_once(error.code)
         raise
 
 
-def _is_one_of_many() -> bool:
-    return bool(_DISTRIBUTED.value or _COORDINATOR.value)
-
-
 def _run(workdir: Path) -> None:
-    if not _PROCESS_ID.value:  # at once: what follows takes seconds
-        print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
     import jax  # which a --help does not need
 
     jax.config.update("jax_compilation_cache_dir", _compilation_cache())
-    if _is_one_of_many():
-        jax.distributed.initialize(
-            _COORDINATOR.value,
-            _NUM_PROCESSES.value,
-            _PROCESS_ID.value,
-            heartbeat_timeout_seconds=20,  # by then a process that died has ended the others
-        )
     # After the devices are known.
     from aftrans_jax.experiment.launch import launch_evaluation, launch_training
     from aftrans_jax.experiment.signals import Stopped, StopRequest

@@ -3,9 +3,9 @@
 import glob
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from aftrans_jax.command import expand
+from aftrans_jax.command import expand, say
 from aftrans_jax.data.sets.files import find_images
 
 ARGUMENTS = (
@@ -14,23 +14,29 @@ ARGUMENTS = (
 )
 
 
-def find(given: Sequence[str], say: Callable[[str], None]) -> tuple[list[str], list[str]]:
-    """Returns the paths of the images that arguments mean, each once, and a line for each problem.
+def find(given: Sequence[str]) -> tuple[list[str], int]:
+    """Returns the paths of the images that arguments mean, each once, and how many mean none.
+
+    These are said, a line each.
 
     Args:
       given: files, folders, globs, or "-" for lines of standard input.
-      say: shows a line to the user.
+
+    Raises:
+      ValueError: no argument means an image.
     """
     paths: dict[str, str] = {}
-    problems, repeated = [], 0
+    num_problems = repeated = 0
     for argument in given:
         try:
             found = _images(argument)
         except (OSError, ValueError) as error:
-            problems.append(str(error))
-            continue
-        if not found:
-            problems.append(f"{argument!r} holds or matches no images")
+            found, problem = [], str(error)
+        else:
+            problem = "" if found else f"{argument!r} holds or matches no images"
+        if problem:
+            say(f"error: {problem}")
+            num_problems += 1
         for path in found:
             place = os.path.abspath(path)
             repeated += place in paths
@@ -40,7 +46,9 @@ def find(given: Sequence[str], say: Callable[[str], None]) -> tuple[list[str], l
             f"note: {repeated} images were given more than once; each is named once, in its first "
             "place"
         )
-    return list(paths.values()), problems
+    if not paths:
+        raise ValueError("there are no images: expected files, folders, globs or a list of them")
+    return list(paths.values()), num_problems
 
 
 def _images(argument: str) -> list[str]:

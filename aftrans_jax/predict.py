@@ -44,12 +44,8 @@ def main() -> None:
         if path := getattr(args, name):
             check_suffix(parser, name, path, suffixes)
     with one_line_errors():
-        paths, problems = find(args.images, say)
-        for problem in problems:
-            say(f"error: {problem}")
-        if not paths:
-            parser.exit(1, "error: there is nothing to name\n")
-        if len(problems) + _name(paths, args):
+        paths, num_problems = find(args.images)
+        if num_problems + _name(paths, args):
             sys.exit(1)
 
 

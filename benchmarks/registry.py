@@ -42,7 +42,7 @@ class Goal(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """A benchmark and its claim; P1 to P11 are the goals that the project set itself.
+    """A benchmark and its claim; P1 to P14 are the goals that the project set itself.
 
     function: "package.module:name"; takes Settings, returns a Result.
     devices: backends of JAX that it runs on; "ahead" compiles for a device that is not here, and
@@ -164,6 +164,18 @@ BENCHMARKS = (
         "benchmarks.claims.demo_profile:measure",
         (Goal("the demo, by its parts", "s", "lower", 240, 120),),
         ("cpu",),
+    ),
+    Benchmark(
+        "start",
+        "P14: seconds to the first line and to the first step, cold and compiled before",
+        "benchmarks.claims.start:measure",
+        (
+            Goal("first line", "s", "lower", 3, 2),
+            Goal("first step, cold", "s", "lower", 40, 25),
+            Goal("first step, compiled before", "s", "lower", 12, 8),
+        ),
+        ("cpu",),
+        MappingProxyType({"num_calls": 3}),
     ),
     Benchmark(
         "localization",

@@ -182,7 +182,7 @@ def test_nothing_found_is_said(call, photos, tmp_path):
     assert said == [
         f"error: '{tmp_path}' holds or matches no images",
         f"error: '{tmp_path}/*.jpg' holds or matches no images",
-        "error: there is nothing to name",
+        "error: there are no images: expected files, folders, globs or a list of them",
     ]
     rows, said = call(tmp_path, photos / "00", "--top=1", code=1)
     assert len(rows) == len(list((photos / "00").iterdir()))

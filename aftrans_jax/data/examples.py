@@ -40,17 +40,20 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class Shrunk(Protocol):
-    """A source whose images may be squares already."""
+class Sized(Protocol):
+    """A source that can decode large images at a reduced scale."""
 
-    def whole(self) -> Source:
-        """Returns the same examples with all pixels of their images."""
+    def at(self, size: int | None) -> Source:
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
         ...
 
 
-def whole(source: Source) -> Source:
-    """Returns a source whose images are as photographed, in their own shape."""
-    return source.whole() if isinstance(source, Shrunk) else source
+def at_size(source: Source, size: int | None) -> Source:
+    """Returns a source whose large images may be squares of a side in pixels already.
+
+    With None they are as photographed, in their own shape.
+    """
+    return source.at(size) if isinstance(source, Sized) else source
 
 
 class Dataset(NamedTuple):
@@ -71,3 +74,7 @@ class Dataset(NamedTuple):
         """Returns the splits by name: "train", "validation" if there is one, and "test"."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in splits.items() if source is not None}
+
+    def at(self, size: int | None) -> "Dataset":
+        """Returns the set with large images as squares of a side in pixels, see `at_size`."""
+        return self._replace(**{name: at_size(x, size) for name, x in self.splits().items()})

@@ -46,9 +46,8 @@ def _synthetic(data: Config) -> Dataset:
     )
 
 
-def _tfds(data: Config, resize_size: int | None = None) -> Dataset:
-    name = data.name.removeprefix("tfds:")
-    return read_tfds(name, data.dir, max_pixels=data.max_pixels, resize_size=resize_size)
+def _tfds(data: Config) -> Dataset:
+    return read_tfds(data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels)
 
 
 _USERS_OWN: Mapping[str, Callable[..., Annotations]] = MappingProxyType(
@@ -77,14 +76,11 @@ def reader_name(data_name: str) -> str:
     return "tfds:NAME" if data_name.startswith("tfds:") else data_name
 
 
-def read_lists(
-    config: Config, evaluated: Evaluated | None = None, resize_size: int | None = None
-) -> Annotations | Dataset:
+def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotations | Dataset:
     """Returns what the configured set lists, or the set itself where there are no lists.
 
     The image files are not looked for, so that `data.doctor` can count those that are missing.
-    For an evaluation, folders and CSV files need no training images. The images of a set without
-    lists are for squares of `resize_size` pixels, None for all pixels.
+    For an evaluation, folders and CSV files need no training images.
 
     Raises:
       FileNotFoundError, ValueError: see the readers.
@@ -94,9 +90,7 @@ def read_lists(
         raise ValueError(f"data.name={name!r} is unknown: choose one of {', '.join(READERS)}")
     if name in _USERS_OWN:
         return _folder(_USERS_OWN[name], config.data, evaluated)
-    if reader_name(name) == "tfds:NAME":
-        return _tfds(config.data, resize_size)
-    return READERS[name](config.data)
+    return READERS[reader_name(name)](config.data)
 
 
 def load_dataset(
@@ -117,8 +111,7 @@ def load_dataset(
         out, or the cache does not fit into memory.
     """
     data, size = config.data, image_sizes(config)["resize_size"]
-    listed = read_lists(config, evaluated, size)
-    dataset, notes = _opened(listed, data.max_pixels, size, evaluated)
+    dataset, notes = _opened(read_lists(config, evaluated), data.max_pixels, size, evaluated)
     own = dataset.validation
     if data.validation_fraction and own is None and len(dataset.train):
         dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
@@ -141,11 +134,9 @@ def _opened(
     listed: Annotations | Dataset, max_pixels: int, size: int, evaluated: Evaluated | None
 ) -> tuple[Dataset, list[str]]:
     """Returns a set whose images are there, and notes; images that were trained on are left out."""
-    if not isinstance(listed, Annotations):
-        return listed, []
-    dataset = photo_dataset(
-        listed, max_pixels=max_pixels, resize_size=size, only_test=evaluated is not None
-    )
+    if isinstance(listed, Dataset):
+        return listed.at(size), []
+    dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None).at(size)
     used = evaluated.used if evaluated else {}
     test, left_out = leave_out_used(dataset.test, listed.test, used)
     return dataset._replace(test=test), [*listed.notes, *left_out]

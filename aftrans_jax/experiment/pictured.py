@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.data.examples import Dataset, Source, whole
+from aftrans_jax.data.examples import Dataset, Source, at_size
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.report.answers import Answers
@@ -66,7 +66,7 @@ def pictures(
       ValueError, OSError: an image cannot be read again.
     """
     test = dataset.test
-    photos = whole(test)  # not the squares that it may decode to, or keep
+    photos = at_size(test, None)  # not the squares that it may decode to, or keep
     outcomes, found = evaluation.outcomes, {}
     for number, row in enumerate(look.chosen.rows()):
         index = int(outcomes["index"][row])

@@ -99,9 +99,9 @@ def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(tmp_pa
 
 def test_every_start_is_recorded_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["main.py", "--workdir=a b"])
-    start(tmp_path / "run", train__steps=2)
-    start(tmp_path / "run", train__steps=2)  # finished: nothing is started
-    start(tmp_path / "run", train__steps=3)
+    start(tmp_path / "run", train__steps=2, model__name="vit")
+    start(tmp_path / "run", train__steps=2, model__name="vit")  # finished: nothing is started
+    start(tmp_path / "run", train__steps=3, model__name="vit")
     lines = (tmp_path / "run" / "commands.txt").read_text().splitlines()
     assert [line.partition("  ")[2] for line in lines] == [
         "python -m aftrans_jax.main '--workdir=a b'"

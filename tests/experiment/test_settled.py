@@ -122,9 +122,12 @@ def test_steps_are_those_of_the_epochs(steps, epochs, warmup, expected):
 
 def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path):
     workdir = tmp_path / "run"
+    model = {"model__name": "vit"}  # compiles soonest, and each number of steps is another program
 
     def trained(steps, epochs):
-        config = tiny_config(train__steps=steps, train__epochs=epochs, train__warmup_steps=-1)
+        config = tiny_config(
+            train__steps=steps, train__epochs=epochs, train__warmup_steps=-1, **model
+        )
         with tiny_variants(), StopRequest() as stop:
             step = launch_training(config, workdir, stop)["step"]
         record = read_settings(workdir)
@@ -140,7 +143,7 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
 
 
 def test_given_steps_go_before_epochs(tmp_path, capsys):
-    config = tiny_config(train__steps=4, train__epochs=1.0)
+    config = tiny_config(train__steps=4, train__epochs=1.0, model__name="vit")
     with tiny_variants(), StopRequest() as stop:
         assert launch_training(config, tmp_path / "run", stop)["step"] == 4
         assert "train.epochs=1.0 is not used: train.steps=4 decides" in capsys.readouterr().out

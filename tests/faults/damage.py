@@ -73,7 +73,15 @@ def run_one(kind: str, seed: int) -> str | None:
         added = set(workdir.rglob("*")) - set(before)
         if added != {workdir / "eval-test.json", workdir / "eval-test.predictions.csv"}:
             return f"{path}: an evaluation wrote {added}"
-        run_in(workdir)  # trains the lost steps again, if any are
+        try:
+            run_in(workdir)  # trains the lost steps again, if any are
+        except ValueError as error:
+            # A flipped bit in a class's name cannot be told from another data set: as the message
+            # says, the file may be deleted.
+            if "delete the file where it is what is damaged" not in str(error):
+                raise
+            path.unlink()
+            run_in(workdir)
         if numbers(workdir / "checkpoints") not in ([4, 6], [6]):
             return f"{path}: checkpoints {numbers(workdir / 'checkpoints')}"
         if checksum(read_arrays(workdir / "checkpoints" / "6")) != expected[6]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "faults")]
@@ -49,7 +50,10 @@ class Forked:
         self._process.join()
 
 
-def _study(arguments, output):
+def _study(arguments, output, server):
+    # Of the server that forked this process: Python would start another, which imports all anew.
+    forkserver._forkserver._forkserver_address = server
+    forkserver._forkserver.ensure_running = resource_tracker.ensure_running
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -71,8 +75,11 @@ def start(folder: Path, workdir: Path, *arguments: str):
     (folder / "tiny_study.py").write_text(STUDY)
     config = processes.configuration(folder)
     given = [f"--study={folder / 'tiny_study.py'}", f"--workdir={workdir}", f"--config={config}"]
-    process = processes._context().Process(
-        target=_study, args=([*given, *arguments], str(folder / "output.txt"))
+    context = processes._context()
+    forkserver.ensure_running()
+    server = forkserver._forkserver._forkserver_address
+    process = context.Process(
+        target=_study, args=([*given, *arguments], str(folder / "output.txt"), server)
     )
     process.start()
     return process

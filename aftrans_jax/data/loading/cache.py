@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from aftrans_jax.data.examples import Example, Source, whole
+from aftrans_jax.data.examples import Example, Source, at_size
 from aftrans_jax.data.loading.transforms import resize
 
 _LARGEST_SHARE = 0.8  # of the free memory; the rest is for batches and checkpoints
@@ -36,9 +36,9 @@ class ResizedCache:
             self._ready[index] = True  # set last, because other threads read it
         return Example(self._images[index], self.labels[index], self._boxes[index])
 
-    def whole(self) -> Source:
-        """Returns the source with all pixels of its images; nothing of it is kept."""
-        return whole(self.source)
+    def at(self, size: int | None) -> Source:
+        """Returns the same examples, not kept, for squares of a side; None: with all pixels."""
+        return at_size(self.source, size)
 
 
 def check_memory(num_images: int, size: int) -> str:

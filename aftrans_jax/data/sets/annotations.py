@@ -157,18 +157,13 @@ def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTabl
 
 
 def photo_dataset(
-    lists: Annotations,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    resize_size: int | None = None,
-    only_test: bool = False,
+    lists: Annotations, *, max_pixels: int = MAX_PIXELS, only_test: bool = False
 ) -> Dataset:
     """Returns the data set of the tables, after checking that every listed image file exists.
 
     Args:
       lists: what the lists say.
       max_pixels: an image of more is an error when it is read.
-      resize_size: side in pixels of the squares that the images are for; None for all pixels.
       only_test: for an evaluation; image files of the other splits need not be there.
 
     Raises:
@@ -183,5 +178,5 @@ def photo_dataset(
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
             f"every listed image. {MISSING_REMEDY}"
         )
-    sources = {name: PhotoSource(table, max_pixels, resize_size) for name, table in tables.items()}
+    sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)

@@ -92,9 +92,9 @@ class PhotoSource:
         photo = self._read(index, self.resize_size)
         return Example(photo.pixels, self.table.labels[index], photo.place(self.table.box(index)))
 
-    def whole(self) -> "PhotoSource":
-        """Returns the same examples with all pixels of their images."""
-        return replace(self, resize_size=None)
+    def at(self, size: int | None) -> "PhotoSource":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, resize_size=size)
 
     def photo(self, index: int) -> Photo:
         """Returns an image with all of its pixels, and what decoding it showed.

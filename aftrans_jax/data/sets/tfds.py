@@ -61,9 +61,9 @@ class TfdsSource:
         stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
         return Example(photo.pixels, label, photo.place(_box(record, *stored)))
 
-    def whole(self) -> "TfdsSource":
-        """Returns the same examples with all pixels of their images."""
-        return replace(self, resize_size=None)
+    def at(self, size: int | None) -> "TfdsSource":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, resize_size=size)
 
     def record(self, index: int) -> _Record:
         """Returns a record as it is stored, its image not decoded.
@@ -126,13 +126,7 @@ class _Names(Sequence[str]):
         return self._source.name(chosen)
 
 
-def read_tfds(
-    name: str,
-    data_dir: str | Path,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    resize_size: int | None = None,
-) -> Dataset:
+def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) -> Dataset:
     """Returns a set that is prepared as array_record, with boxes where annotated.
 
     The splits are `train`, and `test` or, where that is absent or unlabelled, `validation`.
@@ -142,7 +136,6 @@ def read_tfds(
       data_dir: tensorflow-datasets' folder, as for `launch/prepare_tfds.sh`; empty for
         `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
       max_pixels: an image of more is an error when it is read.
-      resize_size: side in pixels of the squares that the images are for; None for all pixels.
 
     Raises:
       FileNotFoundError: the set is not prepared there, or files of it are missing.
@@ -162,7 +155,7 @@ def read_tfds(
         )
     classes, splits = features["label"], builder.info.splits
     sources = {
-        split: _source(tfds, builder, split, classes.num_classes, (max_pixels, resize_size))
+        split: _source(tfds, builder, split, classes.num_classes, max_pixels)
         for split in ("train", "test", "validation")
         if split in splits
     }
@@ -216,7 +209,7 @@ def _prepared(tfds: ModuleType, name: str, data_dir: str | Path) -> Any:
 
 
 def _source(
-    tfds: ModuleType, builder: Any, split: str, num_classes: int, sizes: tuple[int, int | None]
+    tfds: ModuleType, builder: Any, split: str, num_classes: int, max_pixels: int
 ) -> TfdsSource:
     stored = {
         key: tfds.decode.SkipDecoding()
@@ -231,7 +224,7 @@ def _source(
             f"{missing[0]}: expected all that tensorflow-datasets wrote. Copy the whole folder, or "
             "prepare the set again with launch/prepare_tfds.sh."
         )
-    return TfdsSource(records, Path(builder.data_dir), split, num_classes, *sizes)
+    return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
 
 
 def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:

@@ -1,0 +1,79 @@
+"""SIGKILL of one of two processes that are one run: the other ends soon, and says what to do."""
+
+import functools
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from driver import main
+from processes import Run, problems
+
+KINDS = ("first, train", "second, train", "first, save", "second, save")
+SOON = 30  # seconds
+
+
+def two(workdir: Path) -> list[Run]:
+    """Starts both processes of the tiny run; their configuration and output lie beside it."""
+    from benchmarks.claims.scaling import free_port
+
+    given = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2")
+    runs = []
+    for number in (0, 1):
+        folder = workdir.parent / f"process{number}"
+        folder.mkdir(exist_ok=True)
+        runs.append(Run(workdir, *given, f"--process_id={number}", folder=folder))
+    return runs
+
+
+def finished(workdir: Path) -> str | None:
+    """Runs both to the end; returns what is wrong."""
+    outcomes = [run.wait() for run in two(workdir)]
+    if any(outcome.code for outcome in outcomes):
+        return f"exit codes {[outcome.code for outcome in outcomes]}: {outcomes[0].output}"
+    return None
+
+
+@functools.cache
+def undisturbed() -> Path:
+    """Returns the directory of two processes' run that nothing happened to; made once."""
+    workdir = Path(tempfile.mkdtemp()) / "reference"
+    if problem := finished(workdir):
+        raise RuntimeError(problem)
+    return workdir
+
+
+def run_one(kind: str, seed: int) -> str | None:
+    """Kills one process in a phase, looks at the other one, and starts both again."""
+    which, phase = kind.split(", ")
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder, "run")
+        runs = two(workdir)
+        victim, other = runs if which == "first" else runs[::-1]
+        if not victim.reaches(phase):
+            return f"it ended before: {victim.wait().output}"
+        time.sleep(random.Random(seed).uniform(0, 0.3))
+        os.kill(victim.pid, signal.SIGKILL)
+        began = time.monotonic()
+        outcome = other.wait()
+        if (seconds := time.monotonic() - began) > SOON:
+            return f"the other process went on for {seconds:.0f} s"
+        printed = Path(folder, f"process{int(which == 'first')}", "output.txt")
+        if not outcome.code or not _ends_in_time(printed):
+            return f"exit code {outcome.code}: {printed.read_text()}"
+        return finished(workdir) or problems(workdir, undisturbed())
+
+
+def _ends_in_time(printed: Path) -> bool:
+    """Whether the last line says what to do; it may come from the process that waits for this."""
+    for _ in range(50):
+        if printed.read_text().endswith("Start all processes again: the run is resumed\n"):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+if __name__ == "__main__":
+    main("peers", KINDS, run_one)
