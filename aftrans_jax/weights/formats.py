@@ -213,4 +213,6 @@ def _folder_kind(path: Path) -> str | None:
         return "a TensorFlow SavedModel"
     if holds("pytorch_model.bin", "model.safetensors", "flax_model.msgpack", "tf_model.h5"):
         return "a folder of Hugging Face"
+    if holds("pytorch_model.bin.index.json", "model.safetensors.index.json"):  # of several parts
+        return "a folder of Hugging Face"
     return None

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aftrans_jax.weights.arrays import AnyArrays, naming
-from aftrans_jax.weights.beside import told_beside
+from aftrans_jax.weights.beside import Told, told_beside
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.layouts import official_names
@@ -52,7 +52,7 @@ def open_weights(source: str) -> Iterator[Weights]:
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
     name = weights_name(source)
-    told = told_beside(path)
+    told = Told() if form == "npz" else told_beside(path)  # nobody writes one beside an npz
     converted = from_state_dict(arrays, heads=told.heads)
     if converted is not None:
         found = converted_origin(name, converted.naming, told)

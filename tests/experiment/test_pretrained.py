@@ -93,6 +93,14 @@ def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
         start(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("name", ["transfg", "rams"])
+def test_models_that_would_take_registers_for_patches_refuse_them(name):
+    config = tiny_config(model__name=name, model__variant="s14_reg4", model__stride=14)
+    message = rf"model\.name='{name}' does not know registers, of which .*'s14_reg4' has 4: use "
+    with pytest.raises(ValueError, match=message):
+        build_model(config, 3, np.dtype("float32"))
+
+
 def test_a_deit_file_tells_its_gelu_and_pixels(path):
     deit = path.rename(path.with_name("deit_x.npz"))
     notes = start(deit)[1]

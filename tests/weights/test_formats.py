@@ -102,6 +102,7 @@ FOLDERS = {
         r"the working directory of a run: .* aftrans_jax\.export --workdir",
     ),
     "Hugging Face": (folder("config.json", "model.safetensors"), "a folder of Hugging Face"),
+    "in parts": (folder("config.json", "model.safetensors.index.json"), "a folder of .* one part"),
     "SavedModel": (folder("saved_model.pb"), "a TensorFlow SavedModel"),
 }
 
