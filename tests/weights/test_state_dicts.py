@@ -1,6 +1,6 @@
 """Names of timm and Hugging Face: what is another function is refused, and what is left out said.
 
-That the rest is the same function, tests/golden/test_trunks.py shows.
+That the rest is the same function, tests/golden/test_families.py shows.
 """
 
 import json
@@ -53,7 +53,7 @@ def test_heads_are_of_64_numbers_unless_more_is_known(arrays):
     assert found[
         "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
     ].shape == ((64, 1, 64))
-    assert "1 heads of 64: no array tells their number" in notes
+    assert "1 heads of 64 assumed: no array tells their number" in notes
     found, notes = named(arrays, heads=4)
     assert found["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"].shape == (
         (4, 16, 64)
