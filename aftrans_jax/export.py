@@ -43,6 +43,7 @@ def _write(args: argparse.Namespace) -> None:
     from aftrans_jax.experiment.exported import write_program
     from aftrans_jax.experiment.trained import load_trained, save_trained
     from aftrans_jax.weights.npz import save_npz
+    from aftrans_jax.weights.origins import Origin, as_text
 
     workdir = Path(expand(args.workdir))
     folder = workdir.parent if workdir.is_file() else workdir
@@ -52,7 +53,10 @@ def _write(args: argparse.Namespace) -> None:
         raise ValueError(f"--out={path}: expected another file than --workdir")
     trained = load_trained(workdir)
     if args.format == "npz":
-        save_npz(path, trained.params["vit"])
+        gelu, *pixels = (trained.settings[key] for key in ("model.gelu", "data.mean", "data.std"))
+        mean, std = map(tuple, pixels)
+        origin = Origin(gelu, mean, std, f"exported from {workdir.name}")
+        save_npz(path, trained.params["vit"], as_text(origin).encode())
     elif args.format == "aftrans":
         save_trained(path, trained)
     else:

@@ -73,10 +73,10 @@ def test_the_answers_are_as_right_as_result_json_says(call, workdir, photos, log
 
 
 def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
-    def never(logits):
+    def never(model, params, images):
         raise AssertionError("the whole model was called")
 
-    monkeypatch.setattr(classifier, "prediction_logits", never)
+    monkeypatch.setattr(classifier, "_PASSES", {**classifier._PASSES, "both": never})
     monkeypatch.setattr(classifier, "Classifier", Classifier)  # compiles anew
     call(photos, "--logits=global", "--top=1")
     with pytest.raises(SystemExit, match="the whole model"):

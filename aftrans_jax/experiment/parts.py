@@ -32,7 +32,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
-from aftrans_jax.experiment.recipe import preparation
+from aftrans_jax.experiment.recipe import build_recipe
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
@@ -142,13 +142,14 @@ def build(
     state = build_state(config, params, optimizer, precision.loss_scale)
     shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    prepare, cross_entropy = preparation(config, dataset.train.labels, num_classes)
-    losses = {"cross_entropy": cross_entropy, "predict_from": predicting_logits(config)}
-    step = prepared(partial(train_step, **losses, **updating, **shared), prepare)
+    recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
+    losses = {"cross_entropy": recipe.cross_entropy, "predict_from": predicting_logits(config)}
+    step = prepared(partial(train_step, **losses, **updating, **shared), recipe.prepare)
     over = _over(config, mesh, partial(eval_step, **shared))
     tested = [name for name in splits if name != "train"]
+    largest_loss = _largest_loss(config, num_classes) * max(1, recipe.heaviest)
     return Experiment(
-        _plan(config, precision.dtype, num_classes, _peak_speed(config, model, params, mesh)),
+        _plan(config, precision.dtype, _peak_speed(config, model, params, mesh), largest_loss),
         dataset,
         mesh,
         jax.device_get(state),
@@ -183,13 +184,17 @@ def _params(
     return initial_params(config, model)
 
 
-def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float) -> Plan:
+def _largest_loss(config: Config, num_classes: int) -> float:
     # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
     # Further terms stay below that, and are 0 where they are not weighed.
     weights = loss_weights(config)
     if "local" not in MODELS[config.model.name].logits:
         del weights["local"]
+    return 3 * sum(weights.values()) * math.log(num_classes)
+
+
+def _plan(config: Config, dtype: jnp.dtype, peak_speed: float, largest_loss: float) -> Plan:
     return Plan(
         model_name=config.model.name,
         dtype=dtype.name,
@@ -203,7 +208,7 @@ def _plan(config: Config, dtype: jnp.dtype, num_classes: int, peak_speed: float)
         num_shown=config.report.num_images,
         tensorboard=config.report.tensorboard,
         peak_speed=peak_speed,
-        largest_loss=3 * sum(weights.values()) * math.log(num_classes),
+        largest_loss=largest_loss,
     )
 
 

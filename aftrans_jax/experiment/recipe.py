@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -31,9 +32,10 @@ CLASS_WEIGHTS: Mapping[str, Callable[[Counts], Counts]] = MappingProxyType(
 )
 
 
-def class_weights(
-    name: str, labels: Sequence[int] | Int[np.ndarray, " examples"], num_classes: int
-) -> Float[np.ndarray, " classes"]:
+Labels = Sequence[int] | Int[np.ndarray, " examples"]
+
+
+def class_weights(name: str, labels: Labels, num_classes: int) -> Float[np.ndarray, " classes"]:
     """Returns what an example of each class counts for, float32; the mean over examples is 1.
 
     Args:
@@ -48,23 +50,33 @@ def class_weights(
     return (weights * counts.sum() / total).astype(np.float32)
 
 
-def preparation(
-    config: Config, labels: Sequence[int] | Int[np.ndarray, " examples"], num_classes: int
-) -> tuple[Prepare, CrossEntropy]:
-    """Returns what a step makes of its rows, and the cross-entropy of what it made of the labels.
+class Recipe(NamedTuple):
+    """What a step makes of its rows, and the cross-entropy of what it made of the labels.
+
+    `heaviest` is what an example of the class that counts most counts for.
+    """
+
+    prepare: Prepare
+    cross_entropy: CrossEntropy
+    heaviest: float
+
+
+def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int) -> Recipe:
+    """Returns the recipe that is configured.
 
     The order is erasing, mixing, smoothing, as timm's. Where the labels stay as they are, so does
     the cross-entropy.
 
     Args:
       config: of the run.
-      labels: of the training split.
+      labels: returns those of the training split; called if need be, since it may be slow.
       num_classes: in the head.
     """
     data, loss = config.data, config.loss
-    weights = class_weights(loss.class_weights, labels, num_classes)
     is_mixed, is_weighted = data.mixing != "none", loss.class_weights != "none"
     is_soft = is_mixed or is_weighted or loss.label_smoothing > 0
+    listed = labels() if is_weighted else range(num_classes)
+    weights = class_weights(loss.class_weights, listed, num_classes)
     mixing = partial(mix, shares=MIXINGS[data.mixing], strength=data.mixing_strength)
     parts: dict[Prepare, bool] = {  # in their order, and whether they are wanted
         partial(erase, probability=data.erasing, fill=_mean_colour(config)): data.erasing > 0,
@@ -73,7 +85,7 @@ def preparation(
         partial(smooth_targets, smoothing=loss.label_smoothing): loss.label_smoothing > 0,
     }
     prepare = in_turn([part for part, is_wanted in parts.items() if is_wanted])
-    return prepare, target_losses if is_soft else label_losses
+    return Recipe(prepare, target_losses if is_soft else label_losses, float(weights.max()))
 
 
 def check_recipe(config: Config, num_devices: int) -> None:

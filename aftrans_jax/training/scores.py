@@ -49,7 +49,8 @@ class Scores:
     def begin(self, number: int, *, sound: bool) -> None:
         """Records a checkpoint that is about to be written, in the place of an earlier one."""
         waited, best = self._standing(number - 1)
-        self._known[number] = {"sound": sound, "waited": waited, "best": best}
+        standing = {"waited": waited, "best": best, "best_by": self._best_by}
+        self._known[number] = {"sound": sound, **standing}
         self._write()
 
     def note(self, number: int, scores: Mapping[str, float]) -> None:
@@ -85,6 +86,8 @@ class Scores:
         newest = max((key for key in self._known if key <= number), default=-1)
         facts = self._known.get(newest, {})
         waited, best = facts.get("waited", 0), facts.get("best")
+        if facts.get("best_by") != self._best_by:  # another score was counted by
+            waited, best = 0, None
         if (scores := self.of(newest)) is None:
             return waited, best
         score = scores.get(self._best_by, math.nan)

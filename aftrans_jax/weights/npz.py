@@ -68,12 +68,12 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
         return to_float32(stored)
 
 
-def save_npz(path: str | PathLike[str], trunk: Params) -> None:
-    """Writes a trunk's parameters under the official names, in float32.
+def save_npz(path: str | PathLike[str], trunk: Params, record: bytes = b"") -> None:
+    """Writes a trunk's parameters under the official names, in float32; see `save_arrays`.
 
     Follows: vit_jax checkpoint.save.
     """
-    save_arrays(path, flattened(trunk))
+    save_arrays(path, flattened(trunk), record)
 
 
 def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: bytes = b"") -> None:

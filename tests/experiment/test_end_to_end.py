@@ -16,6 +16,7 @@ from PIL import Image
 from aftrans_jax import export, main, predict
 from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.weights.npz import read_npz
+from aftrans_jax.weights.reading import open_weights
 
 RESULT_KEYS = {
     "step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy", "test_loss",
@@ -225,3 +226,6 @@ def test_predict_and_export_work_from_the_workdir(trained, tmp_path, monkeypatch
     assert arrays["head/bias"].shape == (12,)
     assert np.abs(arrays["head/kernel"]).max() > 0
     assert not [name for name in arrays if "local" in name or "sacm" in name]
+    with open_weights(str(workdir / "trunk.npz")) as weights:
+        halves = (0.5, 0.5, 0.5)
+        assert weights.origin == ("tanh", halves, halves, "exported from run")

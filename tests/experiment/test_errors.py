@@ -137,7 +137,7 @@ def test_an_unknown_key_is_told_before_anything_is_written(call):
         call("--config.train.step=5")
     assert caught.value.code == (
         "error: --config.train.step is no key of the configuration; did you mean one of "
-        "train.steps, train.epochs, train.warmup_steps? (--help lists all keys)"
+        "train.steps, train.ema, train.epochs? (--help lists all keys)"
     )
     assert not Path("run").exists()
 

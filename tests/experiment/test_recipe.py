@@ -8,7 +8,7 @@ from experiments import tiny_config, tiny_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, class_weights, preparation
+from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, build_recipe, class_weights
 from aftrans_jax.training.losses import label_losses, target_losses
 from aftrans_jax.training.metrics import compute, merge
 from aftrans_jax.training.sharding import replicate
@@ -56,7 +56,8 @@ def test_an_evaluation_has_no_training_examples():
 
 
 def test_nothing_is_prepared_where_nothing_is_asked_for():
-    prepare, losses = preparation(tiny_config(), LABELS, 4)
+    prepare, losses, heaviest = build_recipe(tiny_config(), pytest.fail, 4)  # reads no labels
+    assert heaviest == 1
     batch = batch_of()
     assert prepare(batch, jax.random.key(0)) is batch
     assert losses is label_losses
@@ -74,7 +75,7 @@ def test_nothing_is_prepared_where_nothing_is_asked_for():
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_parts_are_as_configured(changes, target, same_images):
-    prepare, losses = preparation(tiny_config(**changes), LABELS, 4)
+    prepare, losses, _ = build_recipe(tiny_config(**changes), lambda: LABELS, 4)
     batch = batch_of()
     found = jax.device_get(jax.jit(prepare)(batch, jax.random.key(5)))
     assert np.array_equal(found["image"], batch["image"]) == same_images

@@ -97,7 +97,7 @@ def train_batches(
         return masked if example is None else _row(transform(example, rng), index)
 
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    elements = sampling(order, source.labels, seed).random_map(load)
+    elements = sampling(order, lambda: source.labels, seed).random_map(load)
     own = elements[process_index::process_count]
     return _batches(own[start_step * num_rows :], num_rows, num_threads)
 

@@ -7,9 +7,9 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
-# Endless shuffled passes over the numbers of the examples, their labels and the seed -> the same
-# with the examples that are to be read.
-Labels = Sequence[int] | Int[np.ndarray, " examples"]
+# Endless shuffled passes over the numbers of the examples, what tells their labels, which may read
+# them all, and the seed -> the same with the examples that are to be read.
+Labels = Callable[[], Sequence[int] | Int[np.ndarray, " examples"]]
 Sampling = Callable[[grain.MapDataset, Labels, int], grain.MapDataset]
 
 
@@ -29,14 +29,14 @@ def balanced(order: grain.MapDataset, labels: Labels, seed: int) -> grain.MapDat
 
     Args:
       order: endless; place `i` holds a number below the number of examples, each once a pass.
-      labels: of the examples.
+      labels: returns those of the examples.
       seed: at least 0.
     """
-    labels = np.asarray(labels)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    listed = np.asarray(labels())
+    members = [np.flatnonzero(listed == label) for label in np.unique(listed)]
 
     def example(place: int, number: int) -> int:
-        draw = place // len(labels) * len(labels) + number  # every draw from 0 on has one place
+        draw = place // len(listed) * len(listed) + number  # every draw from 0 on has one place
         turn, which = divmod(draw, len(members))
         own = members[which]
         lap, position = divmod(turn, len(own))

@@ -1,0 +1,42 @@
+"""How many evaluations were no better than before, whatever became of the checkpoints."""
+
+import pytest
+
+from aftrans_jax.training.scores import Scores
+
+
+def scores(path, best_by="local"):
+    return Scores(path / "scores.json", best_by=best_by, say=pytest.fail)
+
+
+def evaluated(known, values):
+    for number, (local, summed) in values.items():
+        known.begin(number, sound=True)
+        known.note(number, {"local": local, "sum": summed})
+
+
+def test_evaluations_since_the_best_one_are_counted(tmp_path):
+    known = scores(tmp_path)
+    for number, local, waited in [(1, 0.5, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.7, 2), (5, 0.8, 0)]:
+        evaluated(known, {number: (local, 0.0)})
+        assert known.waited(number) == waited
+    known.keep_only([4])  # the best so far is gone, and known
+    known.begin(6, sound=True)
+    known.note(6, {"local": 0.65})
+    assert scores(tmp_path).waited(6) == 3
+
+
+def test_another_score_is_counted_anew(tmp_path):
+    evaluated(scores(tmp_path), {1: (0.8, 0.6), 2: (0.7, 0.65), 3: (0.6, 0.7)})
+    assert scores(tmp_path).waited(3) == 2
+    known = scores(tmp_path, "sum")
+    assert known.waited(3) == 0
+    evaluated(known, {4: (0.5, 0.75), 5: (0.4, 0.7)})
+    assert known.waited(5) == 1
+
+
+def test_checkpoints_that_are_gone_say_nothing(tmp_path):
+    known = scores(tmp_path)
+    evaluated(known, {1: (0.8, 0), 2: (0.9, 0), 3: (0.7, 0), 4: (0.7, 0)})
+    known.keep_only([1, 2])
+    assert known.waited(5) == 0
