@@ -45,6 +45,9 @@ def base_config() -> Config:
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
     config.model.stochastic_depth = 0.0  # rate of the last block; 0 in the first
+    # What the backward pass computes again, to save memory: none | products: all but products with
+    # parameters | blocks: all but each block's input.
+    config.model.remat = "none"
 
     config.data = ConfigDict()
     config.data.name = "cub"  # cars dogs inat17 nabirds folder csv tfds:NAME synthetic

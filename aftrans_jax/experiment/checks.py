@@ -13,6 +13,7 @@ from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
+from aftrans_jax.model.encoder import REMATS
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
@@ -28,6 +29,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),
         "model.attention": tuple(KERNELS),
+        "model.remat": tuple(REMATS),
         "data.name": tuple(READERS),
         "data.on_error": ("raise", "skip"),
         "data.cache": ("none", "ram"),

@@ -22,6 +22,7 @@ PLUMBING = (
     "train.accumulation_steps",
     "train.precision",
     "model.attention",
+    "model.remat",
     "data.dir",
     "data.num_threads",
     "data.cache",
