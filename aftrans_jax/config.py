@@ -66,8 +66,15 @@ def base_config() -> Config:
     config.data.resize_ratio = 1.0  # resized to ratio x source_size, cropped. Paper: section 3.2
     # In training. random: of source_size | resized: of 8 to 100 % of the area, then resized.
     config.data.crop = "random"  # TransFG's; the paper is silent
-    # none | autoaugment: after crop and flip, as TransFG for cars and iNat.
+    # none | autoaugment, as TransFG for cars and iNat | randaugment: 2 operations of magnitude 9;
+    # after crop and flip.
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
+    config.data.erasing = 0.0  # probability that a training image loses a box of 2 to 33 % of it
+    # none | mixup | cutmix | both: either, by a coin. A device mixes its own rows of a batch.
+    config.data.mixing = "none"
+    config.data.mixing_strength = 0.8  # shares are drawn from Beta(strength, strength)
+    # shuffle: each image once a pass | balanced: each class equally often.
+    config.data.sampling = "shuffle"
     config.data.mean = ()  # of pixels scaled to [0, 1]; (): what the weights were trained with
     config.data.std = ()  # likewise
     config.data.num_train = 480  # built-in birds only
@@ -95,6 +102,10 @@ def base_config() -> Config:
     config.loss.beta = 1.0  # of the local loss. Paper: section 3.2
     config.loss.distill = 0.0  # of KL(local || global): the local branch teaches the global one
     config.loss.contrastive = 0.0  # of TransFG's contrastive loss of the global features
+
+    config.loss.label_smoothing = 0.0  # share of each target that is spread over all classes
+    # none | inverse: of the images of a class | effective: of their effective number, beta 0.999.
+    config.loss.class_weights = "none"
 
     config.train = ConfigDict()
     # 0: as many as train.epochs need.
@@ -129,6 +140,8 @@ def base_config() -> Config:
     config.eval = ConfigDict()
     # auto: local, of rams the sum, of one branch global | global | local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
+    # Answer by the mean of the logits of an image and of its mirror image, in twice the time.
+    config.eval.mirror = False
     config.eval.batch_size = 48  # over all devices
     config.eval.every = 1000  # batches; the end is always evaluated
 

@@ -13,13 +13,15 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Source
 from aftrans_jax.data.loading.autoaugment import auto_augment
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
+from aftrans_jax.data.loading.randaugment import rand_augment
+from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.loading.transforms import CROPS, Augment
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.training import sharding
 
 AUGMENTS: Mapping[str, Augment | None] = MappingProxyType(
-    {"none": None, "autoaugment": auto_augment}
+    {"none": None, "autoaugment": auto_augment, "randaugment": rand_augment}
 )
 
 
@@ -37,6 +39,7 @@ def global_train_batches(
         start_step=start,
         crop=CROPS[config.data.crop],
         augment=AUGMENTS[config.data.augment],
+        sampling=SAMPLINGS[config.data.sampling],
         skipped=skipped,
         **_reading(config),
     )

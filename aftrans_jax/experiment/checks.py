@@ -6,10 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config
+from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
+from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
@@ -19,6 +21,7 @@ from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS
 from aftrans_jax.training.groups import trainable
+from aftrans_jax.training.mixing import MIXINGS
 from aftrans_jax.training.optimizer import OPTIMIZERS
 from aftrans_jax.training.precision import PRECISIONS
 
@@ -35,12 +38,15 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data.cache": ("none", "ram"),
         "data.crop": tuple(CROPS),
         "data.augment": tuple(AUGMENTS),
+        "data.mixing": tuple(MIXINGS),
+        "data.sampling": tuple(SAMPLINGS),
         "sacm.head_fusion": tuple(HEAD_FUSIONS),
         "sacm.descriptor": tuple(DESCRIPTORS),
         "sacm.selection": tuple(SELECTIONS),
         "sacm.gate": tuple(GATES),
         "region.method": (*REGION_METHODS, ANNOTATED),
         "region.resample": tuple(RESAMPLES),
+        "loss.class_weights": tuple(CLASS_WEIGHTS),
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
         "eval.logits": ("auto", "global", "local", "sum"),
@@ -61,6 +67,7 @@ _POSITIVE = (
     "data.num_train",
     "data.num_test",
     "data.max_pixels",
+    "data.mixing_strength",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -79,6 +86,8 @@ _NOT_NEGATIVE = (
 _RATES = (
     "data.test_fraction",
     "data.validation_fraction",
+    "data.erasing",
+    "loss.label_smoothing",
     "model.dropout",
     "model.stochastic_depth",
     "train.momentum",
@@ -139,6 +148,8 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"devices, in train.accumulation_steps={config.train.accumulation_steps} parts each: "
             f"use a multiple of {parts}, such as {nearest}"
         )
+    if trains:
+        check_recipe(config, num_devices)
     _check_geometry(config)
 
 

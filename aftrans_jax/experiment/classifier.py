@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast, overload
 
 import jax
@@ -20,6 +21,7 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
+from aftrans_jax.model.views import View, once
 from aftrans_jax.training.metrics import prediction_logits
 
 BATCH_SIZE = 16
@@ -91,7 +93,9 @@ class Classifier:
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained = trained.result, trained
         passes = "global" if self.head == "global" and not whole else "both"
-        self._answers: _Answers = jax.jit(partial(answers, self.module, passes, crops))
+        self._answers: _Answers = jax.jit(
+            partial(answers, self.module, passes, crops, view=trained.view)
+        )
 
     @overload
     def __call__(self, photos: PhotoLike) -> Prediction: ...
@@ -185,8 +189,25 @@ class Classifier:
         )
 
 
+def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
+    logits = cast(Array, model.apply({"params": params}, images, method="predict"))
+    return ModelOutput({"global": logits}, {}, None)
+
+
+def _both_passes(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
+    return cast(ModelOutput, model.apply({"params": params}, images, train=False))
+
+
+_PASSES = MappingProxyType({"global": _global_pass, "both": _both_passes})
+
+
 def answers(
-    model: Model, passes: str, crops: bool, params: Mapping[str, Any], images: Images
+    model: Model,
+    passes: str,
+    crops: bool,
+    params: Mapping[str, Any],
+    images: Images,
+    view: View = once,
 ) -> dict[str, Any]:
     """Returns the arrays of a batch that predictions are made of, None for what there is not.
 
@@ -196,6 +217,7 @@ def answers(
       crops: whether the pixels of the crops are wanted.
       params: of the module.
       images: as `Prepared` has them.
+      view: one of `model.views.VIEWS`.
 
     Returns:
       "probabilities" [batch classes] by head, "box", "relevance" and "gates" as in
@@ -204,10 +226,7 @@ def answers(
     Paper: end of section 2.2.2, table 4.
     """
     found = dict.fromkeys(("box", "relevance", "gates", "crop"))
-    if passes == "global":
-        logits = {"global": cast(Array, model.apply({"params": params}, images, method="predict"))}
-        return found | {"probabilities": jax.tree.map(jax.nn.softmax, logits)}
-    output = cast(ModelOutput, model.apply({"params": params}, images, train=False))
+    output = view(partial(_PASSES[passes], model, params), images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
     found = found | {"probabilities": shares}
     if (region := output.region) is None:

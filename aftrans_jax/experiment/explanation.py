@@ -16,7 +16,7 @@ from aftrans_jax.experiment.prediction import heading
 from aftrans_jax.experiment.prepared import prepare, seen_part
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
 from aftrans_jax.report.pictures import Pixels
 from aftrans_jax.training.metrics import prediction_logits
@@ -106,7 +106,7 @@ def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained |
     """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
     assert isinstance(trained.model, AFTrans)
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    params, forward = jax.device_put(trained.params), jax.jit(partial(_forward, trained.model))
+    params, forward = jax.device_put(trained.params), jax.jit(partial(_forward, trained))
     side = trained.sizes["image_size"]
     size = min(BATCH_SIZE, len(paths))  # of every batch, so that one program is compiled
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
@@ -133,8 +133,11 @@ def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> _Loaded | str
         return str(error) or f"{path!r}: {type(error).__name__}"
 
 
-def _forward(model: AFTrans, params: Mapping[str, Any], images: Array) -> dict[str, Any]:
-    output = cast(ModelOutput, model.apply({"params": params}, images, train=False))
+def _forward(trained: Trained, params: Mapping[str, Any], images: Array) -> dict[str, Any]:
+    def apply(images: Images) -> ModelOutput:
+        return cast(ModelOutput, trained.model.apply({"params": params}, images, train=False))
+
+    output = trained.view(apply, images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
     assert output.region is not None
     return {"shares": shares, "region": output.region._asdict()}

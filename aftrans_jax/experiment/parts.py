@@ -32,14 +32,17 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
+from aftrans_jax.experiment.recipe import preparation
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import train_step
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
@@ -139,7 +142,9 @@ def build(
     state = build_state(config, params, optimizer, precision.loss_scale)
     shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
     updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
-    step = partial(train_step, predict_from=predicting_logits(config), **updating, **shared)
+    prepare, cross_entropy = preparation(config, dataset.train.labels, num_classes)
+    losses = {"cross_entropy": cross_entropy, "predict_from": predicting_logits(config)}
+    step = prepared(partial(train_step, **losses, **updating, **shared), prepare)
     over = _over(config, mesh, partial(eval_step, **shared))
     tested = [name for name in splits if name != "train"]
     return Experiment(
@@ -224,7 +229,8 @@ def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
 def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
     """Returns a function that evaluates a source in some way; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
-    step = partial(step, crops_annotated=config.region.method == ANNOTATED)
+    crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
+    step = partial(step, crops_annotated=crops_annotated, view=view)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
     batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size

@@ -24,6 +24,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
+from aftrans_jax.model.views import VIEWS, View, once
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.state import ANSWERING
 
@@ -34,7 +35,8 @@ class Trained(NamedTuple):
     `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
     `result` is what result.json holds, empty where there is none that can be read. Larger
-    photos than `max_pixels` are refused. `settings` are the run's, by key.
+    photos than `max_pixels` are refused. `settings` are the run's, by key; `view` is one of
+    `model.views.VIEWS`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Trained(NamedTuple):
     result: Mapping[str, Any]
     max_pixels: int
     settings: Mapping[str, Any]
+    view: View = once
 
 
 def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
@@ -125,4 +128,5 @@ def _untrained(
         result=result,
         max_pixels=config.data.max_pixels,
         settings=settings,
+        view=VIEWS[config.eval.mirror],
     )

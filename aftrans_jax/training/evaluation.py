@@ -1,7 +1,6 @@
 """Evaluation: every test image once, and a second look at some of them for the report."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -11,7 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.outputs import ModelOutput, Region
+from aftrans_jax.model.outputs import Images, ModelOutput, Region
+from aftrans_jax.model.views import View, once
 from aftrans_jax.training.losses import branch_losses, total_loss
 from aftrans_jax.training.metrics import (
     Averages,
@@ -50,6 +50,7 @@ def eval_step(
     loss_weights: Mapping[str, float],
     all_sum: Callable[[Averages], Averages],
     crops_annotated: bool = False,
+    view: View = once,
 ) -> tuple[Averages, Examples]:
     """Returns averages over all devices' real images, and of each image here what came out.
 
@@ -64,9 +65,14 @@ def eval_step(
       loss_weights: alpha and beta by branch; further terms belong to training alone.
       all_sum: of a tree to its sum over all devices.
       crops_annotated: whether the local branch sees the annotated box, where there is one.
+      view: one of `model.views.VIEWS`.
     """
-    apply = partial(model.apply, {"params": params}, batch["image"], train=False)
-    output = cast(ModelOutput, apply(boxes=batch["box"]) if crops_annotated else apply())
+
+    def apply(images: Images, **boxes: Any) -> ModelOutput:
+        return cast(ModelOutput, model.apply({"params": params}, images, train=False, **boxes))
+
+    boxes = {"boxes": batch["box"]} if crops_annotated else {}
+    output = view(apply, batch["image"], **boxes)
     logits, mask = prediction_logits(output.logits), batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)

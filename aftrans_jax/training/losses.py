@@ -1,6 +1,6 @@
 """What training lowers: the two-branch loss, and the terms that may be added to it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 from aftrans_jax.model.outputs import ModelOutput
 
 _MARGIN = 0.4
+
+# Logits by branch and the batch -> the cross-entropy of each example, in nats, by branch.
+CrossEntropy = Callable[[Mapping[str, Array], Mapping[str, Array]], dict[str, Array]]
 
 
 def branch_losses(
@@ -21,6 +24,28 @@ def branch_losses(
     """
     return {
         name: optax.softmax_cross_entropy_with_integer_labels(branch.astype(jnp.float32), labels)
+        for name, branch in logits.items()
+    }
+
+
+def label_losses(
+    logits: Mapping[str, Float[Array, "batch classes"]], batch: Mapping[str, Array]
+) -> dict[str, Float[Array, " batch"]]:
+    """Returns `branch_losses` of the batch's "label"."""
+    return branch_losses(logits, batch["label"])
+
+
+def target_losses(
+    logits: Mapping[str, Float[Array, "batch classes"]], batch: Mapping[str, Array]
+) -> dict[str, Float[Array, " batch"]]:
+    """Returns the cross-entropy to the batch's "target" [batch classes], in nats, by branch.
+
+    Targets are weighted: the sum of one is what its example counts for.
+
+    Follows: torch `CrossEntropyLoss` of class probabilities.
+    """
+    return {
+        name: optax.softmax_cross_entropy(branch.astype(jnp.float32), batch["target"])
         for name, branch in logits.items()
     }
 
@@ -72,20 +97,27 @@ def contrastive(
 
 def loss_terms(
     output: ModelOutput,
-    labels: Int[Array, " batch"],
-    mask: Bool[Array, " batch"],
+    batch: Mapping[str, Array],
     weights: Mapping[str, float],
+    cross_entropy: CrossEntropy = label_losses,
 ) -> dict[str, Float[Array, " batch"]]:
     """Returns all terms that training weighs, per example, by their names in `weights`.
 
     They are the cross-entropy of each branch and, where their weights are positive, "distill" and
     "contrastive", of the global features.
+
+    Args:
+      output: of the model.
+      batch: with "label", "mask" and what `cross_entropy` reads.
+      weights: of the terms.
+      cross_entropy: of the branches.
     """
-    terms = branch_losses(output.logits, labels)
+    terms = cross_entropy(output.logits, batch)
     if weights.get("distill", 0) > 0:
         terms["distill"] = distillation(output.logits)
     if weights.get("contrastive", 0) > 0:
-        terms["contrastive"] = contrastive(output.features["global"], labels, mask)
+        features = output.features["global"]
+        terms["contrastive"] = contrastive(features, batch["label"], batch["mask"])
     return terms
 
 

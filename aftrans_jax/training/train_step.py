@@ -11,7 +11,13 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from aftrans_jax.model.outputs import ModelOutput
-from aftrans_jax.training.losses import loss_terms, total_loss
+from aftrans_jax.training.losses import (
+    CrossEntropy,
+    branch_losses,
+    label_losses,
+    loss_terms,
+    total_loss,
+)
 from aftrans_jax.training.metrics import Averages, average, correct, prediction_logits
 from aftrans_jax.training.precision import where_finite
 from aftrans_jax.training.state import TrainState
@@ -30,6 +36,7 @@ def train_step(
     predict_from: str,
     accumulation_steps: int,
     all_sum: Callable[[Any], Any],
+    cross_entropy: CrossEntropy = label_losses,
 ) -> tuple[TrainState, Averages]:
     """Returns the state after one batch, and what to average over batches.
 
@@ -44,6 +51,8 @@ def train_step(
       predict_from: the logits whose accuracy is reported.
       accumulation_steps: parts that the rows are taken in, one after another, to save memory.
       all_sum: of a tree to its sum over all devices; called once, on all that they exchange.
+      cross_entropy: of the branches, of which the loss is made; that to the labels is reported, as
+        it is by evaluations.
 
     Paper: eq. 10.
 
@@ -51,7 +60,7 @@ def train_step(
     """
     dropout = jax.random.fold_in(rng, state.batch_number)
     scale = state.loss_scale.scale / len(batch["mask"])
-    summed = partial(_summed_loss, model, loss_weights, predict_from)
+    summed = partial(_summed_loss, model, loss_weights, predict_from, cross_entropy)
 
     def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
         whole = state.whole(params)
@@ -77,6 +86,7 @@ def _summed_loss(
     model: nn.Module,
     loss_weights: Mapping[str, float],
     predict_from: str,
+    cross_entropy: CrossEntropy,
     params: Any,
     batch: Mapping[str, Array],
     dropout: PRNGKeyArray,
@@ -85,12 +95,13 @@ def _summed_loss(
     variables, rngs = {"params": params}, {"dropout": dropout}
     output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
     logits, mask = prediction_logits(output.logits)[predict_from], batch["mask"]
-    terms = loss_terms(output, batch["label"], mask, loss_weights)
+    terms = loss_terms(output, batch, loss_weights, cross_entropy)
     losses = total_loss(terms, loss_weights)
+    reported = terms | branch_losses(output.logits, batch["label"])
     averages = {
         "loss": average(losses, mask),
         "accuracy": average(correct(logits, batch["label"]), mask),
-        **{f"{name}_loss": average(term, mask) for name, term in terms.items()},
+        **{f"{name}_loss": average(term, mask) for name, term in reported.items()},
     }
     return jnp.where(mask, losses, 0).sum(), averages
 

@@ -71,6 +71,7 @@ def test_a_plain_vit_is_found_beside_a_run_and_in_a_study(tmp_path, monkeypatch,
         {"pretrained": "other.npz"},
         {"steps": 3, "step": 3},
         {"loss__alpha": 0.5},
+        {"eval__mirror": True},
         {"names": ["0.jpg", "1.jpg", "2.jpg", "other.jpg"]},
     ],
 )

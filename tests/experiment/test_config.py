@@ -319,6 +319,8 @@ def test_an_unknown_choice_lists_the_known(key):
 def nth_choices(row: int, name: str) -> dict[str, str]:
     """The n-th choice of every key at once, so that few models are traced."""
     nth = {key: choices[row % len(choices)] for key, choices in checks.CHOICES.items()}
+    if nth["loss.class_weights"] != "none":
+        nth["data.sampling"] = "shuffle"  # they exclude each other
     # Both that run on a CPU; tests/model/test_attention.py has the others.
     return nth | {"model.name": name, "model.attention": ("auto", "xla")[row % 2]}
 
@@ -376,6 +378,7 @@ def test_the_logits_that_answer(name, logits, expected):
 POSITIVE = words("""
     train.steps train.batch_size train.learning_rate train.clip_norm train.report_every
     train.save_every eval.batch_size eval.every sacm.reduction data.num_train data.num_test
+    data.mixing_strength
 """)
 NOT_NEGATIVE = words("""
     seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
@@ -383,7 +386,7 @@ NOT_NEGATIVE = words("""
 """)
 RATES = words("""
     data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
-    train.ema
+    train.ema data.erasing loss.label_smoothing
 """)
 FLOATS = [key for key, value in KEYS.items() if isinstance(value, float)]
 
@@ -502,6 +505,23 @@ def test_the_ends_of_a_range_are_taken(key, value):
             {"model__name": "vit", "eval__logits": "local"},
             "eval.logits='local': model.name='vit' has global logits only; "
             "use --config.eval.logits=auto",
+        ),
+        (
+            {"data__mixing": "cutmix", "loss__contrastive": 1.0},
+            "data.mixing='cutmix' with loss.contrastive=1.0: a mixed image has two classes, so a "
+            "pair of them is of no one class; use --config.data.mixing=none or "
+            "--config.loss.contrastive=0",
+        ),
+        (
+            {"data__mixing": "both", "train__batch_size": 4},
+            "data.mixing='both': a device has 1 of the 4 images of a batch, and none to mix it "
+            "with; raise train.batch_size to two a device or more, or use "
+            "--config.data.mixing=none",
+        ),
+        (
+            {"data__sampling": "balanced", "loss__class_weights": "inverse"},
+            "loss.class_weights='inverse' with data.sampling='balanced': rare classes would count "
+            "twice over; use --config.loss.class_weights=none or --config.data.sampling=shuffle",
         ),
         (
             {"model__name": "vit", "loss__distill": 0.5},

@@ -89,10 +89,10 @@ def test_only_terms_that_are_weighed_are_computed(rng):
     logits, labels = float32(random_logits(0)), jnp.asarray(rng.integers(0, CLASSES, SIZE))
     features = {"global": float32(rng.normal(size=(SIZE, HIDDEN)))}
     weights = {"global": 0.5, "local": 2.0, "distill": 0.0, "contrastive": 0.0}
-    mask = jnp.asarray(MASK)
+    batch = {"label": labels, "mask": jnp.asarray(MASK)}
 
     def terms(logits, **changes):
-        return loss_terms(ModelOutput(logits, features, None), labels, mask, weights | changes)
+        return loss_terms(ModelOutput(logits, features, None), batch, weights | changes)
 
     plain = terms(logits)
     assert list(plain) == ["global", "local"]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+import scipy.special
 from experiments import fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,11 @@ from training import linear
 
 from aftrans_jax.training.actions import Report, Stopwatch
 from aftrans_jax.training.loop import train
+from aftrans_jax.training.losses import label_losses, target_losses
 from aftrans_jax.training.metrics import average, compute, merge
 from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
+from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import train_step
@@ -34,6 +37,8 @@ def compiled_step(
     clip_norm=1.0,
     parts=1,
     weights=WEIGHTS,
+    prepare=lambda batch, rng: batch,
+    cross_entropy=label_losses,
 ):
     rules = {"momentum": 0.9, "clip_norm": clip_norm, "weight_decay": 0.0}
     sgd = optimizer("sgd", schedule, **rules, layer_decay=1.0, num_layers=1)
@@ -45,8 +50,9 @@ def compiled_step(
         predict_from=predict_from,
         accumulation_steps=parts,
         all_sum=lambda tree: tree,  # there is one device
+        cross_entropy=cross_entropy,
     )
-    return jax.jit(step), sgd
+    return jax.jit(prepared(step, prepare)), sgd
 
 
 def on_device(tree):
@@ -115,6 +121,47 @@ def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(r
     assert values["contrastive_loss"] == pytest.approx(total / 6, rel=1e-5)
     branches = sum(WEIGHTS[name] * values[f"{name}_loss"] for name in WEIGHTS)
     assert values["loss"] == pytest.approx(branches + 0.5 * total / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
+def test_soft_targets_are_lowered_and_labels_reported(rng, parts):
+    """Two steps on rows that a preparation made, against numpy; it sees the whole batch."""
+    targets = rng.dirichlet(np.ones(5), 8).astype(np.float32) * rng.uniform(0.5, 2, (8, 1))
+
+    def prepare(batch, key):
+        order = jax.random.permutation(key, 8)
+        return {**batch, "image": batch["image"][order], "target": jnp.asarray(targets)}
+
+    step, sgd = compiled_step(
+        lambda count: 0.01 + 0.0 * count,
+        clip_norm=1e6,
+        parts=parts,
+        prepare=prepare,
+        cross_entropy=target_losses,
+    )
+    params, batch = linear.random_params(rng), linear.random_batch(rng)
+    state, orders, momentum = create_state(on_device(params), sgd, NoLossScale()), [], 0.0
+    for number in range(2):
+        key = jax.random.fold_in(jax.random.fold_in(RNG, number), 2**31 - 1)
+        orders.append(np.asarray(jax.random.permutation(key, 8)))
+        seen = batch | {"image": batch["image"][orders[-1]]}
+        x = seen["image"].reshape(8, -1).astype(np.float64)
+        logits, kernel = linear.logits(params, seen["image"])["local"], params["local"]
+        probabilities = oracles.softmax(logits, axis=1) * targets.sum(axis=1, keepdims=True)
+        momentum = 0.9 * momentum + WEIGHTS["local"] * x.T @ (probabilities - targets) / 8
+        lowered = {
+            name: -(targets * scipy.special.log_softmax(branch, axis=1)).sum(axis=1).mean()
+            for name, branch in linear.logits(params, seen["image"]).items()
+        }
+        state, metrics = step(state, batch, RNG)
+        values = compute(merge([metrics]))
+        expected = sum(WEIGHTS[name] * loss for name, loss in lowered.items())
+        assert values["loss"] == pytest.approx(expected, rel=1e-5)
+        for name, loss in linear.losses(params, seen).items():
+            assert values[f"{name}_loss"] == pytest.approx(loss.mean(), rel=1e-5)
+        params = jax.device_get(state.params)
+        np.testing.assert_allclose(params["local"], kernel - 0.01 * momentum, rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(*orders)
 
 
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])

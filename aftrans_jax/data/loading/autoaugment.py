@@ -19,9 +19,11 @@ from PIL import Image, ImageEnhance, ImageOps
 from aftrans_jax.data.examples import Example
 
 _Box = Float32[np.ndarray, "4"]
-_Enhancer = type[ImageEnhance.Color | ImageEnhance.Contrast | ImageEnhance.Sharpness]
+_Enhancer = type[
+    ImageEnhance.Color | ImageEnhance.Contrast | ImageEnhance.Sharpness | ImageEnhance.Brightness
+]
 
-_FILL_COLOR = (128, 128, 128)
+FILL_COLOR = (128, 128, 128)
 
 # Two of (operation, probability, magnitude from 0 to 9) a row: Cubuk et al. 2018, ImageNet.
 # The last five rows repeat earlier ones; TransFG has all but the very last.
@@ -70,9 +72,7 @@ def auto_augment(example: Example, rng: np.random.Generator) -> Example:
         if rng.random() < probability:
             operation = OPERATIONS[name]
             level = float(np.linspace(operation.first, operation.last, 10)[magnitude])
-            level *= -1 if operation.signed and rng.random() < 0.5 else 1
-            image = operation.apply(image, level)
-            box = operation.move(box, level, image)
+            image, box = apply_at(operation, level, image, box, rng)
     return Example(np.asarray(image), example.label, box)
 
 
@@ -80,25 +80,25 @@ def _shear_x(image: Image.Image, slope: float) -> Image.Image:
     """Moves every row to the left by `slope` times its distance from the top edge."""
     to_source = (1, slope, 0, 0, 1, 0)
     affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
-    return image.transform(image.size, affine, to_source, bicubic, fillcolor=_FILL_COLOR)
+    return image.transform(image.size, affine, to_source, bicubic, fillcolor=FILL_COLOR)
 
 
 def _shear_box(box: _Box, slope: float, image: Image.Image) -> _Box:
-    return _map_corners(box, np.array([[1, -slope], [0, 1]]), (0.0, 0.0), image)
+    return map_corners(box, np.array([[1, -slope], [0, 1]]), (0.0, 0.0), image)
 
 
 def _rotate(image: Image.Image, degrees: float) -> Image.Image:
     """Rotates the image counter-clockwise about its centre."""
-    return image.rotate(degrees, fillcolor=_FILL_COLOR)
+    return image.rotate(degrees, fillcolor=FILL_COLOR)
 
 
 def _rotate_box(box: _Box, degrees: float, image: Image.Image) -> _Box:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     centre = (image.height / 2, image.width / 2)
-    return _map_corners(box, np.array([[cos, sin], [-sin, cos]]), centre, image)
+    return map_corners(box, np.array([[cos, sin], [-sin, cos]]), centre, image)
 
 
-def _map_corners(
+def map_corners(
     box: _Box, matrix: Float[np.ndarray, "2 2"], origin: tuple[float, float], image: Image.Image
 ) -> _Box:
     """Returns the box around the corners, (row, column) seen from `origin`, times `matrix`."""
@@ -108,7 +108,8 @@ def _map_corners(
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
 
 
-def _enhance(enhancer: _Enhancer, image: Image.Image, change: float) -> Image.Image:
+def enhance(enhancer: _Enhancer, image: Image.Image, change: float) -> Image.Image:
+    """Returns the image farther from the enhancer's plain one by a share, closer if negative."""
     return enhancer(image).enhance(1 + change)
 
 
@@ -137,13 +138,26 @@ class Operation(NamedTuple):
     move: Callable[[_Box, float, Image.Image], _Box] = lambda box, _level, _image: box
 
 
+def apply_at(
+    operation: Operation,
+    level: float,
+    image: Image.Image,
+    box: _Box,
+    rng: np.random.Generator,
+) -> tuple[Image.Image, _Box]:
+    """Returns image and box after an operation at a level, whose sign is drawn if it has one."""
+    level *= -1 if operation.signed and rng.random() < 0.5 else 1
+    image = operation.apply(image, level)
+    return image, operation.move(box, level, image)
+
+
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "shear_x": Operation(_shear_x, last=0.3, signed=True, move=_shear_box),
         "rotate": Operation(_rotate, last=30.0, move=_rotate_box),
-        "color": Operation(partial(_enhance, ImageEnhance.Color), last=0.9, signed=True),
-        "contrast": Operation(partial(_enhance, ImageEnhance.Contrast), last=0.9, signed=True),
-        "sharpness": Operation(partial(_enhance, ImageEnhance.Sharpness), last=0.9, signed=True),
+        "color": Operation(partial(enhance, ImageEnhance.Color), last=0.9, signed=True),
+        "contrast": Operation(partial(enhance, ImageEnhance.Contrast), last=0.9, signed=True),
+        "sharpness": Operation(partial(enhance, ImageEnhance.Sharpness), last=0.9, signed=True),
         "posterize": Operation(_posterize, first=8.0, last=4.0),
         "solarize": Operation(_solarize, first=256.0),
         "autocontrast": Operation(lambda image, _: ImageOps.autocontrast(image)),

@@ -7,6 +7,7 @@ is the same set of augmented examples whatever the number of processes.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TypedDict
 
 import grain
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from aftrans_jax.data.examples import Example, Source
+from aftrans_jax.data.loading.sampling import Sampling, shuffled
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.loading.transforms import (
     Augment,
@@ -56,11 +58,12 @@ def train_batches(
     num_threads: int = _NUM_THREADS,
     crop: Crop = random_crop,
     augment: Augment | None = None,
+    sampling: Sampling = shuffled,
     skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
     """Returns an endless iterator over this process's rows of the batches from `start_step` on.
 
-    Every epoch yields each example once, in a new order; a batch may span two epochs.
+    Every epoch yields the examples that `sampling` says in a new order; a batch may span two.
 
     Args:
       source: the examples to learn from; read from several threads.
@@ -74,6 +77,7 @@ def train_batches(
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
       crop: what is cut from each resized image.
       augment: applied to each crop last; None for nothing.
+      sampling: whether an epoch holds each example once, see `sampling.SAMPLINGS`.
       skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
@@ -83,21 +87,19 @@ def train_batches(
     Follows: grain `MapDataset`, whose order and randomness are functions of seed and index.
     """
     num_rows = _rows_per_process(batch_size, process_index, process_count)
-    if seed < 0 or start_step < 0:
-        raise ValueError(f"seed {seed}, start_step {start_step}: expected 0 or more. Correct them.")
-
+    _check_start(seed, start_step)
     sizes = {"image_size": image_size, "resize_size": resize_size}
+    transform = partial(train_transform, crop=crop, augment=augment, **sizes)
     masked = _masked_row(image_size)
 
     def load(index: int, rng: np.random.Generator) -> _Row:
         example = _read(source, index, skipped)
-        if example is None:
-            return masked
-        return _row(train_transform(example, rng, crop=crop, augment=augment, **sizes), index)
+        return masked if example is None else _row(transform(example, rng), index)
 
-    elements = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(load)
-    rows = elements[process_index::process_count][start_step * num_rows :]
-    return _batches(rows, num_rows, num_threads)
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    elements = sampling(order, source.labels, seed).random_map(load)
+    own = elements[process_index::process_count]
+    return _batches(own[start_step * num_rows :], num_rows, num_threads)
 
 
 def eval_batches(
@@ -155,6 +157,11 @@ def _rows_per_process(batch_size: int, process_index: int, process_count: int) -
             "jax.process_index() and jax.process_count()."
         )
     return batch_size // process_count
+
+
+def _check_start(seed: int, start_step: int) -> None:
+    if seed < 0 or start_step < 0:
+        raise ValueError(f"seed {seed}, start_step {start_step}: expected 0 or more. Correct them.")
 
 
 def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None:

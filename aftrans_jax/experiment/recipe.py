@@ -1,0 +1,109 @@
+"""What a training does to its batches and labels, as configured: one function for each name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from aftrans_jax.config import Config
+from aftrans_jax.training.erasing import erase
+from aftrans_jax.training.losses import CrossEntropy, label_losses, target_losses
+from aftrans_jax.training.mixing import MIXINGS, mix
+from aftrans_jax.training.preparation import Prepare, in_turn, smooth_targets, with_targets
+
+_BETA = 0.999
+
+Counts = Float[np.ndarray, " classes"]  # of examples
+
+
+def _effective(counts: Counts) -> Counts:
+    """Returns (1 - beta) / (1 - beta^n) with beta 0.999: of few examples 1/n, of thousands 0.001.
+
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, eq. 4.
+    """
+    return (1 - _BETA) / (1 - _BETA**counts)
+
+
+CLASS_WEIGHTS: Mapping[str, Callable[[Counts], Counts]] = MappingProxyType(
+    {"none": np.ones_like, "inverse": np.reciprocal, "effective": _effective}
+)
+
+
+def class_weights(
+    name: str, labels: Sequence[int] | Int[np.ndarray, " examples"], num_classes: int
+) -> Float[np.ndarray, " classes"]:
+    """Returns what an example of each class counts for, float32; the mean over examples is 1.
+
+    Args:
+      name: one of `CLASS_WEIGHTS`.
+      labels: of the training split. A class without examples has the weight 0.
+      num_classes: in the head.
+    """
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=num_classes).astype(np.float64)
+    weights, present = np.zeros(num_classes), counts > 0
+    weights[present] = CLASS_WEIGHTS[name](counts[present])
+    total = max(counts @ weights, np.finfo(np.float64).tiny)  # an evaluation has no examples
+    return (weights * counts.sum() / total).astype(np.float32)
+
+
+def preparation(
+    config: Config, labels: Sequence[int] | Int[np.ndarray, " examples"], num_classes: int
+) -> tuple[Prepare, CrossEntropy]:
+    """Returns what a step makes of its rows, and the cross-entropy of what it made of the labels.
+
+    The order is erasing, mixing, smoothing, as timm's. Where the labels stay as they are, so does
+    the cross-entropy.
+
+    Args:
+      config: of the run.
+      labels: of the training split.
+      num_classes: in the head.
+    """
+    data, loss = config.data, config.loss
+    weights = class_weights(loss.class_weights, labels, num_classes)
+    is_mixed, is_weighted = data.mixing != "none", loss.class_weights != "none"
+    is_soft = is_mixed or is_weighted or loss.label_smoothing > 0
+    mixing = partial(mix, shares=MIXINGS[data.mixing], strength=data.mixing_strength)
+    parts: dict[Prepare, bool] = {  # in their order, and whether they are wanted
+        partial(erase, probability=data.erasing, fill=_mean_colour(config)): data.erasing > 0,
+        partial(with_targets, class_weights=weights): is_soft,
+        mixing: is_mixed,
+        partial(smooth_targets, smoothing=loss.label_smoothing): loss.label_smoothing > 0,
+    }
+    prepare = in_turn([part for part, is_wanted in parts.items() if is_wanted])
+    return prepare, target_losses if is_soft else label_losses
+
+
+def check_recipe(config: Config, num_devices: int) -> None:
+    """Raises a ValueError where parts of a recipe do not go together.
+
+    Args:
+      config: of a training.
+      num_devices: that a batch is split over.
+    """
+    num_rows = config.train.batch_size // num_devices
+    mixing, contrastive = config.data.mixing, config.loss.contrastive
+    if mixing != "none" and contrastive:
+        raise ValueError(
+            f"data.mixing={mixing!r} with loss.contrastive={contrastive}: a mixed image has two "
+            "classes, so a pair of them is of no one class; use --config.data.mixing=none or "
+            "--config.loss.contrastive=0"
+        )
+    if mixing != "none" and num_rows < 2:
+        raise ValueError(
+            f"data.mixing={mixing!r}: a device has {num_rows} of the {config.train.batch_size} "
+            "images of a batch, and none to mix it with; raise train.batch_size to two a device "
+            "or more, or use --config.data.mixing=none"
+        )
+    if config.data.sampling == "balanced" and config.loss.class_weights != "none":
+        raise ValueError(
+            f"loss.class_weights={config.loss.class_weights!r} with data.sampling='balanced': "
+            "rare classes would count twice over; use --config.loss.class_weights=none or "
+            "--config.data.sampling=shuffle"
+        )
+
+
+def _mean_colour(config: Config) -> UInt8[np.ndarray, "3"]:
+    return np.round(255 * np.asarray(config.data.mean, np.float64)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,86 @@
+"""`eval.mirror`: evaluation, predictions and pages answer alike, by the mean of two looks."""
+
+import json
+import shutil
+from functools import partial
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from experiments import tiny_variants
+from jax.sharding import Mesh
+from PIL import Image
+
+from aftrans_jax.experiment import recorded
+from aftrans_jax.experiment.classifier import Classifier, answers
+from aftrans_jax.experiment.explanation import explanations
+from aftrans_jax.experiment.launch import launch_evaluation
+from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.model.views import VIEWS
+from aftrans_jax.training import sharding
+
+
+@pytest.fixture(scope="module")
+def workdir(trained_run, tmp_path_factory):
+    """The directory of a run that looks twice."""
+    workdir = tmp_path_factory.mktemp("mirrored") / "run"
+    shutil.copytree(trained_run, workdir)
+    path = workdir / "config.json"
+    settings = json.loads(path.read_text())
+    settings["eval"]["mirror"] = True
+    path.write_text(json.dumps(settings))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def paths(photos):
+    return [str(path) for path in sorted(photos.rglob("*.png"), key=lambda path: int(path.stem))]
+
+
+@pytest.fixture(scope="module")
+def predictions(workdir, paths):
+    with tiny_variants():
+        model = Classifier(load_trained(workdir), crops=False)
+    return model, model(paths)
+
+
+def test_predictions_are_the_mean_of_two_looks(predictions, paths):
+    model, found = predictions
+    images = np.stack([np.asarray(Image.open(path)) for path in paths[:16]])
+    apply = jax.jit(
+        lambda images: model.module.apply({"params": model.params}, images, train=False)
+    )
+    own, mirrored = apply(images), apply(images[:, :, ::-1])
+    logits = {name: (own.logits[name] + mirrored.logits[name]) / 2 for name in own.logits}
+    logits["sum"] = logits["global"] + logits["local"]
+    for name, mean in logits.items():
+        probabilities = np.stack([one.probabilities[name] for one in found[:16]])
+        np.testing.assert_allclose(probabilities, jax.nn.softmax(mean), atol=1e-5)
+        once = jax.nn.softmax(own.logits[name]) if name != "sum" else probabilities + 1
+        assert np.abs(probabilities - once).max() > 0.01
+    np.testing.assert_array_equal([one.box for one in found[:16]], own.region.box)
+    one_pass = jax.jit(partial(answers, model.module, "global", False, view=VIEWS[True]))
+    quick = one_pass(model.params, images)["probabilities"]["global"]
+    np.testing.assert_allclose(quick, jax.nn.softmax(logits["global"]), atol=1e-5)
+
+
+def test_evaluation_and_pages_say_the_same(workdir, predictions, paths):
+    model, found = predictions
+    everything = sharding.data_mesh()
+    one = Mesh(everything.devices[:1], everything.axis_names)
+    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
+        result = launch_evaluation(recorded.get_config(str(workdir)), workdir, ())
+        explained = list(explanations(load_trained(workdir), paths[:8]))
+    said = read_predictions(workdir / "eval-test.predictions.csv")
+    assert result["config"]["eval"]["mirror"] is True
+    for head in model.heads:
+        confidence = [photo.answers[head][1] for photo in found]
+        np.testing.assert_allclose(said.confidence[head], confidence, atol=1e-4)
+        sure = np.array(confidence) > 0.1
+        answered = np.array([photo.answers[head][0] for photo in found])
+        np.testing.assert_array_equal(np.array(said.predicted[head])[sure], answered[sure])
+    for photo, page in zip(found, explained, strict=False):
+        for answer in page.answers:
+            assert answer.likeliest[0][1] == pytest.approx(photo.answers[answer.head][1], abs=1e-5)
