@@ -24,6 +24,7 @@ from aftrans_jax.training.groups import trainable
 from aftrans_jax.training.mixing import MIXINGS
 from aftrans_jax.training.optimizer import OPTIMIZERS
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.sharding import SHARINGS
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -49,6 +50,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "loss.class_weights": tuple(CLASS_WEIGHTS),
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
+        "train.sharding": tuple(SHARINGS),
         "eval.logits": ("auto", "global", "local", "sum"),
     }
 )

@@ -21,6 +21,7 @@ PLUMBING = (
     "train.epochs",  # which mean steps
     "train.accumulation_steps",
     "train.precision",
+    "train.sharding",
     "model.attention",
     "model.remat",
     "data.dir",
