@@ -189,5 +189,11 @@ BENCHMARKS = (
         "benchmarks.claims.ahead:measure",
         devices=("ahead",),
     ),
+    Benchmark(
+        "large",
+        "what each of 8 devices that are not here holds and exchanges in a step of ViT-L/16",
+        "benchmarks.claims.large:measure",
+        devices=("ahead",),
+    ),
 )
 REGISTRY: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in BENCHMARKS})

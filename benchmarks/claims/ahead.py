@@ -13,10 +13,10 @@ card, so here all are cuBLAS's.
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -200,33 +200,57 @@ def per_image(executables: Mapping[str, int]) -> dict[str, int]:
     return {step: each for step, sizes in known.items() if (each := bytes_per_image(sizes))}
 
 
-def measure(settings: Settings) -> Result:
-    """Returns the compiler's account of every part or step for the target."""
-    target = settings.target
+class Target(NamedTuple):
+    """Devices that are not here, with what to compile for them.
+
+    attention: the fused kernel that they have.
+    """
+
+    devices: Sequence[jax.Device]
+    is_gpu: bool
+    attention: str
+    compiler_options: Mapping[str, Any]
+
+
+def aimed(target: str | None, *, gpus: str = "1x1x1") -> Target:
+    """Returns the devices that `--target` names.
+
+    Args:
+      target: a topology of TPUs, or a file that describes a GPU.
+      gpus: how many of that.
+
+    Raises:
+      LeftOutError: there is none, or no compiler for it.
+    """
     if not target:
         raise LeftOutError(
             "give a --target to compile for: v5e:2x2x1, or an XLA file h100_sxm.txtpb"
         )
     jax.config.update("jax_platforms", "cpu")  # no device is looked for
-    parts: Mapping[str, Part]
     if target.endswith(".txtpb"):
         described = Path(target).read_text(encoding="utf-8")
         topology = topologies.get_topology_desc(
-            "gpu", "cuda", topology="1x1x1", target_config=described
+            "gpu", "cuda", topology=gpus, target_config=described
         )
-        parts, compiler_options = steps(), {"xla_gpu_enable_triton_gemm": False}
-    elif importlib.util.find_spec("libtpu"):
+        options = {"xla_gpu_enable_triton_gemm": False}
+        return Target(topology.devices, is_gpu=True, attention="cudnn", compiler_options=options)
+    if importlib.util.find_spec("libtpu"):
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         topology = topologies.get_topology_desc(target, "tpu")
-        parts, compiler_options = tpu_parts(), {}
-    else:
-        raise LeftOutError(
-            "libtpu is not installed, which holds the compiler: pip install 'jax[tpu]'"
-        )
-    device, figures = topology.devices[0], {}
+        return Target(topology.devices, is_gpu=False, attention="splash", compiler_options={})
+    raise LeftOutError("libtpu is not installed, which holds the compiler: pip install 'jax[tpu]'")
+
+
+def measure(settings: Settings) -> Result:
+    """Returns the compiler's account of every part or step for the target."""
+    target = aimed(settings.target)
+    parts = steps() if target.is_gpu else tpu_parts()
+    device, figures = target.devices[0], {}
     for name, part in parts.items():
-        for what, figure in account(part, SingleDeviceSharding(device), compiler_options).items():
+        for what, figure in account(
+            part, SingleDeviceSharding(device), target.compiler_options
+        ).items():
             figures[f"{name}: {what}"] = figure
             print(name, what, *figure[:2], flush=True)  # all of them take minutes
     sizes = {name: int(figures[f"{name}: executable"].median) for name in parts}
