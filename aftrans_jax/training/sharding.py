@@ -92,8 +92,8 @@ def replicated(state: TrainState, num_devices: int) -> Sharing:
 def fsdp(state: TrainState, num_devices: int) -> Sharing:
     """Returns the sharing in which every device holds a part of each large array.
 
-    Parameters are whole while a step needs them. Gradients, optimizer and moving average are
-    never.
+    Within a step parameters are made whole, and a gradient is until it is summed. Optimizer and
+    moving average never are.
 
     Args:
       state: whole, or its shapes.
