@@ -32,12 +32,15 @@ def base_config() -> Config:
     """
     config: Config = ConfigDict()
     config.seed = 0  # of weights, order, augmentation and dropout
-    config.pretrained = ""  # a ViT npz, or imagenet21k/ViT-B_16, augreg/...; empty: random weights
+    # File of a ViT (npz, safetensors, PyTorch), its folder, imagenet21k/ViT-B_16, augreg/..., or
+    # hf:OWNER/MODEL; empty: random weights.
+    config.pretrained = ""
     config.pretrained_head = "new"  # new: of zeros | keep: the file's, made for the same classes
 
     config.model = ConfigDict()
     config.model.name = "aftrans"  # vit: trunk alone | transfg: with loss.contrastive=1 | rams
-    # auto: the weights' own, b16 without (Paper: section 3.2) | mini8 ti16 s16 b16 b32 l16 l32 h14.
+    # auto: the weights' own, b16 without (Paper: section 3.2) | mini8 ti16 s16 b16 b32 l16 l32 h14
+    # s14 b14 l14 s14_reg4 b14_reg4 l14_reg4 ti16_reg1 s16_reg1 b16_reg1.
     config.model.variant = "auto"
     # 0: a patch's side. Choice: no overlap; section 3.2: patches of 16 px every 12 px.
     config.model.stride = 0  # px from patch to patch

@@ -223,7 +223,7 @@ def own(path: Path) -> set[str]:
 
 
 # What each room may import of the others and of other people's packages, None for any package.
-COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare")
+COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "flags", "hosts", "photos", "studies"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
@@ -233,7 +233,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "hosts": (set(), {"jax"}),
     "weights": (
         {"cache"},
-        {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"},
+        {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"}
+        | {"huggingface_hub", "safetensors"},
     ),
     "training": ({"files", "model"}, None),
     "data.examples": (set(), PLAIN),
@@ -298,6 +299,7 @@ def test_configs_know_the_base_alone(path):
 def test_optional_packages_are_imported_late(path):
     """Not where a missing one would keep the module from being imported."""
     optional = {"cv2", "pillow_heif", "tensorflow", "tensorboard", "tensorflow_datasets", "sklearn"}
+    optional |= {"huggingface_hub"}
     for node in TREES[path].body:
         names = {alias.name for alias in getattr(node, "names", ())} | {
             getattr(node, "module", None) or ""

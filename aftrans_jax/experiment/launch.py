@@ -34,7 +34,7 @@ from aftrans_jax.experiment.workdir import (
 )
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
-from aftrans_jax.weights.names import is_official
+from aftrans_jax.weights.names import is_downloaded
 
 
 def launch_training(
@@ -55,10 +55,10 @@ def launch_training(
     recorded = trained_settings(workdir)
     config, length = _with_length(config, written_settings(workdir), recorded)
     restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
-    if is_official(config.pretrained) and not recorded:
+    if is_downloaded(config.pretrained) and not recorded:
         if not Path(config.data.dir).exists():
             read_lists(config)  # says what is absent, before anything is downloaded
-        progress.say(f"official weights {config.pretrained}: downloaded the first time")
+        progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
     for line in (*length, *notes):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.weights_checks import check_variant, local_size_doubts
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.rams import RAMS
@@ -20,11 +20,10 @@ from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
-from aftrans_jax.weights.download import weights_file
-from aftrans_jax.weights.fitting import fit_to_model, resize_positions, sizes, trained_size
-from aftrans_jax.weights.layouts import official_names
-from aftrans_jax.weights.npz import AnyArrays, naming, open_npz
-from aftrans_jax.weights.origins import disagreements, origin
+from aftrans_jax.weights.arrays import AnyArrays
+from aftrans_jax.weights.fitting import fit_to_model, resize_positions
+from aftrans_jax.weights.origins import disagreements
+from aftrans_jax.weights.reading import open_weights
 
 Model = AFTrans | Baseline | TransFG | RAMS
 
@@ -38,11 +37,13 @@ class Kind(NamedTuple):
       build: makes it around its trunk.
       logits: names of those that one can predict from.
       answers: those of them that answer where `eval.logits` is auto.
+      registers: whether its trunk may have them; other models take them for patches.
     """
 
     build: Callable[[Config, ViT], Model]
     logits: tuple[str, ...]
     answers: str
+    registers: bool
 
 
 def _locate(config: Config, vit: ViT) -> Locate:
@@ -81,10 +82,10 @@ _TWO_BRANCHES = ("global", "local", "sum")
 
 MODELS: Mapping[str, Kind] = MappingProxyType(
     {
-        "aftrans": Kind(_aftrans, _TWO_BRANCHES, "local"),
-        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global"),
-        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global"),
-        "rams": Kind(_rams, _TWO_BRANCHES, "sum"),
+        "aftrans": Kind(_aftrans, _TWO_BRANCHES, "local", registers=True),
+        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global", registers=True),
+        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global", registers=False),
+        "rams": Kind(_rams, _TWO_BRANCHES, "sum", registers=False),
     }
 )
 
@@ -107,9 +108,20 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
       config: of the run.
       num_classes: from the data.
       dtype: of the computation; parameters are float32.
+
+    Raises:
+      ValueError: the variant has registers, which the model does not know.
     """
+    kind, variant = MODELS[config.model.name], VARIANTS[config.model.variant]
+    if variant.registers and not kind.registers:
+        knowing = " or ".join(name for name, known in MODELS.items() if known.registers)
+        raise ValueError(
+            f"model.name={config.model.name!r} does not know registers, of which "
+            f"model.variant={config.model.variant!r} has {variant.registers}: use "
+            f"--config.model.name={knowing}, or weights without them"
+        )
     vit = ViT(
-        variant=VARIANTS[config.model.variant],
+        variant=variant,
         num_classes=num_classes,
         image_size=config.data.image_size,
         stride=config.model.stride,
@@ -122,15 +134,15 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
         remat=config.model.remat,
         dtype=dtype,
     )
-    return MODELS[config.model.name].build(config, vit)
+    return kind.build(config, vit)
 
 
 def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parameters before training, and notes on how pretrained ones were fitted.
 
     Raises:
-      FileNotFoundError, ValueError: from `weights.npz.open_npz`, `weights.layouts.official_names`
-        and `weights.fitting.fit_to_model`; or the head of no file is to be kept.
+      FileNotFoundError, ValueError: from `weights.reading.open_weights` and
+        `weights.fitting.fit_to_model`; or the head of no file is to be kept.
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
@@ -145,16 +157,16 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     keep_head = config.pretrained_head == "keep"
     if config.pretrained:
         # Opened first, so that an absent or damaged file is reported before anything is compiled.
-        with naming(config.pretrained), open_npz(weights_file(config.pretrained)) as arrays:
-            official = official_names(arrays)
-            _check_variant(config.model.variant, official.arrays)
+        with open_weights(config.pretrained) as weights:
+            check_variant(config.model.variant, weights.arrays, VARIANTS)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
-            known, notes = _pretrained(official.arrays, expected, keep_head)
-            notes += _local_size_doubts(config, official.arrays)
-        trained = origin(Path(config.pretrained).name, big_vision=official.big_vision)
+            known, notes = _pretrained(weights.arrays, expected, keep_head)
+            if "local" in expected:
+                notes += local_size_doubts(config.data.local_size, weights.arrays)
+        trained = weights.origin
         data = config.data
         doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)
-        notes = (*official.notes, *notes, *doubts)
+        notes = (*weights.notes, *notes, *doubts)
     elif keep_head:
         raise ValueError(
             "pretrained_head='keep': pretrained is empty, so there is no head to keep; set "
@@ -163,34 +175,6 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     # Known ones are not drawn: a compiled function computes nothing that it does not return.
     drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
-
-
-def _local_size_doubts(config: Config, arrays: AnyArrays) -> tuple[str, ...]:
-    """Returns a line where the local branch reads at another size than the file was trained at."""
-    trained, crops = trained_size(arrays), "local" in MODELS[config.model.name].logits
-    if not crops or trained in (None, config.data.local_size):
-        return ()
-    return (
-        f"data.local_size is {config.data.local_size}: the file was trained at {trained} px, at "
-        f"which a crop gains most; set --config.data.local_size={trained}",
-    )
-
-
-def _check_variant(name: str, arrays: AnyArrays) -> None:
-    """Raises a ValueError that names the variant of a file that is of another."""
-    found, variant = sizes(arrays), VARIANTS[name]
-    if found is None or found == variant:
-        return
-    fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]
-    text, own = (
-        f"patches of {size[0]} px, width {size[1]}, MLP of {size[2]}, {size[3]} layers, {size[4]} "
-        "heads"
-        for size in (found, variant)
-    )
-    remedy = (
-        f"use {' or '.join(fitting)}" if fitting else f"no variant has these: {', '.join(VARIANTS)}"
-    )
-    raise ValueError(f"the file has {text}, model.variant={name!r} has {own}; {remedy}")
 
 
 def blank_params(config: Config, model: Model) -> dict[str, Any]:

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.fitting import sizes, trained_size
-from aftrans_jax.weights.layouts import official_names
-from aftrans_jax.weights.npz import naming, open_npz
-from aftrans_jax.weights.origins import OFFICIAL, Origin, origin
+from aftrans_jax.weights.origins import OFFICIAL, Origin
+from aftrans_jax.weights.reading import open_weights
 
 
 class _Facts(NamedTuple):
@@ -99,12 +97,11 @@ def _found(config: Config) -> dict[str, Any]:
 def _facts(path: str) -> _Facts:
     if not path:
         return _Facts(None, None, OFFICIAL)
-    with naming(path), open_npz(weights_file(path)) as arrays:
-        official = official_names(arrays)
-        found = sizes(official.arrays)
+    with open_weights(path) as weights:
+        found = sizes(weights.arrays)
         variant = next((name for name, known in VARIANTS.items() if known == found), None)
-        size = None if variant is None else trained_size(official.arrays)
-        return _Facts(variant, size, origin(Path(path).name, big_vision=official.big_vision))
+        size = None if variant is None else trained_size(weights.arrays)
+        return _Facts(variant, size, weights.origin)
 
 
 def _given(config: Config, key: str) -> Any:

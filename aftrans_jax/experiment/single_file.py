@@ -14,14 +14,8 @@ from flax.traverse_util import unflatten_dict
 
 from aftrans_jax.experiment.workdir import completed
 from aftrans_jax.training.records import finite
-from aftrans_jax.weights.npz import (
-    AnyArrays,
-    flattened,
-    listed,
-    open_npz,
-    save_arrays,
-    to_float32,
-)
+from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
+from aftrans_jax.weights.npz import flattened, open_npz, save_arrays
 
 _RECORD = "aftrans.json"
 _FORMS = {"settings": dict, "class_names": list, "result": dict}

@@ -21,33 +21,44 @@ Descriptor = Callable[[Array, Array, Array], Array]
 Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descriptor [batch]
 
 
-def summarizer(describe: Descriptor | None) -> Callable[[Array, Array], Summary] | None:
+def summarizer(
+    describe: Descriptor | None, first_patch: int
+) -> Callable[[Array, Array], Summary] | None:
     """Returns `summarize` with a descriptor, None without, as an encoder takes it."""
-    return None if describe is None else partial(summarize, describe=describe)
+    if describe is None:
+        return None
+    return partial(summarize, describe=describe, first_patch=first_patch)
 
 
-def summarize(query: Array, key: Array, describe: Descriptor) -> Summary:
+def summarize(query: Array, key: Array, describe: Descriptor, first_patch: int = 1) -> Summary:
     """Returns a layer's log class rows and their descriptor; no gradient flows through either.
+
+    Args:
+      query: of all tokens, or the first alone, [batch queries heads head_dim].
+      key: of all tokens, [batch tokens heads head_dim].
+      describe: one of `DESCRIPTORS`.
+      first_patch: its number among the tokens; class token and registers are before it.
 
     Choice: no gradient passes through the SACM's maps to the trunk; the paper is silent.
     """
     query, key = jax.lax.stop_gradient((query, key))
-    log_row = log_class_row(query, key)
+    log_row = log_class_row(query, key, first_patch)
     return log_row, describe(query, key, log_row)
 
 
 def log_class_row(
     query: Float[Array, "batch queries heads head_dim"],
     key: Float[Array, "batch tokens heads head_dim"],
+    first_patch: int = 1,
 ) -> Float[Array, "batch heads patches"]:
     """Returns the class token's log attention to every patch, per head, in float32.
 
-    The softmax runs over all tokens; the class token's own entry (token 0) is then dropped, so each
-    row of `exp` sums to one minus the class token's attention to itself.
+    The softmax runs over all tokens; the entries of the class token itself (token 0) and of
+    registers are then dropped, so each row of `exp` sums to one minus the attention to those.
 
     Choice: only the class token's row of eq. 5's map, in log space; the selection reads no other.
     """
-    return jax.nn.log_softmax(scores(query[:, 0], key, "bhd,bkhd->bhk"), axis=-1)[..., 1:]
+    return jax.nn.log_softmax(scores(query[:, 0], key, "bhd,bkhd->bhk"), axis=-1)[..., first_patch:]
 
 
 def class_row_descriptor(

@@ -7,6 +7,9 @@ from typing import NamedTuple
 class Variant(NamedTuple):
     """Sizes of one vision transformer.
 
+    `registers` are learnt tokens behind the class token, without a place in the image: those of
+    DINOv2, and DeiT's distillation token.
+
     Follows: vit_jax models_config.
     """
 
@@ -15,6 +18,7 @@ class Variant(NamedTuple):
     mlp: int
     layers: int
     heads: int
+    registers: int = 0
 
     def patches_per_side(self, image_size: int, stride: int) -> int:
         """Returns how many patches fit along one side; pixels past the last one are not seen.
@@ -48,5 +52,14 @@ VARIANTS = MappingProxyType(
         "l16": Variant(16, 1024, 4096, 24, 16),
         "l32": Variant(32, 1024, 4096, 24, 16),
         "h14": Variant(14, 1280, 5120, 32, 16),
+        "s14": Variant(14, 384, 1536, 12, 6),
+        "b14": Variant(14, 768, 3072, 12, 12),
+        "l14": Variant(14, 1024, 4096, 24, 16),
+        "s14_reg4": Variant(14, 384, 1536, 12, 6, registers=4),
+        "b14_reg4": Variant(14, 768, 3072, 12, 12, registers=4),
+        "l14_reg4": Variant(14, 1024, 4096, 24, 16, registers=4),
+        "ti16_reg1": Variant(16, 192, 768, 12, 3, registers=1),
+        "s16_reg1": Variant(16, 384, 1536, 12, 6, registers=1),
+        "b16_reg1": Variant(16, 768, 3072, 12, 12, registers=1),
     }
 )

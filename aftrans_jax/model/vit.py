@@ -1,7 +1,8 @@
 """Vision transformer with overlapping patches.
 
 The parameters of `ViT` are the official npz unflattened: `embedding`, `cls`,
-`Transformer/{posembed_input, encoderblock_0.., encoder_norm}`, `head`.
+`Transformer/{posembed_input, encoderblock_0.., encoder_norm}`, `head`, and `registers` of a variant
+that has them.
 """
 
 from functools import partial
@@ -60,6 +61,9 @@ class ViT(nn.Module):
             self.variant.hidden, self.variant.patch_size, self.stride, self.dtype
         )
         self.cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.variant.hidden))
+        if self.variant.registers:  # without them a trunk has no such parameter
+            shape = (1, self.variant.registers, self.variant.hidden)
+            self.registers = self.param("registers", nn.initializers.normal(0.02), shape)
         self.Transformer = Encoder(
             variant=self.variant,
             num_tokens=1 + self.variant.patches_per_side(self.image_size, self.stride) ** 2,
@@ -112,7 +116,7 @@ class ViT(nn.Module):
         Paper: section 2.1, eq. 1 to 3.
         """
         tokens = self.with_class_token(patches, own)
-        observe = summarizer(describe)
+        observe = summarizer(describe, 1 + self.variant.registers)
         return encoded(
             *self.Transformer(tokens, train=train, all_tokens=all_tokens, observe=observe)
         )
@@ -121,6 +125,8 @@ class ViT(nn.Module):
         self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None
     ) -> Float[Array, "batch tokens hidden"]:
         """Returns the encoder's input: class token, then the patches, positions added to both.
+
+        A trunk's registers stand between them, in either branch the same.
 
         Args:
           patches: embeddings from `embed`.
@@ -132,7 +138,12 @@ class ViT(nn.Module):
             own = self.own_tokens()
         cls = jnp.broadcast_to(own.cls, (patches.shape[0], *own.cls.shape[1:]))
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
-        return tokens + own.pos_embedding.astype(self.dtype)
+        tokens += own.pos_embedding.astype(self.dtype)
+        if not self.variant.registers:
+            return tokens
+        shape = (patches.shape[0], *self.registers.shape[1:])
+        registers = jnp.broadcast_to(self.registers, shape).astype(self.dtype)
+        return jnp.concatenate([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
     def own_tokens(self) -> BranchTokens:
         """Returns the trunk's class token and positions."""

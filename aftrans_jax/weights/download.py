@@ -13,7 +13,8 @@ import requests
 from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
-from aftrans_jax.weights.names import is_official
+from aftrans_jax.weights.hub import hub_file
+from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official
 
 ADDRESS = "https://storage.googleapis.com/vit_models"  # of Google Research's files
 
@@ -24,13 +25,15 @@ _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chunk
 
 
 def weights_file(name: str, *, address: str = ADDRESS) -> Path:
-    """Returns the file that a path or an official name stands for; the latter is downloaded once.
+    """Returns the file that a path or a name stands for; what has a name is downloaded once.
 
-    A download that breaks off goes on where it stopped, also in another process. It is kept only
-    where its size and MD5 are those that the server tells.
+    Of a folder it is the file that Hugging Face's folders have. A download of an official file that
+    breaks off goes on where it stopped, also in another process. It is kept only where its size and
+    MD5 are those that the server tells.
 
     Args:
-      name: a path, or such as "imagenet21k/ViT-B_16" or "augreg/Ti_16-i21k-...".
+      name: a path, or such as "imagenet21k/ViT-B_16", "augreg/Ti_16-i21k-..." or
+        "hf:timm/vit_base_patch16_224.augreg_in21k".
       address: of the server's folder.
 
     Raises:
@@ -38,8 +41,11 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
       ValueError: what was downloaded is not what the server says.
       OSError: the server cannot be reached, or there is no cache that can be written.
     """
+    if name.startswith(HUB):
+        return hub_file(name)
     if not is_official(name):
-        return Path(name)
+        inside = [Path(name, file) for file in FOLDER_FILES]
+        return next((path for path in inside if path.is_file()), Path(name))
     cache, name = cache_folder(), name.removesuffix(".npz")
     if cache is None:
         raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")

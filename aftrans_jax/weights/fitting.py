@@ -12,8 +12,9 @@ import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from aftrans_jax.weights.layouts import POSITIONS
-from aftrans_jax.weights.npz import AnyArrays, Params, listed, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
+from aftrans_jax.weights.layouts import POSITIONS, REGISTERS
+from aftrans_jax.weights.npz import Params
 
 HEAD = ("head/kernel", "head/bias")
 
@@ -37,6 +38,7 @@ class Sizes(NamedTuple):
     mlp: int
     layers: int
     heads: int
+    registers: int = 0
 
 
 def sizes(arrays: AnyArrays) -> Sizes | None:
@@ -50,7 +52,9 @@ def sizes(arrays: AnyArrays) -> Sizes | None:
     embedding, mlp, query_shape = shapes
     blocks = (re.match(r"Transformer/encoderblock_(\d+)/", name) for name in arrays)
     layers = len({match[1] for match in blocks if match})
-    return Sizes(embedding[0], embedding[3], mlp[1], layers, query_shape[1])
+    registers = arrays[REGISTERS].shape if REGISTERS in arrays else (1, 0, 0)
+    count = registers[1] if len(registers) == 3 else 0
+    return Sizes(embedding[0], embedding[3], mlp[1], layers, query_shape[1], count)
 
 
 def trained_size(arrays: AnyArrays) -> int | None:

@@ -1,8 +1,9 @@
-"""What a file of weights is, by its content: npz files are read, all others are named.
+"""What a file of weights is, by its content: three formats are read, all others are named.
 
 Nothing of another library is imported or run here: the first bytes and the names inside tell.
 """
 
+import zipfile
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,14 @@ OFFICIAL = "https://storage.googleapis.com/vit_models/imagenet21k/ViT-B_16.npz"
 
 _OTHER_NAMES = (
     "cannot be read yet: its arrays have other names and layouts. Use the official npz of the same "
-    f"model, such as {OFFICIAL}"
+    f"model, such as {OFFICIAL}, or its safetensors file or PyTorch state dict"
+)
+_CONVERT = (
+    "only npz files are read here. python -m aftrans_jax.convert IT --out=x.npz makes one of a ViT"
+)
+_SAVE_AGAIN = (
+    "torch.save(torch.load('IT', map_location='cpu', weights_only=True), 'x.pth') in a newer "
+    "PyTorch makes a file that is"
 )
 _DOWNLOAD = "download the file itself and compare its size with the source's"
 _UNPACK = "unpack it first and name the npz file in it"
@@ -23,19 +31,20 @@ _FLATTEN = (
 # What it is called in messages -> what to do.
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "a PyTorch file (zip)": _OTHER_NAMES,
-        "a PyTorch file (of before version 1.6)": _OTHER_NAMES,
-        "a TorchScript program": _OTHER_NAMES,
+        "a PyTorch file (zip)": _CONVERT,
+        "a PyTorch file (of before version 1.6)": f"is not read. {_SAVE_AGAIN}",
+        "a TorchScript program": (
+            "is never read, since it is a program. torch.save(torch.jit.load('IT').state_dict(), "
+            "'x.pth') makes a file of its arrays, where you trust it"
+        ),
         "a TensorFlow checkpoint": _OTHER_NAMES,
         "a Keras model": _OTHER_NAMES,
         "an HDF5 file, as of Keras": _OTHER_NAMES,
-        "a folder of Hugging Face": _OTHER_NAMES,
-        "a TensorFlow SavedModel": _OTHER_NAMES,
-        "a safetensors file": (
-            "cannot be read yet. Where its arrays have the official names, save them as npz: "
-            "from safetensors.numpy import load_file; np.savez('x.npz', **load_file('x.safetensors'"
-            f")). Otherwise use the official npz of the same model, such as {OFFICIAL}"
+        "a folder of Hugging Face": (
+            "expected model.safetensors or pytorch_model.bin in it, of one part"
         ),
+        "a TensorFlow SavedModel": _OTHER_NAMES,
+        "a safetensors file": _CONVERT,
         "a msgpack file, as of Flax": (
             "cannot be read yet. Where its arrays have the official names, save them as npz: "
             "from pathlib import Path; from flax.serialization import msgpack_restore; "
@@ -80,8 +89,26 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "compressed by bzip2"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the file"),
 )
+_ZIP, _SAFETENSORS = "a zip file", "a safetensors file"
 _TABLE_END = bytes.fromhex("57fb808b247547db")  # of TensorFlow's index files
 _MSGPACK_TEXT = frozenset({*range(0xA1, 0xC0), 0xD9, 0xDA})  # first byte of a key
+
+
+def file_format(path: str | PathLike[str]) -> str:
+    """Returns how a file of weights is read: "npz", "safetensors" or "torch".
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is something else; the message says what, and what to do.
+    """
+    kind = _kind(Path(path))
+    if kind == _SAFETENSORS:
+        return "safetensors"
+    if kind != _ZIP:
+        raise _refusal(kind)
+    names = _zip_names(Path(path))
+    last = {name.rpartition("/")[2] for name in names}
+    return "torch" if "data.pkl" in last and "constants.pkl" not in last else "npz"
 
 
 def check_format(path: str | PathLike[str]) -> None:
@@ -91,25 +118,9 @@ def check_format(path: str | PathLike[str]) -> None:
       FileNotFoundError: there is no such file.
       ValueError: it is something else; the message says what, and what to do.
     """
-    path = Path(path)
-    if path.is_dir() and (kind := _folder_kind(path)):
+    kind = _kind(Path(path))
+    if kind != _ZIP:
         raise _refusal(kind)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"pretrained={str(path)!r} is not a file: expected one, or the name of official "
-            "weights, such as imagenet21k/ViT-B_16, which are downloaded; "
-            "--config.pretrained= (empty) starts from random weights"
-        )
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(512)
-        stream.seek(max(0, size - len(_TABLE_END)))
-        tail = stream.read()
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return
-    if size and tail == _TABLE_END:
-        raise _refusal("a TensorFlow checkpoint")
-    raise _refusal(_file_kind(head, size))
 
 
 def check_members(names: Iterable[str]) -> None:
@@ -130,6 +141,37 @@ def check_members(names: Iterable[str]) -> None:
         raise _refusal("a zip of other things" if names else "empty")
 
 
+def _kind(path: Path) -> str:
+    """Returns what a file or folder is called in messages, a zip file `_ZIP`."""
+    if path.is_dir() and (kind := _folder_kind(path)):
+        return kind
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"pretrained={str(path)!r} is not a file: expected one, or the name of official "
+            "weights, such as imagenet21k/ViT-B_16, which are downloaded; "
+            "--config.pretrained= (empty) starts from random weights"
+        )
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(512)
+        stream.seek(max(0, size - len(_TABLE_END)))
+        tail = stream.read()
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _ZIP
+    return "a TensorFlow checkpoint" if size and tail == _TABLE_END else _file_kind(head, size)
+
+
+def _zip_names(path: Path) -> list[str]:
+    """Returns the names in a zip file, of one that is damaged the first alone."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.namelist()
+    except Exception:  # of a damaged one; its reader says so
+        with path.open("rb") as stream:
+            head = stream.read(512)
+        return [head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("latin-1")]
+
+
 def _refusal(kind: str) -> ValueError:
     return ValueError(f"it is {kind}: {REMEDIES[kind]}")
 
@@ -142,7 +184,7 @@ def _file_kind(head: bytes, size: int) -> str:
             return kind
     # The length of a JSON header, then the header.
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8:
-        return "a safetensors file"
+        return _SAFETENSORS
     if head[257:262] == b"ustar":
         return "a tar archive"
     text = head.lstrip().lower()
@@ -170,5 +212,7 @@ def _folder_kind(path: Path) -> str | None:
     if holds("saved_model.pb"):
         return "a TensorFlow SavedModel"
     if holds("pytorch_model.bin", "model.safetensors", "flax_model.msgpack", "tf_model.h5"):
+        return "a folder of Hugging Face"
+    if holds("pytorch_model.bin.index.json", "model.safetensors.index.json"):  # of several parts
         return "a folder of Hugging Face"
     return None

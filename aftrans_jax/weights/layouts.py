@@ -2,6 +2,7 @@
 
 Read are the official names below a prefix, as checkpoints of whole trainings have them, and
 big_vision's names, also with all blocks stacked by `nn.scan`, where the function is the same.
+PyTorch's names are read by `state_dicts`.
 """
 
 import functools
@@ -13,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.weights.npz import AnyArrays, Stored
+from aftrans_jax.weights.arrays import AnyArrays, Stored
 
 POSITIONS = "Transformer/posembed_input/pos_embedding"
+REGISTERS = "registers"
+BFLOAT16 = "bfloat16 read as float32"  # a note
 
 _PREFIXES = ("params/", "opt/target/", "optimizer/target/", "model/params/", "model/")
 # Beside a prefix: the optimizer's moments, counters and random state.
@@ -38,10 +41,10 @@ _FOREIGN: Mapping[str, str] = MappingProxyType(
         "classifies from the class token",
         r"(^|/)MixerBlock_0/": "is an MLP-Mixer",
         r"(^|/)(conv_root|block1/unit1)/": "begins with a ResNet (the hybrid R50+ViT)",
-        r"(^|[./])blocks[./]0[./]": "has timm's names, which cannot be read yet",
+        r"(^|[./])blocks[./]0[./]": "has names like timm's, but not those of its plain ViT",
         r"(^|[./])encoder[./]layers?[./](encoder_layer_)?0[./]": (
-            "has the names of Hugging Face, torchvision or TransFG in PyTorch, which cannot be "
-            "read yet"
+            "has names like those of Hugging Face, torchvision or TransFG in PyTorch, but not "
+            "those of Hugging Face's ViT, DeiT or DINOv2"
         ),
     }
 )
@@ -86,7 +89,7 @@ def official_names(arrays: AnyArrays) -> Official:
                 "which this model classifies: expected an array cls"
             )
     if any(array.dtype.kind == "V" for array in named.values()):
-        notes.append("bfloat16 read as float32")
+        notes.append(BFLOAT16)
     return Official(named, tuple(notes), big_vision)
 
 

@@ -1,9 +1,13 @@
-"""Names of official weights, as they stand in `pretrained` in the place of a path."""
+"""Names of weights as they stand in `pretrained`: official ones, the hub's, and paths."""
 
 import re
 from pathlib import Path
 
 _OFFICIAL = re.compile(r"(imagenet21k|imagenet21k\+imagenet2012|augreg|sam|gsam)/[\w.+-]+")
+HUB = "hf:"
+
+# What Hugging Face calls a model's file in its folder, by which models are not told apart.
+FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def is_official(name: str) -> bool:
@@ -11,7 +15,15 @@ def is_official(name: str) -> bool:
     return _OFFICIAL.fullmatch(name) is not None and not Path(name).exists()
 
 
+def is_downloaded(name: str) -> bool:
+    """Returns whether a value of `pretrained` is a name that is downloaded, not a path."""
+    return name.startswith(HUB) or is_official(name)
+
+
 def weights_name(value: str) -> str:
-    """Returns what tells weights apart: an official name whole, of a path its last part."""
+    """Returns what tells weights apart: a name whole, of a path its last part or its folder's."""
     name = value.removesuffix(".npz")
-    return name if _OFFICIAL.fullmatch(name) else Path(name).name
+    if name.startswith(HUB) or _OFFICIAL.fullmatch(name):
+        return name
+    path = Path(name)
+    return path.parent.name if path.name in FOLDER_FILES else path.name

@@ -7,10 +7,8 @@ first, so that a file is compared with the model before anything large is.
 import contextlib
 import math
 import os
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from io import BufferedIOBase
 from os import PathLike
@@ -20,46 +18,20 @@ from typing import IO, Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from aftrans_jax.weights.arrays import (
+    Arrays,
+    Stored,
+    bfloat16_to_float32,
+    naming,
+    readable,
+    to_float32,
+)
 from aftrans_jax.weights.formats import check_format, check_members
 
-Arrays = dict[str, np.ndarray]
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
-MAX_LISTED = 8
-_MAX_REASON = 200
 _END_RECORD = 22  # bytes, before a comment
 _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is damaged
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An array in a file, as its header says; `np.asarray` reads it.
-
-    `dtype` is that of the file, where bfloat16 is `V2`; `read` returns that as float32.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], np.ndarray]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.read(), dtype) if copy else np.asarray(self.read(), dtype)
-
-
-AnyArrays = Mapping[str, np.ndarray | Stored]
-
-
-@contextlib.contextmanager
-def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of what a ValueError says, and escapes names of arrays."""
-    try:
-        yield
-    except ValueError as error:
-        text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode()
-            for char in str(error)
-        )
-        raise ValueError(f"pretrained={str(path)!r}: {text}") from error
 
 
 @contextlib.contextmanager
@@ -74,12 +46,12 @@ def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
     """
     check_format(path)
     with contextlib.ExitStack() as opened:
-        with _readable():
+        with readable():
             if not zipfile.is_zipfile(path):  # its list of members is at the end
                 raise ValueError("it is only the beginning of one")
             file = opened.enter_context(zipfile.ZipFile(path))
         check_members(file.namelist())
-        with _readable():
+        with readable():
             _check_count(file, Path(path))
             stored = _members(file, Path(path).stat().st_size)
         yield stored
@@ -96,34 +68,6 @@ def read_npz(path: str | PathLike[str]) -> Arrays:
         return to_float32(stored)
 
 
-def to_float32(arrays: AnyArrays) -> Arrays:
-    """Returns the arrays in float32, read where they have not been, copied where they must be.
-
-    Raises:
-      ValueError: they are of another type than floating-point numbers, or not finite in float32.
-    """
-    odd = [
-        f"{name} ({array.dtype})" for name, array in arrays.items() if not _is_float(array.dtype)
-    ]
-    if odd:
-        raise ValueError(
-            f"not of floating-point numbers: {listed(odd)}. Save the arrays as float32"
-        )
-    result: Arrays = {}
-    problems: dict[str, list[str]] = {"non-finite numbers": [], "numbers beyond float32": []}
-    for name, array in arrays.items():
-        values = np.asarray(array)
-        with np.errstate(over="ignore"):
-            result[name] = np.asarray(values, np.float32)
-        if not np.isfinite(result[name]).all():
-            kind = "numbers beyond float32" if np.isfinite(values).all() else "non-finite numbers"
-            problems[kind].append(name)
-    found = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
-    if found:
-        raise ValueError(f"{'; '.join(found)}: the file is damaged, download it again")
-    return result
-
-
 def save_npz(path: str | PathLike[str], trunk: Params) -> None:
     """Writes a trunk's parameters under the official names, in float32.
 
@@ -132,43 +76,33 @@ def save_npz(path: str | PathLike[str], trunk: Params) -> None:
     save_arrays(path, flattened(trunk))
 
 
-def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any]) -> None:
-    """Writes an npz file, whole or not at all."""
+def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: bytes = b"") -> None:
+    """Writes an npz file, whole or not at all.
+
+    Args:
+      path: of the file.
+      arrays: by name.
+      record: kept as the zip file's comment, which other readers pass over.
+    """
     temporary = Path(f"{os.fspath(path)}.tmp")
     with temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
+    if record:
+        with zipfile.ZipFile(temporary, "a") as file:
+            file.comment = record
     temporary.replace(path)
+
+
+def record_of(path: str | PathLike[str]) -> bytes:
+    """Returns what `save_arrays` kept beside the arrays, nothing where it kept nothing."""
+    with readable(), zipfile.ZipFile(path) as file:
+        return file.comment
 
 
 def flattened(tree: Params) -> Arrays:
     """Returns the leaves of a nested tree by name, such as "encoder_norm/bias", in float32."""
     leaves: dict[str, Any] = flatten_dict(tree, sep="/")
     return {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
-
-
-def listed(names: list[str]) -> str:
-    """Returns the first `MAX_LISTED` names in alphabetical order, and how many more there are."""
-    rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(sorted(names)[:MAX_LISTED]) + rest
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    """Makes one ValueError of whatever zipfile, zlib and numpy raise for a damaged file.
-
-    That is BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, KeyError,
-    SyntaxError, tokenize's, OverflowError, MemoryError and more.
-    """
-    try:
-        with warnings.catch_warnings():  # a damaged header may be a doubtful literal
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:
-        reason = (str(error) or type(error).__name__)[:_MAX_REASON]  # numpy's quote a whole header
-        raise ValueError(
-            f"cannot be read as an npz of plain arrays ({reason}): download it again and compare "
-            "its size with the source's, or save it as plain arrays"
-        ) from error
 
 
 def _check_count(file: zipfile.ZipFile, path: Path) -> None:
@@ -226,18 +160,6 @@ def _header(stream: IO[bytes] | BufferedIOBase, name: str) -> tuple[tuple[int, .
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with _readable(), file.open(member) as stream:
+    with readable(), file.open(member) as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    if not _is_bfloat16(array.dtype):
-        return array
-    bits = array.view(np.uint16).astype(np.uint32)
-    return np.asarray(bits << 16).view(np.float32)
-
-
-def _is_bfloat16(dtype: np.dtype) -> bool:
-    """Whether it is what numpy writes for bfloat16, a type that it does not know."""
-    return dtype.kind == "V" and dtype.itemsize == 2 and not (dtype.names or dtype.subdtype)
-
-
-def _is_float(dtype: np.dtype) -> bool:
-    return dtype.kind == "f" or _is_bfloat16(dtype)
+    return bfloat16_to_float32(array)

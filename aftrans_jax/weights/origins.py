@@ -1,9 +1,14 @@
 """How the models of known files were trained, where it has to agree with the configuration."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aftrans_jax.weights.beside import Told, triple
+from aftrans_jax.weights.namings import Naming
+
 _HALVES = (0.5, 0.5, 0.5)
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Origin(NamedTuple):
@@ -17,8 +22,7 @@ class Origin(NamedTuple):
 
 DEIT = Origin(
     "exact",
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
+    *_IMAGENET,
     "DeiT, by the file's name: trained in PyTorch with the exact GELU and ImageNet's mean and std",
 )
 DEIT_IN_BIG_VISION = Origin(
@@ -40,6 +44,45 @@ def origin(file_name: str, *, big_vision: bool) -> Origin:
     if "deit" not in file_name.lower():
         return OFFICIAL
     return DEIT_IN_BIG_VISION if big_vision else DEIT
+
+
+def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
+    """Returns where a state dict comes from: by what lies beside it, else by its name.
+
+    PyTorch's ViTs compute the exact GELU. Official weights in PyTorch (augreg, Google's at Hugging
+    Face) were trained on pixels in [-1, 1], others with ImageNet's mean and standard deviation.
+    """
+    gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
+    if told.mean and told.std:
+        return Origin(gelu, told.mean, told.std, f"{told.architecture}, by its configuration")
+    if any(part in known_as for part in ("augreg", "in21k")) or told.architecture == "vit":
+        return Origin(gelu, _HALVES, _HALVES, "Google's ViT by its name: pixels in [-1, 1]")
+    if any(part in known_as for part in ("deit", "dino", "mae")):
+        return Origin(gelu, *_IMAGENET, "DeiT, DINO or MAE by its name: ImageNet's mean and std")
+    return Origin(gelu, *_IMAGENET, f"{naming.family}; pixel values not told: ImageNet's assumed")
+
+
+def as_text(known: Origin) -> str:
+    """Returns an origin as `from_text` reads it."""
+    return json.dumps(known._asdict())
+
+
+def from_text(text: bytes) -> Origin | None:
+    """Returns the origin that a converted file records, None for any other text.
+
+    Raises:
+      ValueError: the record's values cannot be used.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.keys() != set(Origin._fields):
+        return None
+    mean, std = (triple(found[key], key) for key in ("mean", "std"))
+    if found["gelu"] not in ("exact", "tanh") or mean is None or std is None:
+        raise ValueError(f"its record {text[:200]!r} cannot be used: convert the file again")
+    return Origin(found["gelu"], mean, std, str(found["reason"]))
 
 
 def disagreements(

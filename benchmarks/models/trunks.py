@@ -73,7 +73,7 @@ class LayeredViT(ViT):
         block = EncoderBlock(
             self.variant, GELUS[self.gelu], self.attention, 0.0, 0.0, self.dtype, parent=None
         )
-        settings: dict[str, Any] = {"observe": summarizer(describe), "class_only": class_only}
+        settings: dict[str, Any] = {"observe": summarizer(describe, 1), "class_only": class_only}
         return cast(Any, block.apply({"params": params}, tokens, train=False, **settings))
 
     def norm(self, params: Tree, tokens: Array) -> Array:

@@ -79,15 +79,26 @@ def test_the_variant_that_would_fit_is_named(tmp_path, trunk):
     assert str(caught.value).endswith(
         "x.npz': the file has patches of 32 px, width 768, MLP of 3072, 12 layers, 12 heads, "
         "model.variant='b16' has patches of 16 px, width 768, MLP of 3072, 12 layers, 12 heads; "
-        "use --config.model.variant=b32"
+        "use --config.model.variant=b32; python -m aftrans_jax.convert IT --patch_size=16 "
+        "--out=x.npz makes a file of the other patches"
     )
 
 
 def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
     arrays = {**flatten_dict(trunk, sep="/"), "embedding/kernel": np.zeros((9, 9, 3, 12))}
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(ValueError, match=r"has patches of 9 px, .*; no variant has these: mini8$"):
+    with pytest.raises(
+        ValueError, match=r"has patches of 9 px, .*; no variant has these: mini8; .*--patch_size=8 "
+    ):
         start(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("name", ["transfg", "rams"])
+def test_models_that_would_take_registers_for_patches_refuse_them(name):
+    config = tiny_config(model__name=name, model__variant="s14_reg4", model__stride=14)
+    message = rf"model\.name='{name}' does not know registers, of which .*'s14_reg4' has 4: use "
+    with pytest.raises(ValueError, match=message):
+        build_model(config, 3, np.dtype("float32"))
 
 
 def test_a_deit_file_tells_its_gelu_and_pixels(path):

@@ -45,6 +45,7 @@ def drawn(name, strength, seed=0):
     return np.asarray(drawing(name, strength)(jax.random.key(seed)))
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_the_partner_is_the_next_row_that_is_there(mask):
     found = PARTNERS(np.array(mask)).tolist()

@@ -50,12 +50,12 @@ def npy(path):
 
 
 FILES = {
-    "PyTorch": (zipped("archive/data.pkl", "archive/data/0"), r"a PyTorch file \(zip\): cannot be"),
-    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl", "m/code/a.py"), "a TorchScript prog"),
-    "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): cannot be read"),
+    "PyTorch": (zipped("a/data.pkl", "a/data/0"), r"a PyTorch file \(zip\): .*jax\.convert"),
+    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl", "m/a.py"), "a TorchScript .*never"),
+    "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): .*weights_only"),
     "pickle 2": (content(pickle.dumps({"a": 1}, protocol=2)), "a Python pickle: is never read"),
     "pickle 5": (content(pickle.dumps({"a": 1}, protocol=5)), "a Python pickle: is never read"),
-    "safetensors": (safetensors, r"a safetensors file: .* load_file; np\.savez\('x\.npz'"),
+    "safetensors": (safetensors, r"a safetensors file: only npz .*aftrans_jax\.convert"),
     "msgpack": (content(flax.serialization.msgpack_serialize(TREE)), "a msgpack .*msgpack_restore"),
     "HDF5": (hdf5, "an HDF5 file, as of Keras: cannot be read yet: .*official npz of the same"),
     "Keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "a Keras model"),
@@ -102,6 +102,7 @@ FOLDERS = {
         r"the working directory of a run: .* aftrans_jax\.export --workdir",
     ),
     "Hugging Face": (folder("config.json", "model.safetensors"), "a folder of Hugging Face"),
+    "in parts": (folder("config.json", "model.safetensors.index.json"), "a folder of .* one part"),
     "SavedModel": (folder("saved_model.pb"), "a TensorFlow SavedModel"),
 }
 

@@ -12,9 +12,10 @@ from flax.traverse_util import flatten_dict
 from tiny import apply
 from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
 
+from aftrans_jax.weights.arrays import to_float32
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions
 from aftrans_jax.weights.layouts import POSITIONS, official_names
-from aftrans_jax.weights.npz import open_npz, to_float32
+from aftrans_jax.weights.npz import open_npz
 from aftrans_jax.weights.origins import DEIT, DEIT_IN_BIG_VISION, OFFICIAL, disagreements, origin
 
 
@@ -187,13 +188,13 @@ def test_positions_of_before_2022_in_the_encoder_are_read(expected, arrays):
         ),
         ("MixerBlock_0/LayerNorm_0/bias", "is an MLP-Mixer"),
         ("block1/unit1/conv1/kernel", r"begins with a ResNet \(the hybrid R50\+ViT\)"),
-        ("blocks.0.attn.qkv.weight", "has timm's names, which cannot be read yet"),
-        ("vit/encoder/layer/0/output/dense/kernel", "has the names of Hugging Face, torchvision"),
+        ("blocks.0.attn.qkv.weight", "has names like timm's, but not those of its plain ViT"),
+        ("vit/encoder/layer/0/output/dense/kernel", "has names like those of Hugging Face, torchv"),
         (
             "transformer.encoder.layer.0.attn.query.weight",
-            "has the names of .* or TransFG in PyTorch",
+            "has names like those of .* or TransFG in PyTorch",
         ),
-        ("encoder.layers.encoder_layer_0.ln_1.weight", "has the names of Hugging Face, torchv"),
+        ("encoder.layers.encoder_layer_0.ln_1.weight", "has names like those of Hugging Face, tor"),
     ],
 )
 def test_another_model_is_named(arrays, name, message):

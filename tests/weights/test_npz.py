@@ -18,9 +18,10 @@ from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
 
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
+from aftrans_jax.weights.arrays import Stored
 from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions
 from aftrans_jax.weights.layouts import POSITIONS
-from aftrans_jax.weights.npz import Stored, open_npz, read_npz, save_npz
+from aftrans_jax.weights.npz import open_npz, read_npz, save_npz
 
 FEW = settings(deadline=None, max_examples=30)
 DEIT_MEAN, DEIT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

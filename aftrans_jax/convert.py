@@ -1,0 +1,63 @@
+"""Makes an npz of a ViT's weights: `python -m aftrans_jax.convert SOURCE --out=x.npz`.
+
+SOURCE is what `pretrained` takes: a safetensors file or PyTorch state dict of timm's, Meta's or
+Hugging Face's plain ViTs, a folder of Hugging Face, an npz, an official name, or one of the hub,
+such as hf:timm/vit_base_patch16_224.augreg_in21k. Arrays get the official names in float32; GELU
+and pixel values are recorded in the file, so that `pretrained=x.npz` needs no flags. No pickle is
+run.
+"""
+
+import argparse
+from pathlib import Path
+
+from aftrans_jax.command import check_suffix, expand, one_line_errors, say
+
+
+def main() -> None:
+    """Writes the file; says what was changed, and prints its path."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("--out", required=True, help="the npz to write")
+    parser.add_argument(
+        "--patch_size",
+        type=int,
+        help="px; resamples the patch embedding's kernel as FlexiViT does, for as many patches",
+    )
+    args = parser.parse_args()
+    check_suffix(parser, "out", args.out, (".npz",))
+    if args.patch_size is not None and not 1 <= args.patch_size <= 64:
+        parser.error(f"--patch_size={args.patch_size}: expected 1 to 64 px")
+    with one_line_errors():
+        _write(expand(args.source), Path(expand(args.out)), args.patch_size)
+
+
+def _write(source: str, out: Path, patch_size: int | None) -> None:
+    # Not needed for --help.
+    from aftrans_jax.weights.arrays import to_float32
+    from aftrans_jax.weights.npz import save_arrays
+    from aftrans_jax.weights.origins import as_text
+    from aftrans_jax.weights.patch_size import resize_kernel
+    from aftrans_jax.weights.reading import open_weights
+
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise ValueError(f"--out={out}: expected another file than SOURCE")
+    with open_weights(source) as weights:
+        arrays = to_float32(weights.arrays)
+        for note in weights.notes:
+            say(note)
+        kernel = arrays.get("embedding/kernel")
+        if kernel is None or kernel.ndim != 4:
+            raise ValueError("it has no embedding/kernel of patches: expected a plain ViT")
+        if patch_size not in (None, kernel.shape[0]):
+            arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)
+            say(f"kernel of patches resampled from {kernel.shape[0]} to {patch_size} px")
+    trained = weights.origin
+    say(f"gelu {trained.gelu}, mean {trained.mean}, std {trained.std} ({trained.reason})")
+    save_arrays(out, arrays, as_text(trained).encode())
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

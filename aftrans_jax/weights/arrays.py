@@ -1,0 +1,115 @@
+"""What all readers of weights speak: arrays, read when they are wanted, and their errors."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+MAX_LISTED = 8
+_MAX_REASON = 200
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file, as its header says; `np.asarray` reads it.
+
+    `dtype` is that of the file, where bfloat16 is `V2`; `read` returns that as float32.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.read(), dtype) if copy else np.asarray(self.read(), dtype)
+
+
+AnyArrays = Mapping[str, np.ndarray | Stored]
+
+
+@contextlib.contextmanager
+def naming(path: str | PathLike[str]) -> Iterator[None]:
+    """Puts the file's name in front of what a ValueError says, and escapes names of arrays."""
+    try:
+        yield
+    except ValueError as error:
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode()
+            for char in str(error)
+        )
+        raise ValueError(f"pretrained={str(path)!r}: {text}") from error
+
+
+@contextlib.contextmanager
+def readable(form: str = "an npz of plain arrays") -> Iterator[None]:
+    """Makes one ValueError of whatever libraries raise for a damaged file of a form.
+
+    Of zipfile, zlib and numpy that is BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
+    NotImplementedError, KeyError, SyntaxError, tokenize's, OverflowError, MemoryError and more.
+    """
+    try:
+        with warnings.catch_warnings():  # a damaged header may be a doubtful literal
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        reason = (str(error) or type(error).__name__)[:_MAX_REASON]  # numpy's quote a whole header
+        raise ValueError(
+            f"cannot be read as {form} ({reason}): download it again and compare its size with the "
+            "source's, or save it as plain arrays"
+        ) from error
+
+
+def to_float32(arrays: AnyArrays) -> Arrays:
+    """Returns the arrays in float32, read where they have not been, copied where they must be.
+
+    Raises:
+      ValueError: they are of another type than floating-point numbers, or not finite in float32.
+    """
+    odd = [f"{name} ({array.dtype})" for name, array in arrays.items() if not is_float(array.dtype)]
+    if odd:
+        raise ValueError(
+            f"not of floating-point numbers: {listed(odd)}. Save the arrays as float32"
+        )
+    result: Arrays = {}
+    problems: dict[str, list[str]] = {"non-finite numbers": [], "numbers beyond float32": []}
+    for name, array in arrays.items():
+        values = np.asarray(array)
+        with np.errstate(over="ignore"):
+            result[name] = np.asarray(values, np.float32)
+        if not np.isfinite(result[name]).all():
+            kind = "numbers beyond float32" if np.isfinite(values).all() else "non-finite numbers"
+            problems[kind].append(name)
+    found = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(f"{'; '.join(found)}: the file is damaged, download it again")
+    return result
+
+
+def listed(names: list[str]) -> str:
+    """Returns the first `MAX_LISTED` names in alphabetical order, and how many more there are."""
+    rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(sorted(names)[:MAX_LISTED]) + rest
+
+
+def bfloat16_to_float32(array: np.ndarray) -> np.ndarray:
+    """Returns the numbers of two bytes without a type (V2) as float32, other arrays as they are."""
+    if not _is_bfloat16(array.dtype):
+        return array
+    bits = array.view(np.uint16).astype(np.uint32)
+    return np.asarray(bits << 16).view(np.float32)
+
+
+def _is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether it is what numpy writes for bfloat16, a type that it does not know."""
+    return dtype.kind == "V" and dtype.itemsize == 2 and not (dtype.names or dtype.subdtype)
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Returns whether it is of floating-point numbers, bfloat16 included."""
+    return dtype.kind == "f" or _is_bfloat16(dtype)

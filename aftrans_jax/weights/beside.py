@@ -1,0 +1,133 @@
+"""What lies beside a file of weights and tells of its model: config.json, preprocessor_config.json.
+
+timm writes a `pretrained_cfg` into the first; Hugging Face has the sizes there and the pixel values
+in the second.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+_MAX_BYTES = 1_000_000
+_GELUS = MappingProxyType(
+    {"gelu": "exact", "gelu_python": "exact"}
+    | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
+)
+_EPSILON = 1e-6  # of this trunk's layer norms
+# Part of a timm architecture's name -> what its arrays do not tell.
+_FOREIGN = MappingProxyType(
+    {"rope": "rotary positions (RoPE)", "quickgelu": "a GELU that is neither exact nor by tanh"}
+)
+
+
+class Told(NamedTuple):
+    """What the files beside tell, None of what they do not.
+
+    Attributes:
+      architecture: its name.
+      heads: of the attention.
+      gelu: "exact" or "tanh".
+      mean, std: of pixel values in [0, 1].
+      notes: a line for each thing that this trunk does otherwise.
+    """
+
+    architecture: str | None = None
+    heads: int | None = None
+    gelu: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def told_beside(path: Path) -> Told:
+    """Returns what is told of a file of weights beside it.
+
+    Raises:
+      ValueError: it is no JSON, has no values of the kind that is expected, or the model is another
+        function.
+    """
+    config = _read(path.with_name("config.json"))
+    if isinstance(config.get("pretrained_cfg"), dict):
+        return _by_timm(config)
+    if isinstance(config.get("model_type"), str):
+        return _by_hugging_face(config, _read(path.with_name("preprocessor_config.json")))
+    return Told()
+
+
+def _by_timm(config: dict[str, Any]) -> Told:
+    name, pixels = str(config.get("architecture")), config["pretrained_cfg"]
+    for part, what in _FOREIGN.items():
+        if part in name:
+            raise ValueError(f"the model of this file, {name}, has {what}: expected a plain ViT")
+    if config.get("global_pool", "token") not in ("token", ""):
+        raise ValueError(
+            f"the model of this file, {name}, pools by {config['global_pool']}, where this model "
+            "classifies from the class token"
+        )
+    given = config.get("model_args")
+    heads = given.get("num_heads") if isinstance(given, dict) else None
+    mean, std = (triple(pixels.get(key), key) for key in ("mean", "std"))
+    return Told(name, _heads(heads, "num_heads"), "exact", mean, std)
+
+
+def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
+    kind, act = config["model_type"], config.get("hidden_act", "gelu")
+    if act not in _GELUS:
+        raise ValueError(
+            f"the model of this file, {kind}, has the activation {act!r:.40}: expected one of "
+            f"{', '.join(_GELUS)}"
+        )
+    heads = _heads(config.get("num_attention_heads"), "num_attention_heads")
+    mean, std = (triple(pixels.get(f"image_{key}"), f"image_{key}") for key in ("mean", "std"))
+    if pixels.get("do_normalize") is False:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    epsilon = config.get("layer_norm_eps", _EPSILON)
+    notes = (
+        ()
+        if epsilon == _EPSILON
+        else (f"LayerNorm's epsilon is 1e-6, the file's model had {epsilon!r:.9}",)
+    )
+    return Told(kind, heads, _GELUS[act], mean, std, notes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file, an empty one where there is none."""
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(
+            f"{path.name} beside it is too large: expected at most {_MAX_BYTES:,} bytes"
+        )
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} beside it is no JSON ({error!s:.80})") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _heads(value: Any, key: str) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 < value < 1000:
+        raise ValueError(f"config.json beside it has {key}={value!r:.40}: expected a count")
+    return value
+
+
+def triple(value: Any, key: str) -> tuple[float, ...] | None:
+    """Returns a value for each channel, None where there is none.
+
+    Raises:
+      ValueError: it is another value; what is called std must be above 0.
+    """
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else []
+    fits = len(numbers) == 3 and all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+    if not fits or (re.search("std", key) and min(numbers) <= 0):
+        raise ValueError(
+            f"the configuration beside it has {key}={value!r:.60}: expected three numbers"
+        )
+    return tuple(float(x) for x in numbers)

@@ -1,0 +1,136 @@
+"""How timm, Meta and Hugging Face name the modules of a plain ViT, and what other names tell."""
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Naming(NamedTuple):
+    """The names of a plain ViT's modules, those of a block with {} for its number.
+
+    Attributes:
+      family: what it is called in messages.
+      patches: the projection of patches; with the first `norm1` the naming is known by it, and
+        what stands before it in a file is the prefix of all but the heads.
+      qkv: one module, or three.
+      scales: LayerScale's two vectors, by the names that files give them.
+      registers, distillation: tokens behind the class token.
+      heads: classifiers of the class token; the first that is there is taken.
+      spare: patterns of what the class token's features do not depend on.
+    """
+
+    family: str
+    patches: str
+    cls: str
+    positions: str
+    norm: str
+    norm1: str
+    qkv: tuple[str, ...]
+    out: str
+    norm2: str
+    fc1: str
+    fc2: str
+    scales: tuple[tuple[str, str], ...]
+    registers: tuple[str, ...]
+    distillation: str
+    heads: tuple[str, ...]
+    spare: tuple[str, ...]
+
+
+_SPARE = (r"(embeddings\.)?mask_token", r"decoder.*", r"pooler\.dense\..*")
+_HF_QKV = tuple(f"encoder.layer.{{}}.attention.attention.{x}" for x in ("query", "key", "value"))
+_HF = Naming(
+    family="Hugging Face's names",
+    patches="embeddings.patch_embeddings.projection",
+    cls="embeddings.cls_token",
+    positions="embeddings.position_embeddings",
+    norm="layernorm",
+    norm1="encoder.layer.{}.layernorm_before",
+    qkv=_HF_QKV,
+    out="encoder.layer.{}.attention.output.dense",
+    norm2="encoder.layer.{}.layernorm_after",
+    fc1="encoder.layer.{}.intermediate.dense",
+    fc2="encoder.layer.{}.output.dense",
+    scales=(("encoder.layer.{}.layer_scale1.lambda1", "encoder.layer.{}.layer_scale2.lambda1"),),
+    registers=("embeddings.register_tokens",),
+    distillation="embeddings.distillation_token",
+    heads=("classifier", "cls_classifier"),
+    spare=(*_SPARE, r"distillation_classifier\..*"),
+)
+NAMINGS = (
+    Naming(
+        family="timm's names",
+        patches="patch_embed.proj",
+        cls="cls_token",
+        positions="pos_embed",
+        norm="norm",
+        norm1="blocks.{}.norm1",
+        qkv=("blocks.{}.attn.qkv",),
+        out="blocks.{}.attn.proj",
+        norm2="blocks.{}.norm2",
+        fc1="blocks.{}.mlp.fc1",
+        fc2="blocks.{}.mlp.fc2",
+        scales=(
+            ("blocks.{}.ls1.gamma", "blocks.{}.ls2.gamma"),
+            ("blocks.{}.gamma_1", "blocks.{}.gamma_2"),
+        ),
+        registers=("reg_token", "register_tokens"),
+        distillation="dist_token",
+        heads=("head",),
+        spare=(*_SPARE, r"head_dist\..*", r"(dino_|ibot_)?head\.(mlp|last_layer)\..*"),
+    ),
+    _HF,
+    _HF._replace(
+        family="Hugging Face's names of DINOv2",
+        norm1="encoder.layer.{}.norm1",
+        norm2="encoder.layer.{}.norm2",
+        fc1="encoder.layer.{}.mlp.fc1",
+        fc2="encoder.layer.{}.mlp.fc2",
+    ),
+)
+
+# What a name tells of models that are other functions, and what they would need.
+_FOREIGN: Mapping[str, str] = MappingProxyType(
+    {
+        r"rel(ative)?_pos": "has relative positions in its attention (BEiT), which this trunk's "
+        "attention would have to add",
+        r"\brope\b|rope\.|freqs|periods": "has rotary positions (RoPE), which this trunk's queries "
+        "and keys would have to be turned by",
+        r"embeddings\.patch_embeddings\.weight$": "is of DINOv3's kind, with rotary positions "
+        "(RoPE), which this trunk's queries and keys would have to be turned by",
+        r"mlp\.(w12|w3|weights_in|fc1_[gx]|gate_proj)\b": "has a gated MLP (SwiGLU), which this "
+        "trunk's MLP is not",
+        r"attn\.(q_norm|k_norm)\.": "normalises queries and keys (QK-norm), which this trunk "
+        "does not",
+        r"(attn|mlp)\.norm\.": "normalises inside attention or MLP, which this trunk does not",
+        r"\b(attns|ffns)\.\d": "has blocks in parallel, where this trunk's follow each other",
+        r"\bfc_norm\.": "averages the patches and normalises the mean (fc_norm), where this model "
+        "classifies from the class token",
+        r"\battn_?pool\.": "pools by attention (attn_pool), where this model classifies from the "
+        "class token",
+        r"\bpooler\.(layernorm|attn)": "averages the patches, where this model classifies from "
+        "the class token",
+        r"\b(norm_pre|ln_pre|pre_layrnorm)\.": "normalises the tokens before the first block "
+        "(CLIP), which this trunk does not",
+        r"attn\.(q_bias|v_bias)$": "is of BEiT's or EVA's kind, with rotary or relative positions",
+        r"patch_embed(dings)?\.(conv|norm|proj\.\d|backbone)": "has more than one convolution or a "
+        "norm before the first block",
+    }
+)
+
+
+def check_function(names: Iterable[str]) -> None:
+    """Passes the names of a model that this trunk may compute.
+
+    Raises:
+      ValueError: a name tells that it is another function, and which.
+    """
+    names = list(names)
+    for pattern, what in _FOREIGN.items():
+        found = next((name for name in names if re.search(pattern, name)), None)
+        if found is not None:
+            raise ValueError(
+                f"the model of this file {what} (it has {found}): expected a plain ViT with a "
+                "class token"
+            )

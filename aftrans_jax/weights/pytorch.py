@@ -1,0 +1,188 @@
+"""PyTorch files (zip, as of version 1.6) -> arrays that are read when they are wanted.
+
+The file's pickle is taken apart, never run. Every view is compared with the bytes that the file
+holds before any is read.
+"""
+
+import contextlib
+import functools
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aftrans_jax.weights.arrays import Stored, bfloat16_to_float32, readable
+from aftrans_jax.weights.pickles import MAX_BYTES, Named, read_pickle
+
+_DTYPES = MappingProxyType(
+    {
+        "torch DoubleStorage": "<f8",
+        "torch FloatStorage": "<f4",
+        "torch HalfStorage": "<f2",
+        "torch BFloat16Storage": "V2",
+        "torch LongStorage": "<i8",
+        "torch IntStorage": "<i4",
+        "torch ShortStorage": "<i2",
+        "torch CharStorage": "i1",
+        "torch ByteStorage": "u1",
+        "torch BoolStorage": "?",
+    }
+)
+_DEPTH = 4  # of dicts in dicts
+_BIG_ENDIAN = b"big"
+
+
+class _Storage(NamedTuple):
+    member: zipfile.ZipInfo
+    dtype: np.dtype
+    num_numbers: int
+
+
+class _View(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in numbers
+
+
+@contextlib.contextmanager
+def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
+    """Yields the arrays of a PyTorch file by name; names of dicts in dicts are joined by "/".
+
+    They can be read within the context.
+
+    Raises:
+      ValueError: the pickle asks for what no state dict needs, a view is larger than what is
+        stored, or the file is damaged; errors while reading an array are too.
+    """
+    with contextlib.ExitStack() as opened:
+        with readable("a PyTorch file"):
+            file = opened.enter_context(zipfile.ZipFile(path))
+            members = {member.filename: member for member in file.infolist()}
+        pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1:
+            raise ValueError(f"it has {len(pickles)} data.pkl: the file is damaged")
+        root = pickles[0].removesuffix("data.pkl")
+        data = _content(file, members, f"{root}data.pkl", MAX_BYTES)
+        order = f"{root}byteorder"
+        if order in members and _content(file, members, order, 16) == _BIG_ENDIAN:
+            raise ValueError("it was written on a big-endian machine, which is not read")
+        size = Path(path).stat().st_size
+        tree = read_pickle(data, _KNOWN, partial(_storage, members, f"{root}data/", size))
+        read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share it
+        found = list(_views(tree))
+        views = dict(found)
+        if not views or len(views) != len(found):
+            what = "no arrays" if not views else "two arrays of one name"
+            raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
+        yield {
+            name: Stored(view.shape, view.storage.dtype, partial(_read, read, view))
+            for name, view in views.items()
+        }
+
+
+def _content(
+    file: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, limit: int
+) -> bytes:
+    if name not in members or members[name].file_size > limit:
+        raise ValueError(f"{name} is absent or has more than {limit:,} bytes")
+    with readable("a PyTorch file"):
+        return file.read(members[name])
+
+
+def _storage(
+    members: Mapping[str, zipfile.ZipInfo], folder: str, file_size: int, given: Any
+) -> _Storage:
+    """Returns what a persistent id such as ("storage", torch.FloatStorage, "0", "cpu", 6) is."""
+    if not isinstance(given, tuple) or len(given) != 5 or given[0] != "storage":
+        raise ValueError("a persistent id that is no storage")
+    _, kind, key, _, count = given
+    if not isinstance(kind, Named) or kind.name not in _DTYPES or not isinstance(key, str):
+        raise ValueError("a storage of no known type")
+    dtype, member = np.dtype(_DTYPES[kind.name]), members.get(folder + key)
+    if member is None:
+        raise ValueError(f"the storage {folder}{key} is absent")
+    if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed or encrypted, which PyTorch never does")
+    sizes = (member.file_size, member.compress_size)
+    if type(count) is not int or set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
+        raise ValueError(f"{member.filename} has {sizes[0]} bytes, not those of {count!r:.20}")
+    return _Storage(member, dtype, count)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _View:
+    """Returns what torch._utils._rebuild_tensor_v2 would view, if the storage holds it."""
+    if not isinstance(storage, _Storage):
+        raise ValueError("a tensor without a storage")
+    whole = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+    numbers = (offset, *shape, *strides) if whole else (None,)
+    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        raise ValueError("a tensor whose shape or strides are no counts")
+    if len(shape) > 8:
+        raise ValueError(f"a tensor of {len(shape)} axes")
+    last = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    count = math.prod(shape)
+    if count > storage.num_numbers or (count and offset + last >= storage.num_numbers):
+        raise ValueError(
+            f"{storage.member.filename} has {storage.num_numbers} numbers, fewer than a tensor of "
+            f"shape {shape} and strides {strides} from {offset} on"
+        )
+    return _View(storage, offset, shape, strides)
+
+
+def _empty_dict() -> dict[str, Any]:
+    return {}
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _never(*_: Any) -> None:
+    raise ValueError("a storage type is called")
+
+
+# Everything that a state dict's pickle names, and a Namespace, which trainings save beside it.
+_KNOWN = MappingProxyType(
+    {
+        "collections OrderedDict": _empty_dict,
+        "argparse Namespace": _empty_dict,
+        "torch._utils _rebuild_tensor_v2": _tensor,
+        "torch._utils _rebuild_parameter": _parameter,
+        **dict.fromkeys(_DTYPES, _never),
+    }
+)
+
+
+def _views(tree: Any) -> Iterator[tuple[str, _View]]:
+    """Yields the views in dicts within dicts, by name; each dict is entered once."""
+    entered, waiting = set(), [("", tree)]
+    while waiting:
+        prefix, node = waiting.pop()
+        if id(node) in entered or prefix.count("/") > _DEPTH:
+            continue
+        entered.add(id(node))
+        for key, value in node.items() if isinstance(node, dict) else ():
+            name = f"{prefix}{key}"
+            if isinstance(value, _View):
+                yield name, value
+            elif isinstance(value, dict):
+                waiting.append((f"{name}/", value))
+
+
+def _numbers(file: zipfile.ZipFile, storage: _Storage) -> np.ndarray:
+    with readable("a PyTorch file"):
+        return np.frombuffer(file.read(storage.member), storage.dtype)
+
+
+def _read(numbers: Any, view: _View) -> np.ndarray:
+    storage = numbers(view.storage)
+    steps = [stride * storage.itemsize for stride in view.strides]
+    viewed = np.lib.stride_tricks.as_strided(storage[view.offset :], view.shape, steps)
+    return bfloat16_to_float32(np.array(viewed, order="C"))

@@ -1,0 +1,64 @@
+"""Any file of ViT weights that is understood -> arrays by official name, and where they come from.
+
+A source is a path, a folder of Hugging Face, an official name, or a name of the hub.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from aftrans_jax.weights.arrays import AnyArrays, naming
+from aftrans_jax.weights.beside import Told, told_beside
+from aftrans_jax.weights.download import weights_file
+from aftrans_jax.weights.formats import file_format
+from aftrans_jax.weights.layouts import official_names
+from aftrans_jax.weights.names import weights_name
+from aftrans_jax.weights.npz import open_npz, record_of
+from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
+from aftrans_jax.weights.pytorch import open_torch
+from aftrans_jax.weights.safetensor_files import open_safetensors
+from aftrans_jax.weights.state_dicts import from_state_dict
+
+READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})
+
+
+class Weights(NamedTuple):
+    """Arrays by official name, a line for each thing that was changed, and their origin."""
+
+    arrays: AnyArrays
+    notes: tuple[str, ...]
+    origin: Origin
+
+
+@contextlib.contextmanager
+def open_weights(source: str) -> Iterator[Weights]:
+    """Yields the weights of a source; the arrays can be read within the context.
+
+    Errors within the context get the source's name, where they are ValueErrors.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not understood, damaged, or of a model that computes another function.
+      OSError: it is to be downloaded and cannot be.
+    """
+    with naming(source):
+        path = weights_file(source)
+        form = file_format(path)
+        with READERS[form](path) as arrays:
+            yield _weights(arrays, path, source, form)
+
+
+def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
+    name = weights_name(source)
+    told = Told() if form == "npz" else told_beside(path)  # nobody writes one beside an npz
+    converted = from_state_dict(arrays, heads=told.heads)
+    if converted is not None:
+        found = converted_origin(name, converted.naming, told)
+        notes = (*converted.notes, *told.notes)
+        return Weights(converted.arrays, notes, found)
+    official = official_names(arrays)
+    recorded = from_text(record_of(path)) if form == "npz" else None
+    found = recorded or origin(name, big_vision=official.big_vision)
+    return Weights(official.arrays, official.notes, found)

@@ -1,0 +1,197 @@
+"""State dicts of timm, Meta and Hugging Face -> the official names and layouts.
+
+What a naming names is taken array by array, with the shape that it must have, and made into the
+official arrays, which are read when they are wanted. What is left over is refused, unless the class
+token's features do not depend on it.
+"""
+
+import math
+import re
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+
+from aftrans_jax.weights.arrays import AnyArrays, listed
+from aftrans_jax.weights.layouts import BFLOAT16, POSITIONS, REGISTERS
+from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
+from aftrans_jax.weights.namings import NAMINGS, Naming, check_function
+
+_HEAD_DIM = 64  # of all plain ViTs but these widths
+_HEADS = MappingProxyType({1280: 16})  # ViT-H
+_CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
+_AVERAGED = re.compile("teacher|ema")  # of two models in a file, the one to take
+
+
+class Converted(NamedTuple):
+    """Arrays by official name, a line for each thing that was changed, and who named them."""
+
+    arrays: dict[str, AnyArray]
+    notes: tuple[str, ...]
+    naming: Naming
+
+
+def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None:
+    """Returns a state dict under the official names; None where no naming here knows the arrays.
+
+    Args:
+      arrays: by name.
+      heads: of the attention, which no array tells; None: of 64 numbers each, ViT-H's of 80.
+
+    Raises:
+      ValueError: the model is another function, or an array is absent, surplus or mis-shaped.
+    """
+    arrays = {_CHUNKED.sub(r"\1blocks.\2", name): array for name, array in arrays.items()}
+    naming, prefix = _found(arrays)
+    if naming is None:
+        check_function(arrays)
+        return None
+    notes = [f"{naming.family} read as the official ones"]
+    taken = Taken(_below(arrays, prefix, naming, notes))
+    check_function(taken.left)
+    named, hidden = _tokens(taken, naming, notes)
+    num_heads = heads or _HEADS.get(hidden, hidden // _HEAD_DIM)
+    if not num_heads or hidden % num_heads:
+        raise ValueError(
+            f"a width of {hidden} does not tell the heads: expected num_attention_heads in the "
+            "config.json beside the file, or a multiple of 64"
+        )
+    if heads is None:
+        notes.append(f"{num_heads} heads of {hidden // num_heads}: no array tells their number")
+    layers = 0
+    while taken.has(f"{naming.norm1.format(layers)}.weight"):
+        named |= block(taken, naming, layers, hidden, num_heads)
+        layers += 1
+    named |= norm(taken, naming.norm, "Transformer/encoder_norm", hidden)
+    named |= _head(taken, naming, hidden, notes)
+    notes += taken.notes(layers)
+    _check_left(taken, naming, notes)
+    notes += [BFLOAT16] * any(array.dtype.kind == "V" for array in named.values())
+    return Converted(named, tuple(notes), naming)
+
+
+def _found(arrays: AnyArrays) -> tuple[Naming | None, str]:
+    """Returns the naming of the arrays and the prefix of its names."""
+    found = []
+    for naming in NAMINGS:
+        first, last = naming.norm1.format(0), f"{naming.patches}.weight"
+        prefixes = [name.removesuffix(last) for name in arrays if name.endswith(last)]
+        found += [(naming, x) for x in prefixes if f"{x}{first}.weight" in arrays]
+    chosen = [(naming, prefix) for naming, prefix in found if _AVERAGED.search(prefix)]
+    chosen = chosen if len(found) > 1 else found
+    if len(found) > 1 and len(chosen) != 1:
+        prefixes = ", ".join(repr(prefix) for _, prefix in found[:8])
+        raise ValueError(
+            f"it holds {len(found)} models, below {prefixes}: expected one, or one "
+            "of them called teacher or ema. Save that one's state dict alone"
+        )
+    return chosen[0] if chosen else (None, "")
+
+
+def _below(arrays: AnyArrays, prefix: str, naming: Naming, notes: list[str]) -> AnyArrays:
+    """Returns what is below a prefix, without it, and Hugging Face's head beside it."""
+    if not prefix:
+        return arrays
+    inside = {x.removeprefix(prefix): array for x, array in arrays.items() if x.startswith(prefix)}
+    outer = re.sub(r"[^./]+[./]$", "", prefix)
+    beside = {name for name in arrays if not name.startswith(prefix)}
+    if naming.patches.startswith("embeddings."):
+        for name in [f"{head}.{part}" for head in naming.heads for part in ("weight", "bias")]:
+            if outer + name in beside:
+                inside[name] = arrays[outer + name]
+                beside.remove(outer + name)
+    notes.append(f"arrays read from below {prefix}")
+    if beside:
+        notes.append(
+            f"left out {len(beside)} of the file's arrays, beside {prefix}, such as {min(beside)}"
+        )
+    return inside
+
+
+def _tokens(taken: Taken, naming: Naming, notes: list[str]) -> tuple[dict[str, AnyArray], int]:
+    """Returns the arrays before the first block, and the width."""
+    if not taken.has(naming.cls):
+        raise ValueError(
+            f"the model of this file has no class token ({naming.cls}), from which this model "
+            "classifies: expected a plain ViT that has one"
+        )
+    if not taken.has(naming.positions):
+        raise ValueError(
+            f"the model of this file adds no positions to its tokens (no {naming.positions}): "
+            "rotary or relative ones (DINOv3, BEiT) would have to be built into the attention"
+        )
+    cls = taken.take(naming.cls, 1, 1, -1)
+    hidden = cls.shape[2]
+    kernel = taken.take(f"{naming.patches}.weight", hidden, -1, -1, -1)
+    shape = (*kernel.shape[2:], kernel.shape[1], hidden)
+    named = {
+        "cls": cls,
+        "embedding/kernel": derived(shape, lambda x: x.transpose(2, 3, 1, 0), kernel),
+        "embedding/bias": taken.bias(naming.patches, hidden, naming.patches),
+    }
+    positions = taken.take(naming.positions, 1, -1, hidden)
+    extra = [x for x in (*naming.registers, naming.distillation) if taken.has(x)]
+    registers = taken.take(extra[0], 1, -1, hidden) if extra else None
+    return named | _positioned(positions, registers, hidden), hidden
+
+
+def _positioned(
+    positions: AnyArray, registers: AnyArray | None, hidden: int
+) -> dict[str, AnyArray]:
+    """Returns positions of class token and patches, and registers with theirs.
+
+    A file has positions of patches alone, of the class token as well, or of the registers, too.
+    """
+    length, count = positions.shape[1], 0 if registers is None else registers.shape[1]
+    own = next((x for x in (1, 0, 1 + count) if math.isqrt(length - x) ** 2 == length - x), None)
+    if own is None:
+        raise ValueError(
+            f"{length} positions are no square grid of patches, with or without those of a class "
+            f"token and {count} registers"
+        )
+    patches = length - own
+
+    def moved(x: np.ndarray) -> np.ndarray:
+        first = x[:, :1] if own else np.zeros_like(x[:, :1])
+        return np.concatenate([first, x[:, own:]], axis=1)
+
+    named: dict[str, AnyArray] = {POSITIONS: derived((1, 1 + patches, hidden), moved, positions)}
+
+    def placed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return x.astype(np.float64) + y[:, 1:own] if own > 1 else x
+
+    if registers is not None:
+        named[REGISTERS] = derived((1, count, hidden), placed, registers, positions)
+    return named
+
+
+def _head(taken: Taken, naming: Naming, hidden: int, notes: list[str]) -> dict[str, AnyArray]:
+    """Returns the head and what stands before it, where there are any."""
+    named: dict[str, AnyArray] = {}
+    if taken.has("pre_logits.fc.weight"):
+        named |= dense(taken, "pre_logits.fc", "pre_logits", hidden, hidden)
+    head = next((name for name in naming.heads if taken.has(f"{name}.weight")), None)
+    if head is None:
+        return named
+    weight = taken.left[f"{head}.weight"]
+    if len(weight.shape) == 2 and weight.shape[1] == 2 * hidden:
+        for part in ("weight", "bias"):
+            taken.left.pop(f"{head}.{part}", None)
+        notes.append(f"left out {head}, which reads the class token and the mean of the patches")
+        return named
+    return named | dense(taken, head, "head", hidden, -1)
+
+
+def _check_left(taken: Taken, naming: Naming, notes: list[str]) -> None:
+    """Notes what is left over and of no use; raises ValueError where anything else is."""
+    spare = [x for x in taken.left if any(re.fullmatch(y, x) for y in naming.spare)]
+    if other := sorted(taken.left.keys() - set(spare)):
+        raise ValueError(
+            f"the file has what a plain ViT has not: {listed(other)}. It is another model, whose "
+            "function this trunk does not compute"
+        )
+    if spare:
+        notes.append(
+            f"left out {len(spare)} of the file's arrays, on which the class token does not "
+            f"depend, such as {min(spare)}"
+        )

@@ -1,0 +1,68 @@
+"""The command makes an npz that needs no flags, and says what it did."""
+
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from golden.parity import GOLDEN
+
+from aftrans_jax import convert
+from aftrans_jax.weights.npz import read_npz
+from aftrans_jax.weights.reading import open_weights
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with zipfile.ZipFile(GOLDEN) as file:
+        file.extractall(tmp_path)
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
+    convert.main()
+
+
+def test_the_file_is_the_source_with_its_origin(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "x.npz"
+    run(monkeypatch, folder / "timm DINOv2, 4 registers", f"--out={out}")
+    said = capsys.readouterr()
+    assert said.out == f"{out}\n"
+    assert "LayerScale folded into out and Dense_1" in said.err
+    assert "gelu exact, mean (0.4, 0.5, 0.6), std (0.2, 0.3, 0.25) (vit_small_patch14" in said.err
+    with open_weights(str(folder / "timm DINOv2, 4 registers")) as source:
+        expected = {name: np.asarray(x) for name, x in source.arrays.items()}
+        with open_weights(str(out)) as found:
+            assert found.origin == source.origin
+            assert found.notes == ()
+            assert found.arrays.keys() == expected.keys()
+            for name, array in expected.items():
+                np.testing.assert_array_equal(found.arrays[name], np.float32(array), err_msg=name)
+
+
+def test_patches_of_another_size_are_said(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "x.npz"
+    run(monkeypatch, folder / "timm DeiT", f"--out={out}", "--patch_size=5")
+    assert "kernel of patches resampled from 4 to 5 px" in capsys.readouterr().err
+    found = read_npz(out)
+    assert found["embedding/kernel"].shape == (5, 5, 3, 8)
+    run(monkeypatch, out, f"--out={tmp_path / 'same.npz'}", "--patch_size=5")
+    assert "resampled" not in capsys.readouterr().err
+
+
+def test_what_cannot_be_converted_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    def refused(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            run(monkeypatch, *arguments)
+        return f"{capsys.readouterr().err}{caught.value}"
+
+    out = f"--out={tmp_path / 'x.npz'}"
+    np.savez(tmp_path / "y.npz", a=np.ones(3))
+    same = f"--out={tmp_path / 'y.npz'}"
+    assert "expected a name that ends in .npz" in refused(tmp_path / "y.npz", "--out=x.pth")
+    assert "expected another file than SOURCE" in refused(tmp_path / "y.npz", same)
+    assert "has no embedding/kernel of patches" in refused(tmp_path / "y.npz", out)
+    assert "expected 1 to 64 px" in refused(folder / "timm DeiT", out, "--patch_size=0")
+    assert "hf:x' is no name of a model: expected hf:OWNER/MODEL" in refused("hf:x", out)
+    assert not (tmp_path / "x.npz").exists()

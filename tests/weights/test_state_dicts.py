@@ -1,0 +1,225 @@
+"""Names of timm and Hugging Face: what is another function is refused, and what is left out said.
+
+That the rest is the same function, tests/golden/test_trunks.py shows.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from aftrans_jax.weights.arrays import to_float32
+from aftrans_jax.weights.beside import told_beside
+from aftrans_jax.weights.layouts import POSITIONS
+from aftrans_jax.weights.origins import as_text, converted_origin, from_text
+from aftrans_jax.weights.state_dicts import from_state_dict
+
+HIDDEN, MLP, LAYERS = 64, 96, 2
+
+
+@pytest.fixture
+def arrays(rng):
+    """A tiny ViT under timm's names: 3 x 3 patches of 4 px, 5 classes."""
+    shapes = {
+        "cls_token": (1, 1, HIDDEN),
+        "pos_embed": (1, 10, HIDDEN),
+        "patch_embed.proj.weight": (HIDDEN, 3, 4, 4),
+        "patch_embed.proj.bias": (HIDDEN,),
+        "norm.weight": (HIDDEN,),
+        "norm.bias": (HIDDEN,),
+        "head.weight": (5, HIDDEN),
+        "head.bias": (5,),
+    }
+    linear = {"attn.qkv": (3 * HIDDEN, HIDDEN), "attn.proj": (HIDDEN, HIDDEN)}
+    linear |= {"mlp.fc1": (MLP, HIDDEN), "mlp.fc2": (HIDDEN, MLP)}
+    for layer in range(LAYERS):
+        for name in ("norm1", "norm2"):
+            shapes[f"blocks.{layer}.{name}.weight"] = shapes[f"blocks.{layer}.{name}.bias"] = (
+                HIDDEN,
+            )
+        for name, shape in linear.items():
+            shapes[f"blocks.{layer}.{name}.weight"] = shape
+            shapes[f"blocks.{layer}.{name}.bias"] = shape[:1]
+    return {name: rng.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+
+
+def named(arrays, heads=None):
+    found = from_state_dict(arrays, heads=heads)
+    return to_float32(found.arrays), found.notes
+
+
+def test_heads_are_of_64_numbers_unless_more_is_known(arrays):
+    found, notes = named(arrays)
+    assert found[
+        "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
+    ].shape == ((64, 1, 64))
+    assert "1 heads of 64: no array tells their number" in notes
+    found, notes = named(arrays, heads=4)
+    assert found["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/out/kernel"].shape == (
+        (4, 16, 64)
+    )
+    assert not any("heads" in note for note in notes)
+    with pytest.raises(ValueError, match="a width of 64 does not tell the heads"):
+        named(arrays, heads=5)
+
+
+SURPLUS = {
+    "blocks.0.attn.relative_position_bias_table": r"has relative positions in its attention \(BEiT",
+    "blocks.0.attn.rel_pos.mlp.fc1.weight": "has relative positions",
+    "rope.periods": r"has rotary positions \(RoPE\)",
+    "blocks.1.mlp.w12.weight": r"has a gated MLP \(SwiGLU\)",
+    "blocks.0.attn.q_norm.weight": r"normalises queries and keys \(QK-norm\)",
+    "blocks.0.attn.norm.weight": "normalises inside attention or MLP",
+    "fc_norm.weight": r"averages the patches and normalises the mean \(fc_norm\)",
+    "attn_pool.latent": r"pools by attention \(attn_pool\)",
+    "norm_pre.weight": r"normalises the tokens before the first block \(CLIP\)",
+    "blocks.0.attn.q_bias": "is of BEiT's or EVA's kind",
+    "blocks.0.adapter.weight": "the file has what a plain ViT has not: blocks.0.adapter.weight",
+    "blocks.4.norm1.weight": r"the file has what a plain ViT has not: blocks\.4\.norm1\.weight",
+}
+
+
+@pytest.mark.parametrize("name", SURPLUS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_another_function_is_refused_by_name(arrays, name, prefix):
+    arrays = {prefix + key: x for key, x in {**arrays, name: np.ones(3, "f4")}.items()}
+    with pytest.raises(ValueError, match=SURPLUS[name]):
+        named(arrays)
+
+
+ABSENT = {
+    "cls_token": "has no class token",
+    "pos_embed": "adds no positions to its tokens .*rotary",
+    "blocks.1.attn.proj.weight": r"the file has no blocks\.1\.attn\.proj\.weight",
+    "blocks.1.attn.qkv.bias": r"1 of 2 layers have no blocks\.N\.attn\.qkv\.bias: the file is",
+    "norm.bias": r"the file has no norm\.bias",
+}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_what_is_absent_is_named(arrays, name):
+    del arrays[name]
+    with pytest.raises(ValueError, match=ABSENT[name]):
+        named(arrays)
+
+
+def test_a_packed_gate_is_known_by_its_shape(arrays):
+    """timm's DINOv2 giant has the names of a plain MLP."""
+    arrays["blocks.0.mlp.fc2.weight"] = np.ones((HIDDEN, MLP // 2), "f4")
+    with pytest.raises(
+        ValueError, match=r"fc2\.weight has .* \(64, 96\): its MLP is gated \(SwiGLU"
+    ):
+        named(arrays)
+
+
+def test_positions_that_are_no_grid_are_refused(arrays):
+    arrays["pos_embed"] = np.ones((1, 13, HIDDEN), "f4")
+    with pytest.raises(ValueError, match="13 positions are no square grid"):
+        named(arrays)
+
+
+def test_positions_without_the_class_token_s_get_a_row_of_zeros(arrays):
+    whole, _ = named(dict(arrays))
+    arrays["pos_embed"] = arrays["pos_embed"][:, 1:]
+    found, _ = named(arrays)
+    assert not found[POSITIONS][:, 0].any()
+    np.testing.assert_array_equal(found[POSITIONS][:, 1:], whole[POSITIONS][:, 1:])
+
+
+def test_layer_scale_of_some_layers_is_not_whole(arrays):
+    arrays |= {f"blocks.0.ls{i}.gamma": np.ones(HIDDEN, "f4") for i in (1, 2)}
+    with pytest.raises(ValueError, match="1 of 2 layers have no LayerScale"):
+        named(arrays)
+
+
+def test_of_two_models_the_averaged_one_is_read_or_both_are_named(arrays):
+    both = {f"state_dict/{name}": x + 1 for name, x in arrays.items()}
+    both |= {f"state_dict_ema/{name}": x for name, x in arrays.items()}
+    found, notes = named(both)
+    np.testing.assert_array_equal(found["cls"], arrays["cls_token"])
+    assert "arrays read from below state_dict_ema/" in notes
+    both = {name.replace("_ema", "_2"): x for name, x in both.items()}
+    with pytest.raises(ValueError, match="holds 2 models, below 'state_dict/', 'state_dict_2/'"):
+        named(both)
+
+
+def test_an_old_pre_logits_layer_keeps_its_name(arrays):
+    arrays |= {
+        "pre_logits.fc.weight": np.eye(HIDDEN, dtype="f4"),
+        "pre_logits.fc.bias": np.ones(HIDDEN),
+    }
+    assert "pre_logits/kernel" in named(arrays)[0]
+
+
+def test_integers_are_refused_as_ever(arrays):
+    arrays["blocks.0.attn.qkv.weight"] = np.ones((3 * HIDDEN, HIDDEN), int)
+    with pytest.raises(ValueError, match=r"query/kernel \(int64\)"):
+        named(arrays)
+
+
+# ------------------------------------------------------------------ what lies beside, and names
+
+
+def told(tmp_path, config, pixels=None):
+    (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    if pixels is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(pixels))
+    return told_beside(tmp_path / "model.safetensors")
+
+
+def test_hugging_face_s_files_tell(tmp_path):
+    config = {"model_type": "vit", "num_attention_heads": 3, "hidden_act": "gelu_pytorch_tanh"}
+    found = told(tmp_path, config | {"layer_norm_eps": 1e-12}, {"image_mean": [0.1, 0.2, 0.3]})
+    assert found[:5] == ("vit", 3, "tanh", (0.1, 0.2, 0.3), None)
+    assert found.notes == ("LayerNorm's epsilon is 1e-6, the file's model had 1e-12",)
+    assert told(tmp_path, config, {"do_normalize": False}).std == (1.0, 1.0, 1.0)
+
+
+REFUSED = [
+    ({"model_type": "x", "hidden_act": "quick_gelu"}, r"x, has the activation 'quick_gelu'"),
+    ({"model_type": "x", "num_attention_heads": "3"}, "num_attention_heads='3': expected a count"),
+    ({"pretrained_cfg": {}, "architecture": "vit_small_patch16_rope_224"}, "rope_224, has rotary"),
+    (
+        {"pretrained_cfg": {}, "architecture": "vit_base_patch32_clip_quickgelu_224"},
+        "neither exact",
+    ),
+    ({"pretrained_cfg": {}, "architecture": "x", "global_pool": "avg"}, "x, pools by avg"),
+    ({"pretrained_cfg": {"mean": [1, 2]}}, r"has mean=\[1, 2\]: expected three numbers"),
+    ({"pretrained_cfg": {"std": [0, 1, 1]}}, r"has std=\[0, 1, 1\]: expected three numbers"),
+    ("{", r"config\.json beside it is no JSON"),
+    ("[" * 100_000, r"config\.json beside it is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), REFUSED)
+def test_what_is_told_and_cannot_be_used_is_named(tmp_path, config, message):
+    with pytest.raises(ValueError, match=message):
+        told(tmp_path, config)
+
+
+def test_a_configuration_of_something_else_tells_nothing(tmp_path):
+    assert (
+        told(tmp_path, {"train": 1}) == told(tmp_path, []) == told_beside(tmp_path / "y" / "x.pth")
+    )
+
+
+def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
+    naming, nothing = from_state_dict(arrays, heads=None).naming, told_beside(tmp_path / "x.pth")
+    halves = (0.5, 0.5, 0.5)
+    for name, mean in (
+        ("vit_base_patch16_224.augreg_in21k", halves),
+        ("dinov2_vits14_pretrain.pth", (0.485, 0.456, 0.406)),
+        ("x.pth", (0.485, 0.456, 0.406)),
+    ):
+        found = converted_origin(name, naming, nothing)
+        assert (found.gelu, found.mean) == ("exact", mean)
+        assert ("not told" in found.reason) == (name == "x.pth")
+        assert from_text(as_text(found).encode()) == found
+
+
+@pytest.mark.parametrize("text", [b"", b"a comment", b"{}", b"[1]", b'"x"'])
+def test_another_zip_comment_is_no_record(text):
+    assert from_text(text) is None
+    broken = b'{"gelu": "relu", "mean": [1, 1, 1], "std": [1, 1, 1], "reason": ""}'
+    with pytest.raises(ValueError, match="cannot be used: convert the file again"):
+        from_text(broken)
