@@ -10,17 +10,13 @@ sources, xla/backends/gpu/target_config/specs. XLA's own matrix products are cho
 card, so here all are cuBLAS's.
 """
 
-import importlib.util
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
@@ -38,9 +34,9 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
-from benchmarks.harness.errors import LeftOutError
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.harness.memory import bytes_per_image, executable_bytes
+from benchmarks.harness.target import aimed
 from benchmarks.models import trunks
 from benchmarks.models.cases import CASES
 from benchmarks.models.training import param_shapes, random_batch, step_function
@@ -198,48 +194,6 @@ def per_image(executables: Mapping[str, int]) -> dict[str, int]:
         step, _, batch = name.rpartition(", batch ")
         known.setdefault(step, {})[int(batch)] = size
     return {step: each for step, sizes in known.items() if (each := bytes_per_image(sizes))}
-
-
-class Target(NamedTuple):
-    """Devices that are not here, with what to compile for them.
-
-    attention: the fused kernel that they have.
-    """
-
-    devices: Sequence[jax.Device]
-    is_gpu: bool
-    attention: str
-    compiler_options: Mapping[str, Any]
-
-
-def aimed(target: str | None, *, gpus: str = "1x1x1") -> Target:
-    """Returns the devices that `--target` names.
-
-    Args:
-      target: a topology of TPUs, or a file that describes a GPU.
-      gpus: how many of that.
-
-    Raises:
-      LeftOutError: there is none, or no compiler for it.
-    """
-    if not target:
-        raise LeftOutError(
-            "give a --target to compile for: v5e:2x2x1, or an XLA file h100_sxm.txtpb"
-        )
-    jax.config.update("jax_platforms", "cpu")  # no device is looked for
-    if target.endswith(".txtpb"):
-        described = Path(target).read_text(encoding="utf-8")
-        topology = topologies.get_topology_desc(
-            "gpu", "cuda", topology=gpus, target_config=described
-        )
-        options = {"xla_gpu_enable_triton_gemm": False}
-        return Target(topology.devices, is_gpu=True, attention="cudnn", compiler_options=options)
-    if importlib.util.find_spec("libtpu"):
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
-        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-        topology = topologies.get_topology_desc(target, "tpu")
-        return Target(topology.devices, is_gpu=False, attention="splash", compiler_options={})
-    raise LeftOutError("libtpu is not installed, which holds the compiler: pip install 'jax[tpu]'")
 
 
 def measure(settings: Settings) -> Result:

@@ -24,10 +24,10 @@ from aftrans_jax.training.compiled import compiled_step
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, SPLIT, shardings
 from aftrans_jax.training.state import create_state
-from benchmarks.claims.ahead import Target, aimed
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.harness.hlo import collectives
 from benchmarks.harness.memory import executable_bytes
+from benchmarks.harness.target import Target, aimed
 from benchmarks.models.cases import NUM_CLASSES
 from benchmarks.models.training import gradients_function, param_shapes, random_batch
 from benchmarks.settings import Settings
