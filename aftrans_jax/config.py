@@ -48,6 +48,9 @@ def base_config() -> Config:
     config.model.attention = "auto"  # auto: fused where it can be | xla | cudnn: GPU | splash: TPU
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
     config.model.stochastic_depth = 0.0  # rate of the last block; 0 in the first
+    # What the backward pass computes again, to save memory: none | products: all but products with
+    # parameters | blocks: all but each block's input.
+    config.model.remat = "none"
 
     config.data = ConfigDict()
     config.data.name = "cub"  # cars dogs inat17 nabirds folder csv tfds:NAME synthetic
@@ -134,6 +137,9 @@ def base_config() -> Config:
     config.train.patience = 0
     # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
+    # replicated: every device holds the whole state | fsdp: each a part of every large array of
+    # parameters, gradients, optimizer and average; parameters are gathered in each step.
+    config.train.sharding = "replicated"
     config.train.report_every = 10  # batches
     config.train.save_every = 1000  # batches
 

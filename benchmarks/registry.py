@@ -189,5 +189,17 @@ BENCHMARKS = (
         "benchmarks.claims.ahead:measure",
         devices=("ahead",),
     ),
+    Benchmark(
+        "large",
+        "what each of 8 devices that are not here holds and exchanges in a step of ViT-L/16",
+        "benchmarks.claims.large:measure",
+        devices=("ahead",),
+        defaults=MappingProxyType(
+            {
+                **{"variant": "l16", "image_size": 448, "local_size": 224, "stride": 16},
+                **{"batch": 8, "precision": "bfloat16"},
+            }
+        ),
+    ),
 )
 REGISTRY: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in BENCHMARKS})

@@ -55,11 +55,12 @@ def tiny_config(**changes):
 
 @contextlib.contextmanager
 def tiny_variants():
-    """The built-in variant is two narrow layers."""
+    """The built-in variant is two narrow layers, whose arrays are large enough to be split."""
     with contextlib.ExitStack() as patched:
         rooms = aftrans_jax.experiment
         for module in (rooms.model, rooms.checks, rooms.updating):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
+        patched.enter_context(mock.patch.object(sharding, "SMALLEST", 64))
         yield
 
 
@@ -80,4 +81,5 @@ def _compiled(num_devices, precision, changes) -> tuple[Experiment, TrainState]:
 def fresh(num_devices=4, precision="float32", **changes) -> Experiment:
     """The same compiled experiment every time, at its start."""
     experiment, state = _compiled(num_devices, precision, tuple(sorted(changes.items())))
-    return experiment._replace(state=sharding.replicate(state, experiment.mesh))
+    state = sharding.placed(state, experiment.mesh, experiment.specs)
+    return experiment._replace(state=state)

@@ -15,6 +15,7 @@ from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
+from aftrans_jax.model.encoder import REMATS
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
@@ -23,6 +24,7 @@ from aftrans_jax.training.groups import trainable
 from aftrans_jax.training.mixing import MIXINGS
 from aftrans_jax.training.optimizer import OPTIMIZERS
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.sharding import SHARINGS
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -31,6 +33,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model.variant": tuple(VARIANTS),
         "model.gelu": tuple(GELUS),
         "model.attention": tuple(KERNELS),
+        "model.remat": tuple(REMATS),
         "data.name": tuple(READERS),
         "data.on_error": ("raise", "skip"),
         "data.cache": ("none", "ram"),
@@ -47,6 +50,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "loss.class_weights": tuple(CLASS_WEIGHTS),
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
+        "train.sharding": tuple(SHARINGS),
         "eval.logits": ("auto", "global", "local", "sum"),
     }
 )

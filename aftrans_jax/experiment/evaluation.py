@@ -18,7 +18,7 @@ from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
-from aftrans_jax.training.sharding import replicate
+from aftrans_jax.training.sharding import placed
 
 # With --mode=eval: what may be given besides, to score another labelled set ...
 _OTHER_SET = ("data.name", "data.dir", "data.supercategory", "data.num_test")
@@ -116,7 +116,7 @@ def evaluate_run(
     host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
     if host is None:
         raise FileNotFoundError(no_checkpoint(workdir))
-    state = replicate(host, experiment.mesh)
+    state = placed(host, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
     show_scores(evaluation, int(state.step), name, progress)

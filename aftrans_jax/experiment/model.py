@@ -131,6 +131,7 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
         attention=KERNELS[config.model.attention],
         dropout=config.model.dropout,
         stochastic_depth=config.model.stochastic_depth,
+        remat=config.model.remat,
         dtype=dtype,
     )
     return kind.build(config, vit)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 
 from aftrans_jax.config import Config
@@ -32,19 +32,19 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
-from aftrans_jax.experiment.recipe import build_recipe
+from aftrans_jax.experiment.recipe import Recipe, build_recipe
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
+from aftrans_jax.training.compiled import compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
-from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.training.train_step import train_step
+from aftrans_jax.training.train_step import mean_gradients
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
 
 
@@ -80,6 +80,7 @@ class Experiment(NamedTuple):
       plan: its settings.
       dataset: with its splits.
       mesh: the devices.
+      specs: where each array of a state lies on them.
       state: before the first step, on the host.
       notes: what a user should know, a line each.
       schedule: learning rate by step.
@@ -95,6 +96,7 @@ class Experiment(NamedTuple):
     plan: Plan
     dataset: Dataset
     mesh: Mesh
+    specs: sharding.Specs
     state: TrainState
     notes: tuple[str, ...]
     schedule: optax.Schedule
@@ -126,8 +128,7 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
-    mesh = sharding.data_mesh()
-    trains = evaluated is None
+    mesh, trains = sharding.data_mesh(), evaluated is None
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     dataset, notes = _loaded(config, evaluated)
@@ -140,22 +141,22 @@ def build(
     params, changes = _params(config, model, restores, say)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
-    shared = {"model": model, "loss_weights": loss_weights(config), "all_sum": sharding.all_sum}
-    updating = {"optimizer": optimizer, "accumulation_steps": config.train.accumulation_steps}
+    sharing = sharding.SHARINGS[config.train.sharding](state, mesh.size)
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
-    losses = {"cross_entropy": recipe.cross_entropy, "predict_from": predicting_logits(config)}
-    step = prepared(partial(train_step, **losses, **updating, **shared), recipe.prepare)
-    over = _over(config, mesh, partial(eval_step, **shared))
+    shared = {"model": model, "loss_weights": loss_weights(config)}
+    gradients = _gradients(config, recipe, sharing=sharing, **shared)
+    over = _over(config, mesh, partial(eval_step, **shared, all_sum=sharding.all_sum))
     tested = [name for name in splits if name != "train"]
     largest_loss = _largest_loss(config, num_classes) * max(1, recipe.heaviest)
     return Experiment(
         _plan(config, precision.dtype, _peak_speed(config, model, params, mesh), largest_loss),
         dataset,
         mesh,
+        sharing.specs,
         jax.device_get(state),
         (*left, *notes, *(f"pretrained: {change}" for change in changes)),
         schedule,
-        _compile(step, config.seed, mesh),
+        compiled_step(gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
         {name: partial(over, evaluate, splits[name], skipped.get(name)) for name in tested},
         lambda state, shown: over(relevance, Subset(dataset.test, tuple(shown)), None, state),
@@ -182,6 +183,18 @@ def _params(
     name = Path(config.pretrained).name
     say(f"reading the weights {name}" if name else "drawing random weights")
     return initial_params(config, model)
+
+
+def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., Any]:
+    """Returns what gives the mean gradients of a device's rows, prepared as the recipe says."""
+    gradients = partial(
+        mean_gradients,
+        **parts,
+        predict_from=predicting_logits(config),
+        accumulation_steps=config.train.accumulation_steps,
+        cross_entropy=recipe.cross_entropy,
+    )
+    return prepared(gradients, recipe.prepare)
 
 
 def _largest_loss(config: Config, num_classes: int) -> float:
@@ -222,15 +235,6 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
-def _compile(step: Callable, seed: int, mesh: Mesh) -> StepFn:
-    def with_rng(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Averages]:
-        rng = jax.random.fold_in(jax.random.key(seed), sharding.device_index())
-        return step(state, batch, rng)
-
-    arguments, results = (sharding.WHOLE, sharding.SPLIT), (sharding.WHOLE, sharding.WHOLE)
-    return sharding.per_device(with_rng, mesh, arguments=arguments, results=results, donate=(0,))
-
-
 def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
     """Returns a function that evaluates a source in some way; all share one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
@@ -244,6 +248,7 @@ def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
         way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
     ) -> Any:
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
-        return way(partial(compiled, state.answering()), batches)
+        params = jax.device_put(state.answering(), NamedSharding(mesh, sharding.WHOLE))
+        return way(partial(compiled, params), batches)
 
     return run

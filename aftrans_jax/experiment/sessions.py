@@ -17,7 +17,7 @@ from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
-from aftrans_jax.training.sharding import replicate
+from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState
 
 
@@ -75,7 +75,7 @@ class Session:
         state = self._experiment.state if restored is None else restored
         if restored is not None:
             self._stop.saved = _saved(state)
-        return replicate(state, self._experiment.mesh), restored is not None
+        return self._placed(state), restored is not None
 
     def train(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Returns the trained and saved state, and the speed, see `Report.speed`.
@@ -111,9 +111,9 @@ class Session:
         figures: dict[str, Any] = {"validation": self._validation_scores(state)}
         if self.stops_early(state):
             figures["stopped_at_step"] = int(state.step)
-        best = self._checkpoints.restore_best(jax.device_get(state))
+        best = self._checkpoints.restore_best(self._experiment.state)
         if best is not None:
-            state, figures["validation"] = replicate(best[0], self._experiment.mesh), dict(best[1])
+            state, figures["validation"] = self._placed(best[0]), dict(best[1])
         self.progress.say(f"best on the validation images: step {int(state.step)}")
         return (state, self._scored(state, "test")), figures
 
@@ -129,6 +129,9 @@ class Session:
         """Waits until everything is written."""
         self._checkpoints.close()
         self.log.close()
+
+    def _placed(self, state: TrainState) -> TrainState:
+        return placed(state, self._experiment.mesh, self._experiment.specs)
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
         return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)

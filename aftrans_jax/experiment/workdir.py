@@ -21,7 +21,9 @@ PLUMBING = (
     "train.epochs",  # which mean steps
     "train.accumulation_steps",
     "train.precision",
+    "train.sharding",
     "model.attention",
+    "model.remat",
     "data.dir",
     "data.num_threads",
     "data.cache",

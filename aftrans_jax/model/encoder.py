@@ -1,10 +1,12 @@
 """Transformer encoder whose blocks can be observed, under the official npz names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -150,7 +152,6 @@ class EncoderBlock(nn.Module):
     def __call__(
         self,
         tokens: Float[Array, "batch tokens hidden"],
-        *,
         train: bool,
         observe: Observe | None,
         class_only: bool,
@@ -172,6 +173,22 @@ class EncoderBlock(nn.Module):
         return tokens + drop_path(mlp(normed, train=train)), observed
 
 
+# All arguments of a block but its tokens.
+_recomputed = partial(nn.remat, static_argnums=(2, 3, 4))
+
+# What the backward pass finds of a block in memory, by the name of what it computes again: nothing
+# but its input, or the products with parameters.
+REMATS: Mapping[str, Callable[[type[EncoderBlock]], type[EncoderBlock]]] = MappingProxyType(
+    {
+        "none": lambda block: block,
+        "blocks": _recomputed,
+        "products": partial(
+            _recomputed, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        ),
+    }
+)
+
+
 class Encoder(nn.Module):
     """Returns the normalised tokens and what was observed in each layer, from first to last.
 
@@ -188,13 +205,14 @@ class Encoder(nn.Module):
     attention: AttentionKernel
     dropout: float
     stochastic_depth: float
+    remat: str
     dtype: jnp.dtype
 
     def setup(self) -> None:
         self.posembed_input = PositionEmbedding(self.num_tokens, self.variant.hidden)
-        last = max(self.variant.layers - 1, 1)
+        last, block = max(self.variant.layers - 1, 1), REMATS[self.remat](EncoderBlock)
         self.encoderblock = [
-            EncoderBlock(
+            block(
                 self.variant,
                 self.gelu,
                 self.attention,
@@ -223,6 +241,6 @@ class Encoder(nn.Module):
             if is_last and select is not None:
                 tokens = select(tokens, layers)
             class_only = is_last and not all_tokens
-            tokens, observed = block(tokens, train=train, observe=observe, class_only=class_only)
+            tokens, observed = block(tokens, train, observe, class_only)
             layers.append(observed)
         return self.encoder_norm(tokens), layers

@@ -36,6 +36,7 @@ class ViT(nn.Module):
       gelu: one of `GELUS`; the official files were trained with "tanh", DeiT with "exact".
       mean, std: per channel, of pixel values scaled to [0, 1].
       dropout, stochastic_depth: rates while training; the latter is the last layer's.
+      remat: what is computed again going backward, one of `encoder.REMATS`.
       attention: the kernel, see `attention.KERNELS`.
       dtype: of the computation; parameters, class rows and logits stay float32.
 
@@ -51,6 +52,7 @@ class ViT(nn.Module):
     std: tuple[float, float, float]
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    remat: str = "none"
     attention: AttentionKernel = KERNELS["auto"]
     dtype: jnp.dtype = jnp.dtype("float32")
 
@@ -69,6 +71,7 @@ class ViT(nn.Module):
             attention=self.attention,
             dropout=self.dropout,
             stochastic_depth=self.stochastic_depth,
+            remat=self.remat,
             dtype=self.dtype,
         )
         self.head = nn.Dense(

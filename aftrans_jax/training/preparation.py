@@ -1,6 +1,7 @@
 """What a step makes of its rows before the model sees them: soft targets, and parts in turn."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.training.train_step import Gradients
 
 Batch = Mapping[str, Array]
-# A device's rows, see `train_step`, and what is drawn from -> the rows that are learned from.
+# A device's rows, see `mean_gradients`, and what is drawn from -> the rows that are learned from.
 Prepare = Callable[[Batch, PRNGKeyArray], Batch]
-Step = Callable[[TrainState, Batch, PRNGKeyArray], tuple[TrainState, Averages]]
 
 _OWN = 2**31 - 1  # no part of a batch has this number, by which dropout is drawn
 
@@ -32,16 +33,16 @@ def in_turn(parts: Sequence[Prepare]) -> Prepare:
     return prepare
 
 
-def prepared(step: Step, prepare: Prepare) -> Step:
-    """Returns a step that first prepares the rows, the masks aside.
+def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
+    """Returns the gradients of rows that are prepared first, the masks aside.
 
     What is drawn follows from the device and the batch's number alone, so a run resumes exactly;
     parts that a device takes its rows in come later, and change nothing of it.
     """
 
-    def run(state: TrainState, batch: Batch, rng: PRNGKeyArray) -> tuple[TrainState, Averages]:
+    def run(state: TrainState, batch: Batch, rng: PRNGKeyArray) -> tuple[Any, Averages]:
         own = jax.random.fold_in(jax.random.fold_in(rng, state.batch_number), _OWN)
-        return step(state, prepare(batch, own), rng)
+        return gradients(state, prepare(batch, own), rng)
 
     return run
 

@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
 
 from aftrans_jax.training.records import read_json
 
@@ -27,12 +28,20 @@ class VanishedCheckpointError(FileNotFoundError):
 
 
 def flat_arrays(state: Any) -> Arrays:
-    """Returns host copies of a state's arrays by path, such as "params/vit/cls".
+    """Returns host copies of a state's whole arrays by path, such as "params/vit/cls".
 
-    Copies even on CPU, where device_get may alias a buffer that the next step is given.
+    Copies even on CPU, where device_get may alias a buffer that the next step is given. Every
+    process takes part, since each may hold a part of an array.
     """
     flat = flatten_dict(to_state_dict(state), sep="/")
-    return {path: np.array(jax.device_get(x)) for path, x in flat.items()}
+    return {path: np.array(jax.device_get(_whole(x))) for path, x in flat.items()}
+
+
+def _whole(array: Any) -> Any:
+    """Returns the array, of one that lies in parts in several processes the whole."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
+        return array
+    return multihost_utils.process_allgather(array, tiled=True)
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> int:

@@ -10,17 +10,13 @@ sources, xla/backends/gpu/target_config/specs. XLA's own matrix products are cho
 card, so here all are cuBLAS's.
 """
 
-import importlib.util
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
@@ -38,9 +34,9 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
-from benchmarks.harness.errors import LeftOutError
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.harness.memory import bytes_per_image, executable_bytes
+from benchmarks.harness.target import aimed
 from benchmarks.models import trunks
 from benchmarks.models.cases import CASES
 from benchmarks.models.training import param_shapes, random_batch, step_function
@@ -202,31 +198,13 @@ def per_image(executables: Mapping[str, int]) -> dict[str, int]:
 
 def measure(settings: Settings) -> Result:
     """Returns the compiler's account of every part or step for the target."""
-    target = settings.target
-    if not target:
-        raise LeftOutError(
-            "give a --target to compile for: v5e:2x2x1, or an XLA file h100_sxm.txtpb"
-        )
-    jax.config.update("jax_platforms", "cpu")  # no device is looked for
-    parts: Mapping[str, Part]
-    if target.endswith(".txtpb"):
-        described = Path(target).read_text(encoding="utf-8")
-        topology = topologies.get_topology_desc(
-            "gpu", "cuda", topology="1x1x1", target_config=described
-        )
-        parts, compiler_options = steps(), {"xla_gpu_enable_triton_gemm": False}
-    elif importlib.util.find_spec("libtpu"):
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
-        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-        topology = topologies.get_topology_desc(target, "tpu")
-        parts, compiler_options = tpu_parts(), {}
-    else:
-        raise LeftOutError(
-            "libtpu is not installed, which holds the compiler: pip install 'jax[tpu]'"
-        )
-    device, figures = topology.devices[0], {}
+    target = aimed(settings.target)
+    parts = steps() if target.is_gpu else tpu_parts()
+    device, figures = target.devices[0], {}
     for name, part in parts.items():
-        for what, figure in account(part, SingleDeviceSharding(device), compiler_options).items():
+        for what, figure in account(
+            part, SingleDeviceSharding(device), target.compiler_options
+        ).items():
             figures[f"{name}: {what}"] = figure
             print(name, what, *figure[:2], flush=True)  # all of them take minutes
     sizes = {name: int(figures[f"{name}: executable"].median) for name in parts}

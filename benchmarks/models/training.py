@@ -16,8 +16,9 @@ from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import loss_weights
 from aftrans_jax.experiment.updating import build_optimizer
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.sharding import ALONE, Sharing
 from aftrans_jax.training.state import create_state
-from aftrans_jax.training.train_step import train_step
+from aftrans_jax.training.train_step import Gradients, mean_gradients, train_step
 from benchmarks.harness.memory import executable_bytes
 from benchmarks.models.cases import NUM_CLASSES, Case
 
@@ -54,14 +55,19 @@ def step_function(
     model: nn.Module, optimizer: optax.GradientTransformation, config: Config
 ) -> Callable[..., Any]:
     """Returns the step that `aftrans_jax.main` runs, of state, batch and rng, for one device."""
+    gradients = gradients_function(model, config, ALONE)
+    return partial(train_step, gradients=gradients, optimizer=optimizer)
+
+
+def gradients_function(model: nn.Module, config: Config, sharing: Sharing) -> Gradients:
+    """Returns the gradients of what one of some devices holds, of state, batch and rng."""
     return partial(
-        train_step,
+        mean_gradients,
         model=model,
-        optimizer=optimizer,
         loss_weights=loss_weights(config),
         predict_from="global",
         accumulation_steps=config.train.accumulation_steps,
-        all_sum=lambda tree: tree,
+        sharing=sharing,
     )
 
 

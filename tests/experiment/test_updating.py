@@ -24,6 +24,7 @@ CHANGES = {
     "train__layer_decay": 0.5,
     "train__trainable": "last:1",
     "train__ema": 0.9,
+    "train__sharding": "fsdp",
     "train__steps": 8,
     "eval__every": 1,
 }

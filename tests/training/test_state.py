@@ -11,37 +11,33 @@ from training import linear
 
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import Baseline, ViT
-from aftrans_jax.training import sharding
 from aftrans_jax.training.averaging import MovingAverage
+from aftrans_jax.training.compiled import compiled_step
 from aftrans_jax.training.groups import trainable
 from aftrans_jax.training.optimizer import optimizer
 from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.sharding import ALONE, DATA_AXIS, replicate, replicated
 from aftrans_jax.training.state import ANSWERING, create_state
 from aftrans_jax.training.stored import flat_arrays
-from aftrans_jax.training.train_step import train_step
+from aftrans_jax.training.train_step import mean_gradients, train_step
 
 RULES = {"momentum": 0.9, "clip_norm": 1.0, "weight_decay": 0.1, "layer_decay": 0.5}
 ADAMW = optimizer("adamw", lambda count: 0.01 + 0.0 * count, **RULES, num_layers=1)
 
 
-def step_of(model, all_sum=lambda tree: tree):
+def gradients_of(model, sharing=ALONE):
     return partial(
-        train_step,
-        rng=jax.random.key(0),
+        mean_gradients,
         model=model,
-        optimizer=ADAMW,
         loss_weights={"global": 0.7, "local": 1.9},
         predict_from="global",
         accumulation_steps=1,
-        all_sum=all_sum,
+        sharing=sharing,
     )
 
 
 def three_steps(params, batch, num_devices):
-    mesh = Mesh(jax.devices()[:num_devices], (sharding.DATA_AXIS,))
-    specs = (sharding.WHOLE, sharding.SPLIT), (sharding.WHOLE, sharding.WHOLE)
-    step = step_of(linear.Linear(), sharding.all_sum)
-    step = sharding.per_device(step, mesh, arguments=specs[0], results=specs[1], donate=(0,))
+    mesh = Mesh(jax.devices()[:num_devices], (DATA_AXIS,))
     whole = create_state(
         params,
         ADAMW,
@@ -49,7 +45,10 @@ def three_steps(params, batch, num_devices):
         trains=lambda path: path == ("global",),
         average_decay=0.5,
     )
-    state, states = sharding.replicate(jax.device_get(whole), mesh), []
+    sharing = replicated(whole, num_devices)
+    gradients = gradients_of(linear.Linear(), sharing)
+    step = compiled_step(gradients, ADAMW, seed=0, sharing=sharing, mesh=mesh)
+    state, states = replicate(jax.device_get(whole), mesh), []
     for _ in range(3):
         state, _ = step(state, batch)
         states.append(jax.device_get(state))
@@ -99,13 +98,15 @@ def test_what_is_frozen_costs_no_memory(rng):
     half = (0.5, 0.5, 0.5)
     vit = ViT(Variant(4, 32, 128, 2, 2), 5, 16, stride=4, gelu="tanh", mean=half, std=half)
     model, images = Baseline(vit), np.zeros((8, 16, 16, 3), np.uint8)
+    step = partial(train_step, gradients=gradients_of(model), optimizer=ADAMW)
+    step = jax.jit(partial(step, rng=jax.random.key(0)))
     params = random_params(model, rng, images)
     batch = {"image": images, "label": np.zeros(8, np.int32), "mask": np.ones(8, bool)}
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     state_bytes, work_bytes = {}, {}
     for choice in ("all", "head"):
         state = create_state(params, ADAMW, NoLossScale(), trains=trainable(choice, 2))
-        plan = jax.jit(step_of(model)).lower(state, batch).compile().memory_analysis()
+        plan = step.lower(state, batch).compile().memory_analysis()
         state_bytes[choice] = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         work_bytes[choice] = plan.temp_size_in_bytes
     head = sum(leaf.size for leaf in jax.tree.leaves(params["vit"]["head"]))

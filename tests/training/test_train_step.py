@@ -22,8 +22,9 @@ from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.reporting import MetricsLog, Progress
+from aftrans_jax.training.sharding import ALONE
 from aftrans_jax.training.state import create_state
-from aftrans_jax.training.train_step import train_step
+from aftrans_jax.training.train_step import mean_gradients, train_step
 
 WEIGHTS = {"global": 0.7, "local": 1.9}
 RNG = jax.random.key(0)
@@ -42,17 +43,17 @@ def compiled_step(
 ):
     rules = {"momentum": 0.9, "clip_norm": clip_norm, "weight_decay": 0.0}
     sgd = optimizer("sgd", schedule, **rules, layer_decay=1.0, num_layers=1)
-    step = partial(
-        train_step,
+    gradients = partial(
+        mean_gradients,
         model=linear.Linear(dtype),
-        optimizer=sgd,
         loss_weights=weights,
         predict_from=predict_from,
         accumulation_steps=parts,
-        all_sum=lambda tree: tree,  # there is one device
+        sharing=ALONE,
         cross_entropy=cross_entropy,
     )
-    return jax.jit(prepared(step, prepare)), sgd
+    step = partial(train_step, gradients=prepared(gradients, prepare), optimizer=sgd)
+    return jax.jit(step), sgd
 
 
 def on_device(tree):

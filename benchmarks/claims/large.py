@@ -1,0 +1,111 @@
+"""What each of many devices holds and exchanges in a step of ViT-L/16, by the compiler's account.
+
+    pip install "jax[tpu]"; python -m benchmarks large --target=v5e:2x4x1
+    pip install "jax[cuda12]"; python -m benchmarks large --target=h100_sxm.txtpb
+
+Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, stride 16, SGD, in
+bfloat16, with 8 images a device. A target of XLA's own file is 8 of its GPUs.
+"""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from aftrans_jax.config import base_config
+from aftrans_jax.experiment.model import build_model
+from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.updating import build_optimizer
+from aftrans_jax.training.compiled import compiled_step
+from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, SPLIT, shardings
+from aftrans_jax.training.state import create_state
+from benchmarks.harness.figures import Figure, Result
+from benchmarks.harness.hlo import collectives
+from benchmarks.harness.memory import executable_bytes
+from benchmarks.harness.target import Target, aimed
+from benchmarks.models.cases import NUM_CLASSES
+from benchmarks.models.training import gradients_function, param_shapes, random_batch
+from benchmarks.settings import Settings
+
+GPUS, IMAGES, IMAGE_SIZE, LOCAL_SIZE = "1x1x8", 8, 448, 224
+WAYS = (
+    ("replicated", "none"),
+    ("fsdp", "none"),
+    ("replicated", "blocks"),
+    ("fsdp", "blocks"),
+)
+
+
+def compiled(target: Target, sharing: str, remat: str) -> jax.stages.Compiled:
+    """Returns a step of L/16, compiled for all devices of a target."""
+    config = base_config()
+    config.model.variant, config.model.stride, config.model.gelu = "l16", 16, "tanh"
+    config.model.attention, config.model.remat = target.attention, remat
+    config.data.image_size = config.data.source_size = IMAGE_SIZE
+    config.data.local_size, config.train.sharding = LOCAL_SIZE, sharing
+    config, _ = settled(config)
+    model = build_model(config, NUM_CLASSES, jnp.dtype(jnp.bfloat16))
+    _, optimizer = build_optimizer(config)
+    create = partial(create_state, optimizer=optimizer, loss_scale=NoLossScale())
+    state = jax.eval_shape(create, param_shapes(model, IMAGE_SIZE))
+    mesh = Mesh(target.devices, (DATA_AXIS,))
+    shared = SHARINGS[sharing](state, mesh.size)
+    batch = jax.eval_shape(partial(random_batch, IMAGE_SIZE, IMAGES * mesh.size))
+    given = (
+        shardings(shared.specs, mesh),
+        jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), batch),
+    )
+    arguments = jax.tree.map(
+        lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), (state, batch), given
+    )
+    gradients = gradients_function(model, config, shared)
+    step = compiled_step(gradients, optimizer, seed=0, sharing=shared, mesh=mesh)
+    lowered = step.lower(*arguments)
+    return lowered.compile(compiler_options=dict(target.compiler_options))
+
+
+def account(program: jax.stages.Compiled) -> tuple[dict[str, Figure], Mapping[str, Any]]:
+    """Returns what a device holds during a step, what it exchanges with others, and how often.
+
+    Of an exchange that runs beside other work, both what is given and what is made are counted: of
+    an all-gather or reduce-scatter among 8 devices, 9/8 of the whole arrays.
+    """
+    memory = program.memory_analysis()
+    assert memory is not None  # a compiler without an account of its memory
+    found = collectives(program.as_text() or "")
+    kinds = {one.kind: [other for other in found if other.kind == one.kind] for one in found}
+    figures = {
+        "state and batch": Figure(memory.argument_size_in_bytes, "bytes a device"),
+        "beside them": Figure(memory.temp_size_in_bytes, "bytes a device"),
+        "in all": Figure(executable_bytes(program), "bytes a device"),
+        **{
+            kind: Figure(sum(one.num_bytes for one in some), "bytes a device")
+            for kind, some in kinds.items()
+        },
+    }
+    return figures, {kind: len(some) for kind, some in kinds.items()}
+
+
+def measure(settings: Settings) -> Result:
+    """Returns the account of every way to share and to recompute, for the target."""
+    target = aimed(settings.target, gpus=GPUS)
+    figures, counts = {}, {}
+    for sharing, remat in WAYS:
+        name = f"{sharing}, remat {remat}"
+        began = time.perf_counter()
+        found, counts[name] = account(compiled(target, sharing, remat))
+        found["compilation"] = Figure(round(time.perf_counter() - began, 1), "s")
+        figures |= {f"{name}: {what}": figure for what, figure in found.items()}
+        print(name, {what: figure.median for what, figure in found.items()}, flush=True)
+    details = {
+        "devices": len(target.devices),
+        "images a device": IMAGES,
+        "attention": target.attention,
+        "collectives": counts,
+    }
+    return Result(figures, details, compiled_for=target.devices[0].device_kind)

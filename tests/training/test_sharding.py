@@ -1,0 +1,153 @@
+"""A state split over devices against the same state whole on each of them."""
+
+from functools import partial
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+from training import linear
+
+from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.training import sharding
+from aftrans_jax.training.compiled import compiled_step
+from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
+from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
+from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, WHOLE, placed
+from aftrans_jax.training.state import create_state
+from aftrans_jax.training.stored import flat_arrays
+from aftrans_jax.training.train_step import mean_gradients
+
+RULES = {"momentum": 0.9, "clip_norm": 0.5, "weight_decay": 0.1, "layer_decay": 1.0}
+STEPS = 3
+
+
+class Perceptron(nn.Module):
+    """Arrays that devices can share evenly, and one that they cannot."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        del train
+        x = jnp.asarray(images, self.dtype).reshape(len(images), -1) / 64
+        hidden = nn.relu(nn.Dense(8, use_bias=False, dtype=self.dtype, name="frozen")(x))
+        logits = nn.Dense(linear.NUM_CLASSES, dtype=self.dtype, name="trained")(hidden)
+        return ModelOutput({"global": logits}, {"global": hidden}, None)
+
+
+def batches(rng):
+    """Batches of which unequal numbers of rows count on each device."""
+    made = [linear.random_batch(rng) for _ in range(STEPS)]
+    for batch in made:
+        batch["mask"] = rng.random(8) < 0.7
+    return made
+
+
+def state_of(rules, loss_scale, trains):
+    params = Perceptron().init(jax.random.key(0), np.zeros((1, 2, 2, 3)), train=False)["params"]
+    return jax.device_get(create_state(params, rules, loss_scale, trains=trains, average_decay=0.9))
+
+
+def trained(way, num_devices, given, *, name="sgd", parts=1, dtype=jnp.float32, trains=bool):
+    """The states after each step, and what the last step says."""
+    rules = optimizer(name, lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
+    scale = DynamicLossScale() if dtype == jnp.float16 else NoLossScale()
+    host = state_of(rules, scale, trains)
+    mesh = Mesh(jax.devices()[:num_devices], (DATA_AXIS,))
+    with mock.patch.object(sharding, "SMALLEST", 1):
+        sharing = SHARINGS[way](host, num_devices)
+    gradients = partial(
+        mean_gradients,
+        model=Perceptron(dtype),
+        loss_weights={"global": 1.0},
+        predict_from="global",
+        accumulation_steps=parts,
+        sharing=sharing,
+    )
+    step = compiled_step(gradients, rules, seed=0, sharing=sharing, mesh=mesh)
+    state, states = placed(host, mesh, sharing.specs), []
+    for batch in given:
+        state, averages = step(state, batch)
+        states.append(flat_arrays(state))
+    return host, state, states, jax.device_get(averages)
+
+
+def assert_same(found, expected):
+    close = partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-6)
+    jax.tree.map(close, found[2:], expected[2:])  # all states, and what the last step says
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_split_state_is_trained_as_a_whole_one(rng, name):
+    given = batches(rng)
+    whole = trained("replicated", 1, given, name=name)
+    for num_devices in (2, 4):
+        split = trained("fsdp", num_devices, given, name=name, parts=4 // num_devices)
+        assert_same(split, whole)
+    host, state, states, averages = split
+    assert float(averages["gradient_norm"].total) > RULES["clip_norm"]  # or nothing was clipped
+    moved = np.abs(states[-1]["params/frozen/kernel"] - host.params["frozen"]["kernel"]).max()
+    assert moved > 1e-3
+    held = {
+        path: {shard.data.size for shard in leaf.addressable_shards}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+    sizes = {path: leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    for path, shares in held.items():
+        even = sizes[path] in (8 * linear.NUM_PIXELS, 8 * linear.NUM_CLASSES)
+        assert shares == {sizes[path] // 4 if even else sizes[path]}, path
+    kernels = sum(size == 8 * linear.NUM_PIXELS for size in sizes.values())
+    assert kernels == {"sgd": 3, "adamw": 4, "lamb": 4}[name]  # moments and average are split too
+
+
+def test_frozen_parts_are_split_and_stay(rng):
+    rules = {"trains": lambda path: path[0] == "trained"}
+    given = batches(rng)
+    whole, split = (trained(way, 2, given, **rules) for way in SHARINGS)
+    assert_same(split, whole)
+    host, state, states, _ = split
+    kernel = state.frozen["frozen"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // 2
+    np.testing.assert_array_equal(
+        states[-1]["frozen/frozen/kernel"], host.frozen["frozen"]["kernel"]
+    )
+
+
+def test_an_overflow_on_one_device_is_skipped_by_all(rng):
+    given = batches(rng)
+    given[1]["image"][:] = 255
+    whole, split = (trained(way, 2, given * 4, dtype=jnp.float16) for way in SHARINGS)
+    last, other = split[2][-1], whole[2][-1]
+    assert 0 < last["skipped"] < len(split[2])
+    for path in ("skipped", "step", "loss_scale/rule/scale"):
+        np.testing.assert_array_equal(last[path], other[path])
+
+
+def test_the_largest_side_that_all_can_share_is_split():
+    shapes = {
+        (64, 1024): PartitionSpec(None, DATA_AXIS),
+        (1024, 16, 64): PartitionSpec(DATA_AXIS),
+        (3001, 1026, 64): PartitionSpec(None, None, DATA_AXIS),
+        (1025, 1027): WHOLE,  # no side is even
+        (1024, 8): WHOLE,  # small
+        (): WHOLE,
+    }
+    tree = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    found = [sharding._spec(leaf, num_devices=8) for leaf in tree]
+    assert found == [*shapes.values()]
+
+
+def test_a_state_goes_on_with_another_number_of_devices(rng):
+    given = batches(rng)
+    host, state, states, _ = trained("fsdp", 4, given)
+    for path, array in flat_arrays(host).items():
+        assert states[-1][path].shape == array.shape, path
+    mesh = Mesh(jax.devices()[:2], (DATA_AXIS,))
+    with mock.patch.object(sharding, "SMALLEST", 1):
+        specs = SHARINGS["fsdp"](host, 2).specs
+    again = flat_arrays(placed(jax.device_get(state), mesh, specs))
+    jax.tree.map(np.testing.assert_array_equal, again, states[-1])
