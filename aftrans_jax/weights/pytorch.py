@@ -107,11 +107,13 @@ def _storage(
         raise ValueError("a storage of no known type")
     dtype, member = np.dtype(_DTYPES[kind.name]), members.get(folder + key)
     if member is None:
-        raise ValueError(f"the storage {folder}{key} is absent")
+        raise ValueError(f"the storage {folder}{key[:200]} is absent")
     if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed or encrypted, which PyTorch never does")
     sizes = (member.file_size, member.compress_size)
-    if type(count) is not int or set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
+    if type(count) is not int:  # it may be too large to be shown
+        raise ValueError(f"{member.filename} has a number of elements that is no whole number")
+    if set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
         raise ValueError(f"{member.filename} has {sizes[0]} bytes, not those of {count!r:.20}")
     return _Storage(member, dtype, count)
 

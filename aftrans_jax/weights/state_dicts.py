@@ -57,7 +57,9 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
             "config.json beside the file, or a multiple of 64"
         )
     if heads is None:
-        notes.append(f"{num_heads} heads of {hidden // num_heads} assumed: no array tells their number")
+        notes.append(
+            f"{num_heads} heads of {hidden // num_heads} assumed: no array tells their number"
+        )
     layers = 0
     while taken.has(f"{naming.norm1.format(layers)}.weight"):
         named |= block(taken, naming, layers, hidden, num_heads)

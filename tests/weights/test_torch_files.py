@@ -115,12 +115,24 @@ def storage(operations: bytes) -> Raw:
     return Raw(b"ctorch._utils\n_rebuild_tensor_v2\n(" + operations + rest + b"tR")
 
 
+# A pair of a pair, 60 levels deep: its repr would have 2**60 parts.
+NEST = b")" + b"q\0h\0\x86" * 60
+COUNTED = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+NESTED_COUNT = storage(COUNTED + NEST + b"tQ")
+
 WRONG = {
     "shape beyond the storage": (tensor("0", "Float", 6, (7,), (1,)), "6 numbers, fewer than a t"),
     "stride beyond it": (tensor("0", "Float", 6, (2, 2), (5, 1)), "fewer than a tensor of shape"),
     "offset beyond it": (tensor("0", "Float", 6, (2,), (1,), offset=5), "fewer than a tensor"),
     "a bomb by stride 0": (tensor("0", "Float", 6, (10**9, 999), (0, 0)), "fewer than a tensor"),
     "a huge count": (tensor("0", "Float", 10**12, (10**12,), (1,)), "has 24 bytes, not those of"),
+    "a nest as a count": (NESTED_COUNT, "a number of elements that is no whole number"),
+    "a nest as a name": (Raw(NEST + b"q\0h\0\x93"), r"its pickle is damaged \(TypeError"),
+    "a long name": (Raw(text("o" * 10_000) + text("x") + b"\x93"), r"asks for o{200}\.x, which"),
+    "many arguments": (
+        Raw(b"ctorch._utils\n_rebuild_parameter\n(" + b"N" * 17 + b"tR"),
+        r"its pickle is damaged \(TypeError",
+    ),
     "another type": (tensor("0", "Double", 6, (6,), (1,)), "has 24 bytes, not those of 6"),
     "a negative stride": (tensor("0", "Float", 6, (2,), (-1,), offset=5), "are no counts"),
     "a number beyond counts": (tensor("0", "Float", 6, (2**70,), (1,)), "are no counts"),
