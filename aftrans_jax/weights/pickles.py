@@ -149,6 +149,12 @@ class _Machine:
         plain = all(isinstance(x, str) or (type(x) is int and abs(x) < 2**31) for x in keys)
         if type(target) is not dict or not plain:
             raise TypeError
+        longest = max((len(x) for x in keys if isinstance(x, str)), default=0)
+        if longest > _MAX_NAME:  # the names of arrays are built of them, each time anew
+            raise _RefusedError(
+                f"its pickle has a name of {longest:,} characters: expected at most {_MAX_NAME}, "
+                "as in torch.save(model.state_dict(), 'x.pth')"
+            )
         target.update(zip(keys, values, strict=True))
 
     def _extend(self, values: list[Any]) -> None:

@@ -35,6 +35,7 @@ _DTYPES = MappingProxyType(
     }
 )
 _DEPTH = 4  # of dicts in dicts
+_MAX_ENTRIES = 50_000  # arrays and dicts; a ViT-L's training has about 1,200 arrays
 _BIG_ENDIAN = b"big"
 
 
@@ -164,17 +165,24 @@ _KNOWN = MappingProxyType(
 
 def _views(tree: Any) -> Iterator[tuple[str, _View]]:
     """Yields the views in dicts within dicts, by name; each dict is entered once."""
-    entered, waiting = set(), [("", tree)]
+    entered, waiting, count = set(), [("", tree)], 0
     while waiting:
         prefix, node = waiting.pop()
         if id(node) in entered or prefix.count("/") > _DEPTH:
             continue
         entered.add(id(node))
         for key, value in node.items() if isinstance(node, dict) else ():
+            if not isinstance(value, (_View, dict)):
+                continue
+            count += 1
+            if count > _MAX_ENTRIES:
+                raise ValueError(
+                    f"it holds more than {_MAX_ENTRIES:,} arrays: expected a model's state dict"
+                )
             name = f"{prefix}{key}"
             if isinstance(value, _View):
                 yield name, value
-            elif isinstance(value, dict):
+            else:
                 waiting.append((f"{name}/", value))
 
 

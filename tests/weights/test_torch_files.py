@@ -133,6 +133,7 @@ WRONG = {
         Raw(b"ctorch._utils\n_rebuild_parameter\n(" + b"N" * 17 + b"tR"),
         r"its pickle is damaged \(TypeError",
     ),
+    "a long key": (Raw(b"}" + text("k" * 201) + b"Ns"), "has a name of 201 characters: expected"),
     "another type": (tensor("0", "Double", 6, (6,), (1,)), "has 24 bytes, not those of 6"),
     "a negative stride": (tensor("0", "Float", 6, (2,), (-1,), offset=5), "are no counts"),
     "a number beyond counts": (tensor("0", "Float", 6, (2**70,), (1,)), "are no counts"),
@@ -160,6 +161,16 @@ def test_what_is_wrong_is_refused_by_name_before_anything_is_read(path, kind, mo
     write_torch(path, {"w": tree}, {"0": SMALL})
     monkeypatch.setattr("aftrans_jax.weights.pytorch._numbers", None)
     with pytest.raises(ValueError, match=rf"x\.pth': .*({message})"):
+        read(path)
+
+
+def test_more_arrays_than_any_training_has_are_refused(path, monkeypatch):
+    monkeypatch.setattr("aftrans_jax.weights.pytorch._MAX_ENTRIES", 3)
+    tree = {"w": whole("0", SMALL), "dict": {"x": whole("0", SMALL)}}
+    write_torch(path, tree, {"0": SMALL})
+    assert list(read(path)) == ["w", "dict/x"]
+    write_torch(path, tree | {"v": whole("0", SMALL)}, {"0": SMALL})
+    with pytest.raises(ValueError, match="holds more than 3 arrays"):
         read(path)
 
 
