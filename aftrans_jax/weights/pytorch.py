@@ -36,6 +36,7 @@ _DTYPES = MappingProxyType(
 )
 _DEPTH = 4  # of dicts in dicts
 _MAX_ENTRIES = 50_000  # arrays and dicts; a ViT-L's training has about 1,200 arrays
+_MAX_SHARED = 2  # bytes of arrays for each of the file, where weights are tied
 _BIG_ENDIAN = b"big"
 
 
@@ -77,14 +78,9 @@ def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
         size = Path(path).stat().st_size
         tree = read_pickle(data, _KNOWN, partial(_storage, members, f"{root}data/", size))
         read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share it
-        found = list(_views(tree))
-        views = dict(found)
-        if not views or len(views) != len(found):
-            what = "no arrays" if not views else "two arrays of one name"
-            raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
         yield {
             name: Stored(view.shape, view.storage.dtype, partial(_read, read, view))
-            for name, view in views.items()
+            for name, view in _checked_views(tree, size).items()
         }
 
 
@@ -161,6 +157,22 @@ _KNOWN = MappingProxyType(
         **dict.fromkeys(_DTYPES, _never),
     }
 )
+
+
+def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
+    """Returns the views by name, where they could be read together."""
+    found = list(_views(tree))
+    views = dict(found)
+    if not views or len(views) != len(found):
+        what = "no arrays" if not views else "two arrays of one name"
+        raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
+    num_bytes = sum(math.prod(x.shape) * x.storage.dtype.itemsize for x in views.values())
+    if num_bytes > _MAX_SHARED * file_size:
+        raise ValueError(
+            f"its arrays share storages: they have {num_bytes:,} bytes, the file {file_size:,}. "
+            f"Expected at most {_MAX_SHARED} times as many: save a copy of each array"
+        )
+    return views
 
 
 def _views(tree: Any) -> Iterator[tuple[str, _View]]:

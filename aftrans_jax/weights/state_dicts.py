@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aftrans_jax.weights.arrays import AnyArrays, listed
-from aftrans_jax.weights.layouts import BFLOAT16, POSITIONS, REGISTERS
+from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTERS
 from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
 from aftrans_jax.weights.namings import NAMINGS, Naming, check_function
 
@@ -62,6 +62,8 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
         )
     layers = 0
     while taken.has(f"{naming.norm1.format(layers)}.weight"):
+        if layers == MAX_LAYERS:
+            raise ValueError(f"it has more than {MAX_LAYERS} layers: expected a plain ViT")
         named |= block(taken, naming, layers, hidden, num_heads)
         layers += 1
     named |= norm(taken, naming.norm, "Transformer/encoder_norm", hidden)

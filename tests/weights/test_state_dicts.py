@@ -126,6 +126,14 @@ def test_positions_without_the_class_token_s_get_a_row_of_zeros(arrays):
     np.testing.assert_array_equal(found[POSITIONS][:, 1:], whole[POSITIONS][:, 1:])
 
 
+def test_more_layers_than_any_vit_has_are_refused(arrays, monkeypatch):
+    monkeypatch.setattr("aftrans_jax.weights.state_dicts.MAX_LAYERS", LAYERS)
+    named(dict(arrays))
+    monkeypatch.setattr("aftrans_jax.weights.state_dicts.MAX_LAYERS", LAYERS - 1)
+    with pytest.raises(ValueError, match="it has more than 1 layers: expected a plain ViT"):
+        named(arrays)
+
+
 def test_layer_scale_of_some_layers_is_not_whole(arrays):
     arrays |= {f"blocks.0.ls{i}.gamma": np.ones(HIDDEN, "f4") for i in (1, 2)}
     with pytest.raises(ValueError, match="1 of 2 layers have no LayerScale"):

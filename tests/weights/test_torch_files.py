@@ -174,6 +174,17 @@ def test_more_arrays_than_any_training_has_are_refused(path, monkeypatch):
         read(path)
 
 
+def test_tied_weights_are_read_and_a_multiple_of_the_file_is_not(path):
+    base = np.arange(10_000, dtype="f4")
+    write_torch(path, {str(i): whole("0", base) for i in range(2)}, {"0": base})
+    assert all((array == base).all() for array in read(path).values())
+    write_torch(path, {str(i): whole("0", base) for i in range(3)}, {"0": base})
+    with pytest.raises(
+        ValueError, match=r"its arrays share storages: they have 120,000 bytes, the"
+    ):
+        read(path)
+
+
 def test_damaged_and_foreign_zips_are_refused(path):
     tree = {"w": whole("0", SMALL)}
     write_torch(path, tree, {"0": SMALL}, compression=zipfile.ZIP_DEFLATED)
