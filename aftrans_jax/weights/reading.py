@@ -19,7 +19,7 @@ from aftrans_jax.weights.npz import open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
-from aftrans_jax.weights.state_dicts import from_state_dict
+from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})
 
@@ -52,7 +52,8 @@ def open_weights(source: str) -> Iterator[Weights]:
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
     name = weights_name(source)
-    told = Told() if form == "npz" else told_beside(path)  # nobody writes one beside an npz
+    # Nobody writes one beside an npz.
+    told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=told.heads)
     if converted is not None:
         found = converted_origin(name, converted.naming, told)
