@@ -255,6 +255,12 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
         assert from_text(as_text(found).encode()) == found
 
 
+def test_names_tell_before_hugging_face_s_architecture(arrays):
+    naming, vit = from_state_dict(arrays, heads=None).naming, Told(architecture="vit")
+    for name, mean in (("dino-vitb16", (0.485, 0.456, 0.406)), ("vit-base", (0.5, 0.5, 0.5))):
+        assert converted_origin(name, naming, vit).mean == mean
+
+
 @pytest.mark.parametrize("text", [b"", b"a comment", b"{}", b"[1]", b'"x"'])
 def test_another_zip_comment_is_no_record(text):
     assert from_text(text) is None
