@@ -62,13 +62,13 @@ def told_beside(path: Path, size: Size | None) -> Told:
       ValueError: it is no JSON, has no values of the kind that is expected, or the model is another
         function.
     """
-    config = _read(path.with_name("config.json"))
+    config = read_beside(path.with_name("config.json"))
     timm = is_timm(config)
     if not timm and not isinstance(config.get("model_type"), str):
         return Told()
     if size is not None and (other := _other_size(config, size)):
         return Told(notes=(f"config.json beside it passed over, it is another model's: {other}",))
-    pixels = _read(path.with_name("preprocessor_config.json")) if not timm else {}
+    pixels = read_beside(path.with_name("preprocessor_config.json")) if not timm else {}
     told = _by_timm(config) if timm else _by_hugging_face(config, pixels)
     heads = f", {told.heads} heads" if told.heads else ""
     return told._replace(notes=(f"told by config.json: {told.architecture}{heads}", *told.notes))
@@ -123,8 +123,12 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
     return Told(kind, heads, _GELUS[act], mean, std, notes)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file, an empty one where there is none."""
+def read_beside(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file, an empty one where there is none.
+
+    Raises:
+      ValueError: it is no JSON, or too large.
+    """
     if not path.is_file():
         return {}
     if path.stat().st_size > _MAX_BYTES:

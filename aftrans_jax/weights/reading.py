@@ -13,6 +13,7 @@ from aftrans_jax.weights.arrays import AnyArrays, naming
 from aftrans_jax.weights.beside import Told, told_beside
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
+from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.names import weights_name
 from aftrans_jax.weights.npz import open_npz, record_of
@@ -57,7 +58,7 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
     converted = from_state_dict(arrays, heads=told.heads)
     if converted is not None:
         found = converted_origin(name, converted.naming, told)
-        notes = (*converted.notes, *told.notes)
+        notes = (*converted.notes, *told.notes, *hub_notes(source, path))
         return Weights(converted.arrays, notes, found)
     official = official_names(arrays)
     recorded = from_text(record_of(path)) if form == "npz" else None
