@@ -14,6 +14,8 @@ from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.origins import OFFICIAL, Origin
 from aftrans_jax.weights.reading import open_weights
 
+_OF_ORIGIN = frozenset(("model.gelu", "data.mean", "data.std"))
+
 
 class _Facts(NamedTuple):
     """Of a file of weights, or of none: its variant if known, px it was trained at, and origin."""
@@ -28,7 +30,8 @@ def settled(
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration with the keys that are left to the weights set, locked.
 
-    With them comes a line that says their values, none where nothing is left. Without a record they
+    With them comes a line that says their values and how GELU and pixel values are known, none
+    where nothing is left. Without a record they
     are the file's: the variant of its shapes, the size it was trained at, the GELU and pixel values
     of its origin; without a file the official ViT-B/16's. The stride is a patch, and a crop is cut
     from photos of twice that size. With a record they are as recorded, so that a run goes on
@@ -45,13 +48,14 @@ def settled(
     if not left:
         return config, ()
     result = copy.deepcopy(config)
-    found = recorded or _found(config)
+    found, reason = (recorded, "") if recorded else _found(config)
     for key in left:
         group, name = key.split(".")
         result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
     listed = ", ".join(f"{key}={_text(_value(result, key))}" for key in left)
     source = Path(config.pretrained).name or "without weights"
-    return result, () if recorded else (f"{source}: {listed}",)
+    told = f" ({reason})" if reason and set(left) & _OF_ORIGIN else ""
+    return result, () if recorded else (f"{source}: {listed}{told}",)
 
 
 def with_steps(config: Config, num_images: int) -> Config:
@@ -71,7 +75,8 @@ def with_steps(config: Config, num_images: int) -> Config:
     return result
 
 
-def _found(config: Config) -> dict[str, Any]:
+def _found(config: Config) -> tuple[dict[str, Any], str]:
+    """Returns values by key, and how those of the origin are known, empty without weights."""
     facts = _facts(config.pretrained)
     variant = _given(config, "model.variant") or facts.variant or "b16"
     if variant not in VARIANTS:
@@ -82,7 +87,7 @@ def _found(config: Config) -> dict[str, Any]:
     size = facts.size or 224 // patch * patch
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
-    return {
+    found = {
         "model.variant": variant,
         "model.stride": patch,
         "model.gelu": facts.origin.gelu,
@@ -92,6 +97,7 @@ def _found(config: Config) -> dict[str, Any]:
         "data.mean": facts.origin.mean,
         "data.std": facts.origin.std,
     }
+    return found, facts.origin.reason if config.pretrained else ""
 
 
 def _facts(path: str) -> _Facts:

@@ -7,6 +7,7 @@ in the second.
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -23,6 +24,13 @@ _FOREIGN = MappingProxyType(
 )
 
 
+class Size(NamedTuple):
+    """Width and number of layers of the model in a file."""
+
+    hidden: int
+    layers: int
+
+
 class Told(NamedTuple):
     """What the files beside tell, None of what they do not.
 
@@ -31,7 +39,8 @@ class Told(NamedTuple):
       heads: of the attention.
       gelu: "exact" or "tanh".
       mean, std: of pixel values in [0, 1].
-      notes: a line for each thing that this trunk does otherwise.
+      notes: whether the configuration is used, and a line for each thing that this trunk does
+        otherwise.
     """
 
     architecture: str | None = None
@@ -42,19 +51,40 @@ class Told(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def told_beside(path: Path) -> Told:
-    """Returns what is told of a file of weights beside it.
+def told_beside(path: Path, size: Size | None) -> Told:
+    """Returns what is told of a file of weights beside it, nothing where it is another model's.
+
+    Args:
+      path: of the file.
+      size: of its model, None where that is not known.
 
     Raises:
       ValueError: it is no JSON, has no values of the kind that is expected, or the model is another
         function.
     """
-    config = _read(path.with_name("config.json"))
-    if isinstance(config.get("pretrained_cfg"), dict):
-        return _by_timm(config)
-    if isinstance(config.get("model_type"), str):
-        return _by_hugging_face(config, _read(path.with_name("preprocessor_config.json")))
-    return Told()
+    config = read_beside(path.with_name("config.json"))
+    timm = is_timm(config)
+    if not timm and not isinstance(config.get("model_type"), str):
+        return Told()
+    if size is not None and (other := _other_size(config, size)):
+        return Told(notes=(f"config.json beside it passed over, it is another model's: {other}",))
+    pixels = read_beside(path.with_name("preprocessor_config.json")) if not timm else {}
+    told = _by_timm(config) if timm else _by_hugging_face(config, pixels)
+    heads = f", {told.heads} heads" if told.heads else ""
+    return told._replace(notes=(f"told by config.json: {told.architecture}{heads}", *told.notes))
+
+
+def is_timm(config: Mapping[str, Any]) -> bool:
+    """Returns whether a configuration is timm's, which has the pixel values, too."""
+    return isinstance(config.get("pretrained_cfg"), dict)
+
+
+def _other_size(config: Mapping[str, Any], size: Size) -> str:
+    """Returns where a configuration has another size, empty where it has none or the same."""
+    width = "num_features" if is_timm(config) else "hidden_size"
+    kinds = {width: size.hidden, "num_hidden_layers": size.layers}
+    differing = [key for key, value in kinds.items() if config.get(key) not in (None, value)]
+    return ", ".join(f"{key}={config[key]!r:.20}, the file has {kinds[key]}" for key in differing)
 
 
 def _by_timm(config: dict[str, Any]) -> Told:
@@ -93,8 +123,12 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
     return Told(kind, heads, _GELUS[act], mean, std, notes)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file, an empty one where there is none."""
+def read_beside(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file, an empty one where there is none.
+
+    Raises:
+      ValueError: it is no JSON, or too large.
+    """
     if not path.is_file():
         return {}
     if path.stat().st_size > _MAX_BYTES:

@@ -6,10 +6,12 @@
 import re
 from pathlib import Path
 
+from aftrans_jax.weights.beside import is_timm, read_beside
 from aftrans_jax.weights.names import FOLDER_FILES, HUB
 
+_NONE = f"has none of {', '.join(FOLDER_FILES)}"
+_OFFLINE = "HF_HUB_OFFLINE is set: unset it, or give the path of the model's folder"
 _NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
-_BESIDE = ("config.json", "preprocessor_config.json")
 
 
 def hub_file(name: str) -> Path:
@@ -31,34 +33,60 @@ def hub_file(name: str) -> Path:
     try:
         from huggingface_hub import constants, errors, hf_hub_download
     except ModuleNotFoundError as error:
-        raise ValueError(
-            "huggingface_hub, which downloads it, is absent: pip install huggingface_hub"
-        ) from error
+        raise ValueError("huggingface_hub is absent: pip install huggingface_hub") from error
     repo, revision = match["repo"], match["revision"]
+    unreachable: dict[str, Exception] = {}  # files that are not in the cache
 
     def fetched(file: str) -> Path | None:
         try:
             return Path(hf_hub_download(repo, file, revision=revision))
-        except errors.LocalEntryNotFoundError:  # it was not downloaded, and cannot be
-            if constants.HF_HUB_OFFLINE:
-                return None
-            raise
+        except errors.LocalEntryNotFoundError as error:
+            unreachable[file] = error
         except errors.EntryNotFoundError:
-            return None
+            pass
+        return None
 
     try:
         found = next((path for path in map(fetched, FOLDER_FILES) if path is not None), None)
-        for file in _BESIDE if found else ():
-            fetched(file)
+        if found is not None:
+            unreachable.clear()
+            config = fetched("config.json")
+            # timm's has the pixel values, and timm's cache has no other file.
+            if config is None or not is_timm(read_beside(config)):
+                fetched("preprocessor_config.json")
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise FileNotFoundError(
             f"{name}: the hub has no such model or revision, or it asks for HF_TOKEN"
         ) from error
-    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError) as error:
-        raise OSError(
-            f"{name} cannot be downloaded ({type(error).__name__}): download the model's folder "
-            "elsewhere and give its path"
-        ) from error
+    except errors.HfHubHTTPError as error:
+        raise _not_downloaded(name, type(error).__name__) from error
+    if unreachable and not constants.HF_HUB_OFFLINE:
+        file, error = next(iter(unreachable.items()))
+        raise _not_downloaded(name, f"{file} is not in the cache") from error
     if found is None:
-        raise FileNotFoundError(f"{name} has none of {', '.join(FOLDER_FILES)}")
+        offline = f"is not in the cache {constants.HF_HUB_CACHE}, and {_OFFLINE}"
+        raise FileNotFoundError(f"{name} {offline if unreachable else _NONE}")
     return found
+
+
+def _not_downloaded(name: str, reason: str) -> OSError:
+    return OSError(
+        f"{name} cannot be downloaded ({reason}): download the model's folder elsewhere and give "
+        "its path"
+    )
+
+
+def hub_notes(name: str, path: Path) -> tuple[str, ...]:
+    """Returns what is to be said of a file of the hub: that its configuration is not known.
+
+    Args:
+      name: what `pretrained` was given; nothing is said of a path.
+      path: the file.
+    """
+    if not name.startswith(HUB) or path.with_name("config.json").is_file():
+        return ()
+    from huggingface_hub import constants
+
+    offline = constants.HF_HUB_OFFLINE
+    why = "is not in the cache, and HF_HUB_OFFLINE is set" if offline else "is absent"
+    return (f"config.json {why}: heads, GELU and pixel values are assumed",)

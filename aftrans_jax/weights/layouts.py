@@ -32,7 +32,7 @@ _BIG_VISION = MappingProxyType(
 )
 _BLOCK = re.compile(r"(Transformer/encoderblock_\d+)/([^/]+)(/.+)")
 _STACK = "Transformer/encoderblock/"
-_MAX_LAYERS = 256
+MAX_LAYERS = 256
 
 # What a name tells of models that are other functions.
 _FOREIGN: Mapping[str, str] = MappingProxyType(
@@ -117,10 +117,10 @@ def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
         if name.startswith(_STACK)
     }
     layers = set(lengths.values())
-    if len(layers) != 1 or not 0 < max(layers) <= _MAX_LAYERS:
+    if len(layers) != 1 or not 0 < max(layers) <= MAX_LAYERS:
         raise ValueError(
             f"the stacked blocks below {_STACK} have first axes of {sorted(layers)}: expected the "
-            f"number of layers, 1 to {_MAX_LAYERS}, in all"
+            f"number of layers, 1 to {MAX_LAYERS}, in all"
         )
     named = {name: array for name, array in arrays.items() if name not in lengths}
     for name in lengths:

@@ -55,10 +55,14 @@ def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
     gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
     if told.mean and told.std:
         return Origin(gelu, told.mean, told.std, f"{told.architecture}, by its configuration")
-    if any(part in known_as for part in ("augreg", "in21k")) or told.architecture == "vit":
+    if any(part in known_as for part in ("augreg", "in21k")):
         return Origin(gelu, _HALVES, _HALVES, "Google's ViT by its name: pixels in [-1, 1]")
     if any(part in known_as for part in ("deit", "dino", "mae")):
         return Origin(gelu, *_IMAGENET, "DeiT, DINO or MAE by its name: ImageNet's mean and std")
+    if told.architecture == "vit":  # so Hugging Face calls Google's, and DINO's, which has a name
+        return Origin(
+            gelu, _HALVES, _HALVES, "a ViT by its configuration: pixels in [-1, 1] assumed"
+        )
     return Origin(gelu, *_IMAGENET, f"{naming.family}; pixel values not told: ImageNet's assumed")
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 MAX_BYTES = 4_000_000  # a state dict's pickle has about 200 bytes for each tensor
 
+_MAX_NAME = 200  # characters of a name, or of what is shown of one
+_MAX_ARGUMENTS = 16  # _rebuild_tensor_v2 takes 7
+
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES")
 _PUSHED = frozenset((*_NUMBERS, *_TEXTS))
@@ -96,11 +99,15 @@ class _Machine:
                 "torch.save(model.state_dict(), 'x.pth')"
             )
 
-    def _named(self, module: str, name: str) -> Named:
+    def _named(self, module: Any, name: Any) -> Named:
+        # Formatting tuples in tuples would take a time that doubles with each level.
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError
         full = f"{module} {name}"
         if full not in self.known:
+            shown = f"{module[:_MAX_NAME]}.{name[:_MAX_NAME]}"
             raise _RefusedError(
-                f"its pickle asks for {module}.{name}, which may run any code and is not called: "
+                f"its pickle asks for {shown}, which may run any code and is not called: "
                 "expected a state dict, as of torch.save(model.state_dict(), 'x.pth'), or a "
                 "safetensors file"
             )
@@ -127,6 +134,8 @@ class _Machine:
         named, arguments = self._popped(2)
         if not isinstance(named, Named) or not isinstance(arguments, tuple):
             raise TypeError
+        if len(arguments) > _MAX_ARGUMENTS:  # each call copies them
+            raise TypeError
         self.stack.append(named.make(*arguments))
 
     def _build(self) -> None:  # the attributes of an object, such as the metadata of a state dict
@@ -140,6 +149,12 @@ class _Machine:
         plain = all(isinstance(x, str) or (type(x) is int and abs(x) < 2**31) for x in keys)
         if type(target) is not dict or not plain:
             raise TypeError
+        longest = max((len(x) for x in keys if isinstance(x, str)), default=0)
+        if longest > _MAX_NAME:  # the names of arrays are built of them, each time anew
+            raise _RefusedError(
+                f"its pickle has a name of {longest:,} characters: expected at most {_MAX_NAME}, "
+                "as in torch.save(model.state_dict(), 'x.pth')"
+            )
         target.update(zip(keys, values, strict=True))
 
     def _extend(self, values: list[Any]) -> None:

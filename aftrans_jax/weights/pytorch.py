@@ -35,6 +35,8 @@ _DTYPES = MappingProxyType(
     }
 )
 _DEPTH = 4  # of dicts in dicts
+_MAX_ENTRIES = 50_000  # arrays and dicts; a ViT-L's training has about 1,200 arrays
+_MAX_SHARED = 2  # bytes of arrays for each of the file, where weights are tied
 _BIG_ENDIAN = b"big"
 
 
@@ -76,14 +78,9 @@ def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
         size = Path(path).stat().st_size
         tree = read_pickle(data, _KNOWN, partial(_storage, members, f"{root}data/", size))
         read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share it
-        found = list(_views(tree))
-        views = dict(found)
-        if not views or len(views) != len(found):
-            what = "no arrays" if not views else "two arrays of one name"
-            raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
         yield {
             name: Stored(view.shape, view.storage.dtype, partial(_read, read, view))
-            for name, view in views.items()
+            for name, view in _checked_views(tree, size).items()
         }
 
 
@@ -107,11 +104,13 @@ def _storage(
         raise ValueError("a storage of no known type")
     dtype, member = np.dtype(_DTYPES[kind.name]), members.get(folder + key)
     if member is None:
-        raise ValueError(f"the storage {folder}{key} is absent")
+        raise ValueError(f"the storage {folder}{key[:200]} is absent")
     if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed or encrypted, which PyTorch never does")
     sizes = (member.file_size, member.compress_size)
-    if type(count) is not int or set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
+    if type(count) is not int:  # it may be too large to be shown
+        raise ValueError(f"{member.filename} has a number of elements that is no whole number")
+    if set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
         raise ValueError(f"{member.filename} has {sizes[0]} bytes, not those of {count!r:.20}")
     return _Storage(member, dtype, count)
 
@@ -160,19 +159,42 @@ _KNOWN = MappingProxyType(
 )
 
 
+def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
+    """Returns the views by name, where they could be read together."""
+    found = list(_views(tree))
+    views = dict(found)
+    if not views or len(views) != len(found):
+        what = "no arrays" if not views else "two arrays of one name"
+        raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
+    num_bytes = sum(math.prod(x.shape) * x.storage.dtype.itemsize for x in views.values())
+    if num_bytes > _MAX_SHARED * file_size:
+        raise ValueError(
+            f"its arrays share storages: they have {num_bytes:,} bytes, the file {file_size:,}. "
+            f"Expected at most {_MAX_SHARED} times as many: save a copy of each array"
+        )
+    return views
+
+
 def _views(tree: Any) -> Iterator[tuple[str, _View]]:
     """Yields the views in dicts within dicts, by name; each dict is entered once."""
-    entered, waiting = set(), [("", tree)]
+    entered, waiting, count = set(), [("", tree)], 0
     while waiting:
         prefix, node = waiting.pop()
         if id(node) in entered or prefix.count("/") > _DEPTH:
             continue
         entered.add(id(node))
         for key, value in node.items() if isinstance(node, dict) else ():
+            if not isinstance(value, (_View, dict)):
+                continue
+            count += 1
+            if count > _MAX_ENTRIES:
+                raise ValueError(
+                    f"it holds more than {_MAX_ENTRIES:,} arrays: expected a model's state dict"
+                )
             name = f"{prefix}{key}"
             if isinstance(value, _View):
                 yield name, value
-            elif isinstance(value, dict):
+            else:
                 waiting.append((f"{name}/", value))
 
 

@@ -13,13 +13,14 @@ from aftrans_jax.weights.arrays import AnyArrays, naming
 from aftrans_jax.weights.beside import Told, told_beside
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
+from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.names import weights_name
 from aftrans_jax.weights.npz import open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
-from aftrans_jax.weights.state_dicts import from_state_dict
+from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})
 
@@ -52,11 +53,12 @@ def open_weights(source: str) -> Iterator[Weights]:
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
     name = weights_name(source)
-    told = Told() if form == "npz" else told_beside(path)  # nobody writes one beside an npz
+    # Nobody writes one beside an npz.
+    told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=told.heads)
     if converted is not None:
         found = converted_origin(name, converted.naming, told)
-        notes = (*converted.notes, *told.notes)
+        notes = (*converted.notes, *told.notes, *hub_notes(source, path))
         return Weights(converted.arrays, notes, found)
     official = official_names(arrays)
     recorded = from_text(record_of(path)) if form == "npz" else None

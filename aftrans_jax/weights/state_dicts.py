@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aftrans_jax.weights.arrays import AnyArrays, listed
-from aftrans_jax.weights.layouts import BFLOAT16, POSITIONS, REGISTERS
+from aftrans_jax.weights.beside import Size
+from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTERS
 from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
 from aftrans_jax.weights.namings import NAMINGS, Naming, check_function
 
@@ -41,7 +42,7 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
     Raises:
       ValueError: the model is another function, or an array is absent, surplus or mis-shaped.
     """
-    arrays = {_CHUNKED.sub(r"\1blocks.\2", name): array for name, array in arrays.items()}
+    arrays = _unchunked(arrays)
     naming, prefix = _found(arrays)
     if naming is None:
         check_function(arrays)
@@ -62,6 +63,8 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
         )
     layers = 0
     while taken.has(f"{naming.norm1.format(layers)}.weight"):
+        if layers == MAX_LAYERS:
+            raise ValueError(f"it has more than {MAX_LAYERS} layers: expected a plain ViT")
         named |= block(taken, naming, layers, hidden, num_heads)
         layers += 1
     named |= norm(taken, naming.norm, "Transformer/encoder_norm", hidden)
@@ -70,6 +73,27 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
     _check_left(taken, naming, notes)
     notes += [BFLOAT16] * any(array.dtype.kind == "V" for array in named.values())
     return Converted(named, tuple(notes), naming)
+
+
+def size_of(arrays: AnyArrays) -> Size | None:
+    """Returns the size of the model in a state dict, None where no naming here knows the arrays.
+
+    Raises:
+      ValueError: it has more than one model.
+    """
+    arrays = _unchunked(arrays)
+    naming, prefix = _found(arrays)
+    if naming is None:
+        return None
+    hidden = (*arrays[f"{prefix}{naming.patches}.weight"].shape, 0)[0]
+    layers = 0
+    while layers < MAX_LAYERS and f"{prefix}{naming.norm1.format(layers)}.weight" in arrays:
+        layers += 1
+    return Size(hidden, layers)
+
+
+def _unchunked(arrays: AnyArrays) -> AnyArrays:
+    return {_CHUNKED.sub(r"\1blocks.\2", name): array for name, array in arrays.items()}
 
 
 def _found(arrays: AnyArrays) -> tuple[Naming | None, str]:

@@ -48,6 +48,7 @@ def test_without_weights_it_is_the_official_b16():
     found, notes = left()
     assert found == expected("b16", 16, "tanh", 224, 448, 224)
     assert notes[0].startswith("without weights: model.variant=b16, model.stride=16, ")
+    assert notes[0].endswith("data.std=(0.5,0.5,0.5)")
 
 
 def test_deit_by_its_name_and_shapes(tmp_path):
@@ -55,7 +56,10 @@ def test_deit_by_its_name_and_shapes(tmp_path):
     found, notes = left(pretrained=path)
     assert found == expected("ti16", 16, "exact", 224, 448, 224, *IMAGENET)
     assert notes[0].startswith("deit_tiny.npz: model.variant=ti16")
-    assert notes[0].endswith("data.std=(0.229,0.224,0.225)")
+    reason = "trained in PyTorch with the exact GELU and ImageNet's mean and std"
+    assert notes[0].endswith(f"data.std=(0.229,0.224,0.225) (DeiT, by the file's name: {reason})")
+    (line,) = left(pretrained=path, model__gelu="exact", data__mean=HALVES, data__std=HALVES)[1]
+    assert line.endswith("data.local_size=224")  # nothing of the origin is used
 
 
 def test_sizes_follow_what_the_file_was_trained_at(tmp_path):

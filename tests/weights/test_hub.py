@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from aftrans_jax.weights.download import weights_file
+from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.names import is_downloaded, weights_name
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -18,6 +19,8 @@ FILES = {
     "/timm/vit_x.augreg/resolve/main/config.json": b"{}",
     "/facebook/old/resolve/main/pytorch_model.bin": b"older weights",
     f"/facebook/old/resolve/{COMMIT}/pytorch_model.bin": b"older weights",
+    "/timm/vit_y/resolve/main/pytorch_model.bin": b"older weights",
+    "/timm/vit_y/resolve/main/config.json": b'{"pretrained_cfg": {}}',
     "/facebook/none/resolve/main/config.json": b"{}",
 }
 REPOSITORIES = {tuple(path.split("/")[1:3]) for path in FILES}
@@ -85,6 +88,32 @@ def test_what_is_not_there_is_named():
         FileNotFoundError, match=r"hf:facebook/none has none of model\.safetensors, p"
     ):
         weights_file("hf:facebook/none")
+
+
+def test_offline_what_is_not_in_the_cache_is_told_so(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match=r"is not in the cache .*HF_HUB_OFFLINE is set: un"):
+        weights_file("hf:timm/vit_x.augreg")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    path = weights_file("hf:timm/vit_x.augreg")
+    assert hub_notes("hf:timm/vit_x.augreg", path) == ()
+    path.with_name("config.json").unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert weights_file("hf:timm/vit_x.augreg") == path
+    (note,) = hub_notes("hf:timm/vit_x.augreg", path)
+    assert note.startswith("config.json is not in the cache, and HF_HUB_OFFLINE is set: heads")
+    assert hub_notes(str(path), path) == ()
+
+
+def test_without_a_server_a_cached_timm_model_works_and_no_part_of_one(server, monkeypatch):
+    path = weights_file("hf:timm/vit_y")
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the library's, between its tries
+    server.shutdown()
+    server.server_close()
+    assert weights_file("hf:timm/vit_y") == path
+    path.with_name("config.json").unlink()
+    with pytest.raises(OSError, match=r"hf:timm/vit_y cannot be downloaded \(config\.json is not"):
+        weights_file("hf:timm/vit_y")
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:x", "hf:x/y/z", "hf:../y", "hf:x/y@", "hf:x/y?"])

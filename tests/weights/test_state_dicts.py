@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from aftrans_jax.weights.arrays import to_float32
-from aftrans_jax.weights.beside import told_beside
+from aftrans_jax.weights.beside import Size, Told, told_beside
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.origins import as_text, converted_origin, from_text
-from aftrans_jax.weights.state_dicts import from_state_dict
+from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 HIDDEN, MLP, LAYERS = 64, 96, 2
 
@@ -126,6 +126,14 @@ def test_positions_without_the_class_token_s_get_a_row_of_zeros(arrays):
     np.testing.assert_array_equal(found[POSITIONS][:, 1:], whole[POSITIONS][:, 1:])
 
 
+def test_more_layers_than_any_vit_has_are_refused(arrays, monkeypatch):
+    monkeypatch.setattr("aftrans_jax.weights.state_dicts.MAX_LAYERS", LAYERS)
+    named(dict(arrays))
+    monkeypatch.setattr("aftrans_jax.weights.state_dicts.MAX_LAYERS", LAYERS - 1)
+    with pytest.raises(ValueError, match="it has more than 1 layers: expected a plain ViT"):
+        named(arrays)
+
+
 def test_layer_scale_of_some_layers_is_not_whole(arrays):
     arrays |= {f"blocks.0.ls{i}.gamma": np.ones(HIDDEN, "f4") for i in (1, 2)}
     with pytest.raises(ValueError, match="1 of 2 layers have no LayerScale"):
@@ -160,18 +168,21 @@ def test_integers_are_refused_as_ever(arrays):
 # ------------------------------------------------------------------ what lies beside, and names
 
 
-def told(tmp_path, config, pixels=None):
+def told(tmp_path, config, pixels=None, size=None):
     (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     if pixels is not None:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(pixels))
-    return told_beside(tmp_path / "model.safetensors")
+    return told_beside(tmp_path / "model.safetensors", size)
 
 
 def test_hugging_face_s_files_tell(tmp_path):
     config = {"model_type": "vit", "num_attention_heads": 3, "hidden_act": "gelu_pytorch_tanh"}
     found = told(tmp_path, config | {"layer_norm_eps": 1e-12}, {"image_mean": [0.1, 0.2, 0.3]})
     assert found[:5] == ("vit", 3, "tanh", (0.1, 0.2, 0.3), None)
-    assert found.notes == ("LayerNorm's epsilon is 1e-6, the file's model had 1e-12",)
+    assert found.notes == (
+        "told by config.json: vit, 3 heads",
+        "LayerNorm's epsilon is 1e-6, the file's model had 1e-12",
+    )
     assert told(tmp_path, config, {"do_normalize": False}).std == (1.0, 1.0, 1.0)
 
 
@@ -197,14 +208,41 @@ def test_what_is_told_and_cannot_be_used_is_named(tmp_path, config, message):
         told(tmp_path, config)
 
 
+OTHER_SIZES = [
+    ({"model_type": "vit", "hidden_size": 1024, "num_hidden_layers": 2}, "hidden_size=1024"),
+    ({"model_type": "vit", "hidden_act": "x", "num_hidden_layers": 24}, "num_hidden_layers=24"),
+    ({"pretrained_cfg": {}, "architecture": "x_rope", "num_features": "64"}, "num_features='64'"),
+]
+
+
+@pytest.mark.parametrize(("config", "given"), OTHER_SIZES)
+def test_a_configuration_of_another_size_is_passed_over(arrays, tmp_path, config, given):
+    size = size_of({f"module.{name}": x for name, x in arrays.items()})
+    assert size == Size(HIDDEN, LAYERS)
+    found = told(tmp_path, config, {"image_mean": [0.1, 0.2, 0.3]}, size)
+    (note,) = found.notes
+    assert found._replace(notes=()) == Told()
+    assert note.startswith(
+        f"config.json beside it passed over, it is another model's: {given}, the"
+    )
+
+
+def test_a_configuration_of_the_file_s_size_is_used(tmp_path):
+    config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}, "architecture": "x", "num_features": 64}
+    found = told(tmp_path, config, size=Size(64, 2))
+    assert (found.mean, found.notes) == ((0.1, 0.2, 0.3), ("told by config.json: x",))
+
+
 def test_a_configuration_of_something_else_tells_nothing(tmp_path):
     assert (
-        told(tmp_path, {"train": 1}) == told(tmp_path, []) == told_beside(tmp_path / "y" / "x.pth")
+        told(tmp_path, {"train": 1})
+        == told(tmp_path, [])
+        == told_beside(tmp_path / "y" / "x.pth", None)
     )
 
 
 def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
-    naming, nothing = from_state_dict(arrays, heads=None).naming, told_beside(tmp_path / "x.pth")
+    naming, nothing = from_state_dict(arrays, heads=None).naming, Told()
     halves = (0.5, 0.5, 0.5)
     for name, mean in (
         ("vit_base_patch16_224.augreg_in21k", halves),
@@ -215,6 +253,12 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
         assert (found.gelu, found.mean) == ("exact", mean)
         assert ("not told" in found.reason) == (name == "x.pth")
         assert from_text(as_text(found).encode()) == found
+
+
+def test_names_tell_before_hugging_face_s_architecture(arrays):
+    naming, vit = from_state_dict(arrays, heads=None).naming, Told(architecture="vit")
+    for name, mean in (("dino-vitb16", (0.485, 0.456, 0.406)), ("vit-base", (0.5, 0.5, 0.5))):
+        assert converted_origin(name, naming, vit).mean == mean
 
 
 @pytest.mark.parametrize("text", [b"", b"a comment", b"{}", b"[1]", b'"x"'])

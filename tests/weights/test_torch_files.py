@@ -115,12 +115,25 @@ def storage(operations: bytes) -> Raw:
     return Raw(b"ctorch._utils\n_rebuild_tensor_v2\n(" + operations + rest + b"tR")
 
 
+# A pair of a pair, 60 levels deep: its repr would have 2**60 parts.
+NEST = b")" + b"q\0h\0\x86" * 60
+COUNTED = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+NESTED_COUNT = storage(COUNTED + NEST + b"tQ")
+
 WRONG = {
     "shape beyond the storage": (tensor("0", "Float", 6, (7,), (1,)), "6 numbers, fewer than a t"),
     "stride beyond it": (tensor("0", "Float", 6, (2, 2), (5, 1)), "fewer than a tensor of shape"),
     "offset beyond it": (tensor("0", "Float", 6, (2,), (1,), offset=5), "fewer than a tensor"),
     "a bomb by stride 0": (tensor("0", "Float", 6, (10**9, 999), (0, 0)), "fewer than a tensor"),
     "a huge count": (tensor("0", "Float", 10**12, (10**12,), (1,)), "has 24 bytes, not those of"),
+    "a nest as a count": (NESTED_COUNT, "a number of elements that is no whole number"),
+    "a nest as a name": (Raw(NEST + b"q\0h\0\x93"), r"its pickle is damaged \(TypeError"),
+    "a long name": (Raw(text("o" * 10_000) + text("x") + b"\x93"), r"asks for o{200}\.x, which"),
+    "many arguments": (
+        Raw(b"ctorch._utils\n_rebuild_parameter\n(" + b"N" * 17 + b"tR"),
+        r"its pickle is damaged \(TypeError",
+    ),
+    "a long key": (Raw(b"}" + text("k" * 201) + b"Ns"), "has a name of 201 characters: expected"),
     "another type": (tensor("0", "Double", 6, (6,), (1,)), "has 24 bytes, not those of 6"),
     "a negative stride": (tensor("0", "Float", 6, (2,), (-1,), offset=5), "are no counts"),
     "a number beyond counts": (tensor("0", "Float", 6, (2**70,), (1,)), "are no counts"),
@@ -148,6 +161,27 @@ def test_what_is_wrong_is_refused_by_name_before_anything_is_read(path, kind, mo
     write_torch(path, {"w": tree}, {"0": SMALL})
     monkeypatch.setattr("aftrans_jax.weights.pytorch._numbers", None)
     with pytest.raises(ValueError, match=rf"x\.pth': .*({message})"):
+        read(path)
+
+
+def test_more_arrays_than_any_training_has_are_refused(path, monkeypatch):
+    monkeypatch.setattr("aftrans_jax.weights.pytorch._MAX_ENTRIES", 3)
+    tree = {"w": whole("0", SMALL), "dict": {"x": whole("0", SMALL)}}
+    write_torch(path, tree, {"0": SMALL})
+    assert list(read(path)) == ["w", "dict/x"]
+    write_torch(path, tree | {"v": whole("0", SMALL)}, {"0": SMALL})
+    with pytest.raises(ValueError, match="holds more than 3 arrays"):
+        read(path)
+
+
+def test_tied_weights_are_read_and_a_multiple_of_the_file_is_not(path):
+    base = np.arange(10_000, dtype="f4")
+    write_torch(path, {str(i): whole("0", base) for i in range(2)}, {"0": base})
+    assert all((array == base).all() for array in read(path).values())
+    write_torch(path, {str(i): whole("0", base) for i in range(3)}, {"0": base})
+    with pytest.raises(
+        ValueError, match=r"its arrays share storages: they have 120,000 bytes, the"
+    ):
         read(path)
 
 
