@@ -19,7 +19,6 @@ def get_config() -> Config:
     config.pretrained = ""  # data set and weights are the command line's
     config.data.validation_fraction = 0.2
     config.data.cache = "ram"
-    config.train.epochs = 10.0
     return config
 
 
