@@ -52,7 +52,7 @@ def start(workdir, mode="train", **changes):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("end_to_end") / "run"
-    return workdir, start(workdir)
+    return workdir, start(workdir, report__tensorboard=True)
 
 
 def test_result_json_keeps_the_contract(trained):
@@ -85,16 +85,16 @@ def test_the_workdir_holds_what_the_readme_says(trained):
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorBoard's own
-def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(tmp_path):
-    start(tmp_path / "run", train__steps=2, report__tensorboard=True)
-    found = events.accumulated(tmp_path / "run")
-    assert events.settings(found)["train.steps"].number_value == 2
-    assert [event.step for event in found.Scalars("train/loss")] == [1, 2]
+def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(trained):
+    workdir, _ = trained
+    found = events.accumulated(workdir)
+    assert events.settings(found)["train.steps"].number_value == 6
+    assert [event.step for event in found.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
     pictures = events.pictures(found)
-    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    page = (workdir / "report" / "index.html").read_text()
     assert len(pictures) == Images(page).count
     for step, pixels in pictures.values():  # the image, its relevance and its crop, all as high
-        assert (step, len(pixels)) == (2, 320)
+        assert (step, len(pixels)) == (6, 320)
         assert pixels.shape[1] > 640
 
 

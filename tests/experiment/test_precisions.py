@@ -17,7 +17,8 @@ def lengthened(precision, num_steps):
     return built._replace(plan=built.plan._replace(num_steps=num_steps))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+# float32 is what all other tests train, lengthen, evaluate and load.
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path):
     workdir, config = tmp_path / "run", tiny_config(train__precision=precision)
     first = run(fresh(1, precision), workdir, mode="train", settings=config.to_dict())
