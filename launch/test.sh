@@ -6,4 +6,4 @@ source launch/venv.sh requirements-dev.txt
 ruff format --check .
 ruff check .
 basedpyright --level error
-python -m pytest -n 2 --dist=loadfile "$@" # a module's trained model is made once
+python -m pytest -n 2 "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the tests of model, training and weights, the hosted notebook, Slurm's launcher and a demo of
-# five steps with the oldest packages that pyproject.toml admits, which are those of hosted notebooks,
-# with the pinned ones, and with the newest of the registry; none has TensorFlow, TensorBoard or
-# OpenCV. Prints a table; exits with 1 where something failed.
+# Runs the tests of model, training and weights, the hosted notebook, Slurm's launcher, a study that
+# is killed three times, and a demo of five steps with the oldest packages that pyproject.toml admits,
+# which are those of hosted notebooks, with the pinned ones, and with the newest of the registry; none
+# has TensorFlow, TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
 #   bash launch/test_versions.sh [oldest] [pinned] [newest]
 # PYTHON=python3.13 takes another interpreter.
 set -euo pipefail
@@ -51,7 +51,7 @@ for stack in "$@"; do
   install "$stack"
   echo "== $stack: tests"
   "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
-    tests/launch/run_notebook.py tests/launch/run_slurm.py |
+    tests/launch/run_notebook.py tests/launch/run_slurm.py tests/studies/run_killed.py |
     tee "$work/$stack.log" || failed=1
   tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
   echo "== $stack: five steps of the demo"

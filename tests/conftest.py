@@ -24,11 +24,6 @@ from places import REAL
 jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins the longest tests first."""
-    items.sort(key=lambda item: item.get_closest_marker("minute") is None)
-
-
 def pytest_unconfigure() -> None:
     """A worker of xdist ends without the finalizers of the interpreter."""
     _COMPILED.cleanup()

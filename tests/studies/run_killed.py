@@ -1,4 +1,7 @@
-"""A study that is killed goes on where it was, and ends with the same table."""
+"""A study that is killed goes on where it was, and ends with the same table: a minute.
+
+python -m pytest tests/studies/run_killed.py   # launch/test_versions.sh does so
+"""
 
 import csv
 import json
@@ -33,7 +36,6 @@ def table(workdir):
     return [{key: x for key, x in row.items() if key != "images_per_second"} for row in rows]
 
 
-@pytest.mark.minute
 def test_killed_three_times_it_ends_with_the_same_table(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(tmp_path, whole, *GIVEN)[0] == 0
