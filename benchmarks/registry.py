@@ -175,7 +175,7 @@ BENCHMARKS = (
             Goal("first step, compiled before", "s", "lower", 12, 8),
         ),
         ("cpu",),
-        MappingProxyType({"num_calls": 3}),
+        MappingProxyType({"num_calls": 3, "stride": 16, "local_size": 224}),
     ),
     Benchmark(
         "localization",

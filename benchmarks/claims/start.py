@@ -22,10 +22,10 @@ def command(settings: Settings, workdir: Path) -> list[str]:
     changes = {
         "pretrained": "",
         "model.variant": settings.variant,
-        "model.stride": 16,
+        "model.stride": settings.stride,
         "data.image_size": settings.image_size,
         "data.source_size": settings.image_size,
-        "data.local_size": settings.image_size,
+        "data.local_size": settings.local_size,
         "data.num_train": settings.batch,
         "data.num_test": settings.batch,
         "region.min_box": 32,
