@@ -1,8 +1,9 @@
 """What all readers of weights speak: arrays, read when they are wanted, and their errors."""
 
 import contextlib
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -95,6 +96,24 @@ def listed(names: list[str]) -> str:
     """Returns the first `MAX_LISTED` names in alphabetical order, and how many more there are."""
     rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(sorted(names)[:MAX_LISTED]) + rest
+
+
+def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str) -> None:
+    """Passes names of arrays of which none matches a pattern.
+
+    Args:
+      names: of a file's arrays.
+      foreign: by pattern, what a name that it is found in tells of the model.
+      expected: in words.
+
+    Raises:
+      ValueError: a name tells that the model is another function, and which.
+    """
+    names = list(names)
+    for pattern, what in foreign.items():
+        found = next((name for name in names if re.search(pattern, name)), None)
+        if found is not None:
+            raise ValueError(f"the model of this file {what} (it has {found}): expected {expected}")
 
 
 def bfloat16_to_float32(array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.weights.arrays import AnyArrays, Stored
+from aftrans_jax.weights.arrays import AnyArrays, Stored, check_names
 
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 REGISTERS = "registers"
@@ -67,13 +67,9 @@ def official_names(arrays: AnyArrays) -> Official:
     Follows: big_vision models/vit.py fix_old_checkpoints, in the other direction.
     """
     named, notes = _without_prefix(arrays)
-    for pattern, what in _FOREIGN.items():
-        found = next((name for name in named if re.search(pattern, name)), None)
-        if found is not None:
-            raise ValueError(
-                f"the model of this file {what} (it has {found}): expected a plain ViT with a "
-                "class token, such as the official ViT-B_16.npz"
-            )
+    check_names(
+        named, _FOREIGN, "a plain ViT with a class token, such as the official ViT-B_16.npz"
+    )
     stacked = any(name.startswith(_STACK) for name in named)
     if stacked:
         named = _unstacked(named)

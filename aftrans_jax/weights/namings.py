@@ -1,9 +1,10 @@
 """How timm, Meta and Hugging Face name the modules of a plain ViT, and what other names tell."""
 
-import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+
+from aftrans_jax.weights.arrays import check_names
 
 
 class Naming(NamedTuple):
@@ -126,11 +127,4 @@ def check_function(names: Iterable[str]) -> None:
     Raises:
       ValueError: a name tells that it is another function, and which.
     """
-    names = list(names)
-    for pattern, what in _FOREIGN.items():
-        found = next((name for name in names if re.search(pattern, name)), None)
-        if found is not None:
-            raise ValueError(
-                f"the model of this file {what} (it has {found}): expected a plain ViT with a "
-                "class token"
-            )
+    check_names(names, _FOREIGN, "a plain ViT with a class token")
