@@ -135,8 +135,7 @@ def build(
     config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
     skipped = {name: Skipped(x) for name, x in splits.items() if config.data.on_error == "skip"}
-    precision = PRECISIONS[config.train.precision]()
-    num_classes = len(dataset.class_names)
+    precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
     schedule, optimizer = build_optimizer(config)
@@ -145,8 +144,9 @@ def build(
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
     shared = {"model": model, "loss_weights": loss_weights(config)}
     gradients = _gradients(config, recipe, sharing=sharing, **shared)
-    over = _over(config, mesh, partial(eval_step, **shared, all_sum=sharding.all_sum))
-    tested = [name for name in splits if name != "train"]
+    tested = {name: source for name, source in splits.items() if name != "train"}
+    step = partial(eval_step, **shared, all_sum=sharding.all_sum)
+    over = _over(config, mesh, max(map(len, tested.values())), step)
     largest_loss = _largest_loss(config, num_classes) * max(1, recipe.heaviest)
     return Experiment(
         _plan(config, precision.dtype, _peak_speed(config, model, params, mesh), largest_loss),
@@ -158,7 +158,7 @@ def build(
         schedule,
         compiled_step(gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {name: partial(over, evaluate, splits[name], skipped.get(name)) for name in tested},
+        {name: partial(over, evaluate, x, skipped.get(name)) for name, x in tested.items()},
         lambda state, shown: over(relevance, Subset(dataset.test, tuple(shown)), None, state),
         skipped,
         config.to_dict(),
@@ -235,14 +235,17 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
-def _over(config: Config, mesh: Mesh, step: Callable) -> Callable[..., Any]:
-    """Returns a function that evaluates a source in some way; all share one compiled step."""
+def _over(config: Config, mesh: Mesh, longest: int, step: Callable) -> Callable[..., Any]:
+    """Returns a function that evaluates a source of at most `longest` images in some way.
+
+    All share one compiled step, whose batch is no larger than that.
+    """
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
     step = partial(step, crops_annotated=crops_annotated, view=view)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     # Every device gets equally many rows; padding is masked, so the size may be rounded up.
-    batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
+    batch_size = -(-min(config.eval.batch_size, longest) // mesh.size) * mesh.size
 
     def run(
         way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState

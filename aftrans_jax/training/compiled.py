@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
+from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.sharding import (
     SPLIT,
@@ -58,4 +59,10 @@ def compiled_step(
         return step(state, batch, jax.random.key(seed))
 
     given, made = shardings((sharing.specs, SPLIT), mesh), shardings((sharing.specs, WHOLE), mesh)
-    return jax.jit(seeded, in_shardings=given, out_shardings=made, donate_argnums=0)
+    return jax.jit(
+        seeded,
+        in_shardings=given,
+        out_shardings=made,
+        donate_argnums=0,
+        compiler_options=compiler_options(mesh),
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.groups import joined
 from aftrans_jax.training.state import TrainState
 
@@ -49,7 +50,8 @@ def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs)
 
 def per_device(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
     """Returns `on_each` compiled."""
-    return jax.jit(on_each(function, mesh, arguments=arguments, results=results))
+    each = on_each(function, mesh, arguments=arguments, results=results)
+    return jax.jit(each, compiler_options=compiler_options(mesh))
 
 
 def all_sum(tree: Any) -> Any:

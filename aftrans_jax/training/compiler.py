@@ -1,0 +1,29 @@
+"""What XLA is asked for, where by itself it keeps people waiting."""
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+from jax.sharding import Mesh
+
+# No fusions of YNNPACK, which jaxlib 0.10 began to make on CPUs: where a compiled program is loaded,
+# each is looked for among all instructions. A start that compiles nothing takes two thirds of the
+# time to its first step without them (`python -m benchmarks start`), and steps are as fast.
+_ON_CPUS: Mapping[str, str] = MappingProxyType({"xla_cpu_experimental_ynn_fusion_type": ""})
+
+
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """Returns the options for `jax.jit` of what runs on the devices of a mesh."""
+    on_cpus = mesh.devices.flat[0].platform == "cpu"
+    return dict(_ON_CPUS) if on_cpus and _is_known() else {}
+
+
+@functools.cache
+def _is_known() -> bool:
+    """Whether this jaxlib knows the options for CPUs: it refuses to compile with unknown ones."""
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(_ON_CPUS)).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
