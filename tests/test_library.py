@@ -1,6 +1,5 @@
 """`import aftrans_jax as aft`: load, create, train, and what a trained model says of photos."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tiny import apply, flat, random_params, tiny_vit
 import aftrans_jax as aft
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.trained import Trained
-from aftrans_jax.experiment.workdir import configured, read_settings
+from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.weights.npz import read_npz
@@ -244,7 +243,7 @@ def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, t
     with tiny_variants():
         model = aft.train(config, tmp_path / "run")
         assert config.to_dict() == before
-        assert model.result == json.loads((trained_run / "result.json").read_text())
+        assert model.result == read_result(trained_run)
         config.seed = 5
         with pytest.raises(ValueError, match="seed was 0, is now 5"):
             aft.train(config, str(tmp_path / "run"))

@@ -2,11 +2,14 @@
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aftrans_jax.files import write_bytes
+
+CHECKSUM = "checksum"  # of the rest of a record, in its last line
 
 
 class DamagedRecordError(ValueError):
@@ -14,12 +17,18 @@ class DamagedRecordError(ValueError):
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
-    """Writes indented JSON as `write_bytes` does; numbers that are not finite become null."""
-    write_bytes(path, (json.dumps(finite(content), indent=2) + "\n").encode())
+    """Writes indented JSON as `write_bytes` does; numbers that are not finite become null.
+
+    A mapping is written with its checksum, by which a flipped bit of a number is found.
+    """
+    content = finite(content)
+    if isinstance(content, dict):
+        content |= {CHECKSUM: _checksum(content)}
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_json(path: Path, is_sound: Callable[[Any], bool], expected: str) -> Any:
-    """Returns what a JSON file holds.
+    """Returns what a JSON file holds, without its checksum, which a file may lack.
 
     Args:
       path: of the file.
@@ -29,16 +38,26 @@ def read_json(path: Path, is_sound: Callable[[Any], bool], expected: str) -> Any
     Raises:
       FileNotFoundError: there is no such file.
       OSError: it cannot be read.
-      DamagedRecordError: it is no JSON, or of another form.
+      DamagedRecordError: it is no JSON, of another form, or its checksum does not match.
     """
     content = path.read_bytes()
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path} is damaged ({error}): expected {expected}") from error
+    checksum = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
+    if checksum is not None and checksum != _checksum(value):
+        raise DamagedRecordError(
+            f"{path} is damaged (its checksum does not match): expected {expected} as it was "
+            f'written; where you changed it yourself, delete its line "{CHECKSUM}"'
+        )
     if not is_sound(value):
         raise DamagedRecordError(f"{path} has another form: expected {expected}")
     return value
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content).encode())
 
 
 def finite(value: Any) -> Any:

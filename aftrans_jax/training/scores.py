@@ -1,8 +1,6 @@
 """What is known of each checkpoint: its scores, and whether the loss was still in its range."""
 
-import json
 import math
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from aftrans_jax.training.records import DamagedRecordError, finite, read_json, 
 
 
 class Scores:
-    """One small file beside the checkpoints, with a checksum; the first process writes it.
+    """One small file beside the checkpoints; the first process writes it.
 
     `sound` means that the loss was finite and in its range when the checkpoint was written. With
     it are how many evaluations had not surpassed the best score by then, and that score, since the
@@ -61,7 +59,7 @@ class Scores:
     def _write(self) -> None:
         if jax.process_index() == 0:
             known = finite({str(key): facts for key, facts in sorted(self._known.items())})
-            write_json(self._path, {"crc32": _checksum(known), "checkpoints": known})
+            write_json(self._path, {"checkpoints": known})
 
     def keep_only(self, numbers: Collection[int]) -> None:
         """Forgets the checkpoints that are no more; the file follows when it is next written."""
@@ -101,22 +99,12 @@ class Scores:
         return max(sound, default=None)
 
 
-def _checksum(known: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(known, sort_keys=True).encode())
-
-
 def _read(path: Path) -> dict[int, dict[str, Any]]:
-    expected = "scores by checkpoint with the checksum that was written with them"
-
     def is_sound(value: Any) -> bool:
-        return (
-            isinstance(value, dict)
-            and isinstance(known := value.get("checkpoints"), dict)
-            and _checksum(known) == value.get("crc32")
-        )
+        return isinstance(value, dict) and isinstance(value.get("checkpoints"), dict)
 
     try:
-        content = read_json(path, is_sound, expected)
+        content = read_json(path, is_sound, "scores by checkpoint")
     except FileNotFoundError:
         return {}
     return {int(number): facts for number, facts in content["checkpoints"].items()}

@@ -1,6 +1,5 @@
 """`eval.mirror`: evaluation, predictions and pages answer alike, by the mean of two looks."""
 
-import json
 import shutil
 from functools import partial
 from unittest import mock
@@ -20,6 +19,7 @@ from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
+from aftrans_jax.training.records import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def workdir(trained_run, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("mirrored") / "run"
     shutil.copytree(trained_run, workdir)
     path = workdir / "config.json"
-    settings = json.loads(path.read_text())
+    settings = read_json(path, lambda _: True, "a configuration")
     settings["eval"]["mirror"] = True
-    path.write_text(json.dumps(settings))
+    write_json(path, settings)
     return workdir
 
 

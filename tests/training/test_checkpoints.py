@@ -19,6 +19,7 @@ from places import ROOT
 
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
+from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.training import stored
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.stored import checksum, flat_arrays
@@ -374,7 +375,7 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
     # Nothing happens to a finished run.
     before = everything(cut)
     capsys.readouterr()
-    result = json.loads((cut / "result.json").read_text())
+    result = read_result(cut)
     assert run(fresh(), cut, mode="train", settings=settings) == result
     said = capsys.readouterr().out
     assert "already finished at step 6: nothing to train" in said

@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import zlib
 
 import numpy as np
 import pytest
 
-from aftrans_jax.training.records import write_json
+from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 
 
@@ -96,7 +97,10 @@ def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
     write_json(path, {"a": float("nan"), "b": [1.5, float("-inf")], "c": {"d": (1, None)}})
     before = path.read_text()
-    assert strict(before) == {"a": None, "b": [1.5, None], "c": {"d": [1, None]}}
+    content = {"a": None, "b": [1.5, None], "c": {"d": [1, None]}}
+    checksum = zlib.crc32(b'{"a": null, "b": [1.5, null], "c": {"d": [1, null]}}')
+    assert strict(before) == content | {"checksum": checksum}
+    assert read_json(path, lambda value: value == content, "it") == content
     with pytest.raises(TypeError):
         write_json(path, {"a": 1, "b": object()})
 
@@ -107,6 +111,31 @@ def test_write_json_is_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="killed"):
         write_json(path, {"a": 2})
     assert path.read_text() == before
+
+
+def test_a_flipped_bit_of_a_record_is_found_or_does_not_matter(tmp_path):
+    content = {"train": {"learning_rate": 0.01, "steps": 90}, "name": "Häher", "sizes": [1, 2]}
+    path = tmp_path / "config.json"
+    write_json(path, content)
+    whole = path.read_bytes()
+    own_name = range(whole.index(b'"checksum"'), whole.index(b'"checksum"') + len('"checksum"'))
+    damage = []
+    for index in set(range(len(whole))) - set(own_name):
+        for bit in range(8):
+            path.write_bytes(bytes(x ^ (i == index) << bit for i, x in enumerate(whole)))
+            try:
+                assert read_json(path, lambda _: True, "a configuration") == content
+            except DamagedRecordError as error:
+                damage.append(str(error))
+    assert len(damage) > 8 * 100  # all that is not a space
+    assert all(str(path) in line for line in damage)
+    path.write_text('{"edited": 0.2, "checksum": 1}')
+    with pytest.raises(
+        DamagedRecordError, match=r'changed it yourself, delete its line "checksum"'
+    ):
+        read_json(path, lambda _: True, "a configuration")
+    path.write_text('{"edited": 0.2}')
+    assert read_json(path, lambda _: True, "a configuration") == {"edited": 0.2}
 
 
 def test_what_is_not_known_is_not_shown(capsys):
