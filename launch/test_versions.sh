@@ -3,7 +3,9 @@
 # is killed three times, and a demo of five steps with the oldest packages that pyproject.toml admits,
 # which are those of hosted notebooks, with the pinned ones, and with the newest of the registry; none
 # has TensorFlow, TensorBoard or OpenCV. Prints a table; exits with 1 where something failed.
-#   bash launch/test_versions.sh [oldest] [pinned] [newest]
+#   bash launch/test_versions.sh [oldest] [pinned] [newest] [trunks]
+# The last, only where it is named: the newest with PyTorch, timm and transformers (5 GB), whose
+# models of every family with random weights must give features and logits that ours give.
 # PYTHON=python3.13 takes another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,9 +28,10 @@ install() { # STACK
   case $1 in
     oldest) mapfile -t packages < <(bounds | sed 's/>=/==/') ;;
     pinned) mapfile -t packages < <(grep -oE '^[^# ]+' requirements.txt | grep -v opencv) ;;
-    newest) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
-    *) echo "$1 is no stack: expected oldest, pinned or newest" >&2 && exit 2 ;;
+    newest | trunks) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
+    *) echo "$1 is no stack: expected oldest, pinned, newest or trunks" >&2 && exit 2 ;;
   esac
+  [[ $1 != trunks ]] || packages+=(torch timm transformers)
   "${PYTHON:-python3}" -m venv "$work/$1"
   "$work/$1/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade \
     "${packages[@]}" "${tools[@]}"
@@ -42,6 +45,17 @@ version() { # STACK PACKAGE
 print(version(sys.argv[1]))' "$2"
 }
 
+tests() { # STACK
+  local python="$work/$1/bin/python"
+  if [[ $1 == trunks ]]; then
+    "$python" tests/golden/make_trunks.py --real --out="$work/families"
+    "$python" -m tests.golden.parity "$work/families"
+  else
+    "$python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
+      tests/launch/run_notebook.py tests/launch/run_slurm.py tests/studies/run_killed.py
+  fi
+}
+
 row() { # CELL...
   printf '%-8s %-8s %-8s %-8s %-8s %-8s %-34s %s' "$@"
 }
@@ -50,9 +64,7 @@ for stack in "$@"; do
   echo "== $stack: installing"
   install "$stack"
   echo "== $stack: tests"
-  "$work/$stack/bin/python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
-    tests/launch/run_notebook.py tests/launch/run_slurm.py tests/studies/run_killed.py |
-    tee "$work/$stack.log" || failed=1
+  tests "$stack" | tee "$work/$stack.log" || failed=1
   tests=$(grep -E '(passed|failed|error).* in ' "$work/$stack.log" | tail -1 | tr -d =)
   echo "== $stack: five steps of the demo"
   demo=passed

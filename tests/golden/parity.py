@@ -3,7 +3,8 @@
     python tests/golden/make_trunks.py --real --out=/tmp/trunks   # in an environment with PyTorch
     python -m tests.golden.parity /tmp/trunks                     # in this one
 
-Without a folder it is tests/golden/trunks.zip.
+Without a folder it is tests/golden/trunks.zip. Exits with 1 where something is further than 1e-4.
+`bash launch/test_versions.sh trunks` does both in an environment of its own.
 """
 
 import sys
@@ -24,6 +25,7 @@ from aftrans_jax.weights.fitting import fit_to_model, sizes
 from aftrans_jax.weights.reading import Weights, open_weights
 
 GOLDEN = Path(__file__).with_name("trunks.zip")
+FURTHEST = 1e-4
 
 
 @cache  # families of the same sizes share a compiled program
@@ -80,6 +82,10 @@ def main() -> None:
     for family, row in rows.items():
         logits = f"{row['logits']:.1e}" if "logits" in row else ""
         print(f"| {family} | {row['features']:.1e} | {logits} | {row['scale']:.1f} |")
+    furthest = np.max([row[name] for row in rows.values() for name in row if name != "scale"])
+    if not furthest <= FURTHEST:  # NaN is not, either
+        sys.exit(f"FAILED: {furthest:.1e} is further than {FURTHEST:.0e}")
+    print(f"{len(rows)} families passed: at most {furthest:.1e} in features and logits")
 
 
 if __name__ == "__main__":
