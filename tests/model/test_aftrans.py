@@ -31,16 +31,14 @@ def subject(rng):
     return tiny.random_params(tiny_aftrans(), rng, images), images
 
 
+# Those that do not touch each other share a model, since each takes a second or two to trace.
 OPTIONS = [
     {},
-    {"head_fusion": "product"},
-    {"head_fusion": "mean"},
-    {"descriptor": "full_map"},
+    {"head_fusion": "product", "resample": "bilinear"},
+    {"head_fusion": "mean", "method": "extreme_values"},
+    {"descriptor": "full_map", "method": "most_relevant_component"},
     {"selection": "union"},
     {"selection": "votes"},
-    {"method": "extreme_values"},
-    {"method": "most_relevant_component"},
-    {"resample": "bilinear"},
     {"keep_ratio": 1.0},
     {"gate": "ones"},
     {"gate": "ones", "selection": "votes"},
