@@ -1,13 +1,18 @@
-"""Trained models that `predict` compiles once for many calls of it in a test module."""
+"""Trained models that `predict` traces and compiles once for many calls of it in a test module."""
 
 import copy
 from pathlib import Path
+from typing import Any
 
+from aftrans_jax.config import Config
 from aftrans_jax.experiment import classifier, trained
+from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.experiment.model import Model
 from aftrans_jax.experiment.trained import Trained, load_trained
 
 _compiled: dict[tuple[bytes, ...], Classifier] = {}
+_blank: dict[tuple[str, int], dict[str, Any]] = {}
 
 
 def once(monkeypatch) -> None:
@@ -32,5 +37,12 @@ def once(monkeypatch) -> None:
         found.head = head or model.predict_from
         return found
 
+    def blank_params(config: Config, model: Model) -> dict[str, Any]:
+        key = (config.to_json(), model.vit.num_classes)
+        if key not in _blank:
+            _blank[key] = experiment_model.blank_params(config, model)
+        return _blank[key]
+
     monkeypatch.setattr(trained, "load_trained", load)
+    monkeypatch.setattr(trained, "blank_params", blank_params)
     monkeypatch.setattr(classifier, "Classifier", compiled)

@@ -1,5 +1,6 @@
 """`explain` as a command, and its page in Chromium on 100 photos: equal to the model's regions."""
 
+import functools
 import importlib.resources
 import sys
 from functools import partial
@@ -44,6 +45,12 @@ def as_trained(config, name="aftrans", params=None) -> Trained:
     return Trained(name, model, params, names, sizes, "sum", {}, config.data.max_pixels, {})
 
 
+@functools.cache
+def tiny(name) -> Trained:
+    with tiny_variants():
+        return as_trained(tiny_config(), name)
+
+
 @pytest.fixture(scope="module")
 def trained():
     """The built-in trunk, with patches that overlap and crops from twice the size."""
@@ -74,8 +81,7 @@ def photos(tmp_path_factory):
 @pytest.fixture
 def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
-        with tiny_variants():
-            model = as_trained(tiny_config(), name)
+        model = tiny(name)
         monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda _: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])

@@ -10,7 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from experiments import tiny_config, tiny_experiment, tiny_variants
+from experiments import tiny_variants
 from loaded import once
 from PIL import Image
 
@@ -18,7 +18,6 @@ from aftrans_jax import export, predict
 from aftrans_jax.experiment import classifier
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.prepared import prepare, prepared
-from aftrans_jax.experiment.run import run
 from aftrans_jax.weights.npz import read_npz
 
 NUM_TEST, NUM_STEPS = 60, 60
@@ -95,30 +94,6 @@ def test_a_result_that_is_not_there_is_said(call, workdir, photos, tmp_path, con
     assert said == [
         "sum of global and local logits: the accuracy is not known, result.json does not tell it"
     ]
-
-
-@pytest.mark.parametrize("name", ["vit", "transfg"])
-def test_a_model_of_one_branch_has_global_logits_only(call, photos, tmp_path, name):
-    changes = {"model__name": name, "train__steps": 2}
-    settings = tiny_config(**changes).to_dict()
-    run(tiny_experiment(1, **changes), tmp_path / "run", mode="train", settings=settings)
-    assert call(photos, where=tmp_path / "run")[1][0].startswith("global logits: ")
-    rows, said = call(photos, "--logits=sum", code=1, where=tmp_path / "run")
-    assert rows == []
-    assert said == [
-        f"error: --logits=sum: the run's model.name is {name!r}, which has global logits only; use "
-        "--logits=global"
-    ]
-
-
-def test_rams_answers_by_any_logits(call, photos, tmp_path):
-    changes = {"model__name": "rams", "train__steps": 2}
-    settings = tiny_config(**changes).to_dict()
-    run(tiny_experiment(1, **changes), tmp_path / "run", mode="train", settings=settings)
-    for logits in ("global", "local", "sum"):
-        rows, said = call(photos, f"--logits={logits}", where=tmp_path / "run")
-        assert rows
-        assert logits in said[0]
 
 
 # ----------------------------------------------------------------------------------- what is given

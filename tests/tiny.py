@@ -22,10 +22,18 @@ def tiny_vit(**changes) -> ViT:
 
 def random_params(model, rng: np.random.Generator, images: np.ndarray):
     """Parameters of ordinary size everywhere, zeros and ones of the initialisers included."""
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"]
     return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32), shapes
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32),
+        _param_shapes(model, images.shape),
     )
+
+
+@functools.cache  # a model is traced whole for them, which costs more than most tests
+def _param_shapes(model, shape: tuple[int, ...]):
+    images = jax.ShapeDtypeStruct(shape, np.uint8)
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)[
+        "params"
+    ]
 
 
 def random_images(rng: np.random.Generator, batch: int = 2) -> np.ndarray:

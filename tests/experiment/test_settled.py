@@ -147,14 +147,16 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
 
 
 def test_given_steps_go_before_epochs(tmp_path, capsys):
-    config = tiny_config(train__steps=4, train__epochs=1.0, model__name="vit")
+    config = tiny_config(
+        train__steps=5, train__epochs=1.0, train__warmup_steps=-1, model__name="vit"
+    )  # the program of the test before
     with tiny_variants(), StopRequest() as stop:
-        assert launch_training(config, tmp_path / "run", stop)["step"] == 4
-        assert "train.epochs=1.0 is not used: train.steps=4 decides" in capsys.readouterr().out
+        assert launch_training(config, tmp_path / "run", stop)["step"] == 5
+        assert "train.epochs=1.0 is not used: train.steps=5 decides" in capsys.readouterr().out
         assert read_settings(tmp_path / "run")["train.epochs"] == 0
-        assert launch_training(config, tmp_path / "run", stop)["step"] == 4
+        assert launch_training(config, tmp_path / "run", stop)["step"] == 5
         # A run that was killed before its first checkpoint goes on by its record.
         (tmp_path / "killed").mkdir()
         write_json(tmp_path / "killed" / "config.json", config.to_dict())
-        assert launch_training(config, tmp_path / "killed", stop)["step"] == 4
+        assert launch_training(config, tmp_path / "killed", stop)["step"] == 5
     assert read_settings(tmp_path / "killed")["train.epochs"] == 1

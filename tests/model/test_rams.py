@@ -27,6 +27,7 @@ def tiny_rams(**changes) -> RAMS:
 
 
 MODEL = tiny_rams()
+BATCH = 6  # of most tests, so that they share what is compiled
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def params(rng):
 
 @pytest.mark.parametrize(("source_size", "threshold"), [(22, 1.2), (22, 1.05), (33, 1.05)])
 def test_both_branches_agree_with_float64(params, rng, source_size, threshold):
-    images = rng.integers(0, 256, (6, source_size, source_size, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (BATCH, source_size, source_size, 3), dtype=np.uint8)
     output = tiny.apply(tiny_rams(threshold=threshold), params, images, train=False)
     local, boxes = params["local"], set()
     for row, image in enumerate(images):
@@ -89,7 +90,7 @@ def test_moving_the_tokens_moves_the_row(rng):
 
 
 def test_the_mask_is_what_exceeds_the_threshold(params, rng):
-    images = tiny.random_images(rng, batch=4)
+    images = tiny.random_images(rng, BATCH)
     areas = []
     for threshold in (0.0, 1.0, 1.2, 100.0):
         region = tiny.apply(tiny_rams(threshold=threshold), params, images, train=False).region
@@ -102,7 +103,7 @@ def test_the_mask_is_what_exceeds_the_threshold(params, rng):
 
 
 def test_prediction_is_the_global_branch_alone(params, rng):
-    images = tiny.random_images(rng)
+    images = tiny.random_images(rng, BATCH)
     logits = tiny.apply(MODEL, params, images, method="predict")
     both = tiny.apply(MODEL, params, images, train=False)
     np.testing.assert_allclose(logits, both.logits["global"], atol=2e-5)
@@ -130,6 +131,6 @@ def test_each_branch_learns_and_keeps_no_map_for_the_backward_pass(params, rng, 
 
 
 def test_the_region_has_no_gates(params, rng):
-    output = tiny.apply(MODEL, params, tiny.random_images(rng), train=False)
+    output = tiny.apply(MODEL, params, tiny.random_images(rng, BATCH), train=False)
     assert output.region.gate is None
     assert output.logits.keys() == output.features.keys() == {"global", "local"}

@@ -120,10 +120,18 @@ def test_a_replaced_photo_has_other_features(tmp_path):
     assert len(list(cache.iterdir())) == 2
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """What a model of one branch says, and the file of its features."""
+    cache = tmp_path_factory.mktemp("plain")
+    first = probed(cache, **VIT)
+    (path,) = cache.iterdir()
+    return first, path
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
-def test_a_damaged_file_is_computed_again(tmp_path, damage):
-    first = probed(tmp_path, **VIT)
-    (path,) = tmp_path.iterdir()
+def test_a_damaged_file_is_computed_again(plain, damage):
+    first, path = plain
     content = path.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
@@ -134,15 +142,15 @@ def test_a_damaged_file_is_computed_again(tmp_path, damage):
     else:
         path.write_bytes(damaged[damage])
     said = []
-    again = probed(tmp_path, said, **VIT)
+    again = probed(path.parent, said, **VIT)
     (line,) = said
     assert "cannot be read" in line
     assert path.read_bytes() == content
     assert again.accuracies == first.accuracies
 
 
-def test_models_of_one_branch_have_global_logits_alone(tmp_path, result):
-    plain = probed(tmp_path, **VIT)
+def test_models_of_one_branch_have_global_logits_alone(tmp_path, plain, result):
+    plain, _ = plain
     assert (plain.accuracies.keys(), plain.area) == ({"global"}, None)
     parts = probed(tmp_path, model__name="transfg")
     assert (parts.accuracies.keys(), parts.area) == ({"global"}, None)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from compilation import XLA_FLAGS
 from experiments import fresh, tiny_config
-from places import ROOT
+from places import ROOT, TINY_PATH
 
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
@@ -393,13 +393,13 @@ def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
 def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
     workdir = tmp_path / "run"
     command = [sys.executable, "-u", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
-    command += [f"--workdir={workdir}", "--config.model.name=vit"]
+    command += [f"--workdir={workdir}", "--config.model.name=vit", "--config.pretrained="]
     command += ["--config.train.steps=60", "--config.train.report_every=1"]
     command += ["--config.train.batch_size=4", "--config.data.num_train=12"]
     command += ["--config.data.num_test=6", "--config.eval.batch_size=6"]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # for the second start
     cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | cache | {"XLA_FLAGS": XLA_FLAGS}
+    environment = os.environ | cache | {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": TINY_PATH}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
         lines = []

@@ -18,13 +18,17 @@ def near_names(names: Sequence[str]) -> list[str]:
       names: each once.
     """
     plain = {name: _plain(name) for name in names}
-    # Names meet where they have the same digits and, with up to two letters left out, are equal.
-    meeting = defaultdict(list)
+    alike = defaultdict(list)
     for name in names:
-        digits = re.sub(r"\D", "", plain[name])
-        for key in _shortened(plain[name]):
-            meeting[digits, key].append(name)
-    pairs = {pair for met in meeting.values() for pair in combinations(met, 2)}
+        alike[re.sub(r"\D", "", plain[name])].append(name)
+    # Names meet where they have the same digits and, with up to two letters left out, are equal.
+    pairs = set()
+    for group in alike.values():
+        meeting = defaultdict(list)
+        for name in group if len(group) > 1 else ():
+            for key in _shortened(plain[name]):
+                meeting[key].append(name)
+        pairs.update(pair for met in meeting.values() for pair in combinations(met, 2))
     order = {name: number for number, name in enumerate(names)}
     near = (pair for pair in pairs if _is_near(plain[pair[0]], plain[pair[1]]))
     return [
@@ -37,11 +41,13 @@ def _plain(name: str) -> str:
 
 
 def _shortened(name: str) -> set[str]:
+    length = len(name)
     keys = {name}
-    for letters, shortest in _SHORTEST.items():
-        if len(name) >= shortest - letters:
-            kept = combinations(range(len(name)), len(name) - letters)
-            keys.update("".join(name[index] for index in places) for places in kept)
+    if length >= _SHORTEST[1] - 1:
+        keys.update(name[:i] + name[i + 1 :] for i in range(length))
+    if length >= _SHORTEST[2] - 2:
+        places = combinations(range(length), 2)
+        keys.update(name[:i] + name[i + 1 : j] + name[j + 1 :] for i, j in places)
     return keys
 
 

@@ -62,6 +62,23 @@ def _strip(start: np.ndarray | tuple, end: np.ndarray | tuple, width: float) -> 
     return np.array([start, start, end, end]) + np.array([(y, -x), (-y, x), (-y, x), (y, -x)])
 
 
+def _scattered(
+    rng: np.random.Generator, shape: np.ndarray, rgb: np.ndarray, smallest: tuple, largest: tuple
+) -> list[_Part]:
+    """Returns a shape in each of some colours, anywhere in 64 x 64, of sizes between two (x, y)."""
+    shapes = shape * rng.uniform(smallest, largest, (len(rgb), 1, 2))
+    turned = shapes @ _rotation(rng.uniform(0, np.pi, len(rgb)))
+    return list(zip(turned + rng.uniform(0, 64, (len(rgb), 1, 2)), rgb, strict=True))
+
+
+def _tints(
+    rng: np.random.Generator, rgb: tuple[int, int, int], fewest: int, most: int
+) -> np.ndarray:
+    """Returns a random number of shades [shades, 3] of a colour, some of them dark."""
+    shades = rgb + rng.normal(0, 10, (rng.integers(fewest, most + 1), 3))
+    return shades * rng.uniform(0.5, 1.2, (len(shades), 1))
+
+
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
     """Returns a canvas of clutter: gradient, blobs, twigs, leaves, spots and strokes like marks."""
     base = rng.uniform(80, 190) + rng.uniform(-1, 1.2) * np.array((-8, 14, -14))
@@ -70,23 +87,18 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
     gradient = gradient.resize((size, size), Image.Resampling.BICUBIC)
     canvas = gradient.resize((size * _SUPERSAMPLE, size * _SUPERSAMPLE), Image.Resampling.NEAREST)
 
-    def scatter(shape: np.ndarray, rgb: np.ndarray, smallest: tuple, largest: tuple) -> list[_Part]:
-        shapes = shape * rng.uniform(smallest, largest, (len(rgb), 1, 2))
-        turned = shapes @ _rotation(rng.uniform(0, np.pi, len(rgb)))
-        return list(zip(turned + rng.uniform(0, 64, (len(rgb), 1, 2)), rgb, strict=True))
-
-    def tints(rgb: tuple[int, int, int], fewest: int, most: int) -> np.ndarray:
-        shades = rgb + rng.normal(0, 10, (rng.integers(fewest, most + 1), 3))
-        return shades * rng.uniform(0.5, 1.2, (len(shades), 1))
-
     # Very uneven shares of the crown colours, so that their totals say nothing about the crown.
     spots = rng.choice(len(CROWN_RGB), rng.integers(8, 22), p=rng.dirichlet((0.7,) * 4))
     clutter = [  # sizes in 64ths of the picture's side
-        *scatter(_DISC, corners[rng.integers(0, 3, 5), rng.integers(0, 3, 5)], (4, 4), (14, 14)),
-        *scatter(_SQUARE, tints((112, 84, 60), 1, 3), (90, 0.4), (90, 1.1)),
-        *scatter(_DISC, tints((96, 140, 70), 6, 13), (3, 1), (6, 2.2)),
-        *scatter(_DISC, CROWN_RGB[spots], (1, 1), (3, 3)),
-        *scatter(_SQUARE, BAR_RGB + np.zeros((rng.integers(3, 14), 1)), (1.5, 0.5), (3, 0.8)),
+        *_scattered(
+            rng, _DISC, corners[rng.integers(0, 3, 5), rng.integers(0, 3, 5)], (4, 4), (14, 14)
+        ),
+        *_scattered(rng, _SQUARE, _tints(rng, (112, 84, 60), 1, 3), (90, 0.4), (90, 1.1)),
+        *_scattered(rng, _DISC, _tints(rng, (96, 140, 70), 6, 13), (3, 1), (6, 2.2)),
+        *_scattered(rng, _DISC, CROWN_RGB[spots], (1, 1), (3, 3)),
+        *_scattered(
+            rng, _SQUARE, BAR_RGB + np.zeros((rng.integers(3, 14), 1)), (1.5, 0.5), (3, 0.8)
+        ),
     ]
     _paint(canvas, clutter, np.eye(3, 2) * canvas.width / 64)
     return canvas

@@ -412,7 +412,7 @@ from aftrans_jax.experiment.run import run
 data_dir, workdir = sys.argv[1:]
 changes = {
     "data__name": "tfds:caltech_birds2011", "data__dir": data_dir, "data__on_error": "skip",
-    "train__steps": 5,
+    "train__steps": 5, "model__name": "vit",  # which compiles soonest
 }
 settings = tiny_config(**changes).to_dict()
 result = run(tiny_experiment(1, **changes), pathlib.Path(workdir), mode="train", settings=settings)
