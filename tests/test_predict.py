@@ -10,7 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from experiments import tiny_variants
+from experiments import edit, tiny_variants
 from loaded import once
 from PIL import Image
 
@@ -207,10 +207,7 @@ def test_no_run_is_one_line(call, photos, tmp_path):
 def broken_run(workdir, tmp_path, key, value):
     """A copy of the run whose configuration has another value."""
     shutil.copytree(workdir, tmp_path / "run")
-    settings = json.loads((workdir / "config.json").read_text())
-    group, _, name = key.partition(".")
-    settings[group][name] = value
-    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    edit(tmp_path / "run", key, value)
     return tmp_path / "run"
 
 

@@ -395,6 +395,7 @@ def test_images_skipped_before_an_interruption_are_reported_after_it(call, cub, 
             call(*arguments)
     assert caught.value.code == 128 + signal.SIGTERM
     names = json.loads(Path("run/skipped_images.json").read_text(encoding="utf-8"))
+    del names["checksum"]
     assert names == {"train": ["1/2.jpg"], "test": []}
     damaged.write_bytes(sound)
     call(*arguments)

@@ -7,7 +7,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from experiments import tiny_variants
+from experiments import edit, tiny_variants
 from jax.sharding import Mesh
 from PIL import Image
 
@@ -19,7 +19,6 @@ from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.records import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +26,7 @@ def workdir(trained_run, tmp_path_factory):
     """The directory of a run that looks twice."""
     workdir = tmp_path_factory.mktemp("mirrored") / "run"
     shutil.copytree(trained_run, workdir)
-    path = workdir / "config.json"
-    settings = read_json(path, lambda _: True, "a configuration")
-    settings["eval"]["mirror"] = True
-    write_json(path, settings)
+    edit(workdir, "eval.mirror", True)
     return workdir
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from experiments import tiny_config, tiny_variants
+from experiments import edit, tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax import main
@@ -88,9 +88,7 @@ def test_a_set_with_a_test_split_alone_is_scored_on_it(flat, tmp_path, name, ski
 def test_annotated_boxes_are_not_cropped_where_there_are_none(flat, tmp_path):
     """Which is said before the checkpoint is read: that of a model without regions will do."""
     workdir = shutil.copytree(flat, tmp_path / "run")
-    settings = json.loads((workdir / "config.json").read_text())
-    settings["model"]["name"] = "aftrans"
-    (workdir / "config.json").write_text(json.dumps(settings))
+    edit(workdir, "model.name", "aftrans")
     message = "region.method='annotated': 'folder' has no annotated boxes; leave it out"
     with pytest.raises(SystemExit, match=message):
         evaluate(workdir, None, "--config.region.method=annotated")

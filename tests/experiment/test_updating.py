@@ -1,6 +1,5 @@
 """A run with every ingredient beside the default recipe: cut, resumed, stopped early, loaded."""
 
-import json
 import signal
 
 import jax
@@ -11,7 +10,7 @@ from experiments import fresh, tiny_config, tiny_variants
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.trained import load_trained
-from aftrans_jax.experiment.workdir import finished_result
+from aftrans_jax.experiment.workdir import finished_result, read_result
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 
@@ -132,7 +131,7 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     assert again["stopped_at_step"] == result["stopped_at_step"]
     assert again["test_loss"] == result["test_loss"]
     capsys.readouterr()
-    assert train(cut, experiment(SCORES, 2)) == json.loads((cut / "result.json").read_text())
+    assert train(cut, experiment(SCORES, 2)) == read_result(cut)
     step = result["stopped_at_step"]
     assert f"already finished early (train.patience) at step {step}" in capsys.readouterr().out
     assert finished_result(cut, 8) is not None
