@@ -78,7 +78,11 @@ def run(
             return run(
                 experiment, workdir, mode=mode, settings=settings, stop=stop, command=command
             )
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        line = f"--workdir={workdir} cannot be made ({error.strerror}): choose another --workdir"
+        raise type(error)(line) from error
     if jax.process_index() > 0:
         return _run(experiment, workdir, settings, stop, command)
     with locked(workdir):

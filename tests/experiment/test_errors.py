@@ -1,5 +1,6 @@
 """What a user sees when something is wrong: the exact message, through `aftrans_jax.main`."""
 
+import errno
 import json
 import signal
 from pathlib import Path
@@ -226,6 +227,18 @@ def test_a_workdir_that_is_a_file_is_named_at_once(call):
         call()
     assert caught.value.code == (
         "error: --workdir=run: run is a file: expected a folder, or a name that is free"
+    )
+
+
+def test_a_workdir_that_cannot_be_made_is_named(call, cub, monkeypatch):
+    def refused(path, *arguments, **options):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(SystemExit) as caught:
+        call(*TINY, f"--config.data.dir={cub}")
+    assert caught.value.code == (
+        "error: --workdir=run cannot be made (No such file or directory): choose another --workdir"
     )
 
 
