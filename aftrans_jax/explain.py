@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.photos import ARGUMENTS, find
@@ -53,6 +54,7 @@ def main() -> None:
         from aftrans_jax.experiment.trained import load_trained
 
         workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
+        keep_compiled()
         trained = load_trained(workdir)
         with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal
             title = "/".join(workdir.resolve().parts[-2:])

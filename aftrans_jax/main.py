@@ -1,7 +1,6 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import contextlib
-import os
 import runpy
 import shlex
 import sys
@@ -11,7 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from aftrans_jax import __version__
-from aftrans_jax.cache import cache_folder
+from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 from aftrans_jax.hosts import joined, leave_at_once
@@ -64,9 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run(workdir: Path) -> None:
-    import jax  # which a --help does not need
-
-    jax.config.update("jax_compilation_cache_dir", _compilation_cache())
+    keep_compiled()
     # After the devices are known.
     from aftrans_jax.experiment.launch import launch_evaluation, launch_training
     from aftrans_jax.experiment.signals import Stopped, StopRequest
@@ -94,14 +91,6 @@ def _workdir() -> Path:
     name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
     plain = runpy.run_path(path)["get_config"](*([argument] if colon else []))
     return Path("runs", default_name(name, flat(plain.to_dict()), flat(CONFIG.value.to_dict())))
-
-
-def _compilation_cache() -> str | None:
-    """Returns where compiled programs are kept, so that a resumed run compiles nothing again."""
-    if (given := os.environ.get("JAX_COMPILATION_CACHE_DIR")) is not None:
-        return given or None
-    folder = cache_folder()
-    return str(folder) if folder else None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.photos import ARGUMENTS, find
@@ -58,6 +59,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.experiment.prediction_table import PredictionTable
     from aftrans_jax.experiment.trained import check_logits, load_trained
 
+    keep_compiled()
     trained = load_trained(Path(expand(args.workdir)))
     if args.logits:
         check_logits(trained, args.logits)

@@ -30,6 +30,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import expand, one_line_errors
 from aftrans_jax.flags import CONFIG, find_config, given_keys, parse_flags
 
@@ -115,6 +116,7 @@ def _probe(path: Path, workdir: Path) -> None:
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes
     from aftrans_jax.studies.written import write_study
 
+    keep_compiled()
     study = load_study(path)
     runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
     workdir.mkdir(parents=True, exist_ok=True)

@@ -228,7 +228,7 @@ BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "flags", "hosts", "
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
-    "cache": (set(), set()),
+    "cache": (set(), {"jax"}),
     "files": (set(), set()),
     "hosts": (set(), {"jax"}),
     "weights": (

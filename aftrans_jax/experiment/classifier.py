@@ -22,6 +22,7 @@ from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.views import View, once
+from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import prediction_logits
 
 BATCH_SIZE = 16
@@ -94,7 +95,8 @@ class Classifier:
         self.result, self._trained = trained.result, trained
         passes = "global" if self.head == "global" and not whole else "both"
         self._answers: _Answers = jax.jit(
-            partial(answers, self.module, passes, crops, view=trained.view)
+            partial(answers, self.module, passes, crops, view=trained.view),
+            compiler_options=compiler_options(jax.default_backend()),
         )
 
     @overload

@@ -64,5 +64,5 @@ def compiled_step(
         in_shardings=given,
         out_shardings=made,
         donate_argnums=0,
-        compiler_options=compiler_options(mesh),
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )

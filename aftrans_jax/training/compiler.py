@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import jax
-from jax.sharding import Mesh
 
 # No fusions of YNNPACK, which jaxlib 0.10 began to make on CPUs: of a compiled program that is
 # loaded, each is looked for among all instructions. A start that compiles nothing takes two thirds
@@ -13,10 +12,9 @@ from jax.sharding import Mesh
 _ON_CPUS: Mapping[str, str] = MappingProxyType({"xla_cpu_experimental_ynn_fusion_type": ""})
 
 
-def compiler_options(mesh: Mesh) -> dict[str, str]:
-    """Returns the options for `jax.jit` of what runs on the devices of a mesh."""
-    on_cpus = mesh.devices.flat[0].platform == "cpu"
-    return dict(_ON_CPUS) if on_cpus and _is_known() else {}
+def compiler_options(platform: str) -> dict[str, str]:
+    """Returns the options for `jax.jit` of what runs on devices of a platform, such as "cpu"."""
+    return dict(_ON_CPUS) if platform == "cpu" and _is_known() else {}
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from aftrans_jax.training.records import DamagedRecordError, finite, read_json, write_json
+from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 
 
 class Scores:
@@ -58,7 +58,7 @@ class Scores:
 
     def _write(self) -> None:
         if jax.process_index() == 0:
-            known = finite({str(key): facts for key, facts in sorted(self._known.items())})
+            known = {str(key): facts for key, facts in sorted(self._known.items())}
             write_json(self._path, {"checkpoints": known})
 
     def keep_only(self, numbers: Collection[int]) -> None:

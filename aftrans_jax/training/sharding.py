@@ -51,7 +51,7 @@ def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs)
 def per_device(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
     """Returns `on_each` compiled."""
     each = on_each(function, mesh, arguments=arguments, results=results)
-    return jax.jit(each, compiler_options=compiler_options(mesh))
+    return jax.jit(each, compiler_options=compiler_options(mesh.devices.flat[0].platform))
 
 
 def all_sum(tree: Any) -> Any:
