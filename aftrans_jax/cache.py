@@ -1,5 +1,6 @@
 """Where downloads and compiled programs are kept between runs."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,10 +17,14 @@ def cache_folder() -> Path | None:
 def keep_compiled() -> None:
     """Has JAX keep what it compiles, so that the next start, or a resumed run, need not.
 
-    That is in `JAX_COMPILATION_CACHE_DIR`, nowhere where that is empty, by default in the cache.
+    That is in `JAX_COMPILATION_CACHE_DIR`, nowhere where that is empty, by default in the cache,
+    if it can be written.
     """
     import jax  # which no download needs
 
-    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = cache_folder() if given is None else given
-    jax.config.update("jax_compilation_cache_dir", str(folder) if folder else None)
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if folder is None and (own := cache_folder()):
+        with contextlib.suppress(OSError):  # a home that cannot be written, say
+            own.mkdir(parents=True, exist_ok=True)
+        folder = str(own) if os.access(own, os.W_OK | os.X_OK) else None
+    jax.config.update("jax_compilation_cache_dir", folder or None)

@@ -58,8 +58,10 @@ def tiny_config(**changes):
 def edit(workdir: Path, key: str, value: object) -> None:
     """Changes a recorded setting by hand, as README says: the line of the checksum goes."""
     path = workdir / "config.json"
-    settings = json.loads(path.read_text())
-    del settings["checksum"]
+    lines = path.read_text().splitlines()
+    (checksum,) = (line for line in lines if '"checksum"' in line)
+    lines.remove(checksum)
+    settings = json.loads("\n".join(lines))
     group, _, name = key.partition(".")
     settings[group][name] = value
     path.write_text(json.dumps(settings))

@@ -20,13 +20,16 @@ def restored():
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
-        ({"JAX_COMPILATION_CACHE_DIR": "/a"}, "/a"),
+        ({"JAX_COMPILATION_CACHE_DIR": "a"}, "a"),
         ({"JAX_COMPILATION_CACHE_DIR": ""}, None),
-        ({"AFTRANS_CACHE": "/b", "XDG_CACHE_HOME": "/c"}, "/b"),
-        ({"XDG_CACHE_HOME": "/c"}, "/c/aftrans_jax"),
+        ({"AFTRANS_CACHE": "b", "XDG_CACHE_HOME": "c"}, "b"),
+        ({"XDG_CACHE_HOME": "c"}, "c/aftrans_jax"),
+        ({"AFTRANS_CACHE": "a file/b"}, None),  # cannot be made
     ],
 )
-def test_programs_are_kept_where_the_environment_says(monkeypatch, environment, folder):
+def test_programs_are_kept_where_the_environment_says(tmp_path, monkeypatch, environment, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
     for name in ("JAX_COMPILATION_CACHE_DIR", "AFTRANS_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

@@ -19,6 +19,7 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
 from aftrans_jax.report.pictures import Pixels
+from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import prediction_logits
 
 BATCH_SIZE = 8
@@ -106,7 +107,8 @@ def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained |
     """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
     assert isinstance(trained.model, AFTrans)
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    params, forward = jax.device_put(trained.params), jax.jit(partial(_forward, trained))
+    params, options = jax.device_put(trained.params), compiler_options(jax.default_backend())
+    forward = jax.jit(partial(_forward, trained), compiler_options=options)
     side = trained.sizes["image_size"]
     size = min(BATCH_SIZE, len(paths))  # of every batch, so that one program is compiled
     with ThreadPoolExecutor(_NUM_THREADS) as pool:

@@ -238,7 +238,7 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
 def _over(config: Config, mesh: Mesh, longest: int, step: Callable) -> Callable[..., Any]:
     """Returns a function that evaluates a source of at most `longest` images in some way.
 
-    All share one compiled step, whose batch is no larger than that.
+    All share one compiled step, whose batch is no larger than that, but for rounding.
     """
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]

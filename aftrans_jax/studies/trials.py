@@ -86,8 +86,8 @@ def read_trial(workdir: Path) -> Trial:
     result, settings = read_result(workdir), _settings(workdir)
     if result is None or settings is None:
         raise FileNotFoundError(
-            f"{workdir} holds no finished run: expected result.json, which training writes last. "
-            f"Finish it: python -m aftrans_jax.main --workdir={workdir}"
+            f"{workdir} holds no finished run: expected a sound result.json, which training writes "
+            f"last. Finish it: python -m aftrans_jax.main --workdir={workdir}"
         )
     try:
         predictions = read_predictions(workdir / "predictions.csv")

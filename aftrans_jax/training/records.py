@@ -9,7 +9,7 @@ from typing import Any
 
 from aftrans_jax.files import write_bytes
 
-CHECKSUM = "checksum"  # of the rest of a record, in its last line
+CHECKSUM = "checksum"  # of the rest of a record, in a line of its own that can be deleted
 
 
 class DamagedRecordError(ValueError):
@@ -23,7 +23,7 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
     """
     content = finite(content)
     if isinstance(content, dict):
-        content |= {CHECKSUM: _checksum(content)}
+        content = {CHECKSUM: _checksum(content), **content}
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 

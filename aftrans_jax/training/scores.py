@@ -100,8 +100,13 @@ class Scores:
 
 
 def _read(path: Path) -> dict[int, dict[str, Any]]:
+    def is_known(number: str, facts: Any) -> bool:
+        scores = facts.get("scores", {}) if isinstance(facts, dict) else None
+        return number.isascii() and number.isdecimal() and isinstance(scores, dict)
+
     def is_sound(value: Any) -> bool:
-        return isinstance(value, dict) and isinstance(value.get("checkpoints"), dict)
+        known = value.get("checkpoints") if isinstance(value, dict) else None
+        return isinstance(known, dict) and all(is_known(*entry) for entry in known.items())
 
     try:
         content = read_json(path, is_sound, "scores by checkpoint")

@@ -237,6 +237,19 @@ def test_a_damaged_file_of_scores_is_said_and_costs_the_scores_alone(directory):
     same(again.restore_best(tree(0))[0], tree(4))
 
 
+@pytest.mark.parametrize(
+    "known", [[], {"t": {}}, {"4": None}, {"4": {"scores": 3}}, {"-4": {"scores": {}}}]
+)
+def test_scores_of_another_form_are_said_and_left(directory, known):
+    written(directory, 0.9, 0.2)
+    path = directory / "scores.json"
+    path.write_text(json.dumps({"checkpoints": known}))
+    said = []
+    same(restored(directory, said=said), tree(2))
+    assert len(said) == 1
+    assert "has another form" in said[0]
+
+
 def test_the_best_is_restored_with_its_scores(directory):
     written(directory, 0.2, 0.7, 0.1, 0.3)
     checkpoints = Checkpoints(directory, best_score="accuracy")
