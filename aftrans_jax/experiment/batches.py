@@ -1,6 +1,6 @@
 """The batches of a data set on the devices, as configured."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -44,6 +44,16 @@ def global_train_batches(
         **_reading(config),
     )
     return sharding.to_devices(batches, mesh)
+
+
+def eval_batch_size(config: Config, mesh: Mesh, sources: Iterable[Source]) -> int:
+    """Returns the size of every batch of sources that are evaluated by one compiled step.
+
+    It is no larger than the longest of them, but rounded up, since every device gets equally many
+    rows; padding is masked.
+    """
+    wanted = min(config.eval.batch_size, max(map(len, sources)))
+    return -(-wanted // mesh.size) * mesh.size
 
 
 def global_eval_batches(

@@ -1,7 +1,7 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,11 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets.holdout import Subset
-from aftrans_jax.experiment.batches import global_eval_batches, global_train_batches
+from aftrans_jax.experiment.batches import (
+    eval_batch_size,
+    global_eval_batches,
+    global_train_batches,
+)
 from aftrans_jax.experiment.checks import check, check_patience
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
@@ -54,8 +58,7 @@ class Plan(NamedTuple):
     `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
     `patience` counts evaluations, 0 for all there are; `predict_from` is "global", "local" or
     "sum"; `num_shown` counts images of the report; above `largest_loss` a training has diverged;
-    `peak_speed` is in images per second at the devices'
-    peak, NaN where that is not known.
+    `peak_speed` is in images per second at the devices' peak, NaN where that is not known.
     """
 
     model_name: str
@@ -146,7 +149,7 @@ def build(
     gradients = _gradients(config, recipe, sharing=sharing, **shared)
     tested = {name: source for name, source in splits.items() if name != "train"}
     step = partial(eval_step, **shared, all_sum=sharding.all_sum)
-    over = _over(config, mesh, max(map(len, tested.values())), step)
+    over = _over(config, mesh, tested.values(), step)
     largest_loss = _largest_loss(config, num_classes) * max(1, recipe.heaviest)
     return Experiment(
         _plan(config, precision.dtype, _peak_speed(config, model, params, mesh), largest_loss),
@@ -235,17 +238,16 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
-def _over(config: Config, mesh: Mesh, longest: int, step: Callable) -> Callable[..., Any]:
-    """Returns a function that evaluates a source of at most `longest` images in some way.
+def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
+    """Returns a function that evaluates one of some sources, or part of one, in some way.
 
-    All share one compiled step, whose batch is no larger than that, but for rounding.
+    All share one compiled step.
     """
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
     step = partial(step, crops_annotated=crops_annotated, view=view)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
-    # Every device gets equally many rows; padding is masked, so the size may be rounded up.
-    batch_size = -(-min(config.eval.batch_size, longest) // mesh.size) * mesh.size
+    batch_size = eval_batch_size(config, mesh, sources)
 
     def run(
         way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState

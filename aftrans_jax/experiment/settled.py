@@ -31,11 +31,10 @@ def settled(
     """Returns a configuration with the keys that are left to the weights set, locked.
 
     With them comes a line that says their values and how GELU and pixel values are known, none
-    where nothing is left. Without a record they
-    are the file's: the variant of its shapes, the size it was trained at, the GELU and pixel values
-    of its origin; without a file the official ViT-B/16's. The stride is a patch, and a crop is cut
-    from photos of twice that size. With a record they are as recorded, so that a run goes on
-    without the file of its weights.
+    where nothing is left. Without a record they are the file's: the variant of its shapes, the size
+    it was trained at, the GELU and pixel values of its origin; without a file the official
+    ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice that size. With a
+    record they are as recorded, so that a run goes on without the file of its weights.
 
     Args:
       config: not changed.

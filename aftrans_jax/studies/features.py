@@ -18,7 +18,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.experiment.batches import global_eval_batches
+from aftrans_jax.experiment.batches import eval_batch_size, global_eval_batches
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import check_boxes, image_sizes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
@@ -110,7 +110,7 @@ def _extract(
         arguments=(sharding.WHOLE, sharding.SPLIT),
         results=sharding.SPLIT,
     )
-    batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
+    batch_size = eval_batch_size(config, mesh, [source for source, _ in splits.values()])
     params = sharding.replicate(params, mesh)
 
     def features(source: Source, skipped: Skipped | None) -> Features:

@@ -9,7 +9,7 @@ from typing import Any
 
 from aftrans_jax.files import write_bytes
 
-CHECKSUM = "checksum"  # of the rest of a record, in a line of its own that can be deleted
+_CHECKSUM = "checksum"  # of the rest of a record, in a line of its own that can be deleted
 
 
 class DamagedRecordError(ValueError):
@@ -23,7 +23,7 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
     """
     content = finite(content)
     if isinstance(content, dict):
-        content = {CHECKSUM: _checksum(content), **content}
+        content = {_CHECKSUM: _checksum(content), **content}
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -45,11 +45,11 @@ def read_json(path: Path, is_sound: Callable[[Any], bool], expected: str) -> Any
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path} is damaged ({error}): expected {expected}") from error
-    checksum = value.pop(CHECKSUM, None) if isinstance(value, dict) else None
+    checksum = value.pop(_CHECKSUM, None) if isinstance(value, dict) else None
     if checksum is not None and checksum != _checksum(value):
         raise DamagedRecordError(
             f"{path} is damaged (its checksum does not match): expected {expected} as it was "
-            f'written; where you changed it yourself, delete its line "{CHECKSUM}"'
+            f'written; where you changed it yourself, delete its line "{_CHECKSUM}"'
         )
     if not is_sound(value):
         raise DamagedRecordError(f"{path} has another form: expected {expected}")
