@@ -96,7 +96,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
     """Trains in a directory as `python -m aftrans_jax.main` does; returns the trained model.
 
     The same call resumes what was interrupted, and leaves a finished run as it is. What the
-    directory holds afterwards, README's table tells; `result` of the model is its result.json.
+    directory holds afterwards, the table in docs/training.md tells; `result` of the model is its
+    result.json.
 
     Args:
       config: such as `get_config("cub")` with `config.data.dir` set; not changed.

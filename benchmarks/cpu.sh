@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The ratios of README's section Speed with a small model on a CPU, within 5 minutes on two free cores.
+# The ratios of docs/accelerators.md, Speed, with a small model on a CPU, within 5 minutes on two free cores.
 #
 #   bash benchmarks/cpu.sh [FLAG...]     as of `python -m benchmarks`: --results=FOLDER
 #

@@ -2,7 +2,7 @@
 
     bash launch/demo.sh
 
-Hardware: two CPU cores, two to three minutes. Results: README.md.
+Hardware: two CPU cores, two to three minutes. Results: docs/studies.md.
 """
 
 import importlib.resources

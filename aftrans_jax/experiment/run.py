@@ -55,8 +55,8 @@ def run(
 
     Args:
       experiment: as `build` returns it.
-      workdir: holds what README's table says afterwards; checkpoints that it holds already are
-        resumed.
+      workdir: holds what the table in docs/training.md says afterwards; checkpoints that it holds
+        already are resumed.
       mode: "train", or "eval" to score its own test split, see `evaluate_run`.
       settings: the configuration as plain values, written to config.json.
       stop: of the program, where signals are watched already.
