@@ -22,8 +22,8 @@ from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.views import View, once
-from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.training.xla_options import xla_options
 
 BATCH_SIZE = 16
 
@@ -96,7 +96,7 @@ class Classifier:
         passes = "global" if self.head == "global" and not whole else "both"
         self._answers: _Answers = jax.jit(
             partial(answers, self.module, passes, crops, view=trained.view),
-            compiler_options=compiler_options(jax.default_backend()),
+            compiler_options=xla_options(jax.default_backend()),
         )
 
     @overload

@@ -19,8 +19,8 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
 from aftrans_jax.report.pictures import Pixels
-from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import prediction_logits
+from aftrans_jax.training.xla_options import xla_options
 
 BATCH_SIZE = 8
 PHOTO_PX = 512  # longer side of the photos on the page
@@ -107,7 +107,7 @@ def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained |
     """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
     assert isinstance(trained.model, AFTrans)
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    params, options = jax.device_put(trained.params), compiler_options(jax.default_backend())
+    params, options = jax.device_put(trained.params), xla_options(jax.default_backend())
     forward = jax.jit(partial(_forward, trained), compiler_options=options)
     side = trained.sizes["image_size"]
     size = min(BATCH_SIZE, len(paths))  # of every batch, so that one program is compiled

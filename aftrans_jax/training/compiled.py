@@ -9,7 +9,6 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
-from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.sharding import (
     SPLIT,
@@ -21,6 +20,7 @@ from aftrans_jax.training.sharding import (
 )
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import Gradients, train_step
+from aftrans_jax.training.xla_options import xla_options
 
 Step = jax.stages.Wrapped  # of the state, which is given away, and a batch
 
@@ -64,5 +64,5 @@ def compiled_step(
         in_shardings=given,
         out_shardings=made,
         donate_argnums=0,
-        compiler_options=compiler_options(mesh.devices.flat[0].platform),
+        compiler_options=xla_options(mesh.devices.flat[0].platform),
     )

@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from aftrans_jax.training.compiler import compiler_options
 from aftrans_jax.training.groups import joined
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.training.xla_options import xla_options
 
 DATA_AXIS = "data"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(DATA_AXIS)  # on every device | rows of the batch
@@ -51,7 +51,7 @@ def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs)
 def per_device(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
     """Returns `on_each` compiled."""
     each = on_each(function, mesh, arguments=arguments, results=results)
-    return jax.jit(each, compiler_options=compiler_options(mesh.devices.flat[0].platform))
+    return jax.jit(each, compiler_options=xla_options(mesh.devices.flat[0].platform))
 
 
 def all_sum(tree: Any) -> Any:

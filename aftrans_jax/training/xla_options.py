@@ -13,7 +13,7 @@ import jax
 _ON_CPUS: Mapping[str, str] = MappingProxyType({"xla_cpu_experimental_ynn_fusion_type": ""})
 
 
-def compiler_options(platform: str) -> dict[str, str]:
+def xla_options(platform: str) -> dict[str, str]:
     """Returns the options for `jax.jit` of what runs on devices of a platform, such as "cpu"."""
     return dict(_ON_CPUS) if platform == "cpu" and _is_known() else {}
 
