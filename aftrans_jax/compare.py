@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.files import make_folder
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 
         lines = lines_between([Path(expand(path)) for path in args.runs], args.logits)
         workdir = Path(expand(args.workdir))
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir)
         command = shlex.join(["python", "-m", "aftrans_jax.compare", *sys.argv[1:]])
         title = f"Comparison of {len({line.row for line in lines})} settings"
         write_table(workdir, title, lines, lines[0], command, changed(lines))

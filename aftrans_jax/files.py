@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and errors that name them."""
+"""Files that are whole or not there, folders for them, and errors that name both."""
 
 import contextlib
 import os
@@ -22,6 +22,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise named(error, path) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+      OSError: it cannot be made; the message names it and says what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        line = f"the folder {folder} cannot be made ({error.strerror}): choose another"
+        raise type(error)(line) from error
 
 
 def named(error: OSError, path: Path) -> OSError:

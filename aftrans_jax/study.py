@@ -32,6 +32,7 @@ from absl import app, flags, logging
 
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.files import make_folder
 from aftrans_jax.flags import CONFIG, find_config, given_keys, parse_flags
 
 flags.declare_key_flag("config")
@@ -87,7 +88,7 @@ def _run(path: Path, workdir: Path) -> None:
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)
         return
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):
         failures, number = run_study(
@@ -119,7 +120,7 @@ def _probe(path: Path, workdir: Path) -> None:
     keep_compiled()
     study = load_study(path)
     runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):
         failures = run_probes(

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.prediction import Prediction
+from aftrans_jax.files import make_folder
 from aftrans_jax.report.predictions import (
     MAX_CARDS,
     MAX_FAILURES,
@@ -41,7 +42,7 @@ class PredictionPage:
     def __enter__(self) -> "PredictionPage":
         if self._path.is_dir():
             raise ValueError(f"{str(self._path)!r} is a folder: expected the name of a file")
-        self._path.parent.mkdir(parents=True, exist_ok=True)  # at once, not after an hour
+        make_folder(self._path.parent)  # at once, not after an hour
         return self
 
     def add(

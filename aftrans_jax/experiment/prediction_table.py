@@ -9,6 +9,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
 
 from aftrans_jax.experiment.prediction import Prediction
+from aftrans_jax.files import make_folder
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -55,7 +56,7 @@ class PredictionTable:
         self._columns = _Columns(tuple(heads), top)
 
     def __enter__(self) -> "PredictionTable":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         self._file = self._partial.open("wb", buffering=0)  # what was written is whole rows
         if self._line is _csv_line:
             self._file.write(_csv_text(_header(self._columns)))

@@ -34,7 +34,7 @@ from aftrans_jax.experiment.workdir import (
     read_classes,
     read_settings,
 )
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.training.records import DamagedRecordError, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
@@ -78,11 +78,7 @@ def run(
             return run(
                 experiment, workdir, mode=mode, settings=settings, stop=stop, command=command
             )
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        line = f"--workdir={workdir} cannot be made ({error.strerror}): choose another --workdir"
-        raise type(error)(line) from error
+    make_folder(workdir)
     if jax.process_index() > 0:
         return _run(experiment, workdir, settings, stop, command)
     with locked(workdir):

@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.report.pictures import ANNOTATED, MAGMA, PREDICTED
 
 
@@ -22,7 +22,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
       OSError: see `write_bytes`.
     """
     page = page_template(template).render(values)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
     write_bytes(path, page.encode(errors="backslashreplace"))
 

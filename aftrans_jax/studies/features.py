@@ -23,7 +23,7 @@ from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import check_boxes, image_sizes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
 from aftrans_jax.experiment.workdir import flat
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
 from aftrans_jax.weights.download import weights_file
@@ -92,7 +92,7 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
     if found is None:
         found, more = _extract(config, len(dataset.class_names), splits)
         notes = (*notes, *more)
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         _write(path, found)
     return Extracted(found["train"], found["test"], dataset, notes)
 

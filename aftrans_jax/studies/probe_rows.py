@@ -9,6 +9,7 @@ import jax
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.results import devices
+from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.features import Say
 from aftrans_jax.studies.plan import Run, row_config
@@ -87,7 +88,7 @@ def run_probes(
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:
-    run.workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(run.workdir)
     write_predictions(run.workdir / "predictions.csv", found.dataset, found.outcomes)
     result = {
         "step": 0,

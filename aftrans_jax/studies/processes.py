@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from aftrans_jax.experiment.lock import locked
+from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished
 from aftrans_jax.training.records import write_json
@@ -45,7 +46,7 @@ class Job:
         self._environment = environment
         self._process: subprocess.Popen | None = None
         self._said_before = 0  # bytes of the log by earlier attempts
-        run.workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(run.workdir)
         self._start()
 
     def _start(self) -> None:

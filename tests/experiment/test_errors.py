@@ -238,7 +238,7 @@ def test_a_workdir_that_cannot_be_made_is_named(call, cub, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         call(*TINY, f"--config.data.dir={cub}")
     assert caught.value.code == (
-        "error: --workdir=run cannot be made (No such file or directory): choose another --workdir"
+        "error: the folder run cannot be made (No such file or directory): choose another"
     )
 
 
