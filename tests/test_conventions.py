@@ -224,16 +224,8 @@ def own(path: Path) -> set[str]:
 
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
-BEHIND_COMMANDS = {
-    "cache",
-    "command",
-    "data",
-    "experiment",
-    "files",
-    "flags",
-    "hosts",
-    "photos",
-} | {"studies"}
+BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
+BEHIND_COMMANDS |= {"photos", "studies"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
