@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+from aftrans_jax.config import base_config
+
 PACKAGE = ROOT / "aftrans_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -60,6 +62,30 @@ def test_the_docstring_rule_can_fail():
     assert undocumented(ast.parse("def f(): ..."))
     assert undocumented(ast.parse("class C:\n  'c'\n  def f(self): ..."))
     assert not undocumented(ast.parse("class C:\n  'c'\n  @property\n  def f(self): ..."))
+
+
+# -------------------------------------------------------------------- what docstrings refer to
+
+
+def dangling(text: str) -> list[str]:
+    """The references `module.name` to a module or folder of the package without that name."""
+    found = []
+    for module, name in re.findall(r"`(\w+)\.(\w+)`", text):
+        paths = [path for path in MODULES if module in (path.stem, path.parent.name)]
+        sources = [path.read_text(encoding="utf-8") for path in paths]
+        known = [source for source in sources if re.search(rf"\b{name}\b", source)]
+        if sources and not known and name != "txt" and name not in base_config().get(module, ()):
+            found.append(f"{module}.{name}")
+    return found
+
+
+@every_file
+def test_what_docstrings_refer_to_is_there(path):
+    assert not dangling(path.read_text(encoding="utf-8"))
+
+
+def test_the_rule_of_references_can_fail():
+    assert dangling("see `crops.shrink` and `crops.no_such_name`") == ["crops.no_such_name"]
 
 
 # ------------------------------------------------------------------- what the paper is quoted for

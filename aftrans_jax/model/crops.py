@@ -53,7 +53,7 @@ def resample_relevance(
 ) -> Float[Array, "batch patches"]:
     """Returns the relevance at the local branch's patches, scaled to mean 1 per image.
 
-    It is the weight of `aftrans.straight_through`, by which the local loss reaches the gate.
+    It is the weight of `aftrans.guide`, by which the local loss reaches the gate.
 
     Args:
       relevance: on the global branch's patches.

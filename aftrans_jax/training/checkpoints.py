@@ -29,7 +29,7 @@ from aftrans_jax.training.stored import (
 class Checkpoints:
     """Reads and writes the training state below one directory, under the number of its batch.
 
-    Reading changes nothing and creates nothing; only `set_aside_damaged` and `save` do. The state
+    Reading changes nothing and creates nothing, unless damaged ones are to be set aside. The state
     goes to the host first, so that the next step may reuse its buffers while files are written.
     """
 
