@@ -72,7 +72,7 @@ def dangling(text: str) -> list[str]:
     found = []
     for module, name in re.findall(r"`(\w+)\.(\w+)`", text):
         paths = [path for path in MODULES if module in (path.stem, path.parent.name)]
-        sources = [path.read_text(encoding="utf-8") for path in paths]
+        sources = [f"{path.stem} {path.read_text(encoding='utf-8')}" for path in paths]
         known = [source for source in sources if re.search(rf"\b{name}\b", source)]
         if sources and not known and name != "txt" and name not in base_config().get(module, ()):
             found.append(f"{module}.{name}")
