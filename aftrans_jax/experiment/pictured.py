@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.data.examples import Dataset, Source, at_size
+from aftrans_jax.data.examples import Dataset, Example, at_size
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.chosen import Chosen, choose
 from aftrans_jax.report.photos import SIDES_PX
-from aftrans_jax.report.pictures import Box, Picture
+from aftrans_jax.report.pictures import Box, Picture, Pixels
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.state import TrainState
 
@@ -70,7 +70,7 @@ def pictures(
     outcomes, found = evaluation.outcomes, {}
     for number, row in enumerate(look.chosen.rows()):
         index = int(outcomes["index"][row])
-        image, annotated = _seen(photos, index, sizes)
+        image, annotated = seen(photos[index], sizes, SIDES_PX[0])
         found[row] = Picture(
             name=test.names[index],
             image=image,
@@ -83,19 +83,24 @@ def pictures(
     return found
 
 
-def _seen(
-    photos: Source, index: int, sizes: Mapping[str, int]
-) -> tuple[np.ndarray, Float[np.ndarray, "4"]]:
-    """Returns the part of a photo that the model is given, no larger than pages show photos.
+def seen(
+    example: Example, sizes: Mapping[str, int], longest: int
+) -> tuple[Pixels, Float[np.ndarray, "4"]]:
+    """Returns the part of a photo that the model is given, and the annotated box on it.
 
-    With it comes the annotated box in shares of that part's height and width.
+    Args:
+      example: with all pixels, in its own shape.
+      sizes: see `experiment.data.image_sizes`.
+      longest: px, side that the part is shrunk to where it is larger.
+
+    Returns:
+      The pixels; the box in shares of their height and width, NaN where none is annotated.
     """
-    example = photos[index]
     kept = sizes["image_size"] / sizes["resize_size"]
     height, width, _ = example.image.shape
     offsets = np.array([height, width, height, width]) * (1 - kept) / 2
     extent = np.array([height, width, height, width]) * kept
-    part = seen_part(example.image, sizes, SIDES_PX[0])
+    part = seen_part(example.image, sizes, longest)
     return part, np.clip((example.box - offsets) / extent, 0, 1)
 
 

@@ -1,25 +1,40 @@
 """Test images: the same ones through every setting, and those on which settings disagree."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Num
 
-from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.transforms import test_transform
+from aftrans_jax.data.examples import Source, at_size
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
+from aftrans_jax.experiment.pictured import seen
 from aftrans_jax.experiment.workdir import configured, read_classes
 from aftrans_jax.report.comparison import Answer, Disagreement, Group, Look, Sight
 from aftrans_jax.report.photos import Rectangle
-from aftrans_jax.report.pictures import plain_panel
+from aftrans_jax.report.pictures import Panel, plain_panel
 from aftrans_jax.studies.tables import Figures
 from aftrans_jax.studies.trials import Line, Trial
 
 NUM_SHOWN = 4  # images of each line and direction
 NUM_SIGHTS = 8  # images that are shown through every setting
+PHOTO_PX = 448  # longer side of the photos on the page
 
 Edges = Num[np.ndarray, "4"]  # top, left, bottom, right
+
+
+class _Photos(NamedTuple):
+    """The test photos of a run, in their own shapes, and the sizes that its model sees them at."""
+
+    test: Source
+    sizes: Mapping[str, int]
+
+    def panel(self, name: str) -> tuple[Panel, Edges]:
+        """Returns a photo for the page, and its annotated box in shares of its sides."""
+        example = self.test[list(self.test.names).index(name)]
+        pixels, annotated = seen(example, self.sizes, PHOTO_PX)
+        return plain_panel(pixels), annotated
 
 
 def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Group], str]:
@@ -38,7 +53,7 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
     if base is None or not pairs:
         return [], "There is nothing to compare yet."
     try:
-        dataset, sizes = _dataset(base.trials[0])
+        photos = _photos(base.trials[0])
     except (OSError, ValueError) as error:  # such as photos that lie elsewhere now
         return [], f"The images cannot be read: {error}"
     groups = []
@@ -49,7 +64,7 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
             title = f"{right.name} right, {wrong.name} wrong ({len(chosen)} of {len(gain)})"
             names = [pairing.names[int(i)] for i in chosen[:NUM_SHOWN]]
             try:
-                cards = [_card(name, dataset, sizes, (line, base)) for name in names]
+                cards = [_card(name, photos, (line, base)) for name in names]
             except (OSError, ValueError) as error:
                 return [], f"The images cannot be read: {error}"
             if cards:
@@ -80,60 +95,54 @@ def sights(lines: Sequence[Line]) -> list[Sight]:
     chosen = np.unique(np.linspace(0, len(names) - 1, NUM_SIGHTS).round().astype(int))
     sharpest = max(trials, key=lambda trial: trial.settings["data.source_size"])
     try:
-        dataset, sizes = _dataset(sharpest)
-        return [_sight(names[i], dataset, sizes, list(rows.values())) for i in chosen]
+        photos = _photos(sharpest)
+        return [_sight(names[i], photos, list(rows.values())) for i in chosen]
     except (OSError, ValueError):  # such as photos that lie elsewhere now
         return []
 
 
-def _sight(
-    name: str,
-    dataset: Dataset,
-    sizes: Mapping[str, int],
-    rows: Sequence[Sequence[tuple[int, Line]]],
-) -> Sight:
-    example = test_transform(dataset.test[list(dataset.test.names).index(name)], **sizes)
-    panel, looks, true = plain_panel(example.image), [], ""
-    enlarged = panel.width / sizes["image_size"]
+def _sight(name: str, photos: _Photos, rows: Sequence[Sequence[tuple[int, Line]]]) -> Sight:
+    panel, annotated = photos.panel(name)
+    looks, true = [], ""
     for own in rows:
         series, line = own[0]
         trial = line.trials[0]
         said, place = trial.predictions, trial.predictions.names.index(name)
         true, box = said.true[place], None
         if said.boxes is not None:
-            seen = image_sizes(configured(trial.settings))
-            box = _rectangle(enlarged * _carried(said.boxes[place], seen, sizes))
+            given = image_sizes(configured(trial.settings))
+            box = _rectangle(_carried(said.boxes[place], given, photos.sizes), panel)
         answers = [
             Answer(other.head, answer := said.predicted[other.head][place], answer == true)
             for _, other in own
         ]
         looks.append(Look(series, line.row, box, answers))
-    annotated = None if np.isnan(example.box).any() else _rectangle(enlarged * example.box)
-    return Sight(name, true, panel, annotated, looks)
+    known = None if np.isnan(annotated).any() else _rectangle(annotated, panel)
+    return Sight(name, true, panel, known, looks)
 
 
-def _carried(box: Edges, seen: Mapping[str, int], shown: Mapping[str, int]) -> Edges:
-    """Returns a box in pixels of one central crop of a photo, from those of another."""
-    offsets = [(sizes["resize_size"] - sizes["image_size"]) // 2 for sizes in (seen, shown)]
-    return (box + offsets[0]) * shown["resize_size"] / seen["resize_size"] - offsets[1]
+def _carried(box: Edges, given: Mapping[str, int], shown: Mapping[str, int]) -> Edges:
+    """Returns a box in shares of one central crop of a photo, from pixels of another."""
+    offsets = [(sizes["resize_size"] - sizes["image_size"]) // 2 for sizes in (given, shown)]
+    pixels = (box + offsets[0]) * shown["resize_size"] / given["resize_size"] - offsets[1]
+    return pixels / shown["image_size"]
 
 
-def _rectangle(box: Edges) -> Rectangle:
-    top, left, bottom, right = (round(float(edge), 1) for edge in box)
+def _rectangle(shares: Edges, panel: Panel) -> Rectangle:
+    sides = [panel.height, panel.width, panel.height, panel.width]
+    top, left, bottom, right = (round(float(edge), 1) for edge in shares * sides)
     return Rectangle(left, top, round(right - left, 1), round(bottom - top, 1))
 
 
-def _dataset(trial: Trial) -> tuple[Dataset, Mapping[str, int]]:
+def _photos(trial: Trial) -> _Photos:
     config = configured(trial.settings)
     config.data.cache = "none"
     config.data.validation_fraction = 0.0  # the test split does not depend on it
-    return load_dataset(config, Evaluated(read_classes(trial.workdir)))[0], image_sizes(config)
+    dataset, _ = load_dataset(config, Evaluated(read_classes(trial.workdir)))
+    return _Photos(at_size(dataset.test, None), image_sizes(config))
 
 
-def _card(
-    name: str, dataset: Dataset, sizes: Mapping[str, int], lines: Sequence[Line]
-) -> Disagreement:
-    image = test_transform(dataset.test[list(dataset.test.names).index(name)], **sizes).image
+def _card(name: str, photos: _Photos, lines: Sequence[Line]) -> Disagreement:
     said, true = [], ""
     for line in lines:
         answers: dict[str, int] = {}
@@ -145,4 +154,4 @@ def _card(
         many = len(line.trials) > 1
         listed = [f"{answer} ({n}x)" if many else answer for answer, n in answers.items()]
         said.append((line.name, ", ".join(listed)))
-    return Disagreement(name, plain_panel(image), [("true", true), *said])
+    return Disagreement(name, photos.panel(name)[0], [("true", true), *said])

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 from experiments import NUM_TEST, tiny_config
+from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.report.comparison import Answer
 from aftrans_jax.studies.definition import Row
-from aftrans_jax.studies.pictures import NUM_SIGHTS, sights
+from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, sights
 from aftrans_jax.studies.tables import lines_of
 from aftrans_jax.studies.trials import read_trial
 
@@ -19,22 +21,32 @@ LABELS = np.array(BIRDS.test.labels)
 BOXES = np.tile([4, 8, 20, 32], (NUM_TEST, 1)) + np.arange(NUM_TEST)[:, None] // 10
 
 
-def lines(folder, row, heads=("global",), boxes=None, wrong=(), tested=NUM_TEST, **changes):
+def lines(
+    folder,
+    row,
+    heads=("global",),
+    boxes=None,
+    wrong=(),
+    tested=NUM_TEST,
+    dataset=BIRDS,
+    **changes,
+):
     """The lines of a row of one run, which names the images at the places in `wrong` wrongly."""
     folder = folder / row
     folder.mkdir()
     config = tiny_config(**changes).to_dict()
     index = np.arange(tested)
     missed = np.isin(index, wrong)
+    labels = np.array(dataset.test.labels)[:tested]
     outcomes = {
         "index": index,
-        "label": LABELS[:tested],
-        "predicted": {head: (LABELS[:tested] + missed) % 12 for head in heads},
+        "label": labels,
+        "predicted": {head: (labels + missed) % len(dataset.class_names) for head in heads},
         "confidence": {head: np.full(tested, 0.5) for head in heads},
     } | ({} if boxes is None else {"box": boxes[:tested]})
-    write_predictions(folder / "predictions.csv", BIRDS, outcomes)
+    write_predictions(folder / "predictions.csv", dataset, outcomes)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "classes.json").write_text(json.dumps(BIRDS.class_names))
+    (folder / "classes.json").write_text(json.dumps(dataset.class_names))
     (folder / "result.json").write_text(json.dumps({"step": 6, "config": config}))
     return lines_of(row, Row(heads=heads), [read_trial(folder)])
 
@@ -80,6 +92,20 @@ def test_boxes_of_smaller_photos_and_of_central_crops_lie_where_they_were(tmp_pa
     scale = 5 * 64 / 48
     expected = [scale * (8 + 8), scale * (4 + 8), scale * 24, scale * 16]
     assert central_box == pytest.approx(expected, abs=0.11)
+
+
+def test_photos_keep_their_shape_and_boxes_their_place(tmp_path):
+    """A model's square of 32 px, on a photo of 600 x 150 px that is shown at 448 x 112."""
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (tmp_path / "photos" / place).mkdir(parents=True)
+        Image.new("RGB", (600, 150)).save(tmp_path / "photos" / place / "x.png")
+    changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos")}
+    dataset, _ = load_dataset(tiny_config(**changes))
+    own = lines(tmp_path, "AFTrans", boxes=BOXES, tested=2, dataset=dataset, **changes)
+    first = sights(own)[0]
+    assert (first.panel.width, first.panel.height) == (PHOTO_PX, 112)
+    top, left, bottom, right = BOXES[0] / 32  # of the model's square
+    assert first.looks[0].box == (448 * left, 112 * top, 448 * (right - left), 112 * (bottom - top))
 
 
 def test_images_that_all_have_tested_are_shown(tmp_path):
