@@ -162,7 +162,7 @@ def resize_pos_embedding(pos, new_grid):
     """Return [1, 1 + new_grid**2, hidden]: the grid zoomed corner-aligned, the class row kept."""
     old_grid = round(np.sqrt(pos.shape[1] - 1))
     grid, factor = pos[0, 1:].reshape(old_grid, old_grid, -1), new_grid / old_grid
-    grid = scipy.ndimage.zoom(grid, (factor, factor, 1), order=1)
+    grid = scipy.ndimage.zoom(grid, (factor, factor, 1), order=1, mode="nearest")
     return np.concatenate([pos[:, :1], grid.reshape(1, new_grid**2, -1)], axis=1)
 
 

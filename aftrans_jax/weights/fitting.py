@@ -138,7 +138,8 @@ def resize_positions(
     Raises:
       ValueError: either number of tokens is not a square plus one.
 
-    Follows: vit_jax checkpoint.interpolate_posembed.
+    Follows: vit_jax checkpoint.interpolate_posembed, but for its last row and column of zeros where
+    the last coordinate is rounded beyond the grid, as from 24 to 22 or from 28 to 14.
 
     Choice: position embeddings are resized linearly, corners aligned; the paper is silent.
     """
@@ -149,7 +150,8 @@ def resize_positions(
             "both must be a square grid of patches and one class token"
         )
     cls, grid = positions[:, :1], positions[0, 1:].reshape(old, old, -1)
-    grid = np.asarray(scipy.ndimage.zoom(grid, (new / old, new / old, 1), order=1))
+    factors = (new / old, new / old, 1)
+    grid = np.asarray(scipy.ndimage.zoom(grid, factors, order=1, mode="nearest"))
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
 
 

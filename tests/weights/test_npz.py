@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
 
@@ -98,16 +98,21 @@ def test_resize_of_2_to_3_by_hand():
 
 
 @FEW
-@given(st.integers(1, 12), st.integers(1, 20), st.integers(1, 3), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 3), st.integers(0, 2**32 - 1))
+@example(24, 22, 1, 0)  # of these four scipy's zoom, as the reference code calls it, rounds the
+@example(28, 14, 1, 0)  # last coordinate beyond the grid and fills the last row with zeros
+@example(16, 30, 1, 0)
+@example(32, 16, 1, 0)
 def test_resize_is_corner_aligned_bilinear(old, new, hidden, seed):
-    """Against separable `np.interp`, and against scipy's zoom called as the reference code does."""
+    """Against separable `np.interp`; but at the ends as the reference code, with scipy's zoom."""
     positions = np.random.default_rng(seed).normal(size=(1, 1 + old**2, hidden)).astype(np.float32)
     resized = resize_positions(positions, 1 + new**2)
     assert resized.shape == (1, 1 + new**2, hidden)
     np.testing.assert_array_equal(resized[:, 0], positions[:, 0])
     grid = positions[0, 1:].reshape(old, old, hidden)
     zoomed = scipy.ndimage.zoom(grid, (new / old, new / old, 1), order=1)
-    np.testing.assert_array_equal(resized[0, 1:], zoomed.reshape(-1, hidden))
+    inner = resized[0, 1:].reshape(new, new, hidden)[: new - 1, : new - 1]
+    np.testing.assert_array_equal(inner, zoomed[: new - 1, : new - 1])
     at = np.linspace(0, old - 1, new)
 
     def interpolate(line):
