@@ -90,6 +90,8 @@ def prepared(
     """Yields each photo with its image as the model takes it, or with why it cannot be read.
 
     Threads work ahead of what is asked for, so that memory does not grow with the number of photos.
+    Pixels in memory are copied first: the caller may change them as soon as the next photo is asked
+    for, and PIL's images are not to be used in several threads.
 
     Args:
       photos: taken one after the other, as they are needed.
@@ -97,9 +99,9 @@ def prepared(
       ahead: how many photos may be held.
     """
 
-    def attempt(photo: PhotoLike) -> Prepared | Exception:
+    def attempt(photo: PhotoLike | Exception) -> Prepared | Exception:
         try:
-            return load(photo)
+            return photo if isinstance(photo, Exception) else load(photo)
         except (OSError, ValueError, MemoryError) as error:
             return error
 
@@ -107,7 +109,7 @@ def prepared(
     try:
         waiting = collections.deque()
         for photo in photos:
-            waiting.append((photo, pool.submit(attempt, photo)))
+            waiting.append((photo, pool.submit(attempt, _owned(photo))))
             if len(waiting) > ahead:
                 first, image = waiting.popleft()
                 yield first, image.result()
@@ -116,6 +118,16 @@ def prepared(
             yield first, image.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _owned(photo: PhotoLike) -> PhotoLike | Exception:
+    """Returns pixels that nobody else changes, or why there are none; files as they are."""
+    try:
+        if isinstance(photo, Image.Image):
+            return _upright(photo)
+        return photo.copy() if isinstance(photo, np.ndarray) else photo
+    except (OSError, ValueError, MemoryError) as error:
+        return error
 
 
 def _pixels(photo: PhotoLike) -> UInt8[np.ndarray, "height width 3"]:
@@ -141,6 +153,8 @@ def _pixels(photo: PhotoLike) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def _upright(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    if not all(image.size):
+        raise ValueError(f"an image has {image.width} x {image.height} pixels: expected some")
     image.load()  # PIL turns TIFFs by itself
     number = orientation(image.info.get("exif", b""), _bytes(image.info.get("xmp", b"")))
     return turn(to_rgb(image, lambda: image).pixels, 1 if image.format == "TIFF" else number)

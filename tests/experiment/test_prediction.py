@@ -7,7 +7,7 @@ from fractions import Fraction
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from aftrans_jax.experiment.prediction import Prediction, box_on_photo
 from aftrans_jax.experiment.prepared import is_one, prepare, prepared
@@ -118,6 +118,39 @@ def test_photos_are_taken_as_they_are_needed_and_errors_are_in_their_place(rng):
     assert isinstance(second, ValueError)
     assert next(taken) <= 3 + 5 + 1
     stream.close()
+
+
+def test_pixels_that_change_afterwards_are_those_of_their_turn(rng, tmp_path):
+    """One buffer that is filled again and again, the frames of one image, and one open file."""
+    levels = list(range(20, 220, 25))
+    grey = [Image.new("L", (40, 40), level) for level in levels]
+    grey[0].save(tmp_path / "a.gif", save_all=True, append_images=grey[1:])
+    buffer = np.zeros((40, 40, 3), np.uint8)
+
+    def refilled():
+        for level in levels:
+            buffer[:] = level
+            yield buffer
+
+    with Image.open(tmp_path / "a.gif") as film:
+        for photos in (refilled(), ImageSequence.Iterator(film)):
+            stream = prepared(photos, lambda photo: prepare(photo, SIZES), ahead=16)
+            assert [int(found.image.max()) for _, found in stream] == levels
+    image = Image.fromarray(noise(rng, 120, 120, 3))
+    image.save(tmp_path / "a.jpg")
+    expected = prepare(tmp_path / "a.jpg", SIZES).image
+    with Image.open(tmp_path / "a.jpg") as opened:
+        for _, found in prepared([opened] * 8, lambda photo: prepare(photo, SIZES), ahead=16):
+            np.testing.assert_array_equal(found.image, expected)
+
+
+def test_an_image_without_pixels_is_an_error_in_its_place(rng):
+    photos = [Image.new("RGB", (0, 5)), Image.new("RGB", (4, 4), "white")]
+    first, second = (
+        found for _, found in prepared(photos, lambda photo: prepare(photo, SIZES), ahead=4)
+    )
+    assert "an image has 0 x 5 pixels" in str(first)
+    assert second.image.min() == 255
 
 
 # ------------------------------------------------------------------------------------- boxes, back
