@@ -25,15 +25,20 @@ def main() -> None:
         type=int,
         help="px; resamples the patch embedding's kernel as FlexiViT does, for as many patches",
     )
+    parser.add_argument(
+        "--heads", type=int, help="of the attention, where a state dict does not tell their number"
+    )
     args = parser.parse_args()
     check_suffix(parser, "out", args.out, (".npz",))
     if args.patch_size is not None and not 1 <= args.patch_size <= 64:
         parser.error(f"--patch_size={args.patch_size}: expected 1 to 64 px")
+    if args.heads is not None and not 1 <= args.heads <= 64:
+        parser.error(f"--heads={args.heads}: expected 1 to 64")
     with one_line_errors():
-        _write(expand(args.source), Path(expand(args.out)), args.patch_size)
+        _write(expand(args.source), Path(expand(args.out)), args.patch_size, args.heads)
 
 
-def _write(source: str, out: Path, patch_size: int | None) -> None:
+def _write(source: str, out: Path, patch_size: int | None, heads: int | None) -> None:
     # Not needed for --help.
     from aftrans_jax.weights.arrays import to_float32
     from aftrans_jax.weights.npz import save_arrays
@@ -43,8 +48,8 @@ def _write(source: str, out: Path, patch_size: int | None) -> None:
 
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
-    with open_weights(source) as weights:
-        arrays = to_float32(weights.arrays)
+    with open_weights(source, heads=heads) as weights:
+        arrays, trained = to_float32(weights.arrays), weights.origin
         for note in weights.notes:
             say(note)
         kernel = arrays.get("embedding/kernel")
@@ -53,7 +58,7 @@ def _write(source: str, out: Path, patch_size: int | None) -> None:
         if patch_size not in (None, kernel.shape[0]):
             arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)
             say(f"kernel of patches resampled from {kernel.shape[0]} to {patch_size} px")
-    trained = weights.origin
+            trained = trained._replace(size=None)  # as many patches of another size
     say(f"gelu {trained.gelu}, mean {trained.mean}, std {trained.std} ({trained.reason})")
     save_arrays(out, arrays, as_text(trained).encode())
     print(out)

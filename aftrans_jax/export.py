@@ -53,9 +53,10 @@ def _write(args: argparse.Namespace) -> None:
         raise ValueError(f"--out={path}: expected another file than --workdir")
     trained = load_trained(workdir)
     if args.format == "npz":
-        gelu, *pixels = (trained.settings[key] for key in ("model.gelu", "data.mean", "data.std"))
-        mean, std = map(tuple, pixels)
-        origin = Origin(gelu, mean, std, f"exported from {workdir.name}")
+        told = trained.settings
+        mean, std = (tuple(told[key]) for key in ("data.mean", "data.std"))
+        reason, size = f"exported from {workdir.name}", told["data.image_size"]
+        origin = Origin(told["model.gelu"], mean, std, reason, size)
         save_npz(path, trained.params["vit"], as_text(origin).encode())
     elif args.format == "aftrans":
         save_trained(path, trained)

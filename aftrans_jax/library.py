@@ -54,12 +54,12 @@ def load(
 
 
 def create(
-    variant: str = "auto",
+    variant: str | None = None,
     *,
     num_classes: int,
     weights: str | os.PathLike[str] | None = None,
     config: Config | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Created:
     """Returns a model and its parameters before training: AFTrans, or what the configuration names.
 
@@ -70,8 +70,9 @@ def create(
       variant: "ti16", "s16", "b16", ...; "auto": that of the weights, of none "b16".
       num_classes: width of the head, at least 1.
       weights: a file of a ViT, or an official name such as "imagenet21k/ViT-B_16", which is
-        downloaded the first time; None: random ones.
-      config: every other key of the model; None: those of `config.base_config`.
+        downloaded the first time; "": random ones.
+      config: whatever is not given: model, sizes, and where they are None variant, weights and
+        seed; None: that of `config.base_config`, which has random weights.
       seed: of what is drawn.
 
     Raises:
@@ -81,8 +82,12 @@ def create(
     if num_classes < 1:
         raise ValueError(f"num_classes={num_classes}: expected 1 or more")
     keys: Config = base_config() if config is None else copy.deepcopy(config)
-    keys.model.variant, keys.seed = variant, seed
-    keys.pretrained = "" if weights is None else os.path.expanduser(os.fspath(weights))
+    if variant is not None:
+        keys.model.variant = variant
+    if seed is not None:
+        keys.seed = seed
+    if weights is not None:
+        keys.pretrained = os.path.expanduser(os.fspath(weights))
     keys, _ = settled(keys)
     check(keys, num_devices=1, trains=False)
     model = build_model(keys, num_classes, jnp.dtype("float32"))

@@ -221,6 +221,17 @@ def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
     assert np.abs(params["vit"]["embedding"]["kernel"]).max() > 0
 
 
+def test_what_is_not_given_is_the_configuration_s():
+    config = aft.get_config("demo")  # of mini8's weights
+    config.seed = 3
+    own = flat(aft.create(num_classes=7, config=config).params)
+    np.testing.assert_array_equal(own["vit/cls"], read_npz(MINI8)["cls"])
+    given = flat(aft.create("mini8", num_classes=7, weights=MINI8, config=config, seed=3).params)
+    assert all(np.array_equal(own[name], given[name]) for name in own)
+    other = flat(aft.create(num_classes=7, config=config, seed=4).params)
+    assert not np.array_equal(own["sacm/squeeze/kernel"], other["sacm/squeeze/kernel"])
+
+
 def test_what_cannot_be_created_is_refused():
     with pytest.raises(ValueError, match="num_classes=0"):
         aft.create("ti16", num_classes=0)

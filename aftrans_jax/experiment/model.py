@@ -21,7 +21,7 @@ from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.weights.arrays import AnyArrays
-from aftrans_jax.weights.fitting import fit_to_model, resize_positions
+from aftrans_jax.weights.fitting import fit_to_model, resize_positions, trained_size
 from aftrans_jax.weights.origins import disagreements
 from aftrans_jax.weights.reading import open_weights
 
@@ -162,7 +162,8 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
             known, notes = _pretrained(weights.arrays, expected, keep_head)
             if "local" in expected:
-                notes += local_size_doubts(config.data.local_size, weights.arrays)
+                size = weights.origin.size or trained_size(weights.arrays)
+                notes += local_size_doubts(config.data.local_size, size)
         trained = weights.origin
         data = config.data
         doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)

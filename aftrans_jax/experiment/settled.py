@@ -105,7 +105,7 @@ def _facts(path: str) -> _Facts:
     with open_weights(path) as weights:
         found = sizes(weights.arrays)
         variant = next((name for name, known in VARIANTS.items() if known == found), None)
-        size = None if variant is None else trained_size(weights.arrays)
+        size = None if variant is None else weights.origin.size or trained_size(weights.arrays)
         return _Facts(variant, size, weights.origin)
 
 

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.weights.arrays import AnyArrays
-from aftrans_jax.weights.fitting import sizes, trained_size
+from aftrans_jax.weights.fitting import sizes
 
 
-def local_size_doubts(local_size: int, arrays: AnyArrays) -> tuple[str, ...]:
-    """Returns a line where the local branch reads at another size than the file was trained at."""
-    trained = trained_size(arrays)
+def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
+    """Returns a line where the local branch reads at another size than the file was trained at.
+
+    Args:
+      local_size: px.
+      trained: px, None where it is not known.
+    """
     if trained in (None, local_size):
         return ()
     return (
@@ -28,16 +32,20 @@ def check_variant(name: str, arrays: AnyArrays, variants: Mapping[str, Variant])
     if found is None or found == variant:
         return
     fitting = [f"--config.model.variant={known}" for known in variants if variants[known] == found]
-    remedy = (
-        f"use {' or '.join(fitting)}" if fitting else f"no variant has these: {', '.join(variants)}"
+    others = sorted({known.patch_size for known in variants.values() if known[1:] == found[1:]})
+    wanted = variant.patch_size if variant[1:] == found[1:] else next(iter(others), None)
+    convert = (
+        f"python -m aftrans_jax.convert IT --patch_size={wanted} --out=x.npz makes a file of "
+        f"patches of {wanted} px"
     )
-    if found[1:] == variant[1:]:
-        remedy += (
-            f"; python -m aftrans_jax.convert IT --patch_size={variant.patch_size} --out=x.npz "
-            "makes a file of the other patches"
-        )
     text, own = map(_described, (found, variant))
-    raise ValueError(f"the file has {text}, model.variant={name!r} has {own}; {remedy}")
+    if not fitting:
+        remedy = convert if wanted else f"there are {', '.join(variants)}"
+        raise ValueError(f"the file has {text}, as no variant has; {remedy}")
+    remedies = [f"use {' or '.join(fitting)}", *([convert] if variant[1:] == found[1:] else [])]
+    raise ValueError(
+        f"the file has {text}, model.variant={name!r} has {own}; {'; '.join(remedies)}"
+    )
 
 
 def _described(size: Sequence[int]) -> str:

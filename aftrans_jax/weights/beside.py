@@ -17,10 +17,15 @@ _GELUS = MappingProxyType(
     {"gelu": "exact", "gelu_python": "exact"}
     | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
 )
+_OF_TIMM = MappingProxyType({"pretrained_cfg": dict, "architecture": str})
 _EPSILON = 1e-6  # of this trunk's layer norms
-# Part of a timm architecture's name -> what its arrays do not tell.
+_TIMM_GELUS = MappingProxyType({None: "exact", "gelu": "exact", "gelu_tanh": "tanh"})
+# Pattern of a model's name -> what its arrays do not tell.
 _FOREIGN = MappingProxyType(
-    {"rope": "rotary positions (RoPE)", "quickgelu": "a GELU that is neither exact nor by tanh"}
+    {
+        r"(?<![a-z])rope(?![a-z])": "rotary positions (RoPE)",
+        r"quick_?gelu": "a GELU that is neither exact nor by tanh",
+    }
 )
 
 
@@ -65,7 +70,8 @@ def told_beside(path: Path, size: Size | None) -> Told:
     config = read_beside(path.with_name("config.json"))
     timm = is_timm(config)
     if not timm and not isinstance(config.get("model_type"), str):
-        return Told()
+        passed = "config.json beside it passed over, it is neither timm's nor Hugging Face's"
+        return Told(notes=(passed,) if config else ())
     if size is not None and (other := _other_size(config, size)):
         return Told(notes=(f"config.json beside it passed over, it is another model's: {other}",))
     pixels = read_beside(path.with_name("preprocessor_config.json")) if not timm else {}
@@ -74,9 +80,23 @@ def told_beside(path: Path, size: Size | None) -> Told:
     return told._replace(notes=(f"told by config.json: {told.architecture}{heads}", *told.notes))
 
 
+def check_model_name(name: str) -> None:
+    """Passes the name of a model that does not tell what its arrays would not.
+
+    Raises:
+      ValueError: it tells another function, and which.
+    """
+    for pattern, what in _FOREIGN.items():
+        if re.search(pattern, name.lower()):
+            raise ValueError(f"the model of this file, {name}, has {what}: expected a plain ViT")
+
+
 def is_timm(config: Mapping[str, Any]) -> bool:
-    """Returns whether a configuration is timm's, which has the pixel values, too."""
-    return isinstance(config.get("pretrained_cfg"), dict)
+    """Returns whether a configuration is timm's, which has the pixel values, too.
+
+    An older one has them beside the architecture, not in a `pretrained_cfg`.
+    """
+    return any(isinstance(config.get(key), kind) for key, kind in _OF_TIMM.items())
 
 
 def _other_size(config: Mapping[str, Any], size: Size) -> str:
@@ -88,19 +108,24 @@ def _other_size(config: Mapping[str, Any], size: Size) -> str:
 
 
 def _by_timm(config: dict[str, Any]) -> Told:
-    name, pixels = str(config.get("architecture")), config["pretrained_cfg"]
-    for part, what in _FOREIGN.items():
-        if part in name:
-            raise ValueError(f"the model of this file, {name}, has {what}: expected a plain ViT")
+    name, pixels = str(config.get("architecture")), config.get("pretrained_cfg", config)
+    check_model_name(name)
     if config.get("global_pool", "token") not in ("token", ""):
         raise ValueError(
             f"the model of this file, {name}, pools by {config['global_pool']}, where this model "
             "classifies from the class token"
         )
     given = config.get("model_args")
-    heads = given.get("num_heads") if isinstance(given, dict) else None
+    given = given if isinstance(given, dict) else {}
+    act = given.get("act_layer")
+    if not (act is None or isinstance(act, str)) or act not in _TIMM_GELUS:
+        known = ", ".join(filter(None, _TIMM_GELUS))
+        raise ValueError(
+            f"the model of this file, {name}, has act_layer={act!r:.40}: expected one of {known}"
+        )
+    heads = _heads(given.get("num_heads"), "num_heads")
     mean, std = (triple(pixels.get(key), key) for key in ("mean", "std"))
-    return Told(name, _heads(heads, "num_heads"), "exact", mean, std)
+    return Told(name, heads, _TIMM_GELUS[act], mean, std)
 
 
 def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:

@@ -79,7 +79,7 @@ NAMINGS = (
         registers=("reg_token", "register_tokens"),
         distillation="dist_token",
         heads=("head",),
-        spare=(*_SPARE, r"head_dist\..*", r"(dino_|ibot_)?head\.(mlp|last_layer)\..*"),
+        spare=(*_SPARE, r"head_dist\..*", r"(dino_|ibot_)?head\.(mlp|last_layer|\d+)\..*"),
     ),
     _HF,
     _HF._replace(

@@ -7,17 +7,26 @@ from typing import NamedTuple
 from aftrans_jax.weights.beside import Told, triple
 from aftrans_jax.weights.namings import Naming
 
+_MAX_SIZE = 10_000  # px
 _HALVES = (0.5, 0.5, 0.5)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Origin(NamedTuple):
-    """GELU, mean and standard deviation of pixel values in [0, 1], and how they are known."""
+    """How the model of a file was trained.
+
+    Attributes:
+      gelu: "exact" or "tanh".
+      mean, std: of pixel values in [0, 1].
+      reason: how these are known.
+      size: px of the images, None where the positions tell, see `fitting.trained_size`.
+    """
 
     gelu: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     reason: str
+    size: int | None = None
 
 
 DEIT = Origin(
@@ -81,12 +90,14 @@ def from_text(text: bytes) -> Origin | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.keys() != set(Origin._fields):
+    if not isinstance(found, dict) or found.keys() | {"size"} != set(Origin._fields):
         return None
     mean, std = (triple(found[key], key) for key in ("mean", "std"))
-    if found["gelu"] not in ("exact", "tanh") or mean is None or std is None:
+    gelu, size = found["gelu"], found.get("size")
+    sized = size is None or (type(size) is int and 0 < size <= _MAX_SIZE)
+    if gelu not in ("exact", "tanh") or mean is None or std is None or not sized:
         raise ValueError(f"its record {text[:200]!r} cannot be used: convert the file again")
-    return Origin(found["gelu"], mean, std, str(found["reason"]))
+    return Origin(gelu, mean, std, str(found["reason"]), size)
 
 
 def disagreements(

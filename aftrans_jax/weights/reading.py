@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aftrans_jax.weights.arrays import AnyArrays, naming
-from aftrans_jax.weights.beside import Told, told_beside
+from aftrans_jax.weights.beside import Told, check_model_name, told_beside
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
@@ -34,10 +34,14 @@ class Weights(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_weights(source: str) -> Iterator[Weights]:
+def open_weights(source: str, *, heads: int | None = None) -> Iterator[Weights]:
     """Yields the weights of a source; the arrays can be read within the context.
 
     Errors within the context get the source's name, where they are ValueErrors.
+
+    Args:
+      source: see above.
+      heads: of the attention of a state dict; None: told by what lies beside it, or assumed.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -48,15 +52,16 @@ def open_weights(source: str) -> Iterator[Weights]:
         path = weights_file(source)
         form = file_format(path)
         with READERS[form](path) as arrays:
-            yield _weights(arrays, path, source, form)
+            yield _weights(arrays, path, source, form, heads)
 
 
-def _weights(arrays: AnyArrays, path: Path, source: str, form: str) -> Weights:
+def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int | None) -> Weights:
     name = weights_name(source)
     # Nobody writes one beside an npz.
     told = Told() if form == "npz" else told_beside(path, size_of(arrays))
-    converted = from_state_dict(arrays, heads=told.heads)
+    converted = from_state_dict(arrays, heads=heads or told.heads)
     if converted is not None:
+        check_model_name(name)
         found = converted_origin(name, converted.naming, told)
         notes = (*converted.notes, *told.notes, *hub_notes(source, path))
         return Weights(converted.arrays, notes, found)

@@ -21,7 +21,11 @@ from aftrans_jax.weights.namings import NAMINGS, Naming, check_function
 _HEAD_DIM = 64  # of all plain ViTs but these widths
 _HEADS = MappingProxyType({1280: 16})  # ViT-H
 _CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
-_AVERAGED = re.compile("teacher|ema")  # of two models in a file, the one to take
+# Of two models in a file, the one to take: the averaged one, of MoCo v3 what it evaluates.
+_TAKEN = re.compile("teacher|ema|base_encoder")
+_MOCO = re.compile("(base|momentum)_encoder[./]$")
+_MOCO_HEADS = MappingProxyType({384: 12})  # where others have 6
+_UNNAMED = re.compile(r"(^|[./])module[./]$")  # MoCo v3's linear probes, and others' models
 
 
 class Converted(NamedTuple):
@@ -51,11 +55,17 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
     taken = Taken(_below(arrays, prefix, naming, notes))
     check_function(taken.left)
     named, hidden = _tokens(taken, naming, notes)
-    num_heads = heads or _HEADS.get(hidden, hidden // _HEAD_DIM)
+    known = _MOCO_HEADS if _MOCO.search(prefix) else _HEADS
+    if heads is None and hidden in _MOCO_HEADS and _UNNAMED.search(prefix):
+        raise ValueError(
+            f"{hidden} numbers below {prefix} are 6 heads of most models and 12 of MoCo v3's: "
+            "python -m aftrans_jax.convert IT --heads=6 --out=x.npz makes a file that tells"
+        )
+    num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
     if not num_heads or hidden % num_heads:
         raise ValueError(
-            f"a width of {hidden} does not tell the heads: expected num_attention_heads in the "
-            "config.json beside the file, or a multiple of 64"
+            f"a width of {hidden} does not tell the heads, or not {heads}: expected a multiple of "
+            "64. python -m aftrans_jax.convert IT --heads=N --out=x.npz makes a file that tells"
         )
     if heads is None:
         notes.append(
@@ -103,13 +113,13 @@ def _found(arrays: AnyArrays) -> tuple[Naming | None, str]:
         first, last = naming.norm1.format(0), f"{naming.patches}.weight"
         prefixes = [name.removesuffix(last) for name in arrays if name.endswith(last)]
         found += [(naming, x) for x in prefixes if f"{x}{first}.weight" in arrays]
-    chosen = [(naming, prefix) for naming, prefix in found if _AVERAGED.search(prefix)]
+    chosen = [(naming, prefix) for naming, prefix in found if _TAKEN.search(prefix)]
     chosen = chosen if len(found) > 1 else found
     if len(found) > 1 and len(chosen) != 1:
         prefixes = ", ".join(repr(prefix) for _, prefix in found[:8])
         raise ValueError(
-            f"it holds {len(found)} models, below {prefixes}: expected one, or one "
-            "of them called teacher or ema. Save that one's state dict alone"
+            f"it holds {len(found)} models, below {prefixes}: expected one, or one of them called "
+            "teacher, ema or base_encoder. Save that one's state dict alone"
         )
     return chosen[0] if chosen else (None, "")
 

@@ -215,4 +215,4 @@ def test_predict_and_export_work_from_the_workdir(trained, tmp_path, monkeypatch
     assert not [name for name in arrays if "local" in name or "sacm" in name]
     with open_weights(str(workdir / "trunk.npz")) as weights:
         halves = (0.5, 0.5, 0.5)
-        assert weights.origin == ("tanh", halves, halves, "exported from run")
+        assert weights.origin == ("tanh", halves, halves, "exported from run", 32)

@@ -80,7 +80,7 @@ def test_the_variant_that_would_fit_is_named(tmp_path, trunk):
         "x.npz': the file has patches of 32 px, width 768, MLP of 3072, 12 layers, 12 heads, "
         "model.variant='b16' has patches of 16 px, width 768, MLP of 3072, 12 layers, 12 heads; "
         "use --config.model.variant=b32; python -m aftrans_jax.convert IT --patch_size=16 "
-        "--out=x.npz makes a file of the other patches"
+        "--out=x.npz makes a file of patches of 16 px"
     )
 
 
@@ -88,7 +88,8 @@ def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
     arrays = {**flatten_dict(trunk, sep="/"), "embedding/kernel": np.zeros((9, 9, 3, 12))}
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(
-        ValueError, match=r"has patches of 9 px, .*; no variant has these: mini8; .*--patch_size=8 "
+        ValueError,
+        match=r"has patches of 9 px, .*, as no variant has; .*convert IT --patch_size=8 ",
     ):
         start(tmp_path / "x.npz")
 

@@ -1,5 +1,7 @@
 """What is left to the weights is theirs, the record's, or the official ViT-B/16's."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
@@ -10,6 +12,7 @@ from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import changes, flat, read_settings
 from aftrans_jax.training.records import write_json
+from aftrans_jax.weights.origins import Origin, as_text
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -49,6 +52,15 @@ def test_without_weights_it_is_the_official_b16():
     assert found == expected("b16", 16, "tanh", 224, 448, 224)
     assert notes[0].startswith("without weights: model.variant=b16, model.stride=16, ")
     assert notes[0].endswith("data.std=(0.5,0.5,0.5)")
+
+
+def test_a_trunk_of_overlapping_patches_tells_its_size(tmp_path):
+    """448 px in patches of 16 every 12 px are 37 x 37, as of 592 px without overlap."""
+    path = write_npz(tmp_path / "trunk.npz", tokens=1 + 37**2)
+    assert left(pretrained=path)[0]["data.image_size"] == 592
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = as_text(Origin("tanh", HALVES, HALVES, "exported", 448)).encode()
+    assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 448, 896, 448)
 
 
 def test_deit_by_its_name_and_shapes(tmp_path):

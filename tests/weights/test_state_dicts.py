@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aftrans_jax.weights.arrays import to_float32
-from aftrans_jax.weights.beside import Size, Told, told_beside
+from aftrans_jax.weights.beside import Size, Told, check_model_name, told_beside
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.origins import as_text, converted_origin, from_text
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
@@ -151,6 +151,38 @@ def test_of_two_models_the_averaged_one_is_read_or_both_are_named(arrays):
         named(both)
 
 
+def small(arrays):
+    """Arrays of the names of one block of ViT-S, whose width is 384."""
+    rng = np.random.default_rng(0)
+    wide = {
+        name: tuple(6 * side if side % 64 == 0 else side for side in x.shape)
+        for name, x in arrays.items()
+    }
+    return {name: rng.normal(size=shape).astype("f4") for name, shape in wide.items()}
+
+
+def test_moco_v3_has_twelve_heads_and_its_base_encoder_is_read(arrays):
+    """vits.py of facebookresearch/moco-v3: vit_small has embed_dim=384, num_heads=12."""
+    own = small(arrays)
+    for name in ("head.weight", "head.bias"):
+        own.pop(name, None)
+    both = {f"state_dict/module.momentum_encoder.{name}": x + 1 for name, x in own.items()}
+    both |= {f"state_dict/module.base_encoder.{name}": x for name, x in own.items()}
+    projector = {"head.0.weight": np.ones((8, 384), "f4"), "head.1.running_mean": np.ones(8, "f4")}
+    both |= {f"state_dict/module.base_encoder.{name}": x for name, x in projector.items()}
+    found, notes = named(both)
+    query = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
+    assert found[query].shape == (384, 12, 32)
+    np.testing.assert_array_equal(found["cls"], own["cls_token"])
+    assert "12 heads of 32 assumed: no array tells their number" in notes
+    alone = {f"state_dict/module.{name}": x for name, x in own.items()}
+    with pytest.raises(ValueError, match=r"6 heads of most models and 12 of MoCo.*--heads=6"):
+        named(alone)
+    assert named(alone, heads=12)[0][query].shape == (384, 12, 32)
+    dino = {f"teacher/module.backbone.{name}": x for name, x in own.items()}
+    assert named(dino)[0][query].shape == (384, 6, 64)
+
+
 def test_an_old_pre_logits_layer_keeps_its_name(arrays):
     arrays |= {
         "pre_logits.fc.weight": np.eye(HIDDEN, dtype="f4"),
@@ -195,6 +227,8 @@ REFUSED = [
         "neither exact",
     ),
     ({"pretrained_cfg": {}, "architecture": "x", "global_pool": "avg"}, "x, pools by avg"),
+    ({"architecture": "vit_base_patch16_rope_224", "mean": [0.5] * 3}, "rope_224, has rotary"),
+    ({"architecture": "x", "model_args": {"act_layer": "quick_gelu"}}, "act_layer='quick_gelu'"),
     ({"pretrained_cfg": {"mean": [1, 2]}}, r"has mean=\[1, 2\]: expected three numbers"),
     ({"pretrained_cfg": {"std": [0, 1, 1]}}, r"has std=\[0, 1, 1\]: expected three numbers"),
     ("{", r"config\.json beside it is no JSON"),
@@ -233,12 +267,27 @@ def test_a_configuration_of_the_file_s_size_is_used(tmp_path):
     assert (found.mean, found.notes) == ((0.1, 0.2, 0.3), ("told by config.json: x",))
 
 
-def test_a_configuration_of_something_else_tells_nothing(tmp_path):
-    assert (
-        told(tmp_path, {"train": 1})
-        == told(tmp_path, [])
-        == told_beside(tmp_path / "y" / "x.pth", None)
-    )
+def test_an_older_configuration_of_timm_has_all_in_one(tmp_path):
+    config = {"architecture": "vit_x", "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 10}
+    found = told(tmp_path, config | {"model_args": {"act_layer": "gelu_tanh", "num_heads": 3}})
+    assert found[:5] == ("vit_x", 3, "tanh", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_a_configuration_of_something_else_is_passed_over(tmp_path):
+    assert told(tmp_path, []) == told_beside(tmp_path / "y" / "x.pth", None) == Told()
+    (note,) = told(tmp_path, {"train": 1}).notes
+    assert note == "config.json beside it passed over, it is neither timm's nor Hugging Face's"
+
+
+@pytest.mark.parametrize("name", ["rope_axial_ape_deit_small_patch16_LS", "vit.quickgelu"])
+def test_a_name_of_another_function_is_refused(name):
+    with pytest.raises(ValueError, match=f"the model of this file, {name}, has"):
+        check_model_name(name)
+
+
+def test_other_names_are_passed():
+    for name in ("europe_birds", "ropes", "deit_small_patch16_224", "tropen.pth"):
+        check_model_name(name)
 
 
 def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
@@ -253,6 +302,8 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
         assert (found.gelu, found.mean) == ("exact", mean)
         assert ("not told" in found.reason) == (name == "x.pth")
         assert from_text(as_text(found).encode()) == found
+        with pytest.raises(ValueError, match="convert the file again"):
+            from_text(as_text(found._replace(size=0)).encode())
 
 
 def test_names_tell_before_hugging_face_s_architecture(arrays):
