@@ -95,11 +95,15 @@ def _run(
     progress = Progress(experiment.plan.num_steps)
     notes = _check_record(experiment, workdir, settings)
     session = Session(experiment, workdir, progress, stop)
+    together = True
     try:
         result = _finish(experiment, workdir, settings, session, notes, command)
+    except Exception:
+        together = jax.process_count() == 1  # else the others wait for this one elsewhere
+        raise
     finally:
-        with stop.deferring():  # checkpoints that are still being written
-            session.close()
+        with stop.deferring(agreeing=False):  # checkpoints that are still being written
+            session.close(together=together)
     if jax.process_index() == 0:
         (workdir / "error.log").unlink(missing_ok=True)
     return result
@@ -191,7 +195,10 @@ def _record(
         (workdir / STARTS).unlink(missing_ok=True)
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
-    overview = parameter_overview.get_parameter_overview(state.whole(state.params))
+    # Without values, of which a process may hold a part.
+    overview = parameter_overview.get_parameter_overview(
+        state.whole(state.params), include_stats=False
+    )
     write_bytes(workdir / "parameters.txt", f"{overview}\n".encode())
     path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
     try:

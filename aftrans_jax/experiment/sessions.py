@@ -125,9 +125,15 @@ class Session:
             for split, names in now.items()
         }
 
-    def close(self) -> None:
-        """Waits until everything is written."""
-        self._checkpoints.close()
+    def close(self, *, together: bool) -> None:
+        """Waits until everything is written.
+
+        Args:
+          together: whether all processes close; a checkpoint that is still being written would wait
+            for them. One that is cut off is passed over when the run goes on.
+        """
+        if together:
+            self._checkpoints.close()
         self.log.close()
 
     def _placed(self, state: TrainState) -> TrainState:

@@ -78,11 +78,15 @@ class StopRequest:
             signal.signal(number, self._note)
 
     @contextlib.contextmanager
-    def deferring(self) -> Iterator[None]:
-        """Lets a `with` block run to its end; then raises `Stopped` where a signal has come."""
+    def deferring(self, *, agreeing: bool = True) -> Iterator[None]:
+        """Lets a `with` block run to its end; then raises `Stopped` where a signal has come.
+
+        Args:
+          agreeing: whether one that came to another process counts; then all have to come here.
+        """
         with self._set_deferred(True):
             yield
-            if self(0):
+            if self(0) if agreeing else self._requested:
                 raise self._stopped()
 
     @contextlib.contextmanager

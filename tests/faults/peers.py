@@ -1,4 +1,7 @@
-"""SIGKILL of one of two processes that are one run: the other ends soon, and says what to do."""
+"""One of two processes that are one run ends or fails: the other ends soon, and says what to do.
+
+Of a run that splits its state over both processes, nothing goes wrong.
+"""
 
 import functools
 import os
@@ -11,12 +14,19 @@ from pathlib import Path
 from driver import main
 from processes import Run, problems
 
-KINDS = ("first, train", "second, train", "first, save", "second, save")
+KINDS = ("first, train", "second, train", "first, save", "second, save", "first, fails", "fsdp")
 SOON = 30  # seconds
+LIMIT = 1500  # bytes that a file of the process that fails may have, fewer than its config.json
 
 
-def two(workdir: Path) -> list[Run]:
-    """Starts both processes of the tiny run; their configuration and output lie beside it."""
+def two(workdir: Path, *arguments: str, limit: int = 0) -> list[Run]:
+    """Starts both processes of the tiny run; their configuration and output lie beside it.
+
+    Args:
+      workdir: of the run.
+      *arguments: of both processes.
+      limit: largest size in bytes of a file of the first one, 0 for none.
+    """
     from benchmarks.claims.scaling import free_port
 
     given = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2")
@@ -24,13 +34,14 @@ def two(workdir: Path) -> list[Run]:
     for number in (0, 1):
         folder = workdir.parent / f"process{number}"
         folder.mkdir(exist_ok=True)
-        runs.append(Run(workdir, *given, f"--process_id={number}", folder=folder))
+        own = (*given, *arguments, f"--process_id={number}")
+        runs.append(Run(workdir, *own, limit=0 if number else limit, folder=folder))
     return runs
 
 
-def finished(workdir: Path) -> str | None:
+def finished(workdir: Path, *arguments: str) -> str | None:
     """Runs both to the end; returns what is wrong."""
-    outcomes = [run.wait() for run in two(workdir)]
+    outcomes = [run.wait() for run in two(workdir, *arguments)]
     if any(outcome.code for outcome in outcomes):
         return f"exit codes {[outcome.code for outcome in outcomes]}: {outcomes[0].output}"
     return None
@@ -46,16 +57,22 @@ def undisturbed() -> Path:
 
 
 def run_one(kind: str, seed: int) -> str | None:
-    """Kills one process in a phase, looks at the other one, and starts both again."""
-    which, phase = kind.split(", ")
+    """Ends one process in a phase, looks at the other one, and starts both again."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder, "run")
-        runs = two(workdir)
+        if kind == "fsdp":
+            return finished(workdir, "--config.train.sharding=fsdp")
+        which, phase = kind.split(", ")
+        runs = two(workdir, limit=LIMIT * (phase == "fails"))
         victim, other = runs if which == "first" else runs[::-1]
-        if not victim.reaches(phase):
+        if phase == "fails":
+            if "File too large" not in (said := victim.wait().output):
+                return f"it did not fail: {said}"
+        elif victim.reaches(phase):
+            time.sleep(random.Random(seed).uniform(0, 0.3))
+            os.kill(victim.pid, signal.SIGKILL)
+        else:
             return f"it ended before: {victim.wait().output}"
-        time.sleep(random.Random(seed).uniform(0, 0.3))
-        os.kill(victim.pid, signal.SIGKILL)
         began = time.monotonic()
         outcome = other.wait()
         if (seconds := time.monotonic() - began) > SOON:
