@@ -189,6 +189,11 @@ def _check_ranges(config: Config) -> None:
     for key in _SHARES:
         if not 0 < (value := _value(config, key)) <= 1:
             raise ValueError(f"{key}={value} must lie in (0, 1]")
+    if config.seed >= 2**32:
+        raise ValueError(
+            f"seed={config.seed} must be below 2^32 = {2**32}: of a larger one, jax.random draws "
+            f"what seed={config.seed % 2**32} does"
+        )
     trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
     numbers, last = tuple(config.sacm.layers), VARIANTS[config.model.variant].layers
     if len({*numbers} & {*range(1, last + 1)}) < len(numbers):

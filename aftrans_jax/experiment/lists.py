@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
@@ -74,7 +75,7 @@ def has_validation(workdir: Path, settings: Mapping[str, Any]) -> bool:
       workdir: of the run.
       settings: that it records, by key.
     """
-    if settings["data.validation_fraction"]:
+    if settings["data.validation_fraction"] or "validation" in (read_result(workdir) or {}):
         return True
     try:
         lists = read_lists(workdir / "lists.csv.gz") or {}
@@ -111,8 +112,15 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
     """Returns what differs between recorded and present lists, a line each.
 
     Raises:
-      ValueError: an image that was trained on is now one to test or to choose checkpoints by.
+      ValueError: an image that was trained on is now one to test or to choose checkpoints by, or no
+        image is one of the run's.
     """
+    if recorded and present and not recorded.keys() & present.keys():
+        raise ValueError(
+            f"none of the {len(present)} images, such as {min(present)!r}, is one of the run's "
+            f"{len(recorded)}, such as {min(recorded)!r} ({path}): expected the data set that it "
+            "was started with. Choose another --workdir"
+        )
     lines, leaked = compare_lists(recorded, present)
     if leaked:
         raise ValueError(
@@ -127,7 +135,7 @@ def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
     """Returns what differs between the lists of a run and its data set as it is now, a line each.
 
     Raises:
-      ValueError: images that were trained on would be tested.
+      ValueError: images that were trained on would be tested, or it is another set.
     """
     path, present = workdir / "lists.csv.gz", listed_images(dataset)
     try:

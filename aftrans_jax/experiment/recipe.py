@@ -97,6 +97,12 @@ def check_recipe(config: Config, num_devices: int) -> None:
     """
     num_rows = config.train.batch_size // num_devices
     mixing, contrastive = config.data.mixing, config.loss.contrastive
+    if contrastive and num_rows // config.train.accumulation_steps < 2:
+        raise ValueError(
+            f"loss.contrastive={contrastive}: a device takes the {config.train.batch_size} images "
+            "of a batch one by one, and compares none with another; raise train.batch_size, or "
+            f"lower train.accumulation_steps={config.train.accumulation_steps}, to two at a time"
+        )
     if mixing != "none" and contrastive:
         raise ValueError(
             f"data.mixing={mixing!r} with loss.contrastive={contrastive}: a mixed image has two "

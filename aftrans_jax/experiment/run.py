@@ -121,9 +121,12 @@ def _finish(
     state, is_resumed = session.start()
     for line in _description(experiment, state, workdir, is_resumed, notes):
         progress.say(line)
-    is_early = session.stops_early(state)
+    recorded = finished_result(workdir, plan.num_steps)
+    # As its own record says, whatever score decides now.
+    was_early = recorded is not None and recorded.get("stopped_at_step") == int(state.step)
+    is_early = was_early or session.stops_early(state)
     is_finished = is_early or int(state.step) >= plan.num_steps
-    if is_finished and (recorded := finished_result(workdir, plan.num_steps)):
+    if is_finished and recorded:
         early = " early (train.patience)" if is_early else ""
         progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(recorded))

@@ -111,7 +111,7 @@ class Session:
         figures: dict[str, Any] = {"validation": self._validation_scores(state)}
         if self.stops_early(state):
             figures["stopped_at_step"] = int(state.step)
-        best = self._checkpoints.restore_best(self._experiment.state)
+        best = self._checkpoints.restore_best(self._experiment.state, set_aside=True)
         if best is not None:
             state, figures["validation"] = self._placed(best[0]), dict(best[1])
         self.progress.say(f"best on the validation images: step {int(state.step)}")

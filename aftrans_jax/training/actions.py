@@ -111,11 +111,11 @@ class Report:
     def in_range(self) -> bool:
         """Returns whether the loss since the last report, or at it, is finite and in its range.
 
-        Batches that float16 skipped have no loss and do not count.
+        Batches that float16 skipped, or in which no image could be read, have no loss and do not
+        count.
         """
-        if self._pending:
-            loss = compute(merge(self._pending))["loss"]
-            self._loss = self._loss if math.isnan(loss) and self._all_skipped() else loss
+        if self._pending and (merged := merge(self._pending))["loss"].count:
+            self._loss = compute(merged)["loss"]
         return self._loss <= self._largest_loss
 
     def finish(self, state: TrainState) -> None:
@@ -130,12 +130,13 @@ class Report:
 
     def _flush(self, state: TrainState) -> None:
         self.in_range()  # notes the loss
-        values = compute(merge(self._pending))
+        values = compute(merged := merge(self._pending))
         for averages in jax.device_get(self._pending):
             skipped = bool(averages["skipped"].total)
             self._overflows = self._overflows + 1 if skipped else 0
         self._pending = []
-        step, all_skipped = int(state.step), values.pop("skipped") == 1
+        step = int(state.step)
+        del values["skipped"]
         values |= self.speed()
         values["learning_rate"] = float(self._learning_rate(step))
         values["skipped_steps"] = int(state.skipped)
@@ -146,15 +147,12 @@ class Report:
                 f"step {step}: lower train.learning_rate, or use train.precision=bfloat16 or "
                 f"float32. {self._way_back()}"
             )
-        if not all_skipped and not math.isfinite(values["loss"]):
+        if merged["loss"].count and not math.isfinite(values["loss"]):
             raise FloatingPointError(
                 f"the loss is {values['loss']} at step {step}: lower train.learning_rate, lengthen "
                 f"train.warmup_steps, or use train.precision=float32. {self._way_back()}"
             )
         self._progress.report(step, values)
-
-    def _all_skipped(self) -> bool:
-        return compute(merge(self._pending))["skipped"] == 1
 
 
 class SaveAndEvaluate:

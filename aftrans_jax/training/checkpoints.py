@@ -133,27 +133,39 @@ class Checkpoints:
         return None
 
     def restore_best(
-        self, template: Any, *, parts: Sequence[str] = ("",)
+        self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
     ) -> tuple[Any, Mapping[str, float]] | None:
         """Returns the saved state with the best score, on the host, and its scores.
 
         None where no state that is still there was evaluated. See `restore_latest`.
 
         Raises:
-          ValueError: the best checkpoint is damaged, or does not fit the template.
+          ValueError: the best checkpoint does not fit the template; or it is damaged and is not to
+            be set aside, so that the best of the others would answer.
           OSError: it cannot be read.
         """
-        number = self.scores.best(self.numbers())
-        if number is None:
-            return None
-        try:
-            arrays = read_arrays(self.directory / str(number))
-        except VanishedCheckpointError:  # a training has written a better one
-            self.scores.read_again()
-            return self.restore_best(template, parts=parts)
-        except DamagedCheckpointError as error:
-            raise ValueError(f"the best checkpoint, {number}, is damaged: {error}") from error
-        return self._fit(number, arrays, template, parts), self.scores.of(number) or {}
+        damaged: dict[int, str] = {}
+        while True:
+            number = self.scores.best([x for x in self.numbers() if x not in damaged])
+            if number is None:
+                self._pass_over(damaged, number, set_aside)
+                return None
+            try:
+                arrays = read_arrays(self.directory / str(number))
+            except VanishedCheckpointError:  # a training has written a better one
+                self.scores.read_again()
+            except DamagedCheckpointError as error:
+                if not set_aside:
+                    raise ValueError(
+                        f"the best checkpoint, {number}, is damaged: {error}. Bring it back from a "
+                        f"copy, or delete {self.directory / str(number)}: then the best of the "
+                        "others answers, whose accuracy result.json does not tell"
+                    ) from error
+                damaged[number] = str(error)
+            else:
+                state = self._fit(number, arrays, template, parts)
+                self._pass_over(damaged, number, set_aside)
+                return state, self.scores.of(number) or {}
 
     def way_back(self) -> str:
         """Returns the sentence that says which checkpoint a run that diverged can go back to."""
@@ -217,16 +229,20 @@ class Checkpoints:
                 "written with another model or head: choose another --workdir"
             ) from error
 
-    def _pass_over(self, damaged: Mapping[int, str], used: int, set_aside: bool) -> None:
+    def _pass_over(self, damaged: Mapping[int, str], used: int | None, set_aside: bool) -> None:
+        """Says which checkpoints are damaged and which is used, None: the state as it is."""
+        if set_aside:  # every process has read what is moved now
+            multihost_utils.sync_global_devices("checkpoints are read")
         for number, reason in damaged.items():
-            self._say(f"checkpoint {number} is damaged ({reason}): using {used}")
+            using = "the last state" if used is None else str(used)
+            self._say(f"checkpoint {number} is damaged ({reason}): using {using}")
             target = self.directory.parent / "broken_checkpoints"
             if set_aside and jax.process_index() == 0:
                 target.mkdir(exist_ok=True)
                 shutil.rmtree(target / str(number), ignore_errors=True)
                 shutil.move(self.directory / str(number), target / str(number))
                 self._say(f"checkpoint {number} was moved to {target}")
-        if damaged and set_aside:
+        if set_aside:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
 
 

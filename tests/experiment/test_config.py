@@ -513,6 +513,22 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "--config.loss.contrastive=0",
         ),
         (
+            {
+                "model__name": "transfg",
+                "loss__contrastive": 1.0,
+                "train__accumulation_steps": 2,
+                "train__batch_size": 8,
+            },
+            "loss.contrastive=1.0: a device takes the 8 images of a batch one by one, and "
+            "compares none with another; raise train.batch_size, or lower "
+            "train.accumulation_steps=2, to two at a time",
+        ),
+        (
+            {"seed": 2**32 + 1},
+            "seed=4294967297 must be below 2^32 = 4294967296: of a larger one, jax.random draws "
+            "what seed=1 does",
+        ),
+        (
             {"data__mixing": "both", "train__batch_size": 4},
             "data.mixing='both': a device has 1 of the 4 images of a batch, and none to mix it "
             "with; raise train.batch_size to two a device or more, or use "

@@ -1,5 +1,6 @@
 """A run with every ingredient beside the default recipe: cut, resumed, stopped early, loaded."""
 
+import json
 import signal
 
 import jax
@@ -13,6 +14,7 @@ from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.experiment.workdir import finished_result, read_result
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.records import write_json
 
 CHANGES = {
     "model__name": "vit",
@@ -135,4 +137,9 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     step = result["stopped_at_step"]
     assert f"already finished early (train.patience) at step {step}" in capsys.readouterr().out
     assert finished_result(cut, 8) is not None
+    scores = json.loads((cut / "checkpoints" / "scores.json").read_text())
+    for facts in scores["checkpoints"].values():  # as if another score had been counted by
+        facts["best_by"] = "sum_accuracy"
+    write_json(cut / "checkpoints" / "scores.json", {"checkpoints": scores["checkpoints"]})
+    assert train(cut, experiment(SCORES, 2)) == read_result(cut)
     assert "stopped early at step" in (cut / "report" / "index.html").read_text()

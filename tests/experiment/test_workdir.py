@@ -40,7 +40,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
-from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.training.records import DamagedRecordError, write_json
 
 PLAIN = flat(base_config().to_dict())
 
@@ -302,6 +302,8 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
         ValueError, match=r"1 images that were trained on would be tested.*a/1\.jpg"
     ):
         check_lists(tmp_path, LISTS, leaking)
+    with pytest.raises(ValueError, match=r"none of the 1 images, such as 'z.jpg', is one of"):
+        check_lists(tmp_path, LISTS, {"z.jpg": Listed("a", "train")})
     # What was once trained on stays known when it is left out for a while.
     without = {name: listed for name, listed in LISTS.items() if name != "a/1.jpg"}
     assert joined(LISTS, without)["a/1.jpg"] == Listed("a", "train")
@@ -419,3 +421,6 @@ def test_a_run_with_validation_images_reports_its_best_checkpoint(
     assert has_validation(tmp_path, settings) == expected
     (tmp_path / "lists.csv.gz").write_bytes(b"damaged")
     assert has_validation(tmp_path, settings) == bool(fraction)
+    result = {"step": 1, "config": {"train": {}}} | ({"validation": {}} if expected else {})
+    write_json(tmp_path / "result.json", result)
+    assert has_validation(tmp_path, settings) == expected

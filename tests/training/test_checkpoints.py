@@ -258,6 +258,21 @@ def test_the_best_is_restored_with_its_scores(directory):
     assert scores == {"accuracy": 0.7}
 
 
+def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(directory):
+    written(directory, 0.2, 0.7, 0.1, 0.3)
+    break_empty(directory / "2")
+    checkpoints = Checkpoints(directory, best_score="accuracy", say=(said := []).append)
+    with pytest.raises(ValueError, match=r"the best checkpoint, 2, is damaged.*delete \S+/2: then"):
+        checkpoints.restore_best(tree(0))
+    assert numbers(directory) == [2, 3, 4]
+    state, scores = checkpoints.restore_best(tree(0), set_aside=True)
+    same(state, tree(4))
+    assert scores == {"accuracy": 0.3}
+    assert numbers(directory) == [3, 4]
+    assert said[0].startswith("checkpoint 2 is damaged")
+    assert said[0].endswith("using 4")
+
+
 @pytest.mark.parametrize(
     ("sound", "kept", "sentence"),
     [

@@ -370,6 +370,21 @@ def test_the_loss_is_in_its_range_until_it_is_not(float16, tmp_path):
     assert not report.in_range()
 
 
+def test_a_report_of_rows_that_could_not_be_read_is_no_divergence(float16, tmp_path):
+    _, state = float16
+    report, _ = report_of(tmp_path)
+    report(1, state, averages_of(1.0))
+    nothing = averages_of(1.0)
+    empty = {
+        name: value.replace(total=np.float32(0), count=np.int32(0))
+        for name, value in nothing.items()
+        if name != "skipped"
+    }
+    report(1, state, nothing | empty)
+    assert report.in_range()
+    report.finish(state)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_learns_on_the_built_in_birds(precision):
     experiment = fresh(num_devices=1, precision=precision)
