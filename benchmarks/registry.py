@@ -160,7 +160,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "demo_profile",
-        "P11: where the demo's time goes, compilation included",
+        "P11: where the demo's time goes, compilation included, checkpoints and report not",
         "benchmarks.claims.demo_profile:measure",
         (Goal("the demo, by its parts", "s", "lower", 240, 120),),
         ("cpu",),

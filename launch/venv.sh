@@ -56,7 +56,7 @@ if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
     install=(-e .) # lower bounds in the place of pins
   fi
   echo "installing ${install[*]} into $prefix"
-  python -m pip install --quiet --disable-pip-version-check --no-compile "${install[@]}"
+  python -m pip install --quiet --disable-pip-version-check --no-compile "${install[@]}" || exit 1
   if [[ $kind != cpu && -z ${AFTRANS_JAX:-} ]] && ! drives_accelerator; then
     echo "jax for $kind is installed in $prefix and finds no GPU or TPU. Is the driver too old, or" \
       "the device in use? AFTRANS_JAX=cpu runs on the CPU" >&2

@@ -177,12 +177,13 @@ def answers(trained, explained, tmp_path_factory):
     """What the page finds by the model's settings and by others, and what its controls do."""
     page = tmp_path_factory.mktemp("page") / "explain.html"
     rules = explanation.rules(trained)
-    write_explanation(page, title="birds", said="untrained", rules=rules, photos=explained)
+    write_explanation(page, title=TITLE, said="untrained", rules=rules, photos=explained)
     keys = ("layers", "keepRatio", "selection", "method")
     asked = [dict(zip(keys, chosen, strict=True)) for chosen in SETTINGS]
     return in_browser(page, IN_PAGE, asked, width=390)
 
 
+TITLE = "runs/cub,seed=1,sacm.keep_ratio=0.4,region.method=most_relevant_component,train.epochs=20"
 IN_PAGE = """async asked => {
   const by = chosen => PHOTOS.map(photo => {
     const {relevance, mask, box} = region(photo, chosen, GEOMETRY);

@@ -35,7 +35,8 @@ def command(settings: Settings, workdir: Path) -> list[str]:
         "train.report_every": 1,
     }
     flags = [f"--config.{key}={value}" for key, value in changes.items()]
-    start = [sys.executable, "-u", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
+    # Safe path: of two commits that are compared, PYTHONPATH says which, not the current folder.
+    start = [sys.executable, "-u", "-P", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
     return [*start, f"--workdir={workdir}", *flags]
 
 
@@ -45,7 +46,8 @@ def waits(given: list[str], cache: Path) -> tuple[float, float]:
     Raises:
       RuntimeError: it took none.
     """
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": os.getcwd()}
+    own = {"PYTHONPATH": os.getcwd()} | dict(os.environ)
+    environment = own | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     began = time.perf_counter()
     with subprocess.Popen(given, env=environment, **pipes) as process:

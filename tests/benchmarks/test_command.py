@@ -3,6 +3,7 @@
 import json
 import os
 import pkgutil
+import re
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_the_registry_is_complete_and_each_name_is_there_once():
 
 def test_each_of_performances_goals_has_a_benchmark():
     claims = " ".join(entry.claim for entry in BENCHMARKS)
-    assert all(f"P{number}" in claims for number in (1, 2, 4, 5, 6, 7, 9, 10, 11))
+    named = set(map(int, re.findall(r"\bP(\d+)\b", claims)))
+    assert named >= {1, 2, 4, 5, 6, 7, 9, 10, 11, 14}
 
 
 def test_verdicts_by_hand():

@@ -17,14 +17,16 @@ def run_one(kind: str, seed: int) -> str | None:
     """Kills a run once or twice in a phase, finishes it and compares it with an undisturbed one."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        workdir = Path(folder, "run")
+        workdir, hits = Path(folder, "run"), []
         for _ in range(chance.choice((1, 1, 2))):
             run = Run(workdir)
             if run.reaches(kind, chance.choice((1, 2)) if kind in ("save", "evaluate") else 1):
                 longest = 1.5 if kind in ("start", "train") else 0.15
                 time.sleep(chance.uniform(0, longest))
                 os.kill(run.pid, signal.SIGKILL)
-            run.wait()
+            hits.append(run.wait().code == -signal.SIGKILL)
+        if not any(hits):
+            return f"it ended before it could be killed in the phase {kind}"
         outcome = Run(workdir).wait()
         if outcome.code:
             return f"exit code {outcome.code}: {outcome.output}"
