@@ -83,7 +83,8 @@ def _run(path: Path, workdir: Path) -> None:
 
     study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
-    runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given_keys(sys.argv))
+    given = given_keys(sys.argv)
+    runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
     runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)

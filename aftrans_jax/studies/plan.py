@@ -1,8 +1,9 @@
 """The runs of a study: order, directories, settings; which are done and how long others take."""
 
 import copy
+import functools
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,16 +11,21 @@ from typing import Any, NamedTuple
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.evaluation import annotated_scores
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     configured,
-    finished_result,
     flat,
     read_result,
     trained_settings,
 )
 from aftrans_jax.studies.definition import Study, slug
+
+Say = Callable[[str], None]
+
+
+def _unsaid(line: str) -> None:
+    del line
 
 
 class Run(NamedTuple):
@@ -59,7 +65,13 @@ class Run(NamedTuple):
 
 
 def plan(
-    study: Study, base: Config, workdir: Path, *, num_seeds: int, given: Collection[str]
+    study: Study,
+    base: Config,
+    workdir: Path,
+    *,
+    num_seeds: int,
+    given: Collection[str],
+    say: Say = _unsaid,
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
 
@@ -71,16 +83,17 @@ def plan(
       workdir: of the study; a run lies in `<row>/seed<k>` below it.
       num_seeds: of each row.
       given: keys that the command line has set in the base.
+      say: shows what a user should know, each line once.
 
     Raises:
       ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is.
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
-    configs = {}
+    configs, say_once = {}, functools.cache(say)
     for name, row in study.rows.items():
         recorded = trained_settings(workdir / slug(row.evaluates or name) / "seed0")
-        rules = {"trains": not row.evaluates, "recorded": recorded}
+        rules = {"trains": not row.evaluates, "recorded": recorded, "say": say_once}
         configs[name] = row_config(name, study.changes(name), base, given, **rules)
     found = []
     for seed in range(num_seeds):
@@ -103,8 +116,9 @@ def row_config(
     *,
     trains: bool = True,
     recorded: Mapping[str, Any] = MappingProxyType({}),
+    say: Say = _unsaid,
 ) -> Config:
-    """Returns the configuration of a row.
+    """Returns the configuration of a row; where it has steps, its epochs are 0.
 
     Args:
       name: of the row.
@@ -113,6 +127,7 @@ def row_config(
       given: keys that the command line has set in the base.
       trains: False where the row is evaluated alone.
       recorded: settings by key of a run of the row, which then needs no file of weights here.
+      say: is given a line where epochs are not used.
 
     Raises:
       ValueError: a key or a value is unknown, or a key is given on the command line too.
@@ -139,16 +154,21 @@ def row_config(
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
         config, _ = settled(config, recorded)
+        config, notes = with_one_length(config)
         # What the devices of the run can do, the run itself checks.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)
     except ValueError as error:
         raise ValueError(f"row {name!r}: {error}") from error
+    for line in notes:
+        say(line)
     return config
 
 
 def is_finished(run: Run) -> bool:
     """Returns whether a directory holds what the run leaves, so that there is nothing to do.
+
+    A training is of the same steps; where they are left open, of the same epochs.
 
     Raises:
       ValueError: it holds a run of other settings.
@@ -157,7 +177,10 @@ def is_finished(run: Run) -> bool:
         return is_finished(run.trained) and run.result() is not None
     settings = flat(run.config.to_dict())
     check_may_train(run.workdir, settings)
-    return finished_result(run.workdir, settings["train.steps"]) is not None
+    result, key = read_result(run.workdir), "train.steps"
+    if is_left(key, settings[key]):
+        key = "train.epochs"
+    return result is not None and flat(result["config"]).get(key) == settings[key]
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:

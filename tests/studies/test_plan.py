@@ -183,3 +183,27 @@ def test_a_function_of_what_is_left_open_is_refused():
     base = tiny_config(train__steps=0, train__epochs=1.0)
     with pytest.raises(ValueError, match=r"row 'x' sets train.steps from its value, .* open: give"):
         row_config("x", {"train.steps": lambda steps: 2 * steps}, base)
+
+
+def test_where_steps_are_left_open_epochs_say_what_is_finished(tmp_path):
+    def planned(**train):
+        base = tiny_config(train__steps=0, **train)
+        (run,) = plan(Study("s", {"a": Row()}, "a"), base, tmp_path, num_seeds=1, given=())
+        return run
+
+    run = planned(train__epochs=10.0)
+    finish(run, 10.0)
+    result = json.loads((run.workdir / "result.json").read_text())
+    result["config"]["train"]["steps"] = result["step"] = 30  # what the epochs were of these data
+    (run.workdir / "result.json").write_text(json.dumps(result))
+    assert is_finished(run)
+    for epochs in (2.0, 40.0):
+        assert not is_finished(planned(train__epochs=epochs))
+
+
+def test_steps_go_before_epochs_which_is_said_once(tmp_path):
+    base, said = tiny_config(train__epochs=40.0), []
+    found = plan(CEILING, base, tmp_path, num_seeds=2, given=["train.epochs"], say=said.append)
+    assert said == ["train.epochs=40.0 is not used: train.steps=6 decides"]
+    assert {(run.config.train.steps, run.config.train.epochs) for run in found} == {(6, 0.0)}
+    assert base.train.epochs == 40
