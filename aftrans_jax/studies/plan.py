@@ -3,29 +3,15 @@
 import copy
 import functools
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config, is_left
-from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.evaluation import annotated_scores
-from aftrans_jax.experiment.settled import settled, with_one_length
-from aftrans_jax.experiment.workdir import (
-    check_may_train,
-    configured,
-    flat,
-    read_result,
-    trained_settings,
-)
+from aftrans_jax.experiment.workdir import check_may_train, flat, read_result, trained_settings
 from aftrans_jax.studies.definition import Study, slug
-
-Say = Callable[[str], None]
-
-
-def _unsaid(line: str) -> None:
-    del line
+from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
 
 
 class Run(NamedTuple):
@@ -36,6 +22,7 @@ class Run(NamedTuple):
       seed: of the run.
       workdir: of the run; that of the training, where this evaluates one.
       config: settings of the run.
+      heads: logits that it is judged by.
       trained: the training that is evaluated, None where this is a training.
     """
 
@@ -43,6 +30,7 @@ class Run(NamedTuple):
     seed: int
     workdir: Path
     config: Config
+    heads: tuple[str, ...]
     trained: "Run | None" = None
 
     @property
@@ -71,7 +59,7 @@ def plan(
     *,
     num_seeds: int,
     given: Collection[str],
-    say: Say = _unsaid,
+    say: Say = unsaid,
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
 
@@ -86,7 +74,8 @@ def plan(
       say: shows what a user should know, each line once.
 
     Raises:
-      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is.
+      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is;
+        or it is judged by logits that its model lacks.
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
@@ -103,66 +92,10 @@ def plan(
             own.seed = seed
             trained = trainings.get(study.rows[name].evaluates)
             place = workdir / slug(name) / f"seed{seed}" if trained is None else trained.workdir
-            trainings[name] = Run(name, seed, place, own, trained)
+            heads = heads_of(name, study.rows[name], own)
+            trainings[name] = Run(name, seed, place, own, heads, trained)
         found += trainings.values()
     return found
-
-
-def row_config(
-    name: str,
-    changes: Mapping[str, Any],
-    base: Config,
-    given: Collection[str] = (),
-    *,
-    trains: bool = True,
-    recorded: Mapping[str, Any] = MappingProxyType({}),
-    say: Say = _unsaid,
-) -> Config:
-    """Returns the configuration of a row; where it has steps, its epochs are 0.
-
-    Args:
-      name: of the row.
-      changes: of the row, see `Row` and `Study.changes`.
-      base: what is changed.
-      given: keys that the command line has set in the base.
-      trains: False where the row is evaluated alone.
-      recorded: settings by key of a run of the row, which then needs no file of weights here.
-      say: is given a line where epochs are not used.
-
-    Raises:
-      ValueError: a key or a value is unknown, or a key is given on the command line too.
-    """
-    config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
-    for key, value in changes.items():
-        if key not in known:
-            raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
-        if callable(value) and is_left(key, known[key]):
-            raise ValueError(
-                f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
-                f"--config.{key}=VALUE"
-            )
-        if key in given and not callable(value):
-            raise ValueError(
-                f"row {name!r} sets {key}={value!r}, and --config.{key} is given too: leave that "
-                "out, or take the row out of the study"
-            )
-        group, _, last = key.rpartition(".")
-        section = config[group] if group else config
-        try:
-            section[last] = value(known[key]) if callable(value) else value
-        except TypeError as error:
-            raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
-    try:
-        config, _ = settled(config, recorded)
-        config, notes = with_one_length(config)
-        # What the devices of the run can do, the run itself checks.
-        settings = flat(config.to_dict()) | {"model.attention": "auto"}
-        check(configured(settings), num_devices=1, trains=trains)
-    except ValueError as error:
-        raise ValueError(f"row {name!r}: {error}") from error
-    for line in notes:
-        say(line)
-    return config
 
 
 def is_finished(run: Run) -> bool:

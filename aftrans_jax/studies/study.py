@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from tqdm import tqdm
 
 from aftrans_jax.experiment.data import has_boxes, load_dataset
-from aftrans_jax.studies.plan import Run, Say, expected_seconds, is_finished
+from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, train_all
+from aftrans_jax.studies.rows import Say
 
 
 class Progress:

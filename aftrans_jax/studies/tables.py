@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from aftrans_jax.studies.cost import gflop
-from aftrans_jax.studies.definition import HEADS, Row
+from aftrans_jax.studies.definition import HEADS
 from aftrans_jax.studies.intervals import Interval, mean_and_deviation, paired_difference
 from aftrans_jax.studies.trials import Line, Pairing, Trial, judged_by, paired
 
@@ -50,22 +50,25 @@ class Figures(NamedTuple):
         return self.accuracies["test", self.line.head]
 
 
-def lines_of(name: str, row: Row, trials: Sequence[Trial]) -> list[Line]:
+def lines_of(
+    name: str,
+    heads: Sequence[str],
+    trials: Sequence[Trial],
+    paper: float | Mapping[str, float] | None = None,
+) -> list[Line]:
     """Returns the lines of a row: one for each of the logits that it is judged by.
 
     Args:
       name: of the row.
-      row: of a study.
+      heads: the logits.
       trials: its finished runs, at least one.
+      paper: see `Row`.
 
     Raises:
       ValueError: the model has no such logits.
     """
-    found = []
-    for head in judged_by(trials[0], row.heads):
-        paper = row.paper.get(head) if isinstance(row.paper, Mapping) else row.paper
-        found.append(Line(name, head, trials, paper))
-    return found
+    papers = paper if isinstance(paper, Mapping) else dict.fromkeys(heads, paper)
+    return [Line(name, head, trials, papers.get(head)) for head in judged_by(trials[0], heads)]
 
 
 def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:

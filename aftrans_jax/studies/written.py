@@ -42,15 +42,17 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
       OSError: they cannot be written.
       ValueError: the runs contradict each other or the study.
     """
-    trials: dict[str, list[Trial]] = {name: [] for name in study.rows}
+    trials: dict[str, list[Trial]] = {}
+    heads: dict[str, tuple[str, ...]] = {}
     for run in sorted(finished, key=lambda run: run.seed):
         read = read_trial if run.trained is None else read_annotated
-        trials[run.row].append(read(run.workdir))
+        trials.setdefault(run.row, []).append(read(run.workdir))
+        heads[run.row] = run.heads
     lines = [
         line
         for name, row in study.rows.items()
-        if trials[name]
-        for line in lines_of(name, row, trials[name])
+        if name in trials
+        for line in lines_of(name, heads[name], trials[name], row.paper)
     ]
     base = next((line for line in lines if line.row == study.base), None)
     write_table(workdir, study.title, lines, base, command)

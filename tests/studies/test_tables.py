@@ -11,10 +11,11 @@ from experiments import tiny_config, tiny_variants
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
 from aftrans_jax.studies.compared import changed, lines_between
-from aftrans_jax.studies.definition import Row
+from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
 from aftrans_jax.studies.trials import paired, read_annotated, read_trial
-from aftrans_jax.studies.written import layer_plots, plots
+from aftrans_jax.studies.written import layer_plots, plots, write_study
 from aftrans_jax.training.records import DamagedRecordError
 
 CLASSES = ("one, two", "x\udcff")
@@ -27,7 +28,9 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     shutil.copy(run / "result.json", run / "eval-test-annotated.json")
     shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
     row = Row({"region.method": "annotated"}, evaluates="run")
-    (line,) = lines_of("boxes", row, [read_annotated(run)])
+    study = Study("s", {"run": Row(), "boxes": row}, "run")
+    *_, boxes = plan(study, tiny_config(), tmp_path, num_seeds=1, given=())
+    (line,) = lines_of("boxes", boxes.heads, [read_annotated(run)])
     assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
 
 
@@ -40,6 +43,20 @@ def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_giv
     assert len(lines_between(runs, [])) == 3
     (line,) = lines_between(runs, ["sum"])
     assert (line.head, [trial.seed for trial in line.trials]) == ("sum", [0, 1, 2])
+
+
+def test_rows_are_judged_as_the_study_says_whatever_runs_record(tmp_path):
+    """A finished run's record is of the command that finished it, which may have said otherwise."""
+    study = Study("s", {"a": Row(), "b": Row({"sacm.keep_ratio": 0.5})}, "a")
+    base = tiny_config(eval__logits="sum")
+    runs = plan(study, base, tmp_path, num_seeds=1, given=())
+    both = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    for run, logits in zip(runs, ("global", "auto"), strict=True):
+        make_run(run.workdir, both, eval__logits=logits)
+    with tiny_variants():
+        write_study(study, tmp_path, runs, "the command")
+    rows = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    assert [(row["row"], row["judged_by"]) for row in rows] == [("a", "sum"), ("b", "sum")]
 
 
 class Names:
@@ -122,7 +139,7 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
     ]
     base = [make_run(tmp_path / "b2", {"global": (0, 0, 0, 1)}, seed=2, order=(2, 0, 1, 3))]
     line, other = (
-        lines_of(name, Row(), [read_trial(path) for path in paths])[0]
+        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
         for name, paths in (("a", ours), ("b", base))
     )
     found = paired(line, other)
@@ -140,8 +157,8 @@ def test_the_table_says_what_the_runs_say(tmp_path):
         .read_text()
         .replace('"global_accuracy": 0.5', '"global_accuracy": 1.0')
     )
-    row = Row(heads=("global", "local"), paper={"local": 90.6})
-    lines = lines_of("a|b", row, [read_trial(path) for path in trials])
+    heads, paper = ("global", "local"), {"local": 90.6}
+    lines = lines_of("a|b", heads, [read_trial(path) for path in trials], paper)
     with tiny_variants():
         table = figures(lines, lines[0])
     assert header(table)[:6] == [
@@ -177,7 +194,7 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     lines = [
         line
         for name, paths in (("b", [other]), ("a", runs))
-        for line in lines_of(name, Row(), [read_trial(path) for path in paths])
+        for line in lines_of(name, ("global",), [read_trial(path) for path in paths])
     ]
     with tiny_variants():
         found = plots(figures(lines, lines[0]))
@@ -192,7 +209,7 @@ def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):
     lines = []
     for name, hits in right.items():
         run = make_run(tmp_path / name, {"global": hits}, sacm__layers=layers[name])
-        lines += lines_of(name, Row(), [read_trial(run)])
+        lines += lines_of(name, ("global",), [read_trial(run)])
     with tiny_variants():
         (shown, *more) = layer_plots(figures(lines, lines[0]))
         assert layer_plots(figures(lines[:2], lines[0])) == []
