@@ -116,11 +116,13 @@ def _probe(path: Path, workdir: Path) -> None:
     from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes
+    from aftrans_jax.studies.study import with_boxes
     from aftrans_jax.studies.written import write_study
 
     keep_compiled()
     study = load_study(path)
     runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
+    runs = with_boxes(runs, _say)
     make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):

@@ -76,7 +76,7 @@ def run_probes(
         began = time.monotonic()
         try:
             found = probe(run.config, cache, say)
-        # Such as a set without annotated boxes, or too little memory.
+        # Such as an absent file of weights, or too little memory.
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
             say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
