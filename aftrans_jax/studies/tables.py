@@ -9,17 +9,18 @@ from typing import NamedTuple
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.studies.definition import HEADS
 from aftrans_jax.studies.intervals import Interval, mean_and_deviation, paired_difference
-from aftrans_jax.studies.trials import Line, Pairing, Trial, judged_by, paired
+from aftrans_jax.studies.trials import Line, Pairing, paired
 
 SPLITS = {"test": False, "validation": True}
 _ABSENT = "\N{EN DASH}"
 _NOTES = """\
 Accuracies are mean ± sample standard deviation over the seeds, in percent of the images. The
-difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is
-a percentile bootstrap over images and seeds, of the images alone where there is one seed. GFLOP are
-those of one image's forward pass for these logits: two for a product and its sum in matrix products
-and convolutions, of resampling too; operations on single elements, such as GELU, are not counted:
-with them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a second are of
+difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is a
+percentile bootstrap over images and seeds, of the images alone where there is one seed. Where not
+all seeds and images of both could be paired, it says of how many it is. GFLOP are those of one
+image's forward pass for these logits: two for a product and its sum in matrix products and
+convolutions, of resampling too; operations on single elements, such as GELU, are not counted: with
+them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a second are of
 training.""".replace("\n", " ")
 
 
@@ -48,27 +49,6 @@ class Figures(NamedTuple):
     def accuracy(self) -> tuple[float, float]:
         """Mean and standard deviation on the test images, by the line's own logits."""
         return self.accuracies["test", self.line.head]
-
-
-def lines_of(
-    name: str,
-    heads: Sequence[str],
-    trials: Sequence[Trial],
-    paper: float | Mapping[str, float] | None = None,
-) -> list[Line]:
-    """Returns the lines of a row: one for each of the logits that it is judged by.
-
-    Args:
-      name: of the row.
-      heads: the logits.
-      trials: its finished runs, at least one.
-      paper: see `Row`.
-
-    Raises:
-      ValueError: the model has no such logits.
-    """
-    papers = paper if isinstance(paper, Mapping) else dict.fromkeys(heads, paper)
-    return [Line(name, head, trials, papers.get(head)) for head in judged_by(trials[0], heads)]
 
 
 def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:
@@ -127,7 +107,7 @@ def cells(table: Sequence[Figures]) -> Iterator[list[str]]:
         speed, paper = row.images_per_second, row.line.paper
         yield [
             *(row.line.row, row.line.head, str(len(row.line.trials)), *accuracies),
-            points(row.difference),
+            points(row.difference, row.pairing),
             str(row.num_images),
             f"{row.gflop:.3g}",
             _ABSENT if speed is None else f"{speed:.3g}",
@@ -143,11 +123,12 @@ def percent(value: tuple[float, float] | None) -> str:
     return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
 
 
-def points(value: Interval | None) -> str:
-    """Returns a difference and its interval as text."""
-    if value is None:
+def points(value: Interval | None, pairing: Pairing | None) -> str:
+    """Returns a difference, its interval, and which part of the lines it is of, as text."""
+    if value is None or pairing is None:
         return _ABSENT
-    return f"{value.difference:+.1f} ({value.low:+.1f} to {value.high:+.1f})"
+    part = f"; {pairing.part}" if pairing.part else ""
+    return f"{value.difference:+.1f} ({value.low:+.1f} to {value.high:+.1f}{part})"
 
 
 def notes(base: Line | None) -> str:
@@ -182,13 +163,15 @@ def comma_separated(table: Sequence[Figures]) -> str:
     writer.writerow(
         [
             *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
-            *("difference_high", "images", "gflop_an_image", "images_per_second", "paper"),
+            *("difference_high", "paired_seeds", "paired_images"),
+            *("images", "gflop_an_image", "images_per_second", "paper"),
         ]
     )
     for row in table:
         nothing = (math.nan, math.nan)
         numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
         numbers += row.difference or (math.nan,) * 3
+        numbers += (math.nan,) * 2 if row.pairing is None else row.pairing.ours.shape
         numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
         seeds = " ".join(str(trial.seed) for trial in row.line.trials)
         writer.writerow([row.line.row, row.line.head, seeds, *map(_number, numbers)])

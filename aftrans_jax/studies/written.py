@@ -19,11 +19,10 @@ from aftrans_jax.studies.tables import (
     comma_separated,
     figures,
     header,
-    lines_of,
     markdown,
     notes,
 )
-from aftrans_jax.studies.trials import Line, Trial, read_annotated, read_trial
+from aftrans_jax.studies.trials import Line, Trial, lines_of, read_annotated, read_trial
 from aftrans_jax.training.reporting import read_history
 
 _LEAST_RATIO = 1.05  # of the costs of two lines, below which a plot of them says nothing
@@ -109,8 +108,9 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         singles = [] if values is None else values.tolist()
         name = row.line.name
         accuracies.append(Measured(series, name, mean, mean - deviation, mean + deviation, singles))
-        if row.difference is not None:
-            differences.append(Measured(series, name, *row.difference))
+        if row.difference is not None and row.pairing is not None:
+            part = f", {row.pairing.part}" if row.pairing.part else ""
+            differences.append(Measured(series, name + part, *row.difference))
         costs.append((series, row.gflop, mean))
     found = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
     if differences := [x for x in differences if math.isfinite(x.value)]:

@@ -12,8 +12,7 @@ from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.report.comparison import Answer
 from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, sights
-from aftrans_jax.studies.tables import lines_of
-from aftrans_jax.studies.trials import read_trial
+from aftrans_jax.studies.trials import lines_of, read_trial
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)

@@ -1,6 +1,7 @@
 """The table from made-up runs whose outcomes are known."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -13,8 +14,8 @@ from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
 from aftrans_jax.studies.compared import changed, lines_between
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.plan import plan
-from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
-from aftrans_jax.studies.trials import paired, read_annotated, read_trial
+from aftrans_jax.studies.tables import cells, comma_separated, figures, header, markdown
+from aftrans_jax.studies.trials import lines_of, paired, read_annotated, read_trial
 from aftrans_jax.studies.written import layer_plots, plots, write_study
 from aftrans_jax.training.records import DamagedRecordError
 
@@ -146,6 +147,30 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
     assert tuple(found.names) == Names.names
     assert found.ours.tolist() == [[True, False, False, False]]
     assert found.base.tolist() == [[False, False, False, True]]
+
+
+def test_a_difference_of_some_seeds_or_images_says_so(tmp_path):
+    """The means of both lines are of more, and may differ the other way."""
+    right = {"global": (1, 1, 1, 0)}
+    ours = [make_run(tmp_path / f"a{k}", right, seed=k) for k in (0, 1, 2)]
+    base = [make_run(tmp_path / "b0", right, seed=0)]
+    few = [make_run(tmp_path / f"c{k}", right, seed=k, order=(0, 1, 2)) for k in (0, 1, 2)]
+    every, one, part = (
+        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
+        for name, paths in (("a", ours), ("b", base), ("c", few))
+    )
+    assert paired(every, every).part == ""
+    with tiny_variants():
+        table = figures([every, one, part], one)
+    first, _, last = cells(table)
+    assert first[4].endswith("of 1 seed)")
+    assert last[4].endswith("of 1 seed and 3 images)")
+    assert next(iter(cells([figures([one], every)[0]])))[4].endswith("of 1 seed)")  # of either line
+    assert [row["paired_seeds"] for row in csv.DictReader(io.StringIO(comma_separated(table)))] == [
+        *("1", "", "1")
+    ]
+    labels = [dot.label for dot in plots(table)[1].dots]
+    assert labels == ["a (global), of 1 seed: +0.0", "c (global), of 1 seed and 3 images: +0.0"]
 
 
 def test_the_table_says_what_the_runs_say(tmp_path):
