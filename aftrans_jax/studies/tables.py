@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.studies.definition import HEADS
-from aftrans_jax.studies.intervals import Interval, mean_and_deviation, paired_difference
+from aftrans_jax.studies.intervals import (
+    LEAST_DIFFERING,
+    Interval,
+    mean_and_deviation,
+    paired_difference,
+)
 from aftrans_jax.studies.trials import Line, Pairing, paired
 
 SPLITS = {"test": False, "validation": True}
@@ -16,12 +21,13 @@ _ABSENT = "\N{EN DASH}"
 _NOTES = """\
 Accuracies are mean ± sample standard deviation over the seeds, in percent of the images. The
 difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is a
-percentile bootstrap over images and seeds, of the images alone where there is one seed. Where not
-all seeds and images of both could be paired, it says of how many it is. GFLOP are those of one
-image's forward pass for these logits: two for a product and its sum in matrix products and
-convolutions, of resampling too; operations on single elements, such as GELU, are not counted: with
-them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a second are of
-training.""".replace("\n", " ")
+percentile bootstrap over images and seeds, of the images alone where there is one seed. An image
+differs where one is right and the other wrong, with any seed; fewer than {least} of them are
+counted in the place of an interval, which would be too narrow. Where not all seeds and images of
+both could be paired, it says of how many it is. GFLOP are those of one image's forward pass for
+these logits: two for a product and its sum in matrix products and convolutions, of resampling too;
+operations on single elements, such as GELU, are not counted: with them, as XLA counts, it is up to
+5.5 % more. MFU goes by the same count. Images a second are of training.""".replace("\n", " ")
 
 
 class Figures(NamedTuple):
@@ -127,13 +133,20 @@ def points(value: Interval | None, pairing: Pairing | None) -> str:
     """Returns a difference, its interval, and which part of the lines it is of, as text."""
     if value is None or pairing is None:
         return _ABSENT
+    told = f"{value.low:+.1f} to {value.high:+.1f}"
+    if math.isnan(value.low):
+        told = (
+            f"{value.num_differing} image{'s differ' if value.num_differing != 1 else ' differs'}"
+        )
     part = f"; {pairing.part}" if pairing.part else ""
-    return f"{value.difference:+.1f} ({value.low:+.1f} to {value.high:+.1f}{part})"
+    return f"{value.difference:+.1f} ({told}{part})"
 
 
 def notes(base: Line | None) -> str:
     """Returns what the figures are, in a paragraph."""
-    return _NOTES.format(base="the base" if base is None else f"“{base.name}”")
+    return _NOTES.format(
+        base="the base" if base is None else f"“{base.name}”", least=LEAST_DIFFERING
+    )
 
 
 def markdown(
@@ -163,14 +176,14 @@ def comma_separated(table: Sequence[Figures]) -> str:
     writer.writerow(
         [
             *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
-            *("difference_high", "paired_seeds", "paired_images"),
+            *("difference_high", "differing_images", "paired_seeds", "paired_images"),
             *("images", "gflop_an_image", "images_per_second", "paper"),
         ]
     )
     for row in table:
         nothing = (math.nan, math.nan)
         numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
-        numbers += row.difference or (math.nan,) * 3
+        numbers += row.difference or (math.nan,) * 4
         numbers += (math.nan,) * 2 if row.pairing is None else row.pairing.ours.shape
         numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
         seeds = " ".join(str(trial.seed) for trial in row.line.trials)

@@ -110,7 +110,7 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         accuracies.append(Measured(series, name, mean, mean - deviation, mean + deviation, singles))
         if row.difference is not None and row.pairing is not None:
             part = f", {row.pairing.part}" if row.pairing.part else ""
-            differences.append(Measured(series, name + part, *row.difference))
+            differences.append(Measured(series, name + part, *row.difference[:3]))
         costs.append((series, row.gflop, mean))
     found = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
     if differences := [x for x in differences if math.isfinite(x.value)]:

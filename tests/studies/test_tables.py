@@ -197,7 +197,7 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     first, second = cells(table)
     assert first[:6] == ["a|b", "global", "2", "75.0 ± 35.4", "100.0 ± 0.0", "\N{EN DASH}"]
     assert second[1] == "local"
-    assert second[5].startswith("+50.0 (+")
+    assert second[5] == "+50.0 (2 images differ)"
     assert second[-1] == "90.6"
     assert first[-3:] == [f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
     assert 0 < table[0].gflop < table[1].gflop  # the global logits need no second pass
@@ -207,6 +207,11 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     rows = list(csv.DictReader(comma_separated(table).splitlines()))
     assert float(rows[0]["test_global_std"]) == pytest.approx(35.3553)
     assert rows[1]["difference"] == "50"
+    assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["", ""]
+    assert rows[1]["differing_images"] == "2"
+    assert "fewer than 10" in text
+    (drawn,) = plots(table)[1].dots
+    assert drawn.low == drawn.at == drawn.high  # no whisker
     assert rows[0]["difference"] == ""
 
 
