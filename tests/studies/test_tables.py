@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
 
+from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
 from aftrans_jax.studies.compared import changed, lines_between
@@ -274,3 +276,17 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     (other / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match="of an earlier version"):
         lines_between([*runs, other], [])
+
+
+def test_the_comparison_is_printed_in_any_encoding(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / name, {"global": (1, 1, 0, 0)}) for name in "ab"]
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, runs), f"--workdir={tmp_path / 'out'}"])
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # which the command sets, too
+    with tiny_variants():
+        compare.main()
+    stream.seek(0)
+    said = stream.read()
+    assert "| a | global | 1 | 50.0 | \\u2013 |" in said  # an en dash: the base itself
+    assert said.splitlines()[-1] == f"page: {tmp_path / 'out' / 'table.html'}"
