@@ -1,11 +1,10 @@
 """The table of a study or a comparison: its figures, and the files table.md and table.csv."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from aftrans_jax.files import csv_text
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.studies.definition import HEADS
 from aftrans_jax.studies.intervals import (
@@ -170,16 +169,14 @@ def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def comma_separated(table: Sequence[Figures]) -> str:
     """Returns the table as CSV with unrounded numbers, empty where there is none."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
-    writer.writerow(
+    rows: list[list[Any]] = [
         [
             *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
             *("difference_high", "differing_images", "paired_seeds", "paired_images"),
             *("images", "gflop_an_image", "images_per_second", "paper"),
         ]
-    )
+    ]
     for row in table:
         nothing = (math.nan, math.nan)
         numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
@@ -187,9 +184,11 @@ def comma_separated(table: Sequence[Figures]) -> str:
         numbers += (math.nan,) * 2 if row.pairing is None else row.pairing.ours.shape
         numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
         seeds = " ".join(str(trial.seed) for trial in row.line.trials)
-        writer.writerow([row.line.row, row.line.head, seeds, *map(_number, numbers)])
-    return text.getvalue()
+        rows.append([row.line.row, row.line.head, seeds, *map(_number, numbers)])
+    return csv_text(rows)
 
 
-def _number(value: float | int | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.6g}"
+def _number(value: float | int | None) -> float | int | str:
+    if value is None or math.isnan(value):
+        return ""
+    return value if isinstance(value, int) else float(f"{value:.6g}")

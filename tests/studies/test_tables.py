@@ -208,7 +208,7 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     assert "    the command" in text
     rows = list(csv.DictReader(comma_separated(table).splitlines()))
     assert float(rows[0]["test_global_std"]) == pytest.approx(35.3553)
-    assert rows[1]["difference"] == "50"
+    assert rows[1]["difference"] == "50.0"
     assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["", ""]
     assert rows[1]["differing_images"] == "2"
     assert "fewer than 10" in text
