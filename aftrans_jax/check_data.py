@@ -59,9 +59,8 @@ def main(argv: list[str]) -> None:
 
 
 def _print(*lines: str) -> None:
-    encoding = sys.stdout.encoding  # may lack characters that file names have
     for line in map(printable, lines):
-        print(line.encode(encoding, "backslashreplace").decode(encoding))
+        print(line)
 
 
 def _prefix(target: Path, root: Path | None) -> PurePosixPath:

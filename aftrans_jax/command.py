@@ -2,13 +2,13 @@
 
 import argparse
 import contextlib
+import io
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -56,17 +56,20 @@ def check_suffix(
 
 def say(line: str) -> None:
     """Writes a line to standard error, one line whatever names it holds, above a bar of tqdm's."""
-    _write(printable(line), sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def show(line: str) -> None:
     """Writes a line to standard output, above a bar of tqdm's."""
-    _write(line, sys.stdout)
+    tqdm.write(line, file=sys.stdout)
 
 
 @contextlib.contextmanager
 def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
     """Ends the process with one line on standard error when anything fails within.
+
+    What is printed and cannot be encoded becomes an escape: an encoding such as Latin-1 may lack
+    characters of names and tables.
 
     Args:
       log_folder: where error.log with the traceback goes, asked for when something has failed;
@@ -76,6 +79,9 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
     Raises:
       SystemExit: with status 1, or 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not what a notebook or a test puts there
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except KeyboardInterrupt:
@@ -87,11 +93,6 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
         where = _write_log(log_folder, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
-
-
-def _write(line: str, file: Any) -> None:
-    encoding = file.encoding or "utf-8"  # may lack characters that names have
-    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 def _described(error: Exception) -> str:

@@ -83,7 +83,8 @@ def _run(path: Path, workdir: Path) -> None:
 
     study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
-    runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given_keys(sys.argv))
+    given = given_keys(sys.argv)
+    runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
     runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)
@@ -115,11 +116,13 @@ def _probe(path: Path, workdir: Path) -> None:
     from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes
+    from aftrans_jax.studies.study import with_boxes
     from aftrans_jax.studies.written import write_study
 
     keep_compiled()
     study = load_study(path)
     runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
+    runs = with_boxes(runs, _say)
     make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
     with locked(workdir):

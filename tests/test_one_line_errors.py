@@ -1,5 +1,6 @@
 """Whatever fails within a command is one line with a remedy; paths are written as in a shell."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 from places import ROOT
+from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.command import expand, one_line_errors, show
 
 
 def said(error: BaseException, folder: Path | None = None) -> str | int | None:
@@ -22,6 +24,16 @@ def test_what_works_is_left_alone(tmp_path):
     with one_line_errors(lambda: tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [print, show, tqdm.write])
+def test_characters_that_the_encoding_lacks_become_escapes(monkeypatch, write):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with one_line_errors():
+        write("é \N{EN DASH}")
+    stream.seek(0)
+    assert stream.buffer.read() == b"\xe9 \\u2013\n"
 
 
 def test_errors_that_speak_for_themselves_are_said_as_they_are():

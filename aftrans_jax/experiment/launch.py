@@ -21,7 +21,7 @@ from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,
@@ -108,20 +108,15 @@ def _with_length(
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
-    What is left open is as recorded, but steps where the epochs are others. Steps that are given go
-    before epochs, which then are 0, so that the record is true.
+    What is left open is as recorded, but steps where the epochs are others.
 
     Args:
       config: not changed.
       written: settings that the directory records, also of a run that has trained nothing yet.
       recorded: those of a run that has.
     """
-    config, notes = copy.deepcopy(config), ()
+    config, notes = with_one_length(copy.deepcopy(config), written)
     train, known = config.train, written.get("train.epochs")
-    pair = (train.steps, train.epochs)
-    if all(pair) and pair != (written.get("train.steps"), known):
-        notes = (f"train.epochs={train.epochs} is not used: train.steps={train.steps} decides",)
-        train.epochs = 0.0
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
         train.steps = recorded["train.steps"]
     if recorded and is_left("train.warmup_steps", train.warmup_steps):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.workdir import read_result
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
 _COLUMNS = ["path", "class", "split"]
@@ -40,11 +40,8 @@ def listed_images(dataset: Dataset) -> Lists | None:
 
 def write_lists(path: Path, lists: Lists) -> None:
     """Writes lists as gzipped CSV; bytes of names that are no UTF-8 are kept."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows((name, *listed) for name, listed in sorted(lists.items()))
-    write_bytes(path, gzip.compress(text.getvalue().encode("utf-8", "surrogateescape"), mtime=0))
+    text = csv_text([_COLUMNS, *((name, *listed) for name, listed in sorted(lists.items()))])
+    write_bytes(path, gzip.compress(text.encode("utf-8", "surrogateescape"), mtime=0))
 
 
 def read_lists(path: Path) -> Lists | None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
 _FIRST = ["name", "true"]
@@ -50,18 +50,16 @@ def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any])
     """
     classes, names = dataset.class_names, dataset.test.names
     heads = sorted(outcomes["predicted"])
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_header(heads))
     boxes = outcomes.get("box")
+    rows: list[list[Any]] = [_header(heads)]
     for row, (index, label) in enumerate(zip(outcomes["index"], outcomes["label"], strict=True)):
-        said = []
+        said: list[Any] = []
         for head in heads:
             said.append(classes[int(outcomes["predicted"][head][row])])
-            said.append(f"{float(outcomes['confidence'][head][row]):.4f}")
+            said.append(round(float(outcomes["confidence"][head][row]), 4))
         box = [""] * 4 if boxes is None else [int(edge) for edge in boxes[row]]
-        writer.writerow([names[int(index)], classes[int(label)], *said, *box])
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        rows.append([names[int(index)], classes[int(label)], *said, *box])
+    write_bytes(path, csv_text(rows).encode("utf-8", "surrogateescape"))
 
 
 def read_predictions(path: Path) -> Predictions:

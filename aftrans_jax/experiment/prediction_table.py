@@ -1,7 +1,5 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +7,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
 
 from aftrans_jax.experiment.prediction import Prediction
-from aftrans_jax.files import make_folder
+from aftrans_jax.files import csv_text, make_folder
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -59,7 +57,7 @@ class PredictionTable:
         make_folder(self._path.parent)
         self._file = self._partial.open("wb", buffering=0)  # what was written is whole rows
         if self._line is _csv_line:
-            self._file.write(_csv_text(_header(self._columns)))
+            self._file.write(_csv_row(_header(self._columns)))
         return self
 
     def write(self, path: str, found: Prediction | Exception) -> None:
@@ -89,25 +87,22 @@ def _csv_line(row: Row, columns: _Columns) -> bytes:
     file = f"./{path}" if path.startswith(_FORMULA) else path
     if isinstance(found, Exception):
         num_empty = len(_header(columns)) - 2
-        return _csv_text([file, *[""] * num_empty, _cell(_reason(found))])
+        return _csv_row([file, *[""] * num_empty, _cell(_reason(found))])
     values = _values(found, columns.top)
     said = [values["answer"], values["probability"]]
     said += [x for name, share in found.top(columns.top) for x in (name, round(share, 6))]
     said += [x for head in columns.heads for x in _answer(found, head)]
     said += [""] * 4 if found.box is None else found.box
-    return _csv_text([file, *map(_cell, [*said, found.height, found.width, ""])])
+    return _csv_row([file, *map(_cell, [*said, found.height, found.width, ""])])
 
 
 def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _csv_text(cells: Sequence[Any]) -> bytes:
-    # Every text is quoted: of line ends in names, csv quotes only some. Bytes of names that are no
-    # UTF-8 become escapes, for a reader of the whole file would stop at one.
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+def _csv_row(cells: Sequence[Any]) -> bytes:
+    # Bytes of names that are no UTF-8 become escapes: a reader of the whole file would stop at one.
+    return csv_text([cells]).encode("utf-8", "backslashreplace")
 
 
 def _json_line(row: Row, columns: _Columns) -> bytes:

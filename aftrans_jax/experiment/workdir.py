@@ -176,10 +176,9 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
-    """Returns the result of a run if that is of all its steps, 0 for any, not of a shorter run."""
+    """Returns the result of a run if that is of all its steps, not of a shorter run."""
     result = read_result(workdir)
-    steps = result["config"]["train"].get("steps") if result else None
-    return result if steps and steps == (num_steps or steps) else None
+    return result if result and result["config"]["train"].get("steps") == num_steps else None
 
 
 def written_settings(workdir: Path) -> dict[str, Any]:

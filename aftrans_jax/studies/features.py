@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -25,6 +25,7 @@ from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.studies.rows import Say
 from aftrans_jax.training import sharding
 from aftrans_jax.weights.download import weights_file
 
@@ -32,7 +33,6 @@ from aftrans_jax.weights.download import weights_file
 _WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")
 _BATCH_SIZE = 32  # of the images whose contents are digested; the digest depends on it
 Anywhere = Array | np.ndarray  # on a device or on the host
-Say = Callable[[str], None]
 Split = tuple[Source, Skipped | None]  # images, and the record of those that cannot be read
 
 

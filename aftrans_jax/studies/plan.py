@@ -1,25 +1,17 @@
 """The runs of a study: order, directories, settings; which are done and how long others take."""
 
 import copy
+import functools
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config, is_left
-from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.evaluation import annotated_scores
-from aftrans_jax.experiment.settled import settled
-from aftrans_jax.experiment.workdir import (
-    check_may_train,
-    configured,
-    finished_result,
-    flat,
-    read_result,
-    trained_settings,
-)
+from aftrans_jax.experiment.workdir import check_may_train, flat, read_result, trained_settings
 from aftrans_jax.studies.definition import Study, slug
+from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
 
 
 class Run(NamedTuple):
@@ -30,6 +22,7 @@ class Run(NamedTuple):
       seed: of the run.
       workdir: of the run; that of the training, where this evaluates one.
       config: settings of the run.
+      heads: logits that it is judged by.
       trained: the training that is evaluated, None where this is a training.
     """
 
@@ -37,6 +30,7 @@ class Run(NamedTuple):
     seed: int
     workdir: Path
     config: Config
+    heads: tuple[str, ...]
     trained: "Run | None" = None
 
     @property
@@ -59,7 +53,13 @@ class Run(NamedTuple):
 
 
 def plan(
-    study: Study, base: Config, workdir: Path, *, num_seeds: int, given: Collection[str]
+    study: Study,
+    base: Config,
+    workdir: Path,
+    *,
+    num_seeds: int,
+    given: Collection[str],
+    say: Say = unsaid,
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
 
@@ -71,16 +71,18 @@ def plan(
       workdir: of the study; a run lies in `<row>/seed<k>` below it.
       num_seeds: of each row.
       given: keys that the command line has set in the base.
+      say: shows what a user should know, each line once.
 
     Raises:
-      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is.
+      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is;
+        or it is judged by logits that its model lacks.
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
-    configs = {}
+    configs, say_once = {}, functools.cache(say)
     for name, row in study.rows.items():
         recorded = trained_settings(workdir / slug(row.evaluates or name) / "seed0")
-        rules = {"trains": not row.evaluates, "recorded": recorded}
+        rules = {"trains": not row.evaluates, "recorded": recorded, "say": say_once}
         configs[name] = row_config(name, study.changes(name), base, given, **rules)
     found = []
     for seed in range(num_seeds):
@@ -90,65 +92,16 @@ def plan(
             own.seed = seed
             trained = trainings.get(study.rows[name].evaluates)
             place = workdir / slug(name) / f"seed{seed}" if trained is None else trained.workdir
-            trainings[name] = Run(name, seed, place, own, trained)
+            heads = heads_of(name, study.rows[name], own)
+            trainings[name] = Run(name, seed, place, own, heads, trained)
         found += trainings.values()
     return found
 
 
-def row_config(
-    name: str,
-    changes: Mapping[str, Any],
-    base: Config,
-    given: Collection[str] = (),
-    *,
-    trains: bool = True,
-    recorded: Mapping[str, Any] = MappingProxyType({}),
-) -> Config:
-    """Returns the configuration of a row.
-
-    Args:
-      name: of the row.
-      changes: of the row, see `Row` and `Study.changes`.
-      base: what is changed.
-      given: keys that the command line has set in the base.
-      trains: False where the row is evaluated alone.
-      recorded: settings by key of a run of the row, which then needs no file of weights here.
-
-    Raises:
-      ValueError: a key or a value is unknown, or a key is given on the command line too.
-    """
-    config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
-    for key, value in changes.items():
-        if key not in known:
-            raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
-        if callable(value) and is_left(key, known[key]):
-            raise ValueError(
-                f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
-                f"--config.{key}=VALUE"
-            )
-        if key in given and not callable(value):
-            raise ValueError(
-                f"row {name!r} sets {key}={value!r}, and --config.{key} is given too: leave that "
-                "out, or take the row out of the study"
-            )
-        group, _, last = key.rpartition(".")
-        section = config[group] if group else config
-        try:
-            section[last] = value(known[key]) if callable(value) else value
-        except TypeError as error:
-            raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
-    try:
-        config, _ = settled(config, recorded)
-        # What the devices of the run can do, the run itself checks.
-        settings = flat(config.to_dict()) | {"model.attention": "auto"}
-        check(configured(settings), num_devices=1, trains=trains)
-    except ValueError as error:
-        raise ValueError(f"row {name!r}: {error}") from error
-    return config
-
-
 def is_finished(run: Run) -> bool:
     """Returns whether a directory holds what the run leaves, so that there is nothing to do.
+
+    A training is of the same steps; where they are left open, of the same epochs.
 
     Raises:
       ValueError: it holds a run of other settings.
@@ -157,7 +110,10 @@ def is_finished(run: Run) -> bool:
         return is_finished(run.trained) and run.result() is not None
     settings = flat(run.config.to_dict())
     check_may_train(run.workdir, settings)
-    return finished_result(run.workdir, settings["train.steps"]) is not None
+    result, key = read_result(run.workdir), "train.steps"
+    if is_left(key, settings[key]):
+        key = "train.epochs"
+    return result is not None and flat(result["config"]).get(key) == settings[key]
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:

@@ -12,7 +12,8 @@ from scipy.special import softmax
 
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.studies.features import Extracted, Say, frozen_features
+from aftrans_jax.studies.features import Extracted, frozen_features
+from aftrans_jax.studies.rows import Say
 from aftrans_jax.training.metrics import box_area
 
 # Of scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos separate

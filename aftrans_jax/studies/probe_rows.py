@@ -11,9 +11,9 @@ from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.results import devices
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import Study, slug
-from aftrans_jax.studies.features import Say
-from aftrans_jax.studies.plan import Run, row_config
+from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
+from aftrans_jax.studies.rows import Say, heads_of, row_config
 from aftrans_jax.studies.study import accuracies, duration
 from aftrans_jax.training.records import write_json
 
@@ -28,14 +28,21 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
       given: keys that the command line has set in the base.
 
     Raises:
-      ValueError: see `plan.row_config`.
+      ValueError: see `rows.row_config` and `rows.heads_of`.
     """
     configs = {
         name: row_config(name, study.changes(name), base, given, trains=False)
         for name in study.rows
     }
     return [
-        Run(name, 0, workdir / slug(name) / "probe", config) for name, config in configs.items()
+        Run(
+            name,
+            0,
+            workdir / slug(name) / "probe",
+            config,
+            heads_of(name, study.rows[name], config),
+        )
+        for name, config in configs.items()
     ]
 
 
@@ -69,7 +76,7 @@ def run_probes(
         began = time.monotonic()
         try:
             found = probe(run.config, cache, say)
-        # Such as a set without annotated boxes, or too little memory.
+        # Such as an absent file of weights, or too little memory.
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
             say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")

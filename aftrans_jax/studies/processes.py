@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from aftrans_jax.experiment.lock import locked
+from aftrans_jax.experiment.workdir import flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished
@@ -31,7 +32,8 @@ class Job:
 
         Args:
           run: of a study.
-          command: to train, to which `--workdir` is added, and what an evaluation needs.
+          command: to train, to which `--workdir` is added, and what an evaluation needs or what the
+            directory records otherwise.
           environment: of the process; None: this one's.
 
         Raises:
@@ -40,9 +42,6 @@ class Job:
         """
         self.run, self.log, self.began = run, run.log, time.monotonic()
         self._command = [*command, f"--workdir={run.workdir}"]
-        if run.trained is not None:
-            changed = (f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())
-            self._command += ["--mode=eval", *changed]
         self._environment = environment
         self._process: subprocess.Popen | None = None
         self._said_before = 0  # bytes of the log by earlier attempts
@@ -50,20 +49,15 @@ class Job:
         self._start()
 
     def _start(self) -> None:
-        trained = self.run.trained
         try:
             with locked(self.run.workdir):
-                if trained is None:
-                    is_finished(self.run)  # raises where it is a run of other settings
-                    write_json(self.run.workdir / "config.json", self.run.config.to_dict())
-                elif not is_finished(trained):
-                    raise ValueError(f"{trained.name} is not finished, which it evaluates")
+                more = _training(self.run) if self.run.trained is None else _evaluation(self.run)
         except BlockingIOError:
             return  # tried again
         with self.log.open("ab") as log:
             self._said_before = log.tell()
             self._process = subprocess.Popen(
-                self._command,
+                [*self._command, *more],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -99,6 +93,27 @@ class Job:
         lines = said_now.decode(errors="replace").splitlines()
         said = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
         return f"{how}: {said[-1].removeprefix('error: ')} (all that it said: {self.log})"
+
+
+def _training(run: Run) -> list[str]:
+    """Returns the arguments that have a training go on; a new one's settings are written.
+
+    A record of what was trained is left as it is: the training itself compares it with what is
+    given.
+    """
+    is_finished(run)  # raises where it is a run of other settings
+    settings, recorded = run.config.to_dict(), trained_settings(run.workdir)
+    if not recorded:
+        write_json(run.workdir / "config.json", settings)
+    recorded.pop("pretrained", None)  # weights of the same name, which may lie elsewhere now
+    changed = {key: new for key, new in flat(settings).items() if recorded.get(key, new) != new}
+    return [f"--config.{key}={value}" for key, value in changed.items()]
+
+
+def _evaluation(run: Run) -> list[str]:
+    if run.trained is not None and not is_finished(run.trained):
+        raise ValueError(f"{run.trained.name} is not finished, which it evaluates")
+    return ["--mode=eval", *(f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())]
 
 
 class Stop:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from tqdm import tqdm
 
 from aftrans_jax.experiment.data import has_boxes, load_dataset
+from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, train_all
-
-Say = Callable[[str], None]
+from aftrans_jax.studies.rows import Say
 
 
 class Progress:
@@ -150,14 +150,14 @@ def duration(seconds: float) -> str:
 
 
 def with_boxes(runs: Sequence[Run], say: Say) -> list[Run]:
-    """Returns runs without those that evaluate by annotated boxes, where their set has none.
+    """Returns runs without those that crop annotated boxes, where their set has none.
 
     A row that is left out is said. Where the set cannot be read its rows stay, and fail by
     themselves.
     """
     bare: dict[str, bool] = {}  # by row
     for run in runs:
-        if run.trained is not None and run.row not in bare:
+        if run.config.region.method == ANNOTATED and run.row not in bare:
             config = copy.deepcopy(run.config)
             config.data.cache = "none"
             try:

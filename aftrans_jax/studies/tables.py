@@ -1,26 +1,32 @@
 """The table of a study or a comparison: its figures, and the files table.md and table.csv."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from aftrans_jax.files import csv_text
 from aftrans_jax.studies.cost import gflop
-from aftrans_jax.studies.definition import HEADS, Row
-from aftrans_jax.studies.intervals import Interval, mean_and_deviation, paired_difference
-from aftrans_jax.studies.trials import Line, Pairing, Trial, judged_by, paired
+from aftrans_jax.studies.definition import HEADS
+from aftrans_jax.studies.intervals import (
+    LEAST_DIFFERING,
+    Interval,
+    mean_and_deviation,
+    paired_difference,
+)
+from aftrans_jax.studies.trials import Line, Pairing, paired
 
 SPLITS = {"test": False, "validation": True}
 _ABSENT = "\N{EN DASH}"
 _NOTES = """\
 Accuracies are mean ± sample standard deviation over the seeds, in percent of the images. The
-difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is
-a percentile bootstrap over images and seeds, of the images alone where there is one seed. GFLOP are
-those of one image's forward pass for these logits: two for a product and its sum in matrix products
-and convolutions, of resampling too; operations on single elements, such as GELU, are not counted:
-with them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a second are of
-training.""".replace("\n", " ")
+difference is in points, of the logits that the line is judged by, to {base}; its 95 % interval is a
+percentile bootstrap over images and seeds, of the images alone where there is one seed. An image
+differs where one is right and the other wrong, with any seed; fewer than {least} of them are
+counted in the place of an interval, which would be too narrow. Where not all seeds and images of
+both could be paired, it says of how many it is. GFLOP are those of one image's forward pass for
+these logits: two for a product and its sum in matrix products and convolutions, of resampling too;
+operations on single elements, such as GELU, are not counted: with them, as XLA counts, it is up to
+5.5 % more. MFU goes by the same count. Images a second are of training.""".replace("\n", " ")
 
 
 class Figures(NamedTuple):
@@ -48,24 +54,6 @@ class Figures(NamedTuple):
     def accuracy(self) -> tuple[float, float]:
         """Mean and standard deviation on the test images, by the line's own logits."""
         return self.accuracies["test", self.line.head]
-
-
-def lines_of(name: str, row: Row, trials: Sequence[Trial]) -> list[Line]:
-    """Returns the lines of a row: one for each of the logits that it is judged by.
-
-    Args:
-      name: of the row.
-      row: of a study.
-      trials: its finished runs, at least one.
-
-    Raises:
-      ValueError: the model has no such logits.
-    """
-    found = []
-    for head in judged_by(trials[0], row.heads):
-        paper = row.paper.get(head) if isinstance(row.paper, Mapping) else row.paper
-        found.append(Line(name, head, trials, paper))
-    return found
 
 
 def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:
@@ -124,7 +112,7 @@ def cells(table: Sequence[Figures]) -> Iterator[list[str]]:
         speed, paper = row.images_per_second, row.line.paper
         yield [
             *(row.line.row, row.line.head, str(len(row.line.trials)), *accuracies),
-            points(row.difference),
+            points(row.difference, row.pairing),
             str(row.num_images),
             f"{row.gflop:.3g}",
             _ABSENT if speed is None else f"{speed:.3g}",
@@ -140,16 +128,24 @@ def percent(value: tuple[float, float] | None) -> str:
     return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
 
 
-def points(value: Interval | None) -> str:
-    """Returns a difference and its interval as text."""
-    if value is None:
+def points(value: Interval | None, pairing: Pairing | None) -> str:
+    """Returns a difference, its interval, and which part of the lines it is of, as text."""
+    if value is None or pairing is None:
         return _ABSENT
-    return f"{value.difference:+.1f} ({value.low:+.1f} to {value.high:+.1f})"
+    told = f"{value.low:+.1f} to {value.high:+.1f}"
+    if math.isnan(value.low):
+        told = (
+            f"{value.num_differing} image{'s differ' if value.num_differing != 1 else ' differs'}"
+        )
+    part = f"; {pairing.part}" if pairing.part else ""
+    return f"{value.difference:+.1f} ({told}{part})"
 
 
 def notes(base: Line | None) -> str:
     """Returns what the figures are, in a paragraph."""
-    return _NOTES.format(base="the base" if base is None else f"“{base.name}”")
+    return _NOTES.format(
+        base="the base" if base is None else f"“{base.name}”", least=LEAST_DIFFERING
+    )
 
 
 def markdown(
@@ -173,24 +169,26 @@ def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def comma_separated(table: Sequence[Figures]) -> str:
     """Returns the table as CSV with unrounded numbers, empty where there is none."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
-    writer.writerow(
+    rows: list[list[Any]] = [
         [
             *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
-            *("difference_high", "images", "gflop_an_image", "images_per_second", "paper"),
+            *("difference_high", "differing_images", "paired_seeds", "paired_images"),
+            *("images", "gflop_an_image", "images_per_second", "paper"),
         ]
-    )
+    ]
     for row in table:
         nothing = (math.nan, math.nan)
         numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
-        numbers += row.difference or (math.nan,) * 3
+        numbers += row.difference or (math.nan,) * 4
+        numbers += (math.nan,) * 2 if row.pairing is None else row.pairing.ours.shape
         numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
         seeds = " ".join(str(trial.seed) for trial in row.line.trials)
-        writer.writerow([row.line.row, row.line.head, seeds, *map(_number, numbers)])
-    return text.getvalue()
+        rows.append([row.line.row, row.line.head, seeds, *map(_number, numbers)])
+    return csv_text(rows)
 
 
-def _number(value: float | int | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.6g}"
+def _number(value: float | int | None) -> float | int | str:
+    if value is None or math.isnan(value):
+        return ""
+    return value if isinstance(value, int) else float(f"{value:.6g}")

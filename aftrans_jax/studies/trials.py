@@ -68,12 +68,24 @@ class Line(NamedTuple):
 class Pairing(NamedTuple):
     """Two settings on the same images: which each names right, by seed.
 
-    `names` are the images', in the order of their split.
+    Attributes:
+      names: of the images, in the order of their split.
+      ours: which of them are named right, by seed.
+      base: the same of the setting to compare with.
+      most: seeds and images, each of the line that has more of them.
     """
 
     names: Sequence[str]
     ours: Bool[np.ndarray, "seeds images"]
     base: Bool[np.ndarray, "seeds images"]
+    most: tuple[int, int]
+
+    @property
+    def part(self) -> str:
+        """The seeds or images that are paired, such as "of 1 seed"; empty where all are."""
+        counts = zip(("seed", "image"), self.ours.shape, self.most, strict=True)
+        fewer = [f"{n} {name}{'s' * (n > 1)}" for name, n, most in counts if n < most]
+        return f"of {' and '.join(fewer)}" if fewer else ""
 
 
 def read_trial(workdir: Path) -> Trial:
@@ -141,6 +153,27 @@ def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:
     return chosen
 
 
+def lines_of(
+    name: str,
+    heads: Sequence[str],
+    trials: Sequence[Trial],
+    paper: float | Mapping[str, float] | None = None,
+) -> list[Line]:
+    """Returns the lines of a row: one for each of the logits that it is judged by.
+
+    Args:
+      name: of the row.
+      heads: the logits.
+      trials: its finished runs, at least one.
+      paper: see `Row`.
+
+    Raises:
+      ValueError: the model has no such logits.
+    """
+    papers = paper if isinstance(paper, Mapping) else dict.fromkeys(heads, paper)
+    return [Line(name, head, trials, papers.get(head)) for head in judged_by(trials[0], heads)]
+
+
 def paired(line: Line, base: Line) -> Pairing:
     """Returns both settings on the images that all of their runs tested.
 
@@ -169,4 +202,8 @@ def paired(line: Line, base: Line) -> Pairing:
         names,
         np.stack([right(trial, line.head) for trial, _ in pairs]),
         np.stack([right(trial, base.head) for _, trial in pairs]),
+        (
+            max(len(line.trials), len(base.trials)),
+            max(len(trial.predictions.names) for trial in (*line.trials, *base.trials)),
+        ),
     )

@@ -19,11 +19,10 @@ from aftrans_jax.studies.tables import (
     comma_separated,
     figures,
     header,
-    lines_of,
     markdown,
     notes,
 )
-from aftrans_jax.studies.trials import Line, Trial, read_annotated, read_trial
+from aftrans_jax.studies.trials import Line, Trial, lines_of, read_annotated, read_trial
 from aftrans_jax.training.reporting import read_history
 
 _LEAST_RATIO = 1.05  # of the costs of two lines, below which a plot of them says nothing
@@ -42,15 +41,17 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
       OSError: they cannot be written.
       ValueError: the runs contradict each other or the study.
     """
-    trials: dict[str, list[Trial]] = {name: [] for name in study.rows}
+    trials: dict[str, list[Trial]] = {}
+    heads: dict[str, tuple[str, ...]] = {}
     for run in sorted(finished, key=lambda run: run.seed):
         read = read_trial if run.trained is None else read_annotated
-        trials[run.row].append(read(run.workdir))
+        trials.setdefault(run.row, []).append(read(run.workdir))
+        heads[run.row] = run.heads
     lines = [
         line
         for name, row in study.rows.items()
-        if trials[name]
-        for line in lines_of(name, row, trials[name])
+        if name in trials
+        for line in lines_of(name, heads[name], trials[name], row.paper)
     ]
     base = next((line for line in lines if line.row == study.base), None)
     write_table(workdir, study.title, lines, base, command)
@@ -107,8 +108,9 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         singles = [] if values is None else values.tolist()
         name = row.line.name
         accuracies.append(Measured(series, name, mean, mean - deviation, mean + deviation, singles))
-        if row.difference is not None:
-            differences.append(Measured(series, name, *row.difference))
+        if row.difference is not None and row.pairing is not None:
+            part = f", {row.pairing.part}" if row.pairing.part else ""
+            differences.append(Measured(series, name + part, *row.difference[:3]))
         costs.append((series, row.gflop, mean))
     found = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
     if differences := [x for x in differences if math.isfinite(x.value)]:

@@ -20,32 +20,42 @@ def by_hand(ours, base, rng, draws=4000):
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
 def test_the_interval_is_that_of_draws_by_hand(rng, num_seeds):
-    base = rng.random((num_seeds, 40)) < 0.7
-    ours = base | (rng.random((num_seeds, 40)) < np.linspace(0.1, 0.9, num_seeds)[:, None])
+    base = rng.random((num_seeds, 80)) < 0.7
+    ours = base | (rng.random((num_seeds, 80)) < np.linspace(0.9, 0.1, num_seeds)[:, None])
     found = paired_difference(ours, base)
     assert found.difference == pytest.approx(100 * (ours.mean() - base.mean()))
     assert [found.low, found.high] == pytest.approx(by_hand(ours, base, rng), abs=1.3)
 
 
 def test_pairs_tell_more_than_the_same_accuracies_apart(rng):
-    """Two settings that differ on four images of a hundred, in one direction."""
-    base = np.arange(100)[None] < 80
-    paired = paired_difference(np.arange(100)[None] < 84, base)
-    apart = paired_difference(rng.permutation(np.arange(100))[None] < 84, base)
+    """Two settings that differ on ten images of two hundred, in one direction."""
+    base = np.arange(200)[None] < 160
+    paired = paired_difference(np.arange(200)[None] < 170, base)
+    apart = paired_difference(rng.permutation(np.arange(200))[None] < 170, base)
     assert paired.low > 0
     assert apart.low < 0
-    assert paired.difference == apart.difference == 4
+    assert paired.difference == apart.difference == 5
+    assert paired.num_differing == 10
 
 
-def test_equal_settings_differ_by_nothing():
-    same = np.ones((2, 5), bool)
-    assert paired_difference(same, same) == (0, 0, 0)
-
-
-def test_a_single_image_has_no_interval():
-    found = paired_difference(np.ones((1, 1), bool), np.zeros((1, 1), bool))
-    assert found.difference == 100
+@pytest.mark.parametrize("num_differing", [0, 1, 9])
+def test_of_few_images_that_differ_there_is_no_interval(num_differing):
+    """However often they differ: other seeds are no other images."""
+    base = np.zeros((3, 200), bool)
+    ours = base | (np.arange(200) < num_differing)
+    found = paired_difference(ours, base)
+    assert (found.difference, found.num_differing) == (num_differing / 2, num_differing)
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_images_that_differ_with_any_seed_are_counted():
+    """Also where their gains add up to nothing."""
+    base = np.zeros((2, 12), bool)
+    ours = base.copy()
+    ours[0, :6], base[1, :6], ours[1, 6:] = True, True, True
+    found = paired_difference(ours, base)
+    assert (found.difference, found.num_differing) == (25, 12)
+    assert np.isfinite([found.low, found.high]).all()
 
 
 def test_the_deviation_is_the_samples():

@@ -8,7 +8,9 @@ from experiments import tiny_config
 from PIL import Image
 
 from aftrans_jax.studies.definition import Row, Study, load_study, slug
-from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan, row_config
+from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan
+from aftrans_jax.studies.probe_rows import probe_plan
+from aftrans_jax.studies.rows import row_config
 from aftrans_jax.studies.study import with_boxes
 
 ROWS = {
@@ -21,6 +23,10 @@ STUDY = Study("s", ROWS, base="a")
 
 def runs(folder, given=(), rows=STUDY, num_seeds=2):
     return plan(rows, tiny_config(), folder, num_seeds=num_seeds, given=given)
+
+
+def probe_runs(folder, rows):
+    return probe_plan(rows, tiny_config(), folder, given=())
 
 
 def test_seed_0_of_every_row_comes_first(tmp_path):
@@ -183,3 +189,42 @@ def test_a_function_of_what_is_left_open_is_refused():
     base = tiny_config(train__steps=0, train__epochs=1.0)
     with pytest.raises(ValueError, match=r"row 'x' sets train.steps from its value, .* open: give"):
         row_config("x", {"train.steps": lambda steps: 2 * steps}, base)
+
+
+def test_where_steps_are_left_open_epochs_say_what_is_finished(tmp_path):
+    def planned(**train):
+        base = tiny_config(train__steps=0, **train)
+        (run,) = plan(Study("s", {"a": Row()}, "a"), base, tmp_path, num_seeds=1, given=())
+        return run
+
+    run = planned(train__epochs=10.0)
+    finish(run, 10.0)
+    result = json.loads((run.workdir / "result.json").read_text())
+    result["config"]["train"]["steps"] = result["step"] = 30  # what the epochs were of these data
+    (run.workdir / "result.json").write_text(json.dumps(result))
+    assert is_finished(run)
+    for epochs in (2.0, 40.0):
+        assert not is_finished(planned(train__epochs=epochs))
+
+
+def test_steps_go_before_epochs_which_is_said_once(tmp_path):
+    base, said = tiny_config(train__epochs=40.0), []
+    found = plan(CEILING, base, tmp_path, num_seeds=2, given=["train.epochs"], say=said.append)
+    assert said == ["train.epochs=40.0 is not used: train.steps=6 decides"]
+    assert {(run.config.train.steps, run.config.train.epochs) for run in found} == {(6, 0.0)}
+    assert base.train.epochs == 40
+
+
+@pytest.mark.parametrize("planned", [runs, probe_runs])
+def test_logits_that_the_model_of_a_row_lacks_are_refused(planned, tmp_path):
+    rows = {"a": Row(), "b": Row({"model.name": "vit"}, ("global", "local"))}
+    message = r"row 'b' has heads=\['global', 'local'\]: .*'vit' has no local logits; .* global$"
+    with pytest.raises(ValueError, match=message):
+        planned(tmp_path, rows=Study("s", rows, "a"))
+
+
+def test_a_row_is_judged_by_its_heads_or_by_what_eval_logits_means(tmp_path):
+    rows = {"a": Row(heads=("global", "sum")), "b": Row(), "c": Row({"model.name": "vit"})}
+    for planned in (runs, probe_runs):
+        found = planned(tmp_path, rows=Study("s", rows, "a"))
+        assert [run.heads for run in found[:3]] == [("global", "sum"), ("local",), ("global",)]

@@ -267,6 +267,21 @@ def test_the_command_writes_the_table(tmp_path, capsys):
         command(tmp_path, "--seeds=2")
 
 
+def test_without_annotated_boxes_the_row_is_left_out(tmp_path, capsys):
+    for split in ("train", "test"):
+        for name, level in (("dark", 60), ("light", 190)):
+            place = tmp_path / "photos" / split / name
+            place.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (40, 40), (9, level, number)).save(place / f"{number}.bmp")
+    photos = ("--config.data.name=folder", f"--config.data.dir={tmp_path / 'photos'}")
+    command(tmp_path, *photos)
+    left_out, *_, last = capsys.readouterr().out.splitlines()
+    assert left_out == "annotated is left out: 'folder' has no annotated boxes"
+    assert last.startswith("[1/1] whole: global")
+    assert "| whole | global |" in (tmp_path / "out" / "table.md").read_text()
+
+
 def test_one_layers_attention_is_probed(tmp_path, result):
     one, other = (probed(tmp_path, sacm__layers=(number,)) for number in (1, 2))
     assert np.array_equal(

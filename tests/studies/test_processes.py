@@ -12,6 +12,7 @@ from experiments import tiny_config
 from aftrans_jax.studies import processes
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.plan import plan
+from aftrans_jax.training.records import read_json, write_json
 
 # In the place of a training: says that it began, and saves when it is asked to end.
 WORK = """
@@ -103,3 +104,31 @@ def test_a_signal_has_trainings_save_and_starts_no_other(tmp_path, number):
     assert all((folder / "saved").exists() for folder in folders)  # they were waited for
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert handlers == before
+
+
+def test_a_record_of_what_was_trained_is_left_and_what_differs_given(tmp_path):
+    study = Study("t", {"b": Row({"train.epochs": 40.0})}, "b")
+    base = tiny_config(train__steps=0, train__warmup_steps=-1, data__dir="b c", eval__mirror=True)
+    (run,) = plan(study, base, tmp_path, num_seeds=1, given=())
+    folder = tmp_path / "b" / "seed0"
+    (folder / "checkpoints" / "30").mkdir(parents=True)
+    recorded = run.config.to_dict()
+    recorded["train"] |= {"steps": 30, "epochs": 10.0, "warmup_steps": 1}
+    recorded["data"]["dir"], recorded["eval"]["mirror"] = "elsewhere", False
+    write_json(folder / "config.json", recorded)
+    given = [
+        *("--config.train.steps=0", "--config.train.epochs=40.0"),
+        *("--config.train.warmup_steps=-1", "--config.data.dir=b c", "--config.eval.mirror=True"),
+    ]
+    for path, arguments in ((folder, given), (tmp_path / "new", [])):
+        path.mkdir(exist_ok=True)
+        work = "import sys; print(sorted(sys.argv[1:]))"
+        job = processes.Job(run._replace(workdir=path), [sys.executable, "-c", work], None)
+        job.wait()
+        said = job.log.read_text().strip()
+        assert said == str(sorted([f"--workdir={path}", *arguments]))
+    kept, new = (
+        read_json(path / "config.json", lambda _: True, "") for path in (folder, tmp_path / "new")
+    )
+    assert (kept["train"]["steps"], kept["train"]["epochs"]) == (30, 10)
+    assert new["train"]["epochs"] == 40

@@ -8,7 +8,8 @@ from places import ROOT
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.flags import find_config
 from aftrans_jax.studies.definition import load_study
-from aftrans_jax.studies.plan import plan, row_config
+from aftrans_jax.studies.plan import plan
+from aftrans_jax.studies.rows import row_config
 
 STUDIES = sorted(path.stem for path in (ROOT / "configs" / "studies").glob("[!_]*.py"))
 

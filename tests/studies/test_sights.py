@@ -11,10 +11,8 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.report.comparison import Answer
-from aftrans_jax.studies.definition import Row
 from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, sights
-from aftrans_jax.studies.tables import lines_of
-from aftrans_jax.studies.trials import read_trial
+from aftrans_jax.studies.trials import lines_of, read_trial
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)
@@ -48,7 +46,7 @@ def lines(
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "classes.json").write_text(json.dumps(dataset.class_names))
     (folder / "result.json").write_text(json.dumps({"step": 6, "config": config}))
-    return lines_of(row, Row(heads=heads), [read_trial(folder)])
+    return lines_of(row, heads, [read_trial(folder)])
 
 
 def test_the_same_evenly_spaced_images_through_every_row(tmp_path):

@@ -1,20 +1,24 @@
 """The table from made-up runs whose outcomes are known."""
 
 import csv
+import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
 
+from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.outcomes import read_predictions, write_predictions
 from aftrans_jax.studies.compared import changed, lines_between
-from aftrans_jax.studies.definition import Row
-from aftrans_jax.studies.tables import cells, comma_separated, figures, header, lines_of, markdown
-from aftrans_jax.studies.trials import paired, read_annotated, read_trial
-from aftrans_jax.studies.written import layer_plots, plots
+from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.plan import plan
+from aftrans_jax.studies.tables import cells, comma_separated, figures, header, markdown
+from aftrans_jax.studies.trials import lines_of, paired, read_annotated, read_trial
+from aftrans_jax.studies.written import layer_plots, plots, write_study
 from aftrans_jax.training.records import DamagedRecordError
 
 CLASSES = ("one, two", "x\udcff")
@@ -27,7 +31,9 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     shutil.copy(run / "result.json", run / "eval-test-annotated.json")
     shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
     row = Row({"region.method": "annotated"}, evaluates="run")
-    (line,) = lines_of("boxes", row, [read_annotated(run)])
+    study = Study("s", {"run": Row(), "boxes": row}, "run")
+    *_, boxes = plan(study, tiny_config(), tmp_path, num_seeds=1, given=())
+    (line,) = lines_of("boxes", boxes.heads, [read_annotated(run)])
     assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
 
 
@@ -40,6 +46,20 @@ def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_giv
     assert len(lines_between(runs, [])) == 3
     (line,) = lines_between(runs, ["sum"])
     assert (line.head, [trial.seed for trial in line.trials]) == ("sum", [0, 1, 2])
+
+
+def test_rows_are_judged_as_the_study_says_whatever_runs_record(tmp_path):
+    """A finished run's record is of the command that finished it, which may have said otherwise."""
+    study = Study("s", {"a": Row(), "b": Row({"sacm.keep_ratio": 0.5})}, "a")
+    base = tiny_config(eval__logits="sum")
+    runs = plan(study, base, tmp_path, num_seeds=1, given=())
+    both = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    for run, logits in zip(runs, ("global", "auto"), strict=True):
+        make_run(run.workdir, both, eval__logits=logits)
+    with tiny_variants():
+        write_study(study, tmp_path, runs, "the command")
+    rows = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    assert [(row["row"], row["judged_by"]) for row in rows] == [("a", "sum"), ("b", "sum")]
 
 
 class Names:
@@ -122,13 +142,37 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
     ]
     base = [make_run(tmp_path / "b2", {"global": (0, 0, 0, 1)}, seed=2, order=(2, 0, 1, 3))]
     line, other = (
-        lines_of(name, Row(), [read_trial(path) for path in paths])[0]
+        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
         for name, paths in (("a", ours), ("b", base))
     )
     found = paired(line, other)
     assert tuple(found.names) == Names.names
     assert found.ours.tolist() == [[True, False, False, False]]
     assert found.base.tolist() == [[False, False, False, True]]
+
+
+def test_a_difference_of_some_seeds_or_images_says_so(tmp_path):
+    """The means of both lines are of more, and may differ the other way."""
+    right = {"global": (1, 1, 1, 0)}
+    ours = [make_run(tmp_path / f"a{k}", right, seed=k) for k in (0, 1, 2)]
+    base = [make_run(tmp_path / "b0", right, seed=0)]
+    few = [make_run(tmp_path / f"c{k}", right, seed=k, order=(0, 1, 2)) for k in (0, 1, 2)]
+    every, one, part = (
+        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
+        for name, paths in (("a", ours), ("b", base), ("c", few))
+    )
+    assert paired(every, every).part == ""
+    with tiny_variants():
+        table = figures([every, one, part], one)
+    first, _, last = cells(table)
+    assert first[4].endswith("of 1 seed)")
+    assert last[4].endswith("of 1 seed and 3 images)")
+    assert next(iter(cells([figures([one], every)[0]])))[4].endswith("of 1 seed)")  # of either line
+    assert [row["paired_seeds"] for row in csv.DictReader(io.StringIO(comma_separated(table)))] == [
+        *("1", "", "1")
+    ]
+    labels = [dot.label for dot in plots(table)[1].dots]
+    assert labels == ["a (global), of 1 seed: +0.0", "c (global), of 1 seed and 3 images: +0.0"]
 
 
 def test_the_table_says_what_the_runs_say(tmp_path):
@@ -140,8 +184,8 @@ def test_the_table_says_what_the_runs_say(tmp_path):
         .read_text()
         .replace('"global_accuracy": 0.5', '"global_accuracy": 1.0')
     )
-    row = Row(heads=("global", "local"), paper={"local": 90.6})
-    lines = lines_of("a|b", row, [read_trial(path) for path in trials])
+    heads, paper = ("global", "local"), {"local": 90.6}
+    lines = lines_of("a|b", heads, [read_trial(path) for path in trials], paper)
     with tiny_variants():
         table = figures(lines, lines[0])
     assert header(table)[:6] == [
@@ -155,7 +199,7 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     first, second = cells(table)
     assert first[:6] == ["a|b", "global", "2", "75.0 ± 35.4", "100.0 ± 0.0", "\N{EN DASH}"]
     assert second[1] == "local"
-    assert second[5].startswith("+50.0 (+")
+    assert second[5] == "+50.0 (2 images differ)"
     assert second[-1] == "90.6"
     assert first[-3:] == [f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
     assert 0 < table[0].gflop < table[1].gflop  # the global logits need no second pass
@@ -164,7 +208,12 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     assert "    the command" in text
     rows = list(csv.DictReader(comma_separated(table).splitlines()))
     assert float(rows[0]["test_global_std"]) == pytest.approx(35.3553)
-    assert rows[1]["difference"] == "50"
+    assert rows[1]["difference"] == "50.0"
+    assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["", ""]
+    assert rows[1]["differing_images"] == "2"
+    assert "fewer than 10" in text
+    (drawn,) = plots(table)[1].dots
+    assert drawn.low == drawn.at == drawn.high  # no whisker
     assert rows[0]["difference"] == ""
 
 
@@ -177,7 +226,7 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     lines = [
         line
         for name, paths in (("b", [other]), ("a", runs))
-        for line in lines_of(name, Row(), [read_trial(path) for path in paths])
+        for line in lines_of(name, ("global",), [read_trial(path) for path in paths])
     ]
     with tiny_variants():
         found = plots(figures(lines, lines[0]))
@@ -192,7 +241,7 @@ def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):
     lines = []
     for name, hits in right.items():
         run = make_run(tmp_path / name, {"global": hits}, sacm__layers=layers[name])
-        lines += lines_of(name, Row(), [read_trial(run)])
+        lines += lines_of(name, ("global",), [read_trial(run)])
     with tiny_variants():
         (shown, *more) = layer_plots(figures(lines, lines[0]))
         assert layer_plots(figures(lines[:2], lines[0])) == []
@@ -227,3 +276,17 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     (other / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match="of an earlier version"):
         lines_between([*runs, other], [])
+
+
+def test_the_comparison_is_printed_in_any_encoding(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / name, {"global": (1, 1, 0, 0)}) for name in "ab"]
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, runs), f"--workdir={tmp_path / 'out'}"])
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # which the command sets, too
+    with tiny_variants():
+        compare.main()
+    stream.seek(0)
+    said = stream.read()
+    assert "| a | global | 1 | 50.0 | \\u2013 |" in said  # an en dash: the base itself
+    assert said.splitlines()[-1] == f"page: {tmp_path / 'out' / 'table.html'}"

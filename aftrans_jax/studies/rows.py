@@ -1,0 +1,100 @@
+"""From the rows of a study to configurations: what they change, and the logits to judge by."""
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aftrans_jax.config import Config, is_left
+from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.model import MODELS, predicting_logits
+from aftrans_jax.experiment.settled import settled, with_one_length
+from aftrans_jax.experiment.workdir import configured, flat
+from aftrans_jax.studies.definition import Row
+
+Say = Callable[[str], None]
+
+
+def unsaid(line: str) -> None:
+    """Shows a line to nobody."""
+    del line
+
+
+def row_config(
+    name: str,
+    changes: Mapping[str, Any],
+    base: Config,
+    given: Collection[str] = (),
+    *,
+    trains: bool = True,
+    recorded: Mapping[str, Any] = MappingProxyType({}),
+    say: Say = unsaid,
+) -> Config:
+    """Returns the configuration of a row; where it has steps, its epochs are 0.
+
+    Args:
+      name: of the row.
+      changes: of the row, see `Row` and `Study.changes`.
+      base: what is changed.
+      given: keys that the command line has set in the base.
+      trains: False where the row is evaluated alone.
+      recorded: settings by key of a run of the row, which then needs no file of weights here.
+      say: is given a line where epochs are not used.
+
+    Raises:
+      ValueError: a key or a value is unknown, or a key is given on the command line too.
+    """
+    config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
+    for key, value in changes.items():
+        if key not in known:
+            raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
+        if callable(value) and is_left(key, known[key]):
+            raise ValueError(
+                f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
+                f"--config.{key}=VALUE"
+            )
+        if key in given and not callable(value):
+            raise ValueError(
+                f"row {name!r} sets {key}={value!r}, and --config.{key} is given too: leave that "
+                "out, or take the row out of the study"
+            )
+        group, _, last = key.rpartition(".")
+        section = config[group] if group else config
+        try:
+            section[last] = value(known[key]) if callable(value) else value
+        except TypeError as error:
+            raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
+    try:
+        config, _ = settled(config, recorded)
+        config, notes = with_one_length(config)
+        # What the devices of the run can do, the run itself checks.
+        settings = flat(config.to_dict()) | {"model.attention": "auto"}
+        check(configured(settings), num_devices=1, trains=trains)
+    except ValueError as error:
+        raise ValueError(f"row {name!r}: {error}") from error
+    for line in notes:
+        say(line)
+    return config
+
+
+def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:
+    """Returns the logits that a row is judged by: its own, or those that its `eval.logits` means.
+
+    So all rows are judged as the study says, whatever finished runs record.
+
+    Args:
+      name: of the row.
+      row: of a study.
+      config: of the row.
+
+    Raises:
+      ValueError: its model has no such logits.
+    """
+    heads = row.heads or (predicting_logits(config),)
+    known = MODELS[config.model.name].logits
+    if absent := [head for head in heads if head not in known]:
+        raise ValueError(
+            f"row {name!r} has heads={list(heads)}: model.name={config.model.name!r} has no "
+            f"{absent[0]} logits; choose of {', '.join(known)}"
+        )
+    return heads
