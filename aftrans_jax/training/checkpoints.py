@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from aftrans_jax.training.quiet import quiet_orbax
 from aftrans_jax.training.records import numbers
-from aftrans_jax.training.scores import Scores
+from aftrans_jax.training.scores import Kept, Scores
 from aftrans_jax.training.stored import (
     Arrays,
     DamagedCheckpointError,
@@ -211,7 +211,7 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         self.directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(preservation_policy=_Kept(self.scores))
+        options = ocp.CheckpointManagerOptions(preservation_policy=Kept(self.scores))
         return ocp.CheckpointManager(self.directory, options=options)
 
     def _fit(self, number: int, arrays: Arrays, template: Any, parts: Sequence[str]) -> Any:
@@ -244,25 +244,6 @@ class Checkpoints:
                 self._say(f"checkpoint {number} was moved to {target}")
         if set_aside:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
-
-
-class _Kept:
-    """Orbax's preservation policy: the newest two, the best, and the newest sound one."""
-
-    def __init__(self, scores: Scores) -> None:
-        self._scores = scores
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Returns for each checkpoint, in ascending order, whether it is kept."""
-        del context
-        present = [info.step for info in checkpoints]
-        kept = {
-            *present[-2:],
-            self._scores.best(present),
-            self._scores.newest_sound(present[:-1]),  # the one from before, whatever this one is
-        }
-        self._scores.keep_only({number for number in present if number in kept})
-        return [number in kept for number in present]
 
 
 def _check_room(host: Arrays, directory: Path) -> None:

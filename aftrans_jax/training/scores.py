@@ -1,7 +1,7 @@
 """What is known of each checkpoint: its scores, and whether the loss was still in its range."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,26 @@ class Scores:
         """Returns the newest checkpoint from before the loss left its range."""
         sound = (number for number in numbers if self._known.get(number, {}).get("sound"))
         return max(sound, default=None)
+
+
+class Kept:
+    """Orbax's preservation policy: the newest two, the best, and the newest sound one."""
+
+    def __init__(self, scores: Scores) -> None:
+        """Takes the scores, which forget what is not kept."""
+        self._scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Returns for each checkpoint, in ascending order, whether it is kept."""
+        del context
+        present = [info.step for info in checkpoints]
+        kept = {
+            *present[-2:],
+            self._scores.best(present),
+            self._scores.newest_sound(present[:-1]),  # the one from before, whatever this one is
+        }
+        self._scores.keep_only({number for number in present if number in kept})
+        return [number in kept for number in present]
 
 
 def _read(path: Path) -> dict[int, dict[str, Any]]:
