@@ -137,7 +137,8 @@ def build(
     dataset, notes = _loaded(config, evaluated)
     config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
-    skipped = {name: Skipped(x) for name, x in splits.items() if config.data.on_error == "skip"}
+    skips, processes = config.data.on_error == "skip", jax.process_count()
+    skipped = {name: Skipped(x, processes) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
