@@ -68,6 +68,26 @@ def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path
     assert not {"train/Crow/0.png", "val/Gull/1.png", "train/Gull/8.png", "val/Gull/8.png"} & places
 
 
+def test_classes_that_are_numbers_keep_their_names(tmp_path):
+    """Folders and CSV files order them by value: 2 is before 10."""
+    names = tuple(str(number) for number in range(1, 12))
+    paths = [f"{split}/{name}/0" for split in ("train", "test") for name in names]
+    photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
+    _write(tmp_path / "clean.csv", diagnose(read_folder(photos)))
+    assert read_csv(tmp_path / "clean.csv").class_names == names
+
+
+def test_classes_are_numbered_where_those_that_are_left_would_change_their_order(tmp_path):
+    """With "x" names are in the order of letters, without it in that of their values."""
+    paths = [f"{split}/{name}/0" for split in ("train", "test") for name in ("2", "10", "x")]
+    photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
+    (photos / "train/x/0.png").write_bytes(b"")
+    diagnosis = diagnose(read_folder(photos))
+    assert diagnosis.class_names == ("10", "2", "x")
+    _write(tmp_path / "clean.csv", diagnosis)
+    assert read_csv(tmp_path / "clean.csv").class_names == ("0.10", "1.2")
+
+
 @pytest.mark.parametrize(
     ("names", "near"),
     [
