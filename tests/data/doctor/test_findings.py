@@ -1,15 +1,24 @@
 """What tells of wrong lists, three splits, and samples whose depth is guessed."""
 
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
 
 from aftrans_jax.check_data import _write
 from aftrans_jax.data.doctor.class_names import near_names
-from aftrans_jax.data.doctor.examine import clean, examine
+from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
-from aftrans_jax.data.sets.csv_list import read_csv
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.sets.csv_list import read_csv, write_csv
+from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 
 def plant(root, **shown):
@@ -144,3 +153,72 @@ def test_a_half_jpeg_is_unreadable(tmp_path, capfd):
     (said,) = problems(diagnose(read_folder(tmp_path)))
     assert said.startswith("unreadable images (1): train/Crow/half.jpg. The first: cannot decode")
     assert "Corrupt" not in "".join(capfd.readouterr())
+
+
+def test_a_folder_that_cannot_be_read_is_a_note_and_photos_in_it_are_missing(tmp_path, monkeypatch):
+    photos = plant(tmp_path, **{"open/a/0": 1, "open/b/1": 2, "open/b/2": 3, "closed/Grün": 4})
+    rows = [("open/a/0", "a", "train"), ("open/b/1", "b", "train"), ("open/b/2", "b", "test")]
+    listed = [(f"{path}.png", *rest) for path, *rest in [*rows, ("closed/Grün", "a", "train")]]
+    write_csv(photos / "list.csv", listed)
+    scandir, stat = os.scandir, os.stat
+
+    def closed(function):
+        def call(path, *args, **kwargs):
+            parts = Path(path).parts
+            if "closed" in (parts if function is scandir else parts[:-1]):
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", closed(scandir))
+    monkeypatch.setattr(os, "stat", closed(stat))
+    with pytest.raises(PermissionError):
+        find_files(photos)
+    diagnosis = diagnose(read_csv(photos / "list.csv"))
+    assert "note: folders left out that cannot be read (1): closed/." in report(diagnosis)
+    assert [image.name for image in diagnosis.missing] == ["closed/Grün.png"]
+    assert len(diagnosis.readable) == 3
+
+
+class Records(Sequence):
+    """Records as tensorflow-datasets' reader gives them; None stands for a damaged one."""
+
+    def __init__(self, *records):
+        self.records = records
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        if self.records[index] is None:
+            raise RuntimeError("CRC mismatch")
+        return self.records[index]
+
+
+def record(seed, label, whole=True):
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 8, 3), np.uint8)).save(
+        stream, "PNG"
+    )
+    return {"image": stream.getvalue()[: None if whole else 50], "label": label}
+
+
+def test_damaged_records_are_unreadable_images(tmp_path, monkeypatch):
+    # In these tests types are checked, by reading every attribute: also all labels, which fails.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    train = Records(record(0, 0), None, record(1, 1), record(2, 7), record(3, 1, whole=False))
+    sources = (
+        TfdsSource(records, tmp_path, split, 2)
+        for records, split in ((train, "train"), (Records(None, record(4, 1)), "test"))
+    )
+    diagnosis = diagnose(Dataset("tfds:birds", *sources, ("Crow", "Gull")))
+    damaged = [Listed("train", "train/00001", UNKNOWN), Listed("train", "train/00003", UNKNOWN)]
+    damaged += [Listed("train", "train/00004", 1), Listed("test", "test/00000", UNKNOWN)]
+    assert list(diagnosis.undecodable) == damaged
+    (said,) = problems(diagnosis)
+    assert said.startswith(
+        "unreadable images (4): train/00001, train/00003, train/00004, ... The first: record "
+        f"train/00001 of {tmp_path} cannot be read: CRC mismatch"
+    )
+    assert "note: classes of one listed image (1): Crow." in "\n".join(report(diagnosis))
