@@ -2,6 +2,7 @@
 
 import io
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.check_data import _write
+from aftrans_jax.data.doctor import class_names
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
@@ -116,13 +118,39 @@ def test_names_that_are_nearly_the_same(names, near):
     assert near_names(others) == []
 
 
-def test_thousands_of_names_take_no_time():
+def test_of_thousands_of_names_that_share_most_letters_few_are_near():
     spelt = str.maketrans({str(digit): 3 * "abcdefghij"[digit] for digit in range(10)})
     names = [f"Species number {number:04d}".translate(spelt) for number in range(2000)]
     names += [f"Species number {number:05d} of its genus" for number in range(2000)]
     assert near_names([*names, "Species of its genos", "Species of its genus"]) == [
         "Species of its genos ~ Species of its genus"
     ]
+
+
+def test_long_names_take_little_memory():
+    """150 of 60 letters have 270,000 ways to leave two letters out: as texts, 55 MB."""
+    letters = np.random.default_rng(0).integers(0, 26, (150, 60), np.uint8) + ord("a")
+    names = [row.tobytes().decode() for row in letters]
+    names[77] = names[3][:20] + names[3][22:]
+    tracemalloc.start()
+    try:
+        assert near_names(names) == [f"{names[3]} ~ {names[77]}"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15e6
+
+
+@pytest.mark.parametrize("most", [1, 100, 10_000])
+def test_names_are_compared_a_share_at_a_time(monkeypatch, most):
+    names = ["Kingfisher", "Kingfihser", "King fisher", "Gull", "-", "_", "Gul", "Laughing Gull"]
+    expected = [
+        "Kingfisher ~ Kingfihser",
+        "Kingfisher ~ King fisher",
+        "- ~ _",
+    ]
+    monkeypatch.setattr(class_names, "_MOST_KEYS", most)
+    assert near_names(names) == expected
 
 
 def test_a_misspelt_label_shows(tmp_path):
