@@ -100,7 +100,7 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
 
 
 def load_dataset(
-    config: Config, evaluated: Evaluated | None = None
+    config: Config, evaluated: Evaluated | None = None, copies: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
@@ -111,6 +111,7 @@ def load_dataset(
       config: of the run.
       evaluated: for an evaluation: then the set's classes are matched by name, and its training
         images need not be there.
+      copies: processes of this host that do the same, for the memory that a cache takes.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
@@ -131,7 +132,7 @@ def load_dataset(
     if data.cache == "none":
         return dataset, tuple(notes)
     splits = dataset.splits()
-    note = check_memory(sum(map(len, splits.values())), size)
+    note = check_memory(sum(map(len, splits.values())), size, copies)
     cached = {name: ResizedCache(source, size) for name, source in splits.items()}
     return dataset._replace(**cached), (*notes, note)
 
