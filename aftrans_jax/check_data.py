@@ -13,8 +13,9 @@ from absl import app, flags
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
-from aftrans_jax.data.loading.names import printable
+from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.csv_list import write_csv
+from aftrans_jax.data.sets.folder import in_order
 from aftrans_jax.flags import CONFIG, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
@@ -82,13 +83,14 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
     """Writes the list of usable images; returns a line that says how to train on them."""
     images, names = clean(diagnosis), diagnosis.class_names
     number = Counter(image.split for image in images)
-    num_classes = len({image.label for image in images})
+    used = [composed(names[label]) for label in sorted({image.label for image in images})]
+    num_classes = len(used)
     if num_classes < 2 or not number["test"]:
         raise ValueError(
             f"--write: {number['train']} training and {number['test']} test images of {num_classes}"
             " classes are usable: expected at least two classes and a test image. See above."
         )
-    if list(names) != sorted(set(names)):  # numbered, for a CSV file's classes are sorted by name
+    if used != in_order(set(used)):  # numbered, for a CSV file's classes are sorted by name
         width = len(str(len(names)))
         names = [f"{label:0{width}d}.{name}" for label, name in enumerate(names)]
     prefix = _prefix(target, diagnosis.root)

@@ -1,10 +1,14 @@
 """The batches of a data set on the devices, as configured."""
 
+import socket
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array
 from tqdm import tqdm
@@ -68,6 +72,17 @@ def global_eval_batches(
     hidden = True if jax.process_index() else None  # None: shown on a terminal
     bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
     return sharding.to_devices(iter(bar), mesh)
+
+
+def processes_here() -> int:
+    """Returns how many processes of the run are on this host, by the names of their hosts.
+
+    Every process has to ask.
+    """
+    if jax.process_count() == 1:
+        return 1
+    own = np.uint32(zlib.crc32(socket.gethostname().encode()))
+    return int((multihost_utils.process_allgather(own) == own).sum())
 
 
 def _reading(config: Config) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A labelled set seen by a trained model: classes matched by name, trained images left out."""
 
-import filecmp
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ class Evaluated(NamedTuple):
       classes: names of the model's classes, in the order of its head.
       is_own: whether the set is the one that was trained on, whose splits stay as they were.
       used: of another set, the file of each image that was trained on, or chose checkpoints, by
-        its path in the set of the training. Images of the same path and content are not scored.
+        its path in the set of the training. Images of the same content are not scored.
     """
 
     classes: Sequence[str]
@@ -83,19 +84,18 @@ def leave_out_used(
 ) -> tuple[Source | Subset, list[str]]:
     """Returns the images of a test split that the training did not see, and a note on the others.
 
+    An image was seen where a used file has the same content, wherever either lies. Used files that
+    cannot be read any more count by their path.
+
     Args:
       test: to be scored.
       table: of the same images.
-      used: see `Evaluated`. A file that is not there any more is taken for the same.
+      used: see `Evaluated`.
 
     Raises:
       ValueError: the training has seen all of them.
     """
-    seen = {
-        index
-        for index, name in enumerate(table.names)
-        if (then := used.get(name)) is not None and _is_same(table.path(index), then)
-    }
+    seen = _seen(table, used)
     if not seen:
         return test, []
     first = repr(printable(table.names[min(seen)]))
@@ -111,5 +111,30 @@ def leave_out_used(
     ]
 
 
-def _is_same(now: Path, then: Path) -> bool:
-    return not then.is_file() or filecmp.cmp(now, then, shallow=False)
+def _seen(table: PhotoTable, used: Mapping[str, Path]) -> set[int]:
+    """Returns the positions of the images that `leave_out_used` leaves out."""
+    paths = [table.path(index) for index in range(len(table))]
+    sizes = [_size(path) for path in paths]
+    tested, contents, gone = set(sizes) - {0}, {}, set()
+    for name, path in used.items():
+        try:
+            size = path.stat().st_size
+            if size in tested:  # few files are read: most sizes are one file's alone
+                contents.setdefault(size, set()).add(_digest(path))
+        except OSError:
+            gone.add(composed(name))
+    return {
+        index
+        for index, (name, path, size) in enumerate(zip(table.names, paths, sizes, strict=True))
+        if composed(name) in gone or (size in contents and _digest(path) in contents[size])
+    }
+
+
+def _size(path: Path) -> int:
+    """Returns the bytes of a file, 0 of one that cannot be read: what that means is said later."""
+    return path.stat().st_size if os.access(path, os.R_OK) else 0
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

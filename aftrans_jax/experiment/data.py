@@ -15,12 +15,18 @@ from aftrans_jax.data.sets.csv_list import read_csv
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.data.sets.dogs import read_dogs
 from aftrans_jax.data.sets.folder import read_folder
-from aftrans_jax.data.sets.holdout import hold_out
+from aftrans_jax.data.sets.holdout import Subset, hold_out
 from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
+from aftrans_jax.data.sets.photos import PhotoSource
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
-from aftrans_jax.experiment.classes import Evaluated, leave_out_used, match_classes
+from aftrans_jax.experiment.classes import (
+    Evaluated,
+    Relabelled,
+    leave_out_used,
+    match_classes,
+)
 
 
 def _folder(
@@ -94,7 +100,7 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
 
 
 def load_dataset(
-    config: Config, evaluated: Evaluated | None = None
+    config: Config, evaluated: Evaluated | None = None, copies: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
@@ -105,6 +111,7 @@ def load_dataset(
       config: of the run.
       evaluated: for an evaluation: then the set's classes are matched by name, and its training
         images need not be there.
+      copies: processes of this host that do the same, for the memory that a cache takes.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
@@ -125,7 +132,7 @@ def load_dataset(
     if data.cache == "none":
         return dataset, tuple(notes)
     splits = dataset.splits()
-    note = check_memory(sum(map(len, splits.values())), size)
+    note = check_memory(sum(map(len, splits.values())), size, copies)
     cached = {name: ResizedCache(source, size) for name, source in splits.items()}
     return dataset._replace(**cached), (*notes, note)
 
@@ -143,12 +150,26 @@ def _opened(
 
 
 def has_boxes(dataset: Dataset) -> bool:
-    """Returns whether the first test image is annotated with a box.
+    """Returns whether the test images are annotated with boxes.
+
+    Where lists tell, one box is enough; elsewhere the first image that can be read decides.
 
     Raises:
-      FileNotFoundError, ValueError: it cannot be read.
+      FileNotFoundError, ValueError: none can be read; the error is that of the last.
     """
-    return not np.isnan(dataset.test[0].box).any()
+    source = dataset.test
+    while isinstance(source, ResizedCache | Relabelled | Subset):
+        source = source.source
+    if isinstance(source, PhotoSource):
+        boxes = source.table.boxes
+        return boxes is not None and not np.isnan(boxes).any(axis=1).all()
+    for index in range(len(source)):
+        try:
+            return not np.isnan(source[index].box).any()
+        except (OSError, ValueError):
+            if index == len(source) - 1:
+                raise
+    return False
 
 
 def check_boxes(dataset: Dataset) -> None:

@@ -1,5 +1,6 @@
 """`--mode=eval`: a trained model scored on its test split, or on another labelled set."""
 
+import os
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -13,7 +14,7 @@ from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
-from aftrans_jax.experiment.workdir import PLUMBING, changes, is_plumbing, read_result
+from aftrans_jax.experiment.workdir import PLUMBING, changes, flat, is_plumbing, read_result
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
@@ -21,7 +22,7 @@ from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.sharding import placed
 
 # With --mode=eval: what may be given besides, to score another labelled set ...
-_OTHER_SET = ("data.name", "data.dir", "data.supercategory", "data.num_test")
+_OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
 # ... and what decides how an image is evaluated and which images are tested, and is the record's.
 _EVALUATED = (
     *("model.", "sacm.", "region."),
@@ -67,16 +68,57 @@ def evaluation_settings(
     return chosen, notes
 
 
-def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
-    """Returns the name of the set that an evaluation scores: "test" is the run's own."""
+def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int = 1) -> str:
+    """Returns the name of the set that an evaluation scores: "test" is the run's own.
+
+    Args:
+      recorded: settings by key that the run was trained with.
+      chosen: settings of the evaluation.
+      depth: how many folders of the set's path are in the name.
+    """
     changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
     if not changed:
         return "test"
-    base = Path(chosen["data.dir"]).name if "data.dir" in changed else ""
-    parts = [Path(base).stem if chosen["data.name"] == "csv" else base]
+    place = Path(os.path.abspath(chosen["data.dir"]))
+    folders = [*place.parts[:-1], place.stem if chosen["data.name"] == "csv" else place.name]
+    parts = folders[-depth:] if "data.dir" in changed else []
     parts += [str(chosen[key]) for key in changed if key != "data.dir"]
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", "-".join(part for part in parts if part))
-    return name if name not in ("", "test") else f"{chosen['data.name']}-{name}".rstrip("-")
+    reserved = name in ("", "test", "test-annotated")
+    return f"{chosen['data.name']}-{name}".rstrip("-") if reserved else name
+
+
+def free_name(workdir: Path, recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """Returns the name of a set, with as many folders as keep it from replacing another's scores.
+
+    Args:
+      workdir: of the run.
+      recorded: see `set_name`.
+      chosen: likewise.
+
+    Raises:
+      ValueError: there are scores of another set under each such name.
+    """
+    longest = len(Path(os.path.abspath(chosen["data.dir"])).parts)
+    names = [set_name(recorded, chosen, depth) for depth in range(1, longest + 1)]
+    for name in names:
+        paths = (f"eval-{name}.json", f"eval-{name}-annotated.json")
+        found = [
+            dict(chosen) | flat(scores["config"])
+            for path in paths
+            if (scores := read_result(workdir, path))
+        ]
+        if name == "test" or all(_scored(x) == _scored(chosen) for x in found):
+            return name
+    raise ValueError(
+        f"{workdir / f'eval-{names[0]}.json'} has the scores of another set: expected a name that "
+        "is free. Move that file elsewhere"
+    )
+
+
+def _scored(settings: Mapping[str, Any]) -> list[Any]:
+    """Returns what tells a set that is scored from others."""
+    return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in _OTHER_SET[1:])]
 
 
 def evaluate_run(

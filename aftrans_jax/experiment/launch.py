@@ -14,8 +14,8 @@ from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.experiment.evaluation import (
     evaluate_run,
     evaluation_settings,
+    free_name,
     no_checkpoint,
-    set_name,
 )
 from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
 from aftrans_jax.experiment.lock import locked
@@ -78,14 +78,15 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
 
     Raises:
       FileNotFoundError: there is no run.
-      ValueError: a given key contradicts the record, or trained images would be tested.
+      ValueError: a given key contradicts the record, trained images would be tested, or the scores
+        of another set would be replaced.
       OSError: from reading checkpoints or images.
     """
     recorded = read_settings(workdir)
     if recorded is None or not numbers(workdir / "checkpoints"):
         raise FileNotFoundError(no_checkpoint(workdir))
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
-    name, config = set_name(recorded, chosen), configured(chosen)
+    name, config = free_name(workdir, recorded, chosen), configured(chosen)
     evaluated = Evaluated(read_classes(workdir))
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on

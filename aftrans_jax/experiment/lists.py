@@ -5,10 +5,12 @@ import gzip
 import io
 import zlib
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.loading.names import locate
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
@@ -155,8 +157,21 @@ def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[st
         recorded = read_lists(workdir / "lists.csv.gz") or {}
     except DamagedRecordError as error:
         return {}, [f"note: {error}. Which images were trained on is not known"]
-    root = data_dir.parent if data_dir.is_file() else data_dir
-    return {name: root / name for name, x in recorded.items() if x.split != "test"}, []
+    names = [name for name, x in recorded.items() if x.split != "test"]
+    root = _image_folder(data_dir, names[0]) if names else data_dir
+    return {name: locate(root, name) for name in names}, []
+
+
+def _image_folder(data_dir: Path, name: str) -> Path:
+    """Returns the folder that the paths of a set are relative to.
+
+    It is the folder of a CSV file, else the one given, or one in it, that has an image of the set:
+    the photos of CUB lie in `images`.
+    """
+    if data_dir.is_file():
+        return data_dir.parent
+    folders = chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
+    return next((folder for folder in folders if locate(folder, name).is_file()), data_dir)
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:

@@ -22,6 +22,7 @@ from aftrans_jax.experiment.batches import (
     eval_batch_size,
     global_eval_batches,
     global_train_batches,
+    processes_here,
 )
 from aftrans_jax.experiment.checks import check, check_patience
 from aftrans_jax.experiment.classes import Evaluated
@@ -131,13 +132,13 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
-    mesh, trains = sharding.data_mesh(), evaluated is None
+    mesh, trains, skips = sharding.data_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     dataset, notes = _loaded(config, evaluated)
     config = with_steps(config, len(dataset.train))
     splits = dataset.splits()
-    skipped = {name: Skipped(x) for name, x in splits.items() if config.data.on_error == "skip"}
+    skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
@@ -170,7 +171,7 @@ def build(
 
 def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the data set and notes; of a training, checked with what it needs of them."""
-    dataset, notes = load_dataset(config, evaluated)
+    dataset, notes = load_dataset(config, evaluated, processes_here())
     if evaluated is not None:
         return dataset, notes
     check_patience(config, has_validation=dataset.validation is not None)

@@ -17,8 +17,8 @@ from aftrans_jax import main
 FLAT = [f"{name}/{number}.png" for name in ("gull", "tern") for number in range(10)]
 
 
-def plant(root: Path, *paths: str, first: int = 0) -> Path:
-    """Images of which each has a colour of its own."""
+def plant(root: Path, *paths: str, first: int = 100) -> Path:
+    """Images of which each has a colour of its own; trained are those from 0 on."""
     for number, path in enumerate(paths, first):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (number, 90, 5 * number)).save(root / path)
@@ -65,14 +65,14 @@ def evaluate(workdir: Path, data: Path | None = None, *arguments: str) -> dict:
 def flat(tmp_path_factory) -> Path:
     """A run on a set without splits, in the folder of its set."""
     folder = tmp_path_factory.mktemp("flat")
-    return train(folder / "run", plant(folder / "photos", *FLAT))
+    return train(folder / "run", plant(folder / "photos", *FLAT, first=0))
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("split")
     paths = [f"train/{path}" for path in FLAT] + ["test/gull/a.png", "test/tern/b.png"]
-    return train(folder / "run", plant(folder / "photos", *paths))
+    return train(folder / "run", plant(folder / "photos", *paths, first=0))
 
 
 @pytest.mark.parametrize("name", ["test", "val"])
@@ -115,7 +115,7 @@ def test_a_list_of_test_images_alone_is_scored(flat, tmp_path):
 
 def test_another_set_without_splits_is_scored_whole_and_that_is_said(flat, tmp_path, capsys):
     """Its images have the paths of the trained ones, but not their content."""
-    data = plant(tmp_path / "new", *FLAT, first=100)
+    data = plant(tmp_path / "new", *FLAT)
     assert evaluate(flat, data)["num_test"] == len(FLAT)
     said = capsys.readouterr().out
     assert f"{data} has no splits: all of its images are for testing" in said
@@ -167,6 +167,8 @@ def test_images_that_were_all_trained_on_are_refused(split, tmp_path):
     ):
         evaluate(split, data, "--config.data.name=csv")
     data.unlink()
+    with pytest.raises(SystemExit, match=r"all 20 images to test .* were trained on"):
+        evaluate(split, split.parent / "photos" / "train")
 
 
 def test_the_own_set_is_scored_after_its_training_images_are_gone(split, tmp_path, capsys):

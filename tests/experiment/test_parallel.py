@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from compilation import on_devices
 from experiments import NUM_TEST, fresh, tiny_config
 from places import ROOT
 
+from aftrans_jax.experiment.batches import processes_here
 from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.run import run
 from benchmarks.claims.scaling import free_port
@@ -25,8 +27,10 @@ import jax
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from pathlib import Path
 from experiments import tiny_config, tiny_experiment
+from aftrans_jax.experiment.batches import processes_here
 from aftrans_jax.experiment.run import run
 from places import ROOT
+print("processes here:", processes_here())
 experiment = tiny_experiment()
 run(experiment, Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
 batches = experiment.train_batches(0)
@@ -79,6 +83,17 @@ def test_only_gradients_and_metrics_cross_devices():
     assert max(sizes) <= largest  # no images, no activations
 
 
+def test_processes_of_other_hosts_are_not_counted(monkeypatch):
+    names = ["a", "b", "a", "c", "a"]
+    sums = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    assert processes_here() == 1
+    monkeypatch.setattr(jax, "process_count", lambda: len(names))
+    monkeypatch.setattr("jax.experimental.multihost_utils.process_allgather", lambda own: sums)
+    for name, number in (("a", 3), ("b", 1)):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        assert processes_here() == number
+
+
 def test_two_processes_are_one(tmp_path):
     address, together = f"127.0.0.1:{free_port()}", tmp_path / "two"
     environment = os.environ | {
@@ -103,6 +118,7 @@ def test_two_processes_are_one(tmp_path):
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     assert "on 4 x cpu" in outputs[0]
+    assert all("processes here: 2" in output for output in outputs)
     assert "step" not in outputs[1]  # only the first process speaks
     lines = [re.findall(r"^shards (.*)$", output, re.M) for output in outputs]
     read = [[int(index) for line in own for index in line.split()] for own in lines]

@@ -8,7 +8,7 @@ from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.loading.transforms import test_transform as transformed
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
-from aftrans_jax.data.sets.tfds import TfdsSource
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 from aftrans_jax.experiment.pictured import Look, pictures
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.chosen import choose

@@ -14,7 +14,7 @@ from experiments import fresh, tiny_config
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.classes import match_classes
-from aftrans_jax.experiment.evaluation import evaluation_settings, set_name
+from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
@@ -216,12 +216,57 @@ def test_what_would_change_the_evaluation_is_refused_when_given(key):
         ({"eval__batch_size": 3}, "test"),
         ({"data__dir": "/a/my photos/"}, "my_photos"),
         ({"data__dir": "/a/test"}, "cub-test"),
+        ({"data__dir": "/a/test-annotated"}, "cub-test-annotated"),
         ({"data__name": "csv", "data__dir": "/a/b.csv"}, "b-csv"),
         ({"data__num_test": 7}, "7"),
     ],
 )
 def test_the_name_of_a_set(values, name):
     assert set_name(PLAIN, changed(**values)) == name
+
+
+def scored(workdir, chosen, kind=""):
+    """Writes scores of a set under the name that is free for it."""
+    name = free_name(workdir, PLAIN, chosen)
+    settings = {
+        "train": {},
+        "data": {key[5:]: x for key, x in chosen.items() if key[:5] == "data."},
+    }
+    path = workdir / f"eval-{name}{kind}.json"
+    path.write_text(json.dumps({"step": 1, "config": settings}))
+    return path.name
+
+
+def test_scores_of_sets_of_one_name_are_all_kept(tmp_path, monkeypatch):
+    one, two = (changed(data__dir=f"/a/site{number}/test") for number in (1, 2))
+    assert scored(tmp_path, one) == "eval-cub-test.json"
+    assert scored(tmp_path, two) == "eval-site2-test.json"
+    assert scored(tmp_path, one) == "eval-cub-test.json"  # again: its own are replaced
+    assert scored(tmp_path, two, "-annotated") == "eval-site2-test-annotated.json"
+    assert scored(tmp_path, changed(data__dir="/b/site2/test")) == "eval-b-site2-test.json"
+    monkeypatch.chdir("/")
+    assert scored(tmp_path, changed(data__dir="a/site2/test/")) == "eval-site2-test.json"
+    # Names that other keys, or characters that a file's name cannot have, would make the same.
+    assert scored(tmp_path, changed(data__dir="/a/b-csv")) == "eval-b-csv.json"
+    lists = changed(data__name="csv", data__dir="/a/b.csv")
+    assert scored(tmp_path, lists) == "eval-a-b-csv.json"
+    assert scored(tmp_path, changed(data__dir="/c/x y")) == "eval-x_y.json"
+    assert scored(tmp_path, changed(data__dir="/c/x_y")) == "eval-c-x_y.json"
+    # An evaluation by annotated boxes of a set, and a set that is called like that.
+    assert scored(tmp_path, changed(data__dir="/a/z"), "-annotated") == "eval-z-annotated.json"
+    assert scored(tmp_path, changed(data__dir="/a/z-annotated")) == "eval-a-z-annotated.json"
+    assert scored(tmp_path, PLAIN) == scored(tmp_path, PLAIN) == "eval-test.json"
+
+
+def test_where_every_name_is_taken_nothing_is_replaced(tmp_path):
+    settings = {"train": {}, "data": {"dir": "/elsewhere"}}
+    for name in ("test", "cub-test", "_-test"):
+        (tmp_path / f"eval-{name}.json").write_text(json.dumps({"step": 1, "config": settings}))
+    with pytest.raises(
+        ValueError, match=r"eval-cub-test\.json has the scores of another set: .*Move"
+    ):
+        free_name(tmp_path, PLAIN, changed(data__dir="/test"))
+    assert free_name(tmp_path, PLAIN, PLAIN) == "test"
 
 
 class Drawn:

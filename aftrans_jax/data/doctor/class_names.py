@@ -2,10 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import combinations
 
+import numpy as np
+
+_MOST_KEYS = 2_000_000  # held at a time: 60 MB
 _SHORTEST = {1: 4, 2: 7}  # letters that differ -> length of names that should not by chance
 
 
@@ -21,19 +24,40 @@ def near_names(names: Sequence[str]) -> list[str]:
     alike = defaultdict(list)
     for name in names:
         alike[re.sub(r"\D", "", plain[name])].append(name)
-    # Names meet where they have the same digits and, with up to two letters left out, are equal.
-    pairs = set()
-    for group in alike.values():
-        meeting = defaultdict(list)
-        for name in group if len(group) > 1 else ():
-            for key in _shortened(plain[name]):
-                meeting[key].append(name)
-        pairs.update(pair for met in meeting.values() for pair in combinations(met, 2))
     order = {name: number for number, name in enumerate(names)}
-    near = (pair for pair in pairs if _is_near(plain[pair[0]], plain[pair[1]]))
+    near = {
+        pair
+        for group in alike.values()
+        for pair in set(_meeting(group, [plain[name] for name in group]))
+        if _is_near(plain[pair[0]], plain[pair[1]])
+    }
     return [
         f"{a} ~ {b}" for a, b in sorted(near, key=lambda pair: (order[pair[0]], order[pair[1]]))
     ]
+
+
+def _meeting(names: Sequence[str], plain: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields pairs of names that are equal with up to two letters left out, some several times.
+
+    A name of 60 letters has 1,831 such keys, so of each its hash is kept, and of many a share at a
+    time.
+    """
+    number = sum(1 + len(name) * (len(name) + 1) // 2 for name in plain) if len(names) > 1 else 0
+    for turn in range(rounds := -(-number // _MOST_KEYS)):
+        keys = []
+        for name in plain:
+            own = np.fromiter(map(hash, _shortened(name)), np.int64)
+            keys.append(own[own % rounds == turn])
+        owners = np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, keys)))
+        hashes = np.concatenate(keys)
+        order = np.argsort(hashes, kind="stable")
+        hashes, owners = hashes[order], owners[order]
+        same = np.zeros(len(hashes), bool)  # as the next one
+        same[:-1] = hashes[1:] == hashes[:-1]
+        several = same | np.roll(same, 1)
+        ends = np.flatnonzero(~same[several]) + 1
+        for met in np.split(owners[several], ends):
+            yield from combinations([names[int(owner)] for owner in met], 2)
 
 
 def _plain(name: str) -> str:

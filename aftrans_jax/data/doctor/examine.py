@@ -3,6 +3,7 @@
 Two images are the same picture when all their decoded pixels are equal.
 """
 
+import contextlib
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,13 +20,20 @@ from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.photos import PhotoSource
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+UNKNOWN = -1  # label of a record that cannot be read
+
+
 class Listed(NamedTuple):
-    """An image as the lists describe it; `split` is "train", "validation" or "test"."""
+    """An image as the lists describe it; `split` is "train", "validation" or "test".
+
+    `label` is `UNKNOWN` where nothing but the record tells it, and that is damaged.
+    """
 
     split: str
     name: str
@@ -110,7 +118,7 @@ def examine(
     places = [
         (Listed(split, name, label), source, index)
         for split, source in sources.items()
-        for index, (name, label) in enumerate(zip(source.names, source.labels, strict=True))
+        for index, (name, label) in enumerate(zip(source.names, _labels(source), strict=True))
     ]
     present = [place for place in places if place[0].name not in missing]
     looks = _in_threads(lambda place: _look(*place), present, num_threads)
@@ -144,6 +152,16 @@ def _sources(listed: Annotations | Dataset, max_pixels: int) -> dict[str, Source
     return listed.splits()
 
 
+def _labels(source: Source) -> Sequence[int]:
+    if not isinstance(source, TfdsSource):
+        return source.labels
+    labels = np.full(len(source), UNKNOWN)
+    for index in range(len(source)):
+        with contextlib.suppress(ValueError):  # said when the image is opened
+            labels[index] = source.label(index)
+    return labels.tolist()
+
+
 def _on_disk(
     listed: Annotations | Dataset,
 ) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
@@ -154,7 +172,7 @@ def _on_disk(
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes
     if root.is_dir():
-        found = find_files(root)
+        found = find_files(root, may_be_closed=True)
         surplus = [name for name in found.photos if composed(name) not in names]
         notes = tuple(dict.fromkeys([*notes, *found.notes()]))  # folders say both
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from aftrans_jax.data.doctor.class_names import near_names
-from aftrans_jax.data.doctor.examine import Diagnosis, Group
+from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
 from aftrans_jax.data.loading.names import summary
 from aftrans_jax.data.sets.annotations import MISSING_REMEDY
 
@@ -145,7 +145,8 @@ def _shared(diagnosis: Diagnosis, one: str, other: str) -> list[str]:
 
 
 def _lonely(diagnosis: Diagnosis) -> list[str]:
-    labels = np.array([image.label for image in diagnosis.listed], int)
+    known = [image.label for image in diagnosis.listed if image.label != UNKNOWN]
+    labels = np.array(known, int)
     counts = np.bincount(labels, minlength=len(diagnosis.class_names))
     return [diagnosis.class_names[label] for label in np.flatnonzero(counts == 1)]
 

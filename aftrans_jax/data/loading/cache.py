@@ -1,5 +1,6 @@
 """Resized images in memory, so that every epoch but the first decodes nothing."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class ResizedCache:
         return at_size(self.source, size)
 
 
-def check_memory(num_images: int, size: int) -> str:
+def check_memory(num_images: int, size: int, copies: int = 1) -> str:
     """Returns a line that says how much memory the resized images will take.
 
     To be called before training: the memory itself is taken during the first epoch only.
@@ -49,13 +50,15 @@ def check_memory(num_images: int, size: int) -> str:
     Args:
       num_images: of all splits.
       size: side of the resized images in pixels.
+      copies: processes of this host, each of which comes to hold nearly all images.
 
     Raises:
       ValueError: that is more than four fifths of the free memory.
     """
-    needed, free = num_images * size * size * 3, _free_memory()
+    needed, free = copies * num_images * size * size * 3, free_memory()
+    shared = f", once for each of {copies} processes on this host," if copies > 1 else ""
     figures = (
-        f"{num_images:,} images of {size} x {size} px take {needed / 1e9:.2f} GB of the "
+        f"{num_images:,} images of {size} x {size} px{shared} take {needed / 1e9:.2f} GB of the "
         f"{free / 1e9:.2f} GB of free memory"
     )
     if needed > _LARGEST_SHARE * free:
@@ -66,12 +69,36 @@ def check_memory(num_images: int, size: int) -> str:
     return f"cache: {figures}"
 
 
-def _free_memory() -> int:
-    """Returns the bytes that this process may still take, within the limit of its container."""
-    free, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
+def free_memory(
+    own_groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Returns the bytes that this process may still take, within the limits of its containers.
+
+    Args:
+      own_groups: lists the control groups of this process.
+      mount: folder of all of them; in a container, its own may be the root there.
+    """
+    free = [psutil.virtual_memory().available]
+    rows = own_groups.read_text().splitlines() if own_groups.is_file() else []
+    for _, controllers, path in (row.split(":", 2) for row in rows):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, limit, used = (
+            (mount / "memory", "memory.limit_in_bytes", "total_rss")
+            if controllers
+            else (mount, "memory.max", "anon")
+        )
+        folder = root / os.path.normpath(f"/{path}").lstrip("/")
+        for group in (folder, *folder.parents):
+            if group.is_relative_to(root):
+                free += _rest(group / limit, group / "memory.stat", used)
+    return max(min(free), 0)
+
+
+def _rest(limit: Path, stat: Path, used: str) -> list[int]:
+    """Returns what a group has left, nothing where it has no limit ("max") or is not visible."""
     try:
-        limit = int((group / "memory.max").read_text())
-        used = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())["anon"]
-    except (OSError, ValueError, KeyError):  # no container, or one without a limit: "max"
-        return free
-    return min(free, limit - int(used))
+        values = dict(row.split() for row in stat.read_text().splitlines())
+        return [int(limit.read_text()) - int(values[used])]
+    except (OSError, ValueError, KeyError):
+        return []

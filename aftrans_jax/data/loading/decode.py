@@ -1,7 +1,6 @@
 """Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
 
 import os
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from aftrans_jax.data.loading import jpeg, png
+from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import decodable_formats, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
@@ -20,8 +19,6 @@ MAX_PIXELS = 100_000_000
 
 # Pillow's own limit would refuse what `max_pixels` allows; that one is checked here instead.
 Image.MAX_IMAGE_PIXELS = None
-# Else they appear on the terminal without the name of a file. As errors they get one below.
-warnings.filterwarnings("error", category=UserWarning, module=r"PIL\.")
 
 
 class Photo(NamedTuple):
@@ -152,7 +149,7 @@ def _contents(data: bytes) -> _Contents:
     if data.startswith(png.SIGNATURE):
         stream, exif, xmp = png.read_png(data)
         return _Contents(stream, b"", exif, xmp)
-    return _Contents(data)
+    return _Contents(tiff.read_tiff(data) if tiff.is_tiff(data) else data)
 
 
 def _open(stream: bytes) -> ImageFile:
@@ -162,7 +159,7 @@ def _open(stream: bytes) -> ImageFile:
 def _orientation(image: ImageFile, contents: _Contents) -> tuple[int, bool]:
     """Returns the orientation that the file is stored in, and whether decoding turns the image."""
     if image.format == "TIFF":
-        number = dict(getattr(image, "tag_v2", {})).get(0x0112, 1)
+        number = getattr(image, "tag_v2", {}).get(0x0112, 1)
         return (number if number in range(1, 9) else 1), True
     if image.format == "HEIF":
         return image.info.get("original_orientation") or 1, True

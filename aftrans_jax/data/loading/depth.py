@@ -1,7 +1,7 @@
 """Decoded images of any mode to 8-bit RGB: bit depths and transparency."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def _known_bits(image: Image.Image) -> int | None:
     """Returns how many bits of a sample are used, None where the file does not say."""
     if image.format != "TIFF":
         return 16 if image.mode[0] == "I" else None  # PNG, PPM, JPEG 2000: Pillow scales to 16
-    tags: dict[int, object] = dict(getattr(image, "tag_v2", {}))
+    tags: Mapping[int, object] = getattr(image, "tag_v2", {})
     largest, bits = (
         value[0] if isinstance(value := tags.get(tag), tuple) and value else value
         for tag in (_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE)

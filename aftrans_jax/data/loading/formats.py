@@ -3,7 +3,7 @@
 from functools import cache
 from types import ModuleType
 
-from PIL import Image
+from PIL import Image, features
 
 # By Pillow's names. Others are not photos, or run programs of their own, as EPS does.
 PHOTO_FORMATS = (
@@ -30,7 +30,9 @@ HEIC_REMEDY = "HEIC photos need a package: `pip install pillow-heif`"
 def decodable_formats() -> tuple[str, ...]:
     """Returns those of `PHOTO_FORMATS` that this Pillow can decode."""
     Image.init()
-    return tuple(name for name in PHOTO_FORMATS if name in Image.OPEN)
+    known = [name for name in PHOTO_FORMATS if name in Image.OPEN]
+    optional = ("WEBP", "AVIF")  # of which a Pillow without them warns when it opens a file
+    return tuple(name for name in known if name not in optional or features.check(name.lower()))
 
 
 @cache

@@ -1,5 +1,6 @@
 """Names of files and classes: one whatever their Unicode form, harmless where they are printed."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +21,12 @@ def locate(root: Path, name: str) -> Path:
       name: path with forward slashes; one that is not there is returned as it is.
     """
     path = root / name
-    if name.isascii() or path.exists():
+    if name.isascii() or os.path.exists(path):
         return path
     here = root
     for part in name.split("/"):
         forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        found = next((here / form for form in forms if (here / form).exists()), None)
+        found = next((here / form for form in forms if os.path.exists(here / form)), None)
         if found is None:
             return path
         here = found

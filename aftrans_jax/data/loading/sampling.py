@@ -1,11 +1,14 @@
 """Which example each place of the endless stream of training holds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 import grain
 import numpy as np
 from jaxtyping import Int
+
+_MOST_LAPS = 64  # orders of a class that are kept; together they are a few times the examples
 
 # Endless shuffled passes over the numbers of the examples, what tells their labels, which may read
 # them all, and the seed -> the same with the examples that are to be read.
@@ -34,13 +37,25 @@ def balanced(order: grain.MapDataset, labels: Labels, seed: int) -> grain.MapDat
     """
     listed = np.asarray(labels())
     members = [np.flatnonzero(listed == label) for label in np.unique(listed)]
+    turns = -(-len(listed) // len(members))  # of a class in a pass
+
+    def laps(which: int) -> Callable[[int], Int[np.ndarray, " members"]]:
+        own = members[which]
+
+        # Of a pass, all laps may be asked for in any order. Those of small classes are soon drawn.
+        @lru_cache(min(turns // len(own) + 2, _MOST_LAPS))
+        def lap(number: int) -> Int[np.ndarray, " members"]:
+            return np.random.default_rng((seed, which, number)).permutation(own)
+
+        return lap
+
+    orders = [laps(which) for which in range(len(members))]
 
     def example(place: int, number: int) -> int:
         draw = place // len(listed) * len(listed) + number  # every draw from 0 on has one place
         turn, which = divmod(draw, len(members))
-        own = members[which]
-        lap, position = divmod(turn, len(own))
-        return int(np.random.default_rng((seed, which, lap)).permutation(own)[position])
+        lap, position = divmod(turn, len(members[which]))
+        return int(orders[which](lap)[position])
 
     return order.map_with_index(example)
 

@@ -26,11 +26,15 @@ _HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
 
 
 class FoundFiles(NamedTuple):
-    """Paths relative to a folder, sorted: photos, files that are none, and helpers of programs."""
+    """Paths relative to a folder, sorted.
+
+    Photos, files that are none, helpers of programs, and folders that cannot be read.
+    """
 
     photos: tuple[str, ...]
     others: tuple[str, ...]
     helpers: tuple[str, ...]
+    closed: tuple[str, ...]
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of files that is left out."""
@@ -44,18 +48,26 @@ class FoundFiles(NamedTuple):
                 "",
             ),
             ("hidden files and folders of other programs left out", self.helpers, ""),
+            ("folders left out that cannot be read", self.closed, ""),
         )
         return tuple(summary(*finding) for finding in found if finding[1])
 
 
-def find_files(root: str | Path) -> FoundFiles:
+def find_files(root: str | Path, *, may_be_closed: bool = False) -> FoundFiles:
     """Returns the files below a folder; photos are known by their suffix, none is opened.
 
     Links are followed, except to a folder that contains the link. What other programs leave, such
     as thumbnails of network storage, is left out, its folders as a whole.
+
+    Args:
+      root: of the files.
+      may_be_closed: whether folders that cannot be read are listed, instead of an error.
+
+    Raises:
+      OSError: a folder cannot be read.
     """
     found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
-    for kind, name in _below(Path(root), "", ()):
+    for kind, name in _below(Path(root), "", (), may_be_closed):
         found[kind].append(name)
     return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
 
@@ -71,20 +83,29 @@ def subfolders(root: str | Path) -> list[str]:
         return [entry.name for entry in entries if not _is_helper(entry.name) and _is_folder(entry)]
 
 
-def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _below(
+    folder: Path, prefix: str, above: tuple[Path, ...], may_be_closed: bool
+) -> Iterator[tuple[str, str]]:
     """Yields kind and path of each file; `above` are the real folders on the way."""
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in above):
         return  # a link to a folder that contains it
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_helper(entry.name):
-                yield "helpers", prefix + entry.name
-            elif _is_folder(entry):
-                yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
-            else:  # a dangling link too, so that it is reported as missing
-                is_photo = _suffix(entry.name) in photo_suffixes()
-                yield "photos" if is_photo else "others", prefix + entry.name
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError:
+        if not may_be_closed:
+            raise
+        yield "closed", prefix or "."
+        return
+    for entry in entries:
+        name = prefix + entry.name
+        if _is_helper(entry.name):
+            yield "helpers", name
+        elif _is_folder(entry):
+            yield from _below(folder / entry.name, f"{name}/", (*above, here), may_be_closed)
+        else:  # a dangling link too, so that it is reported as missing
+            yield "photos" if _suffix(entry.name) in photo_suffixes() else "others", name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

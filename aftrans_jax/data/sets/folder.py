@@ -176,7 +176,7 @@ def _class_names(
     photos: Sequence[NamedPhoto], source: Path, remedy: str, evaluates: bool
 ) -> list[str]:
     """Returns the names of the classes in their order; raises ValueError for too few."""
-    class_names = _ordered({photo.class_name for photo in photos})
+    class_names = in_order({photo.class_name for photo in photos})
     if len(class_names) < (1 if evaluates else 2):
         expected = "images in the folders of their classes" if evaluates else "two classes or more"
         raise ValueError(
@@ -210,7 +210,8 @@ def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int)
     return ["test" if index in out else "train" for index in range(len(photos))]
 
 
-def _ordered(class_names: Collection[str]) -> list[str]:
+def in_order(class_names: Collection[str]) -> list[str]:
+    """Returns names of classes by code point, or by value where all are whole numbers."""
     numbers = all(re.fullmatch("[0-9]{1,18}", class_name) for class_name in class_names)
     return sorted(class_names, key=lambda text: (int(text) if numbers else 0, text))
 

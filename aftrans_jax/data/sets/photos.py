@@ -1,5 +1,6 @@
 """`PhotoTable`, one split of a photo set as its lists say, and `PhotoSource`, which decodes it."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,8 +62,8 @@ class PhotoTable:
         return locate(self.root, self.names[index])
 
     def missing(self) -> list[str]:
-        """Returns the names of which there is no file below `root`."""
-        return [name for i, name in enumerate(self.names) if not self.path(i).is_file()]
+        """Returns the names of which there is no file below `root`, or none that can be found."""
+        return [name for i, name in enumerate(self.names) if not os.path.isfile(self.path(i))]
 
 
 @dataclass(frozen=True)

@@ -1,129 +1,14 @@
 """Sets that tensorflow-datasets has prepared as array_record, read at random without TensorFlow."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-
-from aftrans_jax.data.examples import Dataset, Example
-from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo
-from aftrans_jax.data.sets.annotations import NO_BOX
-
-_Record = Mapping[str, Any]  # features by name; the image as the bytes of its file
-
-_NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
-
-
-@dataclass(frozen=True)
-class TfdsSource:
-    """One split of a prepared set, each image decoded whenever it is asked for.
-
-    Each name read from `names` reads one record; `labels` reads every record of the split, once.
-    Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
-    """
-
-    records: Sequence[Any]
-    folder: Path  # for error messages, as the split
-    split: str
-    num_classes: int
-    max_pixels: int = MAX_PIXELS
-    resize_size: int | None = None
-
-    @property
-    def names(self) -> Sequence[str]:
-        return _Names(self)
-
-    @property
-    def labels(self) -> Sequence[int]:
-        return self._labels
-
-    @cached_property
-    def _labels(self) -> tuple[int, ...]:
-        return tuple(self._label(self.record(i), i) for i in range(len(self)))
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> Example:
-        index = range(len(self))[index]
-        record = self.record(index)
-        label = self._label(record, index)
-        name = f"{self._name(record, index)} of {self.folder}"
-        sizes = {"max_pixels": self.max_pixels, "resize_size": self.resize_size}
-        photo = decode_photo(record["image"], name, **sizes)
-        sides = photo.height, photo.width
-        stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
-        return Example(photo.pixels, label, photo.place(_box(record, *stored)))
-
-    def at(self, size: int | None) -> "TfdsSource":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
-        return replace(self, resize_size=size)
-
-    def record(self, index: int) -> _Record:
-        """Returns a record as it is stored, its image not decoded.
-
-        Raises:
-          ValueError: the file it lies in is damaged, by array_record's checksums.
-        """
-        try:
-            return self.records[index]
-        except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
-            raise ValueError(
-                f"record {self.split}/{index:05d} of {self.folder} cannot be read: {error}: "
-                "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
-                "the set again with launch/prepare_tfds.sh."
-            ) from error
-
-    def name(self, index: int) -> str:
-        """Returns the name of a record, or its split and number where that cannot be read."""
-        try:
-            return self._name(self.record(index), index)
-        except ValueError:
-            return self._name({}, index)
-
-    def _name(self, record: _Record, index: int) -> str:
-        for feature in _NAME_FEATURES:
-            if feature in record:
-                name = record[feature]
-                return name.decode() if isinstance(name, bytes) else str(name)
-        return f"{self.split}/{index:05d}"
-
-    def _label(self, record: _Record, index: int) -> int:
-        label = int(record["label"])
-        if not 0 <= label < self.num_classes:
-            raise ValueError(
-                f"record {self.split}/{index:05d} of {self.folder} has label {label}: expected "
-                f"one in [0, {self.num_classes}). Choose another set: this one is not labelled."
-            )
-        return label
-
-
-class _Names(Sequence[str]):
-    """The names of a source, read one at a time, because reading a name reads its whole record."""
-
-    def __init__(self, source: TfdsSource) -> None:
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        chosen = range(len(self))[index]
-        if isinstance(chosen, range):
-            return tuple(map(self._source.name, chosen))
-        return self._source.name(chosen)
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.loading.decode import MAX_PIXELS
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 
 def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) -> Dataset:
@@ -160,7 +45,7 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
         if split in splits
     }
     train = sources.pop("train", None)
-    test = next((s for s in sources.values() if s.record(0)["label"] >= 0), None)
+    test = next((s for s in sources.values() if s.first()["label"] >= 0), None)
     if train is None or test is None:
         raise ValueError(
             f"{builder.data_dir} has the splits {', '.join(splits)}: expected train, and test or "
@@ -227,13 +112,6 @@ def _source(
     return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
 
 
-def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:
-    """Returns the first box, stored as shares of the sides, in pixels; NaN where there is none."""
-    stored = record["bbox"] if "bbox" in record else record.get("objects", {}).get("bbox", ())
-    box = np.reshape([*np.ravel(stored), *NO_BOX], (-1, 4))[0]
-    return (box * [height, width, height, width]).astype(np.float32)
-
-
 def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ...]:
     """Returns the names of the classes, from the records where the set itself has numbers only.
 
@@ -241,11 +119,10 @@ def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ..
     """
     names = dict(enumerate(label_names))
     numbered = all(name == str(label) for label, name in names.items())
-    if not (numbered and "label_name" in train.record(0)):
+    if not (numbered and "label_name" in train.first()):
         return tuple(label_names)
     unseen = set(names)
-    for index in range(len(train)):
-        record = train.record(index)
+    for record in train.readable():
         names[record["label"]] = record["label_name"].decode()
         unseen.discard(record["label"])
         if not unseen:

@@ -1,15 +1,26 @@
 """What tells of wrong lists, three splits, and samples whose depth is guessed."""
 
+import io
+import os
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import jaxtyping
 import numpy as np
 import pytest
 from PIL import Image
 
 from aftrans_jax.check_data import _write
+from aftrans_jax.data.doctor import class_names
 from aftrans_jax.data.doctor.class_names import near_names
-from aftrans_jax.data.doctor.examine import clean, examine
+from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
-from aftrans_jax.data.sets.csv_list import read_csv
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.sets.csv_list import read_csv, write_csv
+from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 
 def plant(root, **shown):
@@ -68,6 +79,26 @@ def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path
     assert not {"train/Crow/0.png", "val/Gull/1.png", "train/Gull/8.png", "val/Gull/8.png"} & places
 
 
+def test_classes_that_are_numbers_keep_their_names(tmp_path):
+    """Folders and CSV files order them by value: 2 is before 10."""
+    names = tuple(str(number) for number in range(1, 12))
+    paths = [f"{split}/{name}/0" for split in ("train", "test") for name in names]
+    photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
+    _write(tmp_path / "clean.csv", diagnose(read_folder(photos)))
+    assert read_csv(tmp_path / "clean.csv").class_names == names
+
+
+def test_classes_are_numbered_where_those_that_are_left_would_change_their_order(tmp_path):
+    """With "x" names are in the order of letters, without it in that of their values."""
+    paths = [f"{split}/{name}/0" for split in ("train", "test") for name in ("2", "10", "x")]
+    photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
+    (photos / "train/x/0.png").write_bytes(b"")
+    diagnosis = diagnose(read_folder(photos))
+    assert diagnosis.class_names == ("10", "2", "x")
+    _write(tmp_path / "clean.csv", diagnosis)
+    assert read_csv(tmp_path / "clean.csv").class_names == ("0.10", "1.2")
+
+
 @pytest.mark.parametrize(
     ("names", "near"),
     [
@@ -87,13 +118,39 @@ def test_names_that_are_nearly_the_same(names, near):
     assert near_names(others) == []
 
 
-def test_thousands_of_names_take_no_time():
+def test_of_thousands_of_names_that_share_most_letters_few_are_near():
     spelt = str.maketrans({str(digit): 3 * "abcdefghij"[digit] for digit in range(10)})
     names = [f"Species number {number:04d}".translate(spelt) for number in range(2000)]
     names += [f"Species number {number:05d} of its genus" for number in range(2000)]
     assert near_names([*names, "Species of its genos", "Species of its genus"]) == [
         "Species of its genos ~ Species of its genus"
     ]
+
+
+def test_long_names_take_little_memory():
+    """150 of 60 letters have 270,000 ways to leave two letters out: as texts, 55 MB."""
+    letters = np.random.default_rng(0).integers(0, 26, (150, 60), np.uint8) + ord("a")
+    names = [row.tobytes().decode() for row in letters]
+    names[77] = names[3][:20] + names[3][22:]
+    tracemalloc.start()
+    try:
+        assert near_names(names) == [f"{names[3]} ~ {names[77]}"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15e6
+
+
+@pytest.mark.parametrize("most", [1, 100, 10_000])
+def test_names_are_compared_a_share_at_a_time(monkeypatch, most):
+    names = ["Kingfisher", "Kingfihser", "King fisher", "Gull", "-", "_", "Gul", "Laughing Gull"]
+    expected = [
+        "Kingfisher ~ Kingfihser",
+        "Kingfisher ~ King fisher",
+        "- ~ _",
+    ]
+    monkeypatch.setattr(class_names, "_MOST_KEYS", most)
+    assert near_names(names) == expected
 
 
 def test_a_misspelt_label_shows(tmp_path):
@@ -124,3 +181,72 @@ def test_a_half_jpeg_is_unreadable(tmp_path, capfd):
     (said,) = problems(diagnose(read_folder(tmp_path)))
     assert said.startswith("unreadable images (1): train/Crow/half.jpg. The first: cannot decode")
     assert "Corrupt" not in "".join(capfd.readouterr())
+
+
+def test_a_folder_that_cannot_be_read_is_a_note_and_photos_in_it_are_missing(tmp_path, monkeypatch):
+    photos = plant(tmp_path, **{"open/a/0": 1, "open/b/1": 2, "open/b/2": 3, "closed/Grün": 4})
+    rows = [("open/a/0", "a", "train"), ("open/b/1", "b", "train"), ("open/b/2", "b", "test")]
+    listed = [(f"{path}.png", *rest) for path, *rest in [*rows, ("closed/Grün", "a", "train")]]
+    write_csv(photos / "list.csv", listed)
+    scandir, stat = os.scandir, os.stat
+
+    def closed(function):
+        def call(path, *args, **kwargs):
+            parts = Path(path).parts
+            if "closed" in (parts if function is scandir else parts[:-1]):
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", closed(scandir))
+    monkeypatch.setattr(os, "stat", closed(stat))
+    with pytest.raises(PermissionError):
+        find_files(photos)
+    diagnosis = diagnose(read_csv(photos / "list.csv"))
+    assert "note: folders left out that cannot be read (1): closed/." in report(diagnosis)
+    assert [image.name for image in diagnosis.missing] == ["closed/Grün.png"]
+    assert len(diagnosis.readable) == 3
+
+
+class Records(Sequence):
+    """Records as tensorflow-datasets' reader gives them; None stands for a damaged one."""
+
+    def __init__(self, *records):
+        self.records = records
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        if self.records[index] is None:
+            raise RuntimeError("CRC mismatch")
+        return self.records[index]
+
+
+def record(seed, label, whole=True):
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 8, 3), np.uint8)).save(
+        stream, "PNG"
+    )
+    return {"image": stream.getvalue()[: None if whole else 50], "label": label}
+
+
+def test_damaged_records_are_unreadable_images(tmp_path, monkeypatch):
+    # In these tests types are checked, by reading every attribute: also all labels, which fails.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    train = Records(record(0, 0), None, record(1, 1), record(2, 7), record(3, 1, whole=False))
+    sources = (
+        TfdsSource(records, tmp_path, split, 2)
+        for records, split in ((train, "train"), (Records(None, record(4, 1)), "test"))
+    )
+    diagnosis = diagnose(Dataset("tfds:birds", *sources, ("Crow", "Gull")))
+    damaged = [Listed("train", "train/00001", UNKNOWN), Listed("train", "train/00003", UNKNOWN)]
+    damaged += [Listed("train", "train/00004", 1), Listed("test", "test/00000", UNKNOWN)]
+    assert list(diagnosis.undecodable) == damaged
+    (said,) = problems(diagnosis)
+    assert said.startswith(
+        "unreadable images (4): train/00001, train/00003, train/00004, ... The first: record "
+        f"train/00001 of {tmp_path} cannot be read: CRC mismatch"
+    )
+    assert "note: classes of one listed image (1): Crow." in "\n".join(report(diagnosis))

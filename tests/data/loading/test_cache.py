@@ -9,7 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from aftrans_jax.data.loading.cache import ResizedCache, check_memory
+from aftrans_jax.data.loading.cache import ResizedCache, check_memory, free_memory
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
@@ -89,3 +89,63 @@ def test_memory_is_announced_or_refused(monkeypatch, free, fits):
     else:
         with pytest.raises(ValueError, match=rf"data\.cache='ram': {figures}.*at most 80%.*none"):
             check_memory(1000, 64)  # 12.3 MB of 14: four fifths are 11.2
+
+
+@pytest.mark.parametrize(("copies", "fits"), [(1, True), (4, True), (5, False)])
+def test_processes_of_one_host_each_take_it(monkeypatch, copies, fits):
+    """12.3 MB each; four fifths of 65 MB are 52."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=65_000_000))
+    if fits:
+        note = check_memory(1000, 64, copies)
+        assert (", once for each of 4 processes on this host, take 0.05 GB" in note) == (copies > 1)
+    else:
+        with pytest.raises(ValueError, match=r"each of 5 processes on this host, take 0\.06 GB"):
+            check_memory(1000, 64, copies)
+
+
+def group(folder, limit, used, *, version):
+    """A control group as Linux shows it."""
+    name, key = {1: ("memory.limit_in_bytes", "total_rss"), 2: ("memory.max", "anon")}[version]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(f"{limit}\n")
+    (folder / "memory.stat").write_text(f"cache 7\nrss 1\n{key} {used}\nfile 12345\n")
+
+
+V1, V2 = "5:cpu,cpuacct:/elsewhere\n4:memory:{}\n1:name=systemd:/\n0::/init.scope\n", "0::{}\n"
+UNLIMITED = 9223372036854771712  # of version 1
+
+
+@pytest.mark.parametrize(
+    ("own", "groups", "rest"),
+    [
+        (V2, {"": ("max", 0), "job": (900, 500), "job/step": (950, 100)}, 400),  # above it
+        (V2, {"": ("max", 0), "job": (900, 500), "job/step": (200, 100)}, 100),  # its own
+        (V2, {"": ("max", 0), "job": ("max", 500), "job/step": ("max", 100)}, 1000),
+        (V2, {"": (700, 100)}, 600),  # in a container, which sees its own group as the root
+        (V2, {"": (700, 750)}, 0),
+        (V2, {"": ("max", 0), "other": (5, 0), "job/step/below": (5, 0)}, 1000),
+        (V2, {}, 1000),
+        (V1, {"": (UNLIMITED, 300), "job": (800, 300), "job/step": (UNLIMITED, 100)}, 500),
+        (V1, {"": (800, 300)}, 500),
+        (V1, {"": (UNLIMITED, 300)}, 1000),
+        ("", {"": (5, 0)}, 1000),
+        (None, {"": (5, 0)}, 1000),
+    ],
+)
+def test_the_smallest_limit_of_the_groups_around_counts(monkeypatch, tmp_path, own, groups, rest):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    version, mount = (1 if own == V1 else 2), tmp_path / "cgroup"
+    for name, values in groups.items():
+        folder = mount / "memory" / name if version == 1 else mount / name
+        group(folder, *values, version=version)
+    if own is not None:
+        (tmp_path / "self").write_text(own.format("/job/step"))
+    assert free_memory(tmp_path / "self", mount) == rest
+
+
+def test_a_group_outside_of_what_is_visible_is_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    group(tmp_path / "cgroup", 700, 100, version=2)
+    group(tmp_path, 50, 0, version=2)
+    (tmp_path / "self").write_text("0::/../../job\n")
+    assert free_memory(tmp_path / "self", tmp_path / "cgroup") == 600

@@ -1,9 +1,12 @@
 """Balanced passes: every class as often, every image in its turn, a function of seed and place."""
 
+import tracemalloc
 from collections import Counter
 from functools import partial
 from itertools import islice
+from unittest import mock
 
+import grain
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,3 +99,43 @@ def test_what_a_large_class_shows_first_differs_from_lap_to_lap():
     assert len(first) == len(ninth) == 32
     assert len(first & ninth) < 28  # 17 are expected
     assert set(Counter(large[: 15 * 32]).values()) == {8}
+
+
+def test_the_order_within_a_class_is_drawn_by_seed_class_and_lap():
+    """By the rule written out; and, however often it is asked for, drawn a few times only."""
+    source, seed = Unequal([900, 30, 70]), 5
+    drawn_orders, rng = Counter(), np.random.default_rng
+
+    def counted(entropy):
+        drawn_orders[entropy] += 1
+        return rng(entropy)
+
+    members = [np.flatnonzero(np.equal(source.labels, label)) for label in (0, 2, 3)]
+    order = grain.MapDataset.range(1000).seed(seed).shuffle().repeat()
+    with mock.patch("numpy.random.default_rng", counted):
+        found = SAMPLINGS["balanced"](order, lambda: source.labels, seed)
+        examples = [found[place] for place in range(3000)]
+    numbers = np.array([order[place] for place in range(3000)])
+    for place, example in enumerate(examples):
+        turn, which = divmod(place // 1000 * 1000 + numbers[place], 3)
+        lap, position = divmod(turn, len(members[which]))
+        assert example == rng((seed, which, lap)).permutation(members[which])[position]
+    # 1000 turns of each class: 2, 34 and 15 laps, of which two passes may ask for the same one.
+    laps = Counter(which for _, which, _ in drawn_orders)
+    assert laps == {0: 2, 1: 34, 2: 15}
+    assert sum(drawn_orders.values()) <= 2 * sum(laps.values())
+
+
+def test_what_is_kept_of_orders_is_a_few_times_the_examples():
+    source = Unequal([20_000, 20_000, 500, 3])
+    found = SAMPLINGS["balanced"](
+        grain.MapDataset.range(len(source)).seed(0).shuffle().repeat(), lambda: source.labels, 0
+    )
+    tracemalloc.start()
+    try:
+        for place in range(0, 20 * len(source), 100):  # 20 passes: 10 laps of the largest
+            found[place]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4 * len(source) * 8

@@ -32,7 +32,9 @@ class Damaged:
     def __getitem__(self, index):
         if index in self.broken:
             raise self.error(f"cannot decode {self.names[index]}")
-        return Example(np.full((4, 4, 3), index + 1, np.uint8), 0, np.full(4, np.nan, np.float32))
+        return Example(
+            np.full((4, 4, 3), index % 255 + 1, np.uint8), 0, np.full(4, np.nan, np.float32)
+        )
 
 
 @pytest.mark.parametrize("num_threads", [0, 3])
@@ -69,15 +71,35 @@ def test_an_image_is_noted_once_and_warned_of_once(caplog):
     assert sum("half a file" in record.message for record in caplog.records) <= 1
 
 
-@pytest.mark.parametrize("process_count", [1, 2])
-def test_more_than_half_of_those_seen_is_too_much(process_count):
-    """A disk that is gone, as each process sees it: its own share of the images."""
+@pytest.mark.parametrize(("process_count", "number"), [(1, 15), (2, 10)])
+def test_more_than_half_of_those_seen_is_too_much(process_count, number):
+    """A disk that is gone, as each process sees it: a quarter of its share, ten images or more."""
     source = Damaged(range(30), OSError, length=60)
-    sharing = OPTIONS | {"process_count": process_count}
-    with pytest.raises(ValueError, match=r"10 of 10 images so far cannot be read.*at least half"):
-        list(eval_batches(source, **sharing, num_threads=0, skipped=Skipped(source)))
-    late = Damaged(range(29, 58), OSError, length=60)
-    list(eval_batches(late, **sharing, num_threads=0, skipped=Skipped(late)))  # 29 of 58 is half
+    sharing = OPTIONS | {"process_count": process_count, "num_threads": 0}
+    expected = rf"{number} of {number} images so far cannot be read.*at least half"
+    with pytest.raises(ValueError, match=expected):
+        list(eval_batches(source, **sharing, skipped=Skipped(source, process_count)))
+    late = Damaged(range(29, 58), OSError, length=60)  # 29 of 58 is half
+    list(eval_batches(late, **sharing, skipped=Skipped(late, process_count)))
+
+
+def test_few_damaged_images_next_to_one_another_are_skipped():
+    """Images are tested in the order of their names: a damaged folder may be the first."""
+    source = Damaged(range(10), length=5000)
+    skipped = Skipped(source)
+    list(eval_batches(source, **OPTIONS, num_threads=0, skipped=skipped))
+    assert skipped.flags.nonzero()[0].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(("number", "goes_on"), [(199, True), (200, False)])
+def test_of_many_images_the_first_200_tell(number, goes_on):
+    source = Damaged(range(number), length=5000)
+    batches = eval_batches(source, **OPTIONS, num_threads=0, skipped=Skipped(source))
+    if goes_on:
+        assert sum(int(batch["mask"].sum()) for batch in batches) == 5000 - number
+    else:
+        with pytest.raises(ValueError, match="200 of 200 images so far"):
+            list(batches)
 
 
 def test_other_errors_are_not_swallowed():

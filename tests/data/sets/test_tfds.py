@@ -23,7 +23,7 @@ from PIL import Image
 from places import ROOT
 
 from aftrans_jax.data.loading.decode import decode_photo
-from aftrans_jax.data.sets import tfds as reader
+from aftrans_jax.data.sets import tfds_source
 from aftrans_jax.data.sets.tfds import read_tfds
 
 CUB = "caltech_birds2011"
@@ -171,7 +171,7 @@ def test_pixels_are_those_that_tensorflow_datasets_decodes(data_dir):
 
 
 def test_names_and_labels_decode_no_image(data_dir, monkeypatch):
-    monkeypatch.setattr(reader, "decode_photo", None)
+    monkeypatch.setattr(tfds_source, "decode_photo", None)
     train = read_tfds(CUB, data_dir).train
     assert train.labels is train.labels  # read once
     names = list(train.names)
@@ -254,6 +254,19 @@ def test_a_damaged_record_is_told_by_its_number(copied, tmp_path):
     assert f"record test/{index:05} of {copied} cannot be read" in message
     with pytest.raises(ValueError, match=test.names[index]):
         assert test.labels
+
+
+def test_a_damaged_first_record_does_not_end_the_reading(copied, tmp_path):
+    for split in ("train", "test"):
+        data = bytearray(shard(copied, split).read_bytes())
+        data[300] ^= 1
+        shard(copied, split).write_bytes(data)
+    dataset = read_tfds("my_birds", tmp_path)
+    for source in (dataset.train, dataset.test):
+        with pytest.raises(ValueError, match=r"record .*/00000 of .* cannot be read"):
+            source.label(0)
+        assert source.names[0] == f"{source.split}/00000"
+    assert {name.lower() for name in SPECIES} < set(dataset.class_names)
 
 
 def without_test(info):

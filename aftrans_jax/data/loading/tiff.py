@@ -1,0 +1,66 @@
+"""TIFF files: their list of tags without what is damaged and says nothing of the pixels.
+
+Pillow warns of damaged tags on the terminal, without the name of a file. Filters of warnings are
+shared by all threads, and the user's; so none is changed, and Pillow gets nothing to warn of.
+"""
+
+import struct
+
+from PIL import TiffTags
+
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+_TEXT = (1, 2, 7)  # types of which many values are one to Pillow
+# Tags that tell where pixels are and how they are stored.
+_PIXELS = frozenset(
+    (
+        *(256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320),
+        *(322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), *range(529, 533), 50674),
+    )
+)
+
+
+def is_tiff(data: bytes) -> bool:
+    """Returns whether a file begins as TIFF or BigTIFF."""
+    return data[:2] in (b"II", b"MM") and not {42, 43}.isdisjoint(data[2:4])
+
+
+def read_tiff(data: bytes) -> bytes:
+    """Returns a TIFF file without tags that are damaged and that its pixels do not depend on.
+
+    Damaged is a tag whose values are not in the file, or are not as many as the standard says.
+
+    Args:
+      data: the whole file, see `is_tiff`.
+
+    Raises:
+      ValueError: the list of tags is cut off, or one is damaged that the pixels depend on.
+    """
+    if data[:4] == b"MM\0+":
+        raise ValueError("Pillow reads no BigTIFF whose bytes are in big-endian order")
+    order, is_big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    place, number, entry = (8, "Q", "HHQQ") if is_big else (4, "H", "HHII")
+    form = "Q" if is_big else "I"
+    try:
+        (start,) = struct.unpack_from(order + form, data, place)
+        (count,) = struct.unpack_from(order + number, data, start)
+        first, step = start + struct.calcsize(number), struct.calcsize(order + entry)
+        end = first + count * step
+        struct.unpack_from(order + form, data, end)  # where the list of the next image is
+        entries = [data[at : at + step] for at in range(first, end, step)]
+    except struct.error as error:
+        raise ValueError("its list of tags is cut off") from error
+    kept, left = [], len(data)
+    for one in entries:
+        tag, kind, values, value = struct.unpack(order + entry, one)
+        size = _BYTES.get(kind, 0) * values
+        outside = size if size > struct.calcsize(form) else 0
+        fits = outside <= left and (not outside or value + outside <= len(data))
+        if size and fits and (values == 1 or kind in _TEXT or TiffTags.lookup(tag).length != 1):
+            kept.append(one)
+            left -= outside
+        elif tag in _PIXELS:
+            raise ValueError(f"its tag {tag} ({TiffTags.lookup(tag).name}) is damaged")
+    if len(kept) == len(entries):
+        return data
+    shorter = struct.pack(order + number, len(kept)) + b"".join(kept) + data[end : end + 8]
+    return data[:start] + shorter + data[start + len(shorter) :]

@@ -1,0 +1,154 @@
+"""One split of a set that tensorflow-datasets has prepared: records, read at random."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Float32
+
+from aftrans_jax.data.examples import Example
+from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo
+from aftrans_jax.data.sets.annotations import NO_BOX
+
+_Record = Mapping[str, Any]  # features by name; the image as the bytes of its file
+
+_NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
+
+
+@dataclass(frozen=True)
+class TfdsSource:
+    """One split of a prepared set, each image decoded whenever it is asked for.
+
+    Each name read from `names` reads one record; `labels` reads every record of the split, once.
+    Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
+    """
+
+    records: Sequence[Any]
+    folder: Path  # for error messages, as the split
+    split: str
+    num_classes: int
+    max_pixels: int = MAX_PIXELS
+    resize_size: int | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        return _Names(self)
+
+    @property
+    def labels(self) -> Sequence[int]:
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> tuple[int, ...]:
+        return tuple(map(self.label, range(len(self))))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        record = self.record(index)
+        label = self._label(record, index)
+        name = f"{self._name(record, index)} of {self.folder}"
+        sizes = {"max_pixels": self.max_pixels, "resize_size": self.resize_size}
+        photo = decode_photo(record["image"], name, **sizes)
+        sides = photo.height, photo.width
+        stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
+        return Example(photo.pixels, label, photo.place(_box(record, *stored)))
+
+    def at(self, size: int | None) -> "TfdsSource":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, resize_size=size)
+
+    def record(self, index: int) -> _Record:
+        """Returns a record as it is stored, its image not decoded.
+
+        Raises:
+          ValueError: the file it lies in is damaged, by array_record's checksums.
+        """
+        try:
+            return self.records[index]
+        except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
+            raise ValueError(
+                f"record {self.split}/{index:05d} of {self.folder} cannot be read: {error}: "
+                "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
+                "the set again with launch/prepare_tfds.sh."
+            ) from error
+
+    def readable(self) -> Iterator[_Record]:
+        """Yields the records that can be read, not decoded."""
+        for index in range(len(self)):
+            with contextlib.suppress(ValueError):
+                yield self.record(index)
+
+    def first(self) -> _Record:
+        """Returns the first record that can be read.
+
+        Raises:
+          ValueError: none can.
+        """
+        return next(self.readable(), None) or self.record(0)
+
+    def label(self, index: int) -> int:
+        """Returns the class of a record.
+
+        Raises:
+          ValueError: the record is damaged, or not labelled.
+        """
+        return self._label(self.record(index), index)
+
+    def name(self, index: int) -> str:
+        """Returns the name of a record, or its split and number where that cannot be read."""
+        try:
+            return self._name(self.record(index), index)
+        except ValueError:
+            return self._name({}, index)
+
+    def _name(self, record: _Record, index: int) -> str:
+        for feature in _NAME_FEATURES:
+            if feature in record:
+                name = record[feature]
+                return name.decode() if isinstance(name, bytes) else str(name)
+        return f"{self.split}/{index:05d}"
+
+    def _label(self, record: _Record, index: int) -> int:
+        label = int(record["label"])
+        if not 0 <= label < self.num_classes:
+            raise ValueError(
+                f"record {self.split}/{index:05d} of {self.folder} has label {label}: expected "
+                f"one in [0, {self.num_classes}). Choose another set: this one is not labelled."
+            )
+        return label
+
+
+class _Names(Sequence[str]):
+    """The names of a source, read one at a time, because reading a name reads its whole record."""
+
+    def __init__(self, source: TfdsSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return tuple(map(self._source.name, chosen))
+        return self._source.name(chosen)
+
+
+def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:
+    """Returns the first box, stored as shares of the sides, in pixels; NaN where there is none."""
+    stored = record["bbox"] if "bbox" in record else record.get("objects", {}).get("bbox", ())
+    box = np.reshape([*np.ravel(stored), *NO_BOX], (-1, 4))[0]
+    return (box * [height, width, height, width]).astype(np.float32)
