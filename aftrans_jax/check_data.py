@@ -16,6 +16,7 @@ from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.csv_list import write_csv
 from aftrans_jax.data.sets.folder import in_order
+from aftrans_jax.files import check_place
 from aftrans_jax.flags import CONFIG, parse_flags
 
 flags.declare_key_flag("config")  # so that --help shows it
@@ -70,6 +71,7 @@ def _prefix(target: Path, root: Path | None) -> PurePosixPath:
         raise ValueError("--write: the images of this set are not files. Leave the flag out.")
     if target.exists():
         raise ValueError(f"--write={target}: expected a new file. Delete it or choose another.")
+    check_place(target.parent, f"--write={target}")
     folder, images = Path(os.path.abspath(target.parent)), Path(os.path.abspath(root))
     if not (folder.is_dir() and images.is_relative_to(folder)):
         raise ValueError(

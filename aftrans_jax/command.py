@@ -21,6 +21,9 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
     "Unable to initialize backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is "
     "there",
     "Unknown backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is there",
+    "Permission denied": "Choose another place, or change its permissions",
+    "Read-only file system": "Choose another place",
+    "No space left on device": "Make room, or choose another place",
 }
 
 # Types whose message is made for users; any other is a fault of the program.
@@ -98,7 +101,11 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
 def _described(error: Exception) -> str:
     """Returns what an exception says, its type where the text alone says little, and a remedy."""
     text = " ".join(str(error).split("\n")).strip()
-    if isinstance(error, ImportError):
+    places = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AssertionError) and places[-1].filename.endswith("xla_bridge.py"):
+        # What JAX says where it is asked for a GPU alone and sees none.
+        text = f"Unknown backend JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: no device"
+    elif isinstance(error, ImportError):
         text += ". Install what is missing: pip install -r requirements.txt"
     elif not isinstance(error, _SPEAKING) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")

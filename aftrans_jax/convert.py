@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import check_suffix, expand, one_line_errors, say
+from aftrans_jax.files import check_place, make_folder
 
 
 def main() -> None:
@@ -48,6 +49,8 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
 
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
+    check_place(out.parent, f"--out={out}")
+    make_folder(out.parent)
     with open_weights(source, heads=heads) as weights:
         arrays, trained = to_float32(weights.arrays), weights.origin
         for note in weights.notes:

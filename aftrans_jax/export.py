@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import expand, one_line_errors
+from aftrans_jax.files import check_place, make_folder
 
 _SUFFIXES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
 _PROGRAMS = ("stablehlo", "onnx")
@@ -51,7 +52,9 @@ def _write(args: argparse.Namespace) -> None:
     path = Path(expand(args.out)) if args.out else folder / name
     if path.exists() and workdir.exists() and path.samefile(workdir):
         raise ValueError(f"--out={path}: expected another file than --workdir")
+    check_place(path.parent, f"--out={path}")
     trained = load_trained(workdir)
+    make_folder(path.parent)
     if args.format == "npz":
         told = trained.settings
         mean, std = (tuple(told[key]) for key in ("data.mean", "data.std"))

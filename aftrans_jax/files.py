@@ -51,6 +51,26 @@ def make_folder(folder: Path) -> None:
         raise type(error)(line) from error
 
 
+def check_place(folder: Path, given: str) -> None:
+    """Passes a folder in which files can be written, or that can be made; makes none.
+
+    Args:
+      folder: that is looked at.
+      given: how the user gave it, or a file in it, such as "--out=x.html".
+
+    Raises:
+      OSError: it is not one; the message says so.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"{given}: {there} is a file: expected a folder, or a name that is free"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        option = given.partition("=")[0]
+        raise PermissionError(f"{given}: {there} cannot be written: choose another {option}")
+
+
 def named(error: OSError, path: Path) -> OSError:
     """Returns the error with the file that it is about: a full disk is reported without one."""
     return error if error.filename else type(error)(error.errno, error.strerror, str(path))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
+from aftrans_jax.files import check_place
 from aftrans_jax.photos import ARGUMENTS, find
 
 TABLES = (".csv", ".jsonl")
@@ -59,6 +60,9 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.experiment.prediction_table import PredictionTable
     from aftrans_jax.experiment.trained import check_logits, load_trained
 
+    for option in ("out", "report"):
+        if given := getattr(args, option):
+            check_place(Path(expand(given)).parent, f"--{option}={given}")
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)))
     if args.logits:

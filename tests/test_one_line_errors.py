@@ -40,7 +40,9 @@ def test_errors_that_speak_for_themselves_are_said_as_they_are():
     assert (
         said(ValueError("data.dir='x' is empty: set it")) == "error: data.dir='x' is empty: set it"
     )
-    assert said(OSError(28, "No space left on device", "/x")).endswith("device: '/x'")
+    assert said(OSError(28, "No space left on device", "/x")).endswith(
+        "device: '/x'. Make room, or choose another place"
+    )
 
 
 def test_others_are_named_by_their_type():
@@ -69,6 +71,23 @@ def test_a_missing_package_says_how_to_install():
 )
 def test_what_jax_says_gets_a_remedy(text, remedy):
     assert remedy in str(said(jax.errors.JaxRuntimeError(text)))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm"])
+def test_a_device_that_is_not_there_is_said_whatever_jax_raises(platform):
+    code = "from aftrans_jax.command import one_line_errors\nwith one_line_errors():\n    "
+    code += "import jax; jax.devices(); raise SystemExit('error: JAX_PLATFORMS=cpu')"  # it is there
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_PLATFORMS": platform, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "JAX_PLATFORMS=cpu" in done.stderr
 
 
 def test_the_traceback_goes_to_a_file(tmp_path):

@@ -171,6 +171,30 @@ def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatc
     assert not (tmp_path / "p.html").exists()
 
 
+def test_a_table_is_written_by_one_process_at_a_time(tmp_path):
+    first = PredictionTable(tmp_path / "a.csv", heads=HEADS, top=1)
+    with first:
+        first.write("a.jpg", ValueError("broken"))
+        with (
+            pytest.raises(ValueError, match=r"a\.csv\.partial is being written by another"),
+            PredictionTable(tmp_path / "a.csv", heads=HEADS, top=1),
+        ):
+            pass
+    assert len(read_csv(tmp_path / "a.csv")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(
+    call, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    for option, name in (("out", "a.csv"), ("report", "a.html")):
+        given = f"--{option}={tmp_path}/{name}"
+        code = f"error: {given}: {tmp_path} cannot be written: choose another --{option}"
+        call(*some(photos, 1), given, code=code)
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tmp_path):
     for flag in ("--out=p.txt", "--out=p", "--report=p.pdf"):
         _, said = call(photos, flag, code=2)

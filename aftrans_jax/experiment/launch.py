@@ -1,7 +1,6 @@
 """From flags to a run: which directory, which configuration, train or evaluate."""
 
 import copy
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from aftrans_jax.experiment.workdir import (
     trained_settings,
     written_settings,
 )
+from aftrans_jax.files import check_place
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
@@ -48,7 +48,7 @@ def launch_training(
     Raises:
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
-    _check_place(workdir)
+    check_place(workdir, f"--workdir={workdir}")
     if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
@@ -85,6 +85,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     recorded = read_settings(workdir)
     if recorded is None or not numbers(workdir / "checkpoints"):
         raise FileNotFoundError(no_checkpoint(workdir))
+    check_place(workdir, f"--workdir={workdir}")
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = free_name(workdir, recorded, chosen), configured(chosen)
     evaluated = Evaluated(read_classes(workdir))
@@ -123,16 +124,3 @@ def _with_length(
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = recorded["train.warmup_steps"]
     return config, notes
-
-
-def _check_place(workdir: Path) -> None:
-    """Raises OSError where a directory cannot be made or written; makes none."""
-    there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(
-            f"--workdir={workdir}: {there} is a file: expected a folder, or a name that is free"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(
-            f"--workdir={workdir}: {there} cannot be written: choose another --workdir"
-        )

@@ -1,6 +1,7 @@
 """The lists of images that a run used: recorded, and compared when it goes on or is evaluated."""
 
 import csv
+import filecmp
 import gzip
 import io
 import zlib
@@ -16,6 +17,7 @@ from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
 _COLUMNS = ["path", "class", "split"]
+_NUM_COMPARED = 20  # photos of a set that may have been moved
 _UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records
 
 
@@ -172,6 +174,33 @@ def _image_folder(data_dir: Path, name: str) -> Path:
         return data_dir.parent
     folders = chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
     return next((folder for folder in folders if locate(folder, name).is_file()), data_dir)
+
+
+def check_moved(workdir: Path, old: Path, new: Path) -> None:
+    """Passes a data set that was moved or copied.
+
+    Args:
+      workdir: of the run, with its lists.
+      old: folder or CSV file that the run recorded.
+      new: that it is given now.
+
+    Raises:
+      ValueError: the old one is still there and has other photos, of which a few are compared.
+    """
+    try:
+        names = sorted(read_lists(workdir / "lists.csv.gz") or {})
+    except DamagedRecordError:
+        return
+    if not names or not old.exists() or old.samefile(new):
+        return
+    roots = [_image_folder(place, names[0]) for place in (old, new)]
+    for name in names[:: max(1, len(names) // _NUM_COMPARED)]:
+        then, now = (locate(root, name) for root in roots)
+        if then.is_file() and now.is_file() and not filecmp.cmp(then, now, shallow=False):
+            raise ValueError(
+                f"data.dir was {old}, is now {new}, where {name!r} is another photo: expected the "
+                f"data set that {workdir} was started with. Choose another --workdir"
+            )
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:

@@ -1,5 +1,6 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
+import fcntl
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,16 @@ class PredictionTable:
 
     def __enter__(self) -> "PredictionTable":
         make_folder(self._path.parent)
-        self._file = self._partial.open("wb", buffering=0)  # what was written is whole rows
+        self._file = self._partial.open("ab", buffering=0)  # what was written is whole rows
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise ValueError(
+                f"{self._partial} is being written by another process: choose another --out, or "
+                "wait"
+            ) from error
+        self._file.truncate(0)
         if self._line is _csv_line:
             self._file.write(_csv_row(_header(self._columns)))
         return self
@@ -70,9 +80,9 @@ class PredictionTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
         if kind is None:
             self._partial.replace(self._path)
+        self._file.close()
 
 
 def _header(columns: _Columns) -> list[str]:

@@ -11,6 +11,7 @@ from clu import parameter_overview
 
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.lists import (
+    check_moved,
     has_validation,
     joined,
     list_notes,
@@ -168,6 +169,8 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
         recorded = read_settings(workdir, notes.append)
         found = changes(recorded or {}, flat(settings))
         check_same_training(workdir, found)
+        if "data.dir" in found:
+            check_moved(workdir, *map(Path, found["data.dir"]))
         notes += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in found.items()]
         trained = read_classes(workdir)
     except FileNotFoundError:

@@ -82,7 +82,7 @@ def most_relevant(
     """
     # In steps of a part in a million of the largest, so that sums are the same in any order.
     share = relevance / jnp.maximum(relevance.max(axis=(1, 2), keepdims=True), 1e-30)
-    return heaviest_component(mask, 1 + jnp.round(share * 1e6).astype(jnp.int32))
+    return heaviest_component(mask, jnp.maximum(jnp.round(share * 1e6), 1).astype(jnp.int32))
 
 
 def extreme_values(

@@ -18,6 +18,7 @@ from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, se
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
+    check_moved,
     compare_lists,
     has_validation,
     joined,
@@ -444,6 +445,23 @@ def test_it_runs_off_the_main_thread(tmp_path):
     thread.start()
     thread.join()
     assert results == [6]
+
+
+def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_path):
+    """Photos of the same paths, in a copy and in another set."""
+    for folder, content in (("then", b"a photo"), ("copy", b"a photo"), ("other", b"another")):
+        for name in ("a/1.jpg", "b/2.jpg"):
+            place = tmp_path / folder / "photos" / name
+            place.parent.mkdir(parents=True)
+            place.write_bytes(content)
+    lists = {"a/1.jpg": Listed("a", "train"), "b/2.jpg": Listed("b", "test")}
+    write_lists(tmp_path / "lists.csv.gz", lists)
+    then, copy, other = (tmp_path / name / "photos" for name in ("then", "copy", "other"))
+    for new in (then, copy):
+        check_moved(tmp_path, then, new)
+    with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
+        check_moved(tmp_path, then, other)
+    check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
 
 
 def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):

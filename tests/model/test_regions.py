@@ -45,6 +45,14 @@ def test_boxes_worked_out_by_hand(cells, box):
     )
 
 
+def test_of_two_components_as_relevant_the_first_is_taken_and_not_the_larger():
+    mask, relevance = np.zeros((1, 37, 37), bool), np.full((1, 37, 37), 0.5)
+    mask[0, 0, 0], relevance[0, 0, 0] = True, 1.0
+    mask[0, 20, 20:22] = True
+    box = locate(mask, relevance, GEOMETRY, 16, "most_relevant_component")
+    assert tuple(box[0].tolist()) == (0, 0, 16, 16)
+
+
 def test_a_box_below_min_box_on_either_side_becomes_the_image():
     mask = np.zeros((1, 37, 37), bool)
     mask[0, 5, 5:20] = True  # 16 px high
