@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +18,7 @@ from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.sharding import ALONE, Sharing
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import Gradients, mean_gradients, train_step
+from aftrans_jax.training.xla_options import xla_options
 from benchmarks.harness.memory import executable_bytes
 from benchmarks.models.cases import NUM_CLASSES, Case
 
@@ -85,7 +85,7 @@ class Step:
         batch_size: int,
         *,
         generator: str = "threefry2x32",
-        compiler_options: Mapping[str, Any] = MappingProxyType({}),
+        compiler_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Compiles the step that `aftrans_jax.main` runs, on one device.
 
@@ -94,8 +94,10 @@ class Step:
           config: of the run.
           batch_size: of the one batch that every call gets.
           generator: of the random numbers, which dropout alone takes.
-          compiler_options: XLA's, by name.
+          compiler_options: XLA's, by name; None: those of a run.
         """
+        if compiler_options is None:
+            compiler_options = xla_options(jax.default_backend())
         precision = PRECISIONS[config.train.precision]()
         model = case.make(config, precision.dtype)
         side = config.data[case.branches[0]]
