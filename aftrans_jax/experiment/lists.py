@@ -4,6 +4,7 @@ import csv
 import filecmp
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Mapping
 from itertools import chain
@@ -170,10 +171,10 @@ def _image_folder(data_dir: Path, name: str) -> Path:
     It is the folder of a CSV file, else the one given, or one in it, that has an image of the set:
     the photos of CUB lie in `images`.
     """
-    if data_dir.is_file():
+    if os.path.isfile(data_dir):
         return data_dir.parent
     folders = chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
-    return next((folder for folder in folders if locate(folder, name).is_file()), data_dir)
+    return next((x for x in folders if os.path.isfile(locate(x, name))), data_dir)
 
 
 def check_moved(workdir: Path, old: Path, new: Path) -> None:
@@ -191,7 +192,7 @@ def check_moved(workdir: Path, old: Path, new: Path) -> None:
         names = sorted(read_lists(workdir / "lists.csv.gz") or {})
     except DamagedRecordError:
         return
-    if not names or not old.exists() or old.samefile(new):
+    if not names or not os.path.exists(old) or old.samefile(new):  # False where it is not known
         return
     roots = [_image_folder(place, names[0]) for place in (old, new)]
     for name in names[:: max(1, len(names) // _NUM_COMPARED)]:

@@ -1,8 +1,11 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
+import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple
@@ -56,16 +59,7 @@ class PredictionTable:
 
     def __enter__(self) -> "PredictionTable":
         make_folder(self._path.parent)
-        self._file = self._partial.open("ab", buffering=0)  # what was written is whole rows
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise ValueError(
-                f"{self._partial} is being written by another process: choose another --out, or "
-                "wait"
-            ) from error
-        self._file.truncate(0)
+        self._file = _own(self._partial)
         if self._line is _csv_line:
             self._file.write(_csv_row(_header(self._columns)))
         return self
@@ -83,6 +77,30 @@ class PredictionTable:
         if kind is None:
             self._partial.replace(self._path)
         self._file.close()
+
+
+def _own(path: Path) -> FileIO:
+    """Returns an empty file that no other process writes; what is written is whole rows.
+
+    Raises:
+      ValueError: another process does.
+    """
+    while True:
+        file = path.open("ab", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise ValueError(
+                f"{path} is being written by another process: choose another --out, or wait"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.truncate(0)
+                return file
+        file.close()  # the other process has given it its name meanwhile
 
 
 def _header(columns: _Columns) -> list[str]:

@@ -17,7 +17,6 @@ _GELUS = MappingProxyType(
     {"gelu": "exact", "gelu_python": "exact"}
     | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
 )
-_OF_TIMM = MappingProxyType({"pretrained_cfg": dict, "architecture": str})
 _EPSILON = 1e-6  # of this trunk's layer norms
 _TIMM_GELUS = MappingProxyType({None: "exact", "gelu": "exact", "gelu_tanh": "tanh"})
 # Pattern of a model's name -> what its arrays do not tell.
@@ -96,7 +95,10 @@ def is_timm(config: Mapping[str, Any]) -> bool:
 
     An older one has them beside the architecture, not in a `pretrained_cfg`.
     """
-    return any(isinstance(config.get(key), kind) for key, kind in _OF_TIMM.items())
+    if isinstance(config.get("pretrained_cfg"), dict):
+        return True
+    own = ("mean", "std", "model_args", "num_features")
+    return isinstance(config.get("architecture"), str) and any(key in config for key in own)
 
 
 def _other_size(config: Mapping[str, Any], size: Size) -> str:
@@ -108,7 +110,7 @@ def _other_size(config: Mapping[str, Any], size: Size) -> str:
 
 
 def _by_timm(config: dict[str, Any]) -> Told:
-    name, pixels = str(config.get("architecture")), config.get("pretrained_cfg", config)
+    name, pixels = str(config.get("architecture")), config.get("pretrained_cfg") or config
     check_model_name(name)
     if config.get("global_pool", "token") not in ("token", ""):
         raise ValueError(

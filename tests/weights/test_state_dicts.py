@@ -275,6 +275,7 @@ def test_an_older_configuration_of_timm_has_all_in_one(tmp_path):
 
 def test_a_configuration_of_something_else_is_passed_over(tmp_path):
     assert told(tmp_path, []) == told_beside(tmp_path / "y" / "x.pth", None) == Told()
+    assert told(tmp_path, {"architecture": "x", "pretrained_cfg": None}).notes[0].endswith("Face's")
     (note,) = told(tmp_path, {"train": 1}).notes
     assert note == "config.json beside it passed over, it is neither timm's nor Hugging Face's"
 

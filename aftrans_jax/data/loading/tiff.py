@@ -17,6 +17,7 @@ _PIXELS = frozenset(
         *(322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), *range(529, 533), 50674),
     )
 )
+_NEEDED = frozenset((256, 257, 258, 259, 262, 273, 279, 322, 323, 324, 325))
 
 
 def is_tiff(data: bytes) -> bool:
@@ -58,7 +59,7 @@ def read_tiff(data: bytes) -> bytes:
         if size and fits and (values == 1 or kind in _TEXT or TiffTags.lookup(tag).length != 1):
             kept.append(one)
             left -= outside
-        elif tag in _PIXELS:
+        elif tag in _NEEDED or (size and tag in _PIXELS):  # others without values say nothing
             raise ValueError(f"its tag {tag} ({TiffTags.lookup(tag).name}) is damaged")
     if len(kept) == len(entries):
         return data
