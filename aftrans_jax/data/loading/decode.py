@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import decodable_formats, unknown_content
+from aftrans_jax.data.loading.formats import decodable_formats, jpeg2000_bits, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
@@ -51,6 +51,7 @@ class _Contents(NamedTuple):
     exif: bytes = b""
     xmp: bytes = b""
     can_scale: bool = False  # whether decoding at a reduced scale is faster, and shows what lacks
+    bits: int | None = None  # of a sample, as metadata say that Pillow does not give
 
 
 def decode_image(
@@ -125,7 +126,7 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
             width, height = image.size if number < 5 else image.size[::-1]
             return Photo(turn(_shrunk(image, resize_size), number), number, "", height, width)
-        pixels, guess = to_rgb(image, lambda: _open(contents.stream))
+        pixels, guess = to_rgb(image, lambda: _open(contents.stream), contents.bits)
         if contents.probe:
             with _open(contents.probe) as other:
                 if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
@@ -147,9 +148,11 @@ def _contents(data: bytes) -> _Contents:
         found = jpeg.read_jpeg(data)
         return _Contents(*found, can_scale=not found.probe)
     if data.startswith(png.SIGNATURE):
-        stream, exif, xmp = png.read_png(data)
-        return _Contents(stream, b"", exif, xmp)
-    return _Contents(tiff.read_tiff(data) if tiff.is_tiff(data) else data)
+        stream, exif, xmp, bits = png.read_png(data)
+        return _Contents(stream, b"", exif, xmp, bits=bits)
+    if tiff.is_tiff(data):
+        return _Contents(tiff.read_tiff(data))
+    return _Contents(data, bits=jpeg2000_bits(data))
 
 
 def _open(stream: bytes) -> ImageFile:

@@ -50,3 +50,12 @@ def unknown_content(data: bytes) -> str:
     if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
         return "AVIF needs Pillow 11.3 or newer"
     return f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"
+
+
+def jpeg2000_bits(data: bytes) -> int | None:
+    """Returns the bits of a sample that a JPEG 2000 file declares, None for other files."""
+    if not data.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
+        return None
+    start = data.find(b"\xff\x4f\xff\x51")  # of the codestream: markers SOC and SIZ
+    declared = data[start + 42 : start + 43] if start >= 0 else b""  # Ssiz of the first component
+    return (declared[0] & 0x7F) + 1 if declared else None
