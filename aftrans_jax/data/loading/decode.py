@@ -1,7 +1,6 @@
 """Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
 
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import decodable_formats, jpeg2000_bits, unknown_content
+from aftrans_jax.data.loading.formats import jpeg2000_bits, open_photo, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
@@ -116,7 +115,7 @@ class _TooLargeError(ValueError):
 
 def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) -> Photo:
     contents = _contents(data)
-    with _open(contents.stream) as image:
+    with open_photo(contents.stream) as image:
         if image.width * image.height > max_pixels:
             raise _TooLargeError(
                 f"{name!r} has {image.width:,} x {image.height:,} pixels: expected at most "
@@ -126,9 +125,9 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
             width, height = image.size if number < 5 else image.size[::-1]
             return Photo(turn(_shrunk(image, resize_size), number), number, "", height, width)
-        pixels, guess = to_rgb(image, lambda: _open(contents.stream), contents.bits)
+        pixels, guess = to_rgb(image, lambda: open_photo(contents.stream), contents.bits)
         if contents.probe:
-            with _open(contents.probe) as other:
+            with open_photo(contents.probe) as other:
                 if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
                     raise ValueError("its data ends before the image does")
     upright = pixels if turned else turn(pixels, number)
@@ -153,10 +152,6 @@ def _contents(data: bytes) -> _Contents:
     if tiff.is_tiff(data):
         return _Contents(tiff.read_tiff(data))
     return _Contents(data, bits=jpeg2000_bits(data))
-
-
-def _open(stream: bytes) -> ImageFile:
-    return Image.open(BytesIO(stream), formats=decodable_formats())
 
 
 def _orientation(image: ImageFile, contents: _Contents) -> tuple[int, bool]:

@@ -1,9 +1,11 @@
 """The formats of photos: what is decoded, and by Pillow's own tables which suffixes count."""
 
 from functools import cache
+from io import BytesIO
 from types import ModuleType
 
 from PIL import Image, features
+from PIL.ImageFile import ImageFile
 
 # By Pillow's names. Others are not photos, or run programs of their own, as EPS does.
 PHOTO_FORMATS = (
@@ -41,6 +43,15 @@ def photo_suffixes() -> frozenset[str]:
     decodable = {*decodable_formats(), "MPO"}  # an MPO begins with a JPEG
     table = Image.registered_extensions()
     return frozenset(suffix for suffix, name in table.items() if name in decodable)
+
+
+def open_photo(data: bytes) -> ImageFile:
+    """Returns a file in one of `PHOTO_FORMATS`, not decoded yet.
+
+    Raises:
+      UnidentifiedImageError: Pillow reads no such file.
+    """
+    return Image.open(BytesIO(data), formats=decodable_formats())
 
 
 def unknown_content(data: bytes) -> str:
