@@ -11,13 +11,16 @@ from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import jpeg2000_bits, open_photo, unknown_content
+from aftrans_jax.data.loading.formats import KindError, jpeg2000_bits, open_photo, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
 
 # Pillow's own limit would refuse what `max_pixels` allows; that one is checked here instead.
 Image.MAX_IMAGE_PIXELS = None
+
+_FETCH = "Expected a complete image file (JPEG, PNG, ...); fetch it again"
+_CONVERT = "Convert it to grey or RGB of 8 or 16 bits a sample"
 
 
 class Photo(NamedTuple):
@@ -101,11 +104,12 @@ def decode_photo(
     except (MemoryError, _TooLargeError):
         raise
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = unknown_content(data) if unknown else str(error) or type(error).__name__
+        reason = unknown_content(data) if isinstance(error, UnidentifiedImageError) else error
+        remedy = _CONVERT if isinstance(reason, KindError) else _FETCH
+        said = str(reason) or type(reason).__name__
         raise ValueError(
-            f"cannot decode {name!r} ({len(data)} bytes): {reason}. Expected a complete image file "
-            "(JPEG, PNG, ...); fetch it again, or take it off the list of images."
+            f"cannot decode {name!r} ({len(data)} bytes): {said}. {remedy}, or take it off the "
+            "list of images."
         ) from error
 
 
@@ -119,7 +123,8 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
         if image.width * image.height > max_pixels:
             raise _TooLargeError(
                 f"{name!r} has {image.width:,} x {image.height:,} pixels: expected at most "
-                f"data.max_pixels={max_pixels:,}. Shrink it, or raise that limit."
+                f"data.max_pixels={max_pixels:,}. Shrink it; where a run is configured, "
+                "--config.data.max_pixels raises that limit."
             )
         number, turned = _orientation(image, contents)
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:

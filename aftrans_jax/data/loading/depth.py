@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Num, UInt8, UInt16
 from PIL import Image
 
+from aftrans_jax.data.loading.formats import KindError
 from aftrans_jax.data.loading.wide import highest_bits, joined, lowest_bits, raw_mode
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
@@ -95,7 +96,7 @@ def _to_uint8(
     """Returns samples as 8 bits, and how their range was guessed."""
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("its samples are not finite numbers")
+        raise KindError("its samples are not finite numbers")
     said = f"samples from {low:g} to {high:g} read as"
     if low < 0:
         span = max(float(high) - float(low), 1e-30)
@@ -160,7 +161,7 @@ def _check_brightness(image: Image.Image, told: int) -> None:
         return
     colours = np.asarray(image)[..., : len(image.getbands()) - image.mode.endswith("A")]
     if colours.max() <= _LARGEST_DARK >> 8:
-        raise ValueError(
+        raise KindError(
             f"its samples are stored as {told} bits and use the lower ones alone, of which Pillow "
-            "keeps none or few. Convert it to 8 bits"
+            "keeps none or few"
         )

@@ -15,6 +15,10 @@ HEIC_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
+class KindError(ValueError):
+    """An image file may be whole, and of a kind that is not read; the message says which."""
+
+
 def _register_heic() -> ModuleType | None:
     try:
         import pillow_heif
@@ -54,13 +58,23 @@ def open_photo(data: bytes) -> ImageFile:
     return Image.open(BytesIO(data), formats=decodable_formats())
 
 
-def unknown_content(data: bytes) -> str:
-    """Returns why a file of none of the decodable formats cannot be decoded."""
+def unknown_content(data: bytes) -> Exception:
+    """Returns the error of a file that Pillow reads in none of the decodable formats.
+
+    A `KindError` where the file may be whole.
+    """
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and HEIC is None:
-        return HEIC_REMEDY
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
-        return "AVIF needs Pillow 11.3 or newer"
-    return f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"
+        return ValueError(HEIC_REMEDY)
+    is_avif = data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
+    if is_avif and "AVIF" not in decodable_formats():
+        return ValueError("AVIF needs Pillow 11.3 or newer")
+    for name in decodable_formats():
+        _, accepts = Image.OPEN[name]
+        if accepts and accepts(data[:16]) is True:
+            if name == "TIFF":  # its list of tags was found to be whole
+                return KindError("it is a TIFF whose kind of samples Pillow does not read")
+            return ValueError(f"it begins as {name} does, and its header is damaged or cut off")
+    return ValueError(f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}")
 
 
 def jpeg2000_bits(data: bytes) -> int | None:

@@ -189,7 +189,25 @@ def test_a_jpeg_2000_that_uses_12_of_16_bits():
 def test_a_jpeg_2000_in_colour_whose_used_bits_pillow_drops_is_refused():
     cv2 = pytest.importorskip("cv2")  # Pillow writes none of 16 bits in colour
     samples = np.repeat(np.linspace(0, 4095, 4096).reshape(64, 64, 1).astype("u2"), 3, axis=2)
-    with pytest.raises(ValueError, match=r"bird\.tif.*stored as 16 bits.*[Cc]onvert it to 8 bits"):
+    with pytest.raises(
+        ValueError, match=r"bird\.tif.*stored as 16 bits.*Convert it to grey or RGB"
+    ):
         decoded(cv2.imencode(".jp2", samples)[1].tobytes())
     bright = cv2.imencode(".jp2", samples << 4)[1].tobytes()
     assert decoded(bright)[0].max() > 250
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        RAMP,
+        RAMP.astype("f2"),
+        np.dstack([RAMP, RAMP, RAMP]).astype("f4"),
+        np.dstack([RAMP * 999] * 2).astype("u2"),
+        np.dstack([RAMP * 255] * 5).astype("u1"),
+    ],
+)
+def test_a_whole_tiff_of_another_kind_says_what_to_make_of_it(samples):
+    with pytest.raises(ValueError, match=r"TIFF whose kind of samples .* Convert it") as caught:
+        decoded(tiff(samples))
+    assert "fetch" not in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.data.loading.decode import decode_photo
-from aftrans_jax.data.loading.formats import HEIC, photo_suffixes
+from aftrans_jax.data.loading.formats import HEIC, decodable_formats, photo_suffixes
 
 ROWS, COLS = np.mgrid[:96, :144]
 NOISE = np.random.default_rng(0).integers(0, 60, (96, 144, 3))
@@ -207,6 +207,18 @@ def test_suffixes_are_those_of_the_formats():
     assert {".bmp", ".gif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"} <= known
     assert not known & {".eps", ".ps", ".pdf", ".txt", ".psd", ".ico", ".mpg", ".db", ".csv"}
     assert (".heic" in known) == (HEIC is not None)
+
+
+@pytest.mark.skipif("AVIF" not in decodable_formats(), reason="this Pillow reads no AVIF")
+def test_a_cut_avif_is_damaged_where_avif_is_read():
+    stream = io.BytesIO()
+    Image.fromarray(BIRD).save(stream, "AVIF")
+    assert decoded(stream.getvalue()).shape == BIRD.shape
+    for length in (20, 200, len(stream.getvalue()) // 2):
+        with pytest.raises(ValueError, match=r"fetch it again") as caught:
+            decoded(stream.getvalue()[:length])
+        assert "needs Pillow" not in str(caught.value)
+        assert "first bytes" not in str(caught.value)
 
 
 @pytest.mark.skipif(HEIC is not None, reason="pillow-heif is installed")
