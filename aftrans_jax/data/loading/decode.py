@@ -16,9 +16,6 @@ from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
 
-# Pillow's own limit would refuse what `max_pixels` allows; that one is checked here instead.
-Image.MAX_IMAGE_PIXELS = None
-
 _FETCH = "Expected a complete image file (JPEG, PNG, ...); fetch it again"
 _CONVERT = "Convert it to grey or RGB of 8 or 16 bits a sample"
 
@@ -103,6 +100,12 @@ def decode_photo(
         return _decode(data, name, max_pixels, resize_size)
     except (MemoryError, _TooLargeError):
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"cannot decode {name!r} ({len(data)} bytes): Pillow's own limit for TIFF, WebP and "
+            f"GIF is {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels. Save it as PNG or JPEG, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS = None"
+        ) from error
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         reason = unknown_content(data) if isinstance(error, UnidentifiedImageError) else error
         remedy = _CONVERT if isinstance(reason, KindError) else _FETCH

@@ -1,10 +1,12 @@
 """The formats of photos: what is decoded, and by Pillow's own tables which suffixes count."""
 
+import struct
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from types import ModuleType
 
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 
 # By Pillow's names. Others are not photos, or run programs of their own, as EPS does.
@@ -50,12 +52,40 @@ def photo_suffixes() -> frozenset[str]:
 
 
 def open_photo(data: bytes) -> ImageFile:
-    """Returns a file in one of `PHOTO_FORMATS`, not decoded yet.
+    """Returns a file in one of `PHOTO_FORMATS`, not decoded yet, of any size.
+
+    `Image.open` would refuse some that `data.max_pixels` allows, by a limit of the whole process,
+    which is the user's.
 
     Raises:
       UnidentifiedImageError: Pillow reads no such file.
+      DecompressionBombError: Pillow checks that limit while it opens the format itself.
     """
-    return Image.open(BytesIO(data), formats=decodable_formats())
+    for name in _begun(data):
+        factory, _ = Image.OPEN[name]
+        try:
+            return factory(BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # as `Image.open` passes over
+            continue
+    raise UnidentifiedImageError("Pillow reads it in no format of photos")
+
+
+def lift_pillow_limit() -> None:
+    """Lets Pillow read images of any size, for a process that is a command's own.
+
+    `data.max_pixels` is checked before anything is decoded.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def _begun(data: bytes) -> Iterator[str]:
+    """Yields the formats that a file's first bytes may be of."""
+    first = data[:16].ljust(16, b"\0")
+    for name in decodable_formats():
+        _, accepts = Image.OPEN[name]
+        found = accepts is None or accepts(first)
+        if found and not isinstance(found, str):  # a text says why Pillow cannot read it
+            yield name
 
 
 def unknown_content(data: bytes) -> Exception:
@@ -68,12 +98,10 @@ def unknown_content(data: bytes) -> Exception:
     is_avif = data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
     if is_avif and "AVIF" not in decodable_formats():
         return ValueError("AVIF needs Pillow 11.3 or newer")
-    for name in decodable_formats():
-        _, accepts = Image.OPEN[name]
-        if accepts and accepts(data[:16]) is True:
-            if name == "TIFF":  # its list of tags was found to be whole
-                return KindError("it is a TIFF whose kind of samples Pillow does not read")
-            return ValueError(f"it begins as {name} does, and its header is damaged or cut off")
+    for name in _begun(data):
+        if name == "TIFF":  # its list of tags was found to be whole
+            return KindError("it is a TIFF whose kind of samples Pillow does not read")
+        return ValueError(f"it begins as {name} does, and its header is damaged or cut off")
     return ValueError(f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}")
 
 
