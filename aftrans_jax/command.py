@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from aftrans_jax.data.loading.formats import lift_pillow_limit
 from aftrans_jax.data.loading.names import printable
 
 PAGES = (".html", ".htm")  # how the names of pages end
@@ -71,6 +72,8 @@ def show(line: str) -> None:
 def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
     """Ends the process with one line on standard error when anything fails within.
 
+    The process is the command's own, so Pillow's limit of pixels is lifted in it.
+
     What is printed and cannot be encoded becomes an escape: an encoding such as Latin-1 may lack
     characters of names and tables.
 
@@ -85,6 +88,7 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what a notebook or a test puts there
             stream.reconfigure(errors="backslashreplace")
+    lift_pillow_limit()
     try:
         yield
     except KeyboardInterrupt:

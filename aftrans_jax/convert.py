@@ -46,18 +46,18 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
     from aftrans_jax.weights.origins import as_text
     from aftrans_jax.weights.patch_size import resize_kernel
     from aftrans_jax.weights.reading import open_weights
+    from aftrans_jax.weights.whole import check_whole
 
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
     check_place(out.parent, f"--out={out}")
     make_folder(out.parent)
     with open_weights(source, heads=heads) as weights:
+        check_whole(weights.arrays)
         arrays, trained = to_float32(weights.arrays), weights.origin
         for note in weights.notes:
             say(note)
-        kernel = arrays.get("embedding/kernel")
-        if kernel is None or kernel.ndim != 4:
-            raise ValueError("it has no embedding/kernel of patches: expected a plain ViT")
+        kernel = arrays["embedding/kernel"]
         if patch_size not in (None, kernel.shape[0]):
             arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)
             say(f"kernel of patches resampled from {kernel.shape[0]} to {patch_size} px")

@@ -1,5 +1,6 @@
 """The command makes an npz that needs no flags, and says what it did."""
 
+import re
 import sys
 import zipfile
 
@@ -65,4 +66,34 @@ def test_what_cannot_be_converted_is_one_line(folder, tmp_path, monkeypatch, cap
     assert "has no embedding/kernel of patches" in refused(tmp_path / "y.npz", out)
     assert "expected 1 to 64 px" in refused(folder / "timm DeiT", out, "--patch_size=0")
     assert "hf:x' is no name of a model: expected hf:OWNER/MODEL" in refused("hf:x", out)
+    whole = {"aftrans.json": np.frombuffer(b"{}", np.uint8), "vit/cls": np.ones((1, 1, 8))}
+    np.savez(tmp_path / "aftrans.npz", **whole)
+    command = f"python -m aftrans_jax.export --workdir={tmp_path / 'aftrans.npz'} --format=npz"
+    assert command in refused(tmp_path / "aftrans.npz", out)
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_trunk_that_lacks_arrays_is_refused_with_their_names(folder, tmp_path, monkeypatch):
+    run(monkeypatch, folder / "timm DINOv2, 4 registers", f"--out={tmp_path / 'whole.npz'}")
+    whole, source = read_npz(tmp_path / "whole.npz"), tmp_path / "less.npz"
+    attention = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1"
+    changed = {
+        "Transformer/encoder_norm/bias is missing": {"Transformer/encoder_norm/bias": None},
+        f"{attention}/out/bias is missing": {f"{attention}/out/bias": None},
+        "cls is (1, 1, 3) instead of (1, 1, 8)": {"cls": np.ones((1, 1, 3), np.float32)},
+        "gate is not expected": {"gate": np.ones(3, np.float32)},
+        "posembed_input/pos_embedding is (5, 8) instead of": {
+            "Transformer/posembed_input/pos_embedding": np.ones((5, 8), np.float32)
+        },
+        "": {"head/kernel": np.ones((8, 5), np.float32), "head/bias": np.ones(5, np.float32)},
+    }
+    for said, arrays in changed.items():
+        merged = whole | arrays
+        np.savez(source, **{name: x for name, x in merged.items() if x is not None})
+        out = tmp_path / "x.npz"
+        if said:
+            with pytest.raises(SystemExit, match=re.escape(said)):
+                run(monkeypatch, source, f"--out={out}")
+        else:
+            run(monkeypatch, source, f"--out={out}")
+        assert out.exists() == (not said)

@@ -159,6 +159,10 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
         model([3])
     found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
+    for one in (str(good), np.zeros((32, 32, 3), np.uint8)):
+        ((photo, found),) = model.stream(one)
+        assert photo is one
+        assert isinstance(found, aft.Prediction)
 
 
 def test_heads_are_chosen_and_checked(trained_run):

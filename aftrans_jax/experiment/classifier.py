@@ -121,16 +121,18 @@ class Classifier:
         return found[0] if single else found
 
     def stream(
-        self, photos: Iterable[PhotoLike]
+        self, photos: PhotoLike | Iterable[PhotoLike]
     ) -> Iterator[tuple[PhotoLike, Prediction | Exception]]:
         """Yields each photo with its prediction, or with the error why it cannot be read.
 
-        For more photos than fit into memory: at most four batches of them are held at a time.
+        For more photos than fit into memory: at most four batches of them are held at a time. One
+        photo is taken as a list of one.
 
         Raises:
           TypeError: something is no photo, or its pixels are not uint8.
         """
-        return ((one.photo, one.prediction) for one in self.answered(photos))
+        given = cast(Iterable[PhotoLike], [photos] if is_one(photos) else photos)
+        return ((one.photo, one.prediction) for one in self.answered(given))
 
     def answered(
         self, photos: Iterable[PhotoLike], *, batch_size: int | None = None

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import MAX_PIXELS, read_photo
+from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo, read_photo
 from aftrans_jax.data.loading.depth import to_rgb
+from aftrans_jax.data.loading.formats import decodable_formats, open_photo
 from aftrans_jax.data.loading.orientation import orientation, turn
 from aftrans_jax.data.loading.transforms import test_transform
 
@@ -33,6 +35,14 @@ class Prepared(NamedTuple):
     width: int
 
 
+class _Undecoded(NamedTuple):
+    """The file of an image of PIL's that nobody had decoded."""
+
+    data: bytes
+    name: str
+    num_pixels: int
+
+
 def is_one(photos: Any) -> bool:
     """Returns whether something given is one photo, not several of them."""
     if isinstance(photos, np.ndarray | jax.Array):
@@ -41,12 +51,13 @@ def is_one(photos: Any) -> bool:
 
 
 def prepare(
-    photo: PhotoLike, sizes: Mapping[str, int], *, max_pixels: int = MAX_PIXELS
+    photo: PhotoLike | _Undecoded, sizes: Mapping[str, int], *, max_pixels: int = MAX_PIXELS
 ) -> Prepared:
     """Returns a photo upright, resized to a square and cropped as the test images of a run are.
 
     Args:
       photo: a file is turned upright by its EXIF, and so is an image of PIL's that still has it.
+        One that was opened and not yet decoded is refused where its file would be.
       sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
       max_pixels: a file of more is not read.
 
@@ -85,7 +96,7 @@ def seen_part(
 
 
 def prepared(
-    photos: Iterable[PhotoLike], load: Callable[[PhotoLike], Prepared], *, ahead: int
+    photos: Iterable[PhotoLike], load: Callable[[Any], Prepared], *, ahead: int
 ) -> Iterator[tuple[PhotoLike, Prepared | Exception]]:
     """Yields each photo with its image as the model takes it, or with why it cannot be read.
 
@@ -99,7 +110,7 @@ def prepared(
       ahead: how many photos may be held.
     """
 
-    def attempt(photo: PhotoLike | Exception) -> Prepared | Exception:
+    def attempt(photo: PhotoLike | _Undecoded | Exception) -> Prepared | Exception:
         try:
             return photo if isinstance(photo, Exception) else load(photo)
         except (OSError, ValueError, MemoryError) as error:
@@ -120,19 +131,45 @@ def prepared(
         pool.shutdown(cancel_futures=True)
 
 
-def _owned(photo: PhotoLike) -> PhotoLike | Exception:
+def _owned(photo: PhotoLike) -> PhotoLike | _Undecoded | Exception:
     """Returns pixels that nobody else changes, or why there are none; files as they are."""
     try:
         if isinstance(photo, Image.Image):
-            return _upright(photo)
+            return _undecoded(photo) or _upright(photo)
         return photo.copy() if isinstance(photo, np.ndarray) else photo
     except (OSError, ValueError, MemoryError) as error:
         return error
 
 
-def _pixels(photo: PhotoLike) -> UInt8[np.ndarray, "height width 3"]:
+def _undecoded(image: Image.Image) -> _Undecoded | None:
+    """Returns the file of an image of PIL's, None where it may say something else than the image.
+
+    Pillow shows the half of a JPEG that has lost the other one; `decode_photo` refuses it.
+    """
+    if not isinstance(image, ImageFile) or not image.tile or image.fp is None or image.tell():
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data = image.fp.read()
+    image.fp.seek(place)
+    if image.format not in decodable_formats() or _header(image) != _header(open_photo(data)):
+        return None
+    image.load()  # as anyone expects who has given it; PIL then closes the file
+    name = os.fsdecode(image.filename) or "an image of PIL's"
+    return _Undecoded(data, name, image.width * image.height)
+
+
+def _header(image: Image.Image) -> tuple[Any, ...]:
+    """Returns what tells an image from one that was changed, as `draft` and `info` allow."""
+    return image.format, image.mode, image.size, image.info.get("exif")
+
+
+def _pixels(photo: PhotoLike | _Undecoded) -> UInt8[np.ndarray, "height width 3"]:
     if isinstance(photo, Image.Image):
-        return _upright(photo)
+        photo = _undecoded(photo) or _upright(photo)
+    if isinstance(photo, _Undecoded):
+        data, name, num_pixels = photo
+        return decode_photo(data, name, max_pixels=num_pixels).pixels
     if not isinstance(photo, np.ndarray | jax.Array):
         raise TypeError(
             f"a photo is given as {type(photo).__name__}: expected a path, an image of PIL's, or "

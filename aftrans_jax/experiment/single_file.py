@@ -15,9 +15,8 @@ from flax.traverse_util import unflatten_dict
 from aftrans_jax.experiment.workdir import completed
 from aftrans_jax.training.records import finite
 from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
-from aftrans_jax.weights.npz import flattened, open_npz, save_arrays
+from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
 
-_RECORD = "aftrans.json"
 _FORMS = {"settings": dict, "class_names": list, "result": dict}
 _SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")
 _COMMAND = "python -m aftrans_jax.export --format=aftrans"
@@ -70,7 +69,7 @@ def save(
         "result": {key: result[key] for key in _SCORES if key in result},
     }
     text = json.dumps(finite(record)).encode()
-    save_arrays(path, flattened(params) | {_RECORD: np.frombuffer(text, np.uint8)})
+    save_arrays(path, flattened(params) | {WHOLE_MODEL: np.frombuffer(text, np.uint8)})
 
 
 def read_saved(path: Path) -> Saved:
@@ -83,7 +82,7 @@ def read_saved(path: Path) -> Saved:
         with open_npz(path) as stored:
             arrays: AnyArrays = dict(stored)
             record = _record(arrays)
-            values = to_float32({name: x for name, x in arrays.items() if name != _RECORD})
+            values = to_float32({name: x for name, x in arrays.items() if name != WHOLE_MODEL})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     settings = completed(record["settings"], path)
@@ -91,12 +90,12 @@ def read_saved(path: Path) -> Saved:
 
 
 def _record(arrays: AnyArrays) -> dict[str, Any]:
-    if _RECORD not in arrays:
+    if WHOLE_MODEL not in arrays:
         raise ValueError(
             f"it holds arrays, but not a whole trained model: expected a file of {_COMMAND}. "
             "Weights to start from are given as --config.pretrained"
         )
-    stored = arrays[_RECORD]
+    stored = arrays[WHOLE_MODEL]
     try:
         if stored.dtype != np.uint8:
             raise ValueError(f"an array of {stored.dtype}")
@@ -108,6 +107,6 @@ def _record(arrays: AnyArrays) -> dict[str, Any]:
             raise ValueError("the names of the classes are no texts")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"its {_RECORD} is damaged ({error}): write the file again by {_COMMAND}"
+            f"its {WHOLE_MODEL} is damaged ({error}): write the file again by {_COMMAND}"
         ) from error
     return record

@@ -63,9 +63,15 @@ def read_settings(
       say: is given a line where config.json is damaged and result.json is taken.
 
     Raises:
+      NotADirectoryError: it is a file.
       DamagedRecordError: they cannot be read.
       ValueError: they have keys that this version does not know.
     """
+    if workdir.is_file():
+        raise NotADirectoryError(
+            f"--workdir={workdir} is a file: expected the folder of a run. predict, explain and "
+            "export take a file of python -m aftrans_jax.export --format=aftrans"
+        )
 
     def is_sound(value: Any) -> bool:
         return isinstance(value, dict) and isinstance(value.get("train"), dict)

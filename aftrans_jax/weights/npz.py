@@ -30,6 +30,8 @@ from aftrans_jax.weights.formats import check_format, check_members
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
+WHOLE_MODEL = "aftrans.json"  # array of a file that holds a whole trained model, not a trunk alone
+
 _END_RECORD = 22  # bytes, before a comment
 _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is damaged
 

@@ -4,6 +4,7 @@ A source is a path, a folder of Hugging Face, an official name, or a name of the
 """
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.names import weights_name
-from aftrans_jax.weights.npz import open_npz, record_of
+from aftrans_jax.weights.npz import WHOLE_MODEL, open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
@@ -57,6 +58,11 @@ def open_weights(source: str, *, heads: int | None = None) -> Iterator[Weights]:
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int | None) -> Weights:
     name = weights_name(source)
+    if WHOLE_MODEL in arrays:
+        raise ValueError(
+            "it is a whole trained model, not a trunk: `python -m aftrans_jax.export "
+            f"--workdir={shlex.quote(source)} --format=npz` writes its trunk; take that file"
+        )
     # Nobody writes one beside an npz.
     told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=heads or told.heads)

@@ -1,5 +1,6 @@
 """Photos of every kind to a model's image, and its boxes back to pixels of the photo."""
 
+import io
 import itertools
 import math
 from fractions import Fraction
@@ -74,6 +75,43 @@ def test_grey_transparent_and_print_colours_are_read(rng, tmp_path):
         image.save(tmp_path / name)
         for photo in (image, tmp_path / name, Image.open(tmp_path / name)):
             check(prepare(photo, SIZES).image, expected, name)
+
+
+def test_half_a_jpeg_that_somebody_opened_is_refused_as_its_path_is(rng, tmp_path):
+    image = Image.fromarray(noise(rng, 120, 160, 3))
+    image.save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    for given in (tmp_path / "half.jpg", io.BytesIO((tmp_path / "half.jpg").read_bytes())):
+        with Image.open(given) as opened, pytest.raises(ValueError, match="cannot decode"):
+            prepare(opened, SIZES)
+        with Image.open(given) as opened:
+            ((_, found),) = prepared([opened], lambda photo: prepare(photo, SIZES), ahead=1)
+            assert "cannot decode" in str(found)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        expected = np.asarray(opened.copy())
+    with Image.open(tmp_path / "a.jpg") as opened:
+        first, again = prepare(opened, SIZES), prepare(opened, SIZES)
+        np.testing.assert_array_equal(first.image, prepare(expected, SIZES).image)
+        np.testing.assert_array_equal(first.image, again.image)
+        np.testing.assert_array_equal(np.asarray(opened), expected)
+
+
+def test_what_was_changed_after_it_was_opened_is_taken_as_it_is(rng, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(rng, 120, 160, 3)).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        opened.draft("L", (80, 60))
+        found = prepare(opened, SIZES)
+        assert (found.height, found.width) == (80, 60)
+        assert (found.image == found.image[..., :1]).all()
+    with Image.open(tmp_path / "a.jpg") as opened:
+        del opened.info["exif"]
+        assert prepare(opened, SIZES).height == 120
+    with Image.open(tmp_path / "a.jpg") as opened:
+        opened.paste((7, 7, 7), (0, 0, 160, 120))
+        assert (prepare(opened, SIZES).image == 7).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3)])

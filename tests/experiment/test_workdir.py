@@ -188,6 +188,12 @@ def test_an_absent_directory_says_what_is_expected(tmp_path):
 # --------------------------------------------------------------------------------------- evaluation
 
 
+def test_a_file_is_no_directory_and_the_commands_that_take_it_are_named(tmp_path):
+    (tmp_path / "aftrans.npz").write_bytes(b"PK")
+    with pytest.raises(NotADirectoryError, match=r"aftrans\.npz is a file: .* predict, explain"):
+        read_settings(tmp_path / "aftrans.npz")
+
+
 def test_what_an_evaluation_takes_from_the_command_and_from_the_record():
     recorded = changed(seed=5, model__dropout=0.5, data__dir="/photos")
     given = changed(data__dir="/more", eval__batch_size=7, train__momentum=0.5, data__num_threads=1)

@@ -1,7 +1,6 @@
 """Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
 
 import os
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +11,13 @@ from PIL.ImageFile import ImageFile
 
 from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import decodable_formats, unknown_content
+from aftrans_jax.data.loading.formats import KindError, jpeg2000_bits, open_photo, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
 
 MAX_PIXELS = 100_000_000
 
-# Pillow's own limit would refuse what `max_pixels` allows; that one is checked here instead.
-Image.MAX_IMAGE_PIXELS = None
+_FETCH = "Expected a complete image file (JPEG, PNG, ...); fetch it again"
+_CONVERT = "Convert it to grey or RGB of 8 or 16 bits a sample"
 
 
 class Photo(NamedTuple):
@@ -51,6 +50,7 @@ class _Contents(NamedTuple):
     exif: bytes = b""
     xmp: bytes = b""
     can_scale: bool = False  # whether decoding at a reduced scale is faster, and shows what lacks
+    bits: int | None = None  # of a sample, as metadata say that Pillow does not give
 
 
 def decode_image(
@@ -100,12 +100,19 @@ def decode_photo(
         return _decode(data, name, max_pixels, resize_size)
     except (MemoryError, _TooLargeError):
         raise
-    except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = unknown_content(data) if unknown else str(error) or type(error).__name__
+    except Image.DecompressionBombError as error:
         raise ValueError(
-            f"cannot decode {name!r} ({len(data)} bytes): {reason}. Expected a complete image file "
-            "(JPEG, PNG, ...); fetch it again, or take it off the list of images."
+            f"cannot decode {name!r} ({len(data)} bytes): Pillow's own limit for TIFF, WebP and "
+            f"GIF is {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels. Save it as PNG or JPEG, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS = None"
+        ) from error
+    except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
+        reason = unknown_content(data) if isinstance(error, UnidentifiedImageError) else error
+        remedy = _CONVERT if isinstance(reason, KindError) else _FETCH
+        said = str(reason) or type(reason).__name__
+        raise ValueError(
+            f"cannot decode {name!r} ({len(data)} bytes): {said}. {remedy}, or take it off the "
+            "list of images."
         ) from error
 
 
@@ -115,19 +122,20 @@ class _TooLargeError(ValueError):
 
 def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) -> Photo:
     contents = _contents(data)
-    with _open(contents.stream) as image:
+    with open_photo(contents.stream) as image:
         if image.width * image.height > max_pixels:
             raise _TooLargeError(
                 f"{name!r} has {image.width:,} x {image.height:,} pixels: expected at most "
-                f"data.max_pixels={max_pixels:,}. Shrink it, or raise that limit."
+                f"data.max_pixels={max_pixels:,}. Shrink it; where a run is configured, "
+                "--config.data.max_pixels raises that limit."
             )
         number, turned = _orientation(image, contents)
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
             width, height = image.size if number < 5 else image.size[::-1]
             return Photo(turn(_shrunk(image, resize_size), number), number, "", height, width)
-        pixels, guess = to_rgb(image, lambda: _open(contents.stream))
+        pixels, guess = to_rgb(image, lambda: open_photo(contents.stream), contents.bits)
         if contents.probe:
-            with _open(contents.probe) as other:
+            with open_photo(contents.probe) as other:
                 if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
                     raise ValueError("its data ends before the image does")
     upright = pixels if turned else turn(pixels, number)
@@ -147,13 +155,11 @@ def _contents(data: bytes) -> _Contents:
         found = jpeg.read_jpeg(data)
         return _Contents(*found, can_scale=not found.probe)
     if data.startswith(png.SIGNATURE):
-        stream, exif, xmp = png.read_png(data)
-        return _Contents(stream, b"", exif, xmp)
-    return _Contents(tiff.read_tiff(data) if tiff.is_tiff(data) else data)
-
-
-def _open(stream: bytes) -> ImageFile:
-    return Image.open(BytesIO(stream), formats=decodable_formats())
+        stream, exif, xmp, bits = png.read_png(data)
+        return _Contents(stream, b"", exif, xmp, bits=bits)
+    if tiff.is_tiff(data):
+        return _Contents(tiff.read_tiff(data))
+    return _Contents(data, bits=jpeg2000_bits(data))
 
 
 def _orientation(image: ImageFile, contents: _Contents) -> tuple[int, bool]:

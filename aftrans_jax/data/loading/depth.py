@@ -1,17 +1,21 @@
 """Decoded images of any mode to 8-bit RGB: bit depths and transparency."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Num, UInt8, UInt16
 from PIL import Image
-from PIL.ImageFile import ImageFile
+
+from aftrans_jax.data.loading.formats import KindError
+from aftrans_jax.data.loading.wide import highest_bits, joined, lowest_bits, raw_mode
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
-_OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT = 258, 281, 339  # tags of TIFF
+_UNSIGNED = 1  # of the last of them
+_LARGEST_DARK = (1 << 14) - 1  # 16 bits whose samples are all smaller may be fewer bits
+_LARGEST_UNIT = 16  # fractions up to here are from 0 to 1: as 8 bits they would all be black
+_OVERSHOOT = 1.25  # of fractions beyond white, as sharpening and resizing leave them
 
 
 class Rgb(NamedTuple):
@@ -21,26 +25,31 @@ class Rgb(NamedTuple):
     guess: str = ""
 
 
-def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image]) -> Rgb:
+def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | None = None) -> Rgb:
     """Returns an opened image as 8-bit RGB, on white where it is transparent.
 
     More than 8 bits a sample are reduced to the highest 8. Where the file does not say how many of
-    its bits are used, as a TIFF of 12 bits in 16, the largest sample tells.
+    its bits are used, as a TIFF, PNG or JPEG 2000 of 12 bits in 16, the largest sample tells.
 
     Args:
       image: as a rule not yet decoded; of one that is, the bits that it kept are used.
       reopen: opens the same image again.
+      told: bits of a sample by metadata that Pillow does not give: sBIT of PNG, JPEG 2000's SIZ.
 
     Raises:
-      ValueError: samples are infinite or NaN.
+      ValueError: samples are infinite or NaN; or Pillow reads only bits that are not used.
     """
     if image.mode[0] in "IF":
-        values = np.asarray(image)  # decodes, before the file's tags are asked
-        grey, guess = _to_uint8(values, _known_bits(image))
+        values = _grey_samples(image)  # decodes, before the file's tags are asked
+        grey, guess = _to_uint8(values, _known_bits(image, told, float(values.max())))
+        key = image.info.get("transparency")
+        if isinstance(key, int):
+            grey = np.where(values == key, np.uint8(255), grey)
         return Rgb(np.repeat(grey[..., None], 3, axis=2), guess)
-    wide = image.format == "TIFF" and isinstance(image, ImageFile) and ";16" in _raw_mode(image)
-    dark = _dark_tiff(image, reopen) if wide else None
-    return dark or Rgb(np.array(_on_white(image)))
+    found = _from_16_bits(image, reopen, told) if ";16" in raw_mode(image) else None
+    if image.format == "JPEG2000" and told and told > 14:
+        _check_brightness(image, told)
+    return found or Rgb(np.array(_on_white(image)))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -53,18 +62,32 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _known_bits(image: Image.Image) -> int | None:
-    """Returns how many bits of a sample are used, None where the file does not say."""
-    if image.format != "TIFF":
-        return 16 if image.mode[0] == "I" else None  # PNG, PPM, JPEG 2000: Pillow scales to 16
+def _tag(image: Image.Image, tag: int) -> object:
+    """Returns the first value of a tag of a TIFF, None where it has none."""
     tags: Mapping[int, object] = getattr(image, "tag_v2", {})
-    largest, bits = (
-        value[0] if isinstance(value := tags.get(tag), tuple) and value else value
-        for tag in (_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE)
-    )
-    if isinstance(largest, int) and largest > 0:
-        return max(largest.bit_length(), 8)
+    value = tags.get(tag)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _known_bits(image: Image.Image, told: int | None, largest: int | float) -> int | None:
+    """Returns how many bits of a sample are used, None where the file does not say."""
+    if image.format == "PPM":
+        return 16 if image.mode == "I" else None  # Pillow scales to 16
+    if image.format == "JPEG2000":
+        return 16 if told and told <= 14 else None  # to which Pillow scales these
+    if image.format != "TIFF":
+        # By PNG's standard encoders scale to 16 bits, whatever sBIT is; not all of them do.
+        return told and (max(told, 8) if largest < 2**told else 16)
+    white, bits = _tag(image, _MAX_SAMPLE_VALUE), _tag(image, _BITS_PER_SAMPLE)
+    if isinstance(white, int) and white > 0:
+        return max(white.bit_length(), 8)
     return bits if isinstance(bits, int) and bits not in (16, 32, 64) else None
+
+
+def _grey_samples(image: Image.Image) -> Num[np.ndarray, "height width"]:
+    values = np.asarray(image)
+    signed = image.format != "TIFF" or _tag(image, _SAMPLE_FORMAT) not in (None, _UNSIGNED)
+    return values if signed or image.mode != "I" else values.view(np.uint32)
 
 
 def _to_uint8(
@@ -73,43 +96,72 @@ def _to_uint8(
     """Returns samples as 8 bits, and how their range was guessed."""
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("its samples are not finite numbers")
+        raise KindError("its samples are not finite numbers")
     said = f"samples from {low:g} to {high:g} read as"
     if low < 0:
         span = max(float(high) - float(low), 1e-30)
         scaled = (values.astype(np.float64) - float(low)) * (255 / span)
         return np.rint(scaled).astype(np.uint8), f"{said} black to white"
-    if values.dtype.kind == "f" and high <= 1:
-        return np.rint(values * 255).astype(np.uint8), f"{said} 0 to 1"
-    needed = max(int(high).bit_length(), 8)
-    depth = bits or next((depth for depth in _DEPTHS if depth >= needed), needed)
+    if values.dtype.kind == "f" and high <= _LARGEST_UNIT:
+        unit = np.rint(np.minimum(values, 1) * 255)
+        return unit.astype(np.uint8), f"{said} 0 to 1"
+    if values.dtype.str[1:] == "u2" and high > _LARGEST_DARK:
+        bits = bits or 16
+    depth = bits or _fewest_bits(float(high) / (_OVERSHOOT if values.dtype.kind == "f" else 1))
     reduced = np.minimum(values.astype(np.float64) / 2 ** (depth - 8), 255)
     return reduced.astype(np.uint8), "" if bits else f"{said} {depth} bits"
 
 
-def _raw_mode(image: ImageFile) -> str:
-    args = image.tile[0].args if image.tile else ""
-    return str(args[0] if isinstance(args, tuple) else args)
+def _fewest_bits(largest: int | float) -> int:
+    needed = max(int(largest).bit_length(), 8)
+    return next((depth for depth in _DEPTHS if depth >= needed), needed)
 
 
-def _dark_tiff(image: Image.Image, reopen: Callable[[], Image.Image]) -> Rgb | None:
-    """Returns a colour TIFF that uses the lower of its 16 bits, None where it uses the highest.
+def _from_16_bits(
+    image: Image.Image, reopen: Callable[[], Image.Image], told: int | None
+) -> Rgb | None:
+    """Returns a colour image that needs more than the highest 8 bits; None for any other.
 
-    Pillow keeps the higher byte of each sample. Read in the other byte order, it keeps the lower.
+    It uses the lower ones alone, or one of its colours, told as 16 bits, is transparent.
     """
-    bits, other = _known_bits(image), reopen()
-    if not isinstance(other, ImageFile) or other.mode not in ("RGB", "RGBX") or bits == 16:
+    raw, key = raw_mode(image), image.info.get("transparency")
+    high = highest_bits(image, reopen)
+    num_colours = 4 if image.mode == "CMYK" else 3
+    largest = int(high[..., :num_colours].max())
+    bits = _known_bits(image, told, largest << 8 | 255)
+    if key is None and (bits == 16 or (bits is None and largest > _LARGEST_DARK >> 8)):
         return None
-    tile = other.tile[0]
-    raw = _raw_mode(other)
-    swapped = raw[:-1] + _OTHER_ORDER.get(raw[-1], raw[-1])
-    tiles = []
-    for tile in other.tile:
-        args = (swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped
-        tiles.append(tile._replace(args=args))
-    other.tile = tiles
-    higher = np.asarray(image.convert("RGB"))
-    if bits is None and higher.max() >= 1 << 6:  # 15 bits or 16
-        return None
-    values = higher.astype(np.uint16) << 8 | np.asarray(other.convert("RGB"))
-    return Rgb(*_to_uint8(values, bits))
+    values = joined(high, lowest_bits(raw, reopen))
+    colours = values[..., :num_colours]
+    reduced, guess = _to_uint8(colours, bits)
+    if image.mode == "CMYK":
+        ink = Image.frombytes("CMYK", image.size, reduced.tobytes())
+        return Rgb(np.array(ink.convert("RGB")), guess)
+    if key is not None:
+        return Rgb(np.where((colours == key).all(axis=2, keepdims=True), 255, reduced), guess)
+    if image.mode != "RGBA":
+        return Rgb(reduced, guess)
+    depth = bits or _fewest_bits(int(colours.max()))
+    alpha = _opacity(values[..., 3:], depth)
+    if raw.startswith("RGBa"):
+        return Rgb(np.minimum(reduced + (255.0 - alpha), 255).astype(np.uint8), guess)
+    return Rgb(np.array(_on_white(Image.fromarray(np.dstack([reduced, alpha])))), guess)
+
+
+def _opacity(
+    alpha: UInt16[np.ndarray, "height width 1"], depth: int
+) -> UInt8[np.ndarray, "height width 1"]:
+    """Returns alpha as 8 bits; of as many bits as the colours, where these hold it."""
+    return _to_uint8(alpha, depth if int(alpha.max()) < 2**depth else 16)[0]
+
+
+def _check_brightness(image: Image.Image, told: int) -> None:
+    """Raises an error where the bits that Pillow keeps of a JPEG 2000 may not be those in use."""
+    if image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
+        return
+    colours = np.asarray(image)[..., : len(image.getbands()) - image.mode.endswith("A")]
+    if colours.max() <= _LARGEST_DARK >> 8:
+        raise KindError(
+            f"its samples are stored as {told} bits and use the lower ones alone, of which Pillow "
+            "keeps none or few"
+        )

@@ -13,11 +13,15 @@ _LONGEST_TEXT = 1 << 20  # bytes of metadata that tells the orientation, unpacke
 
 
 class Png(NamedTuple):
-    """A PNG file without texts, colour profile and animation; metadata as in `jpeg.Jpeg`."""
+    """A PNG file without texts, colour profile and animation; metadata as in `jpeg.Jpeg`.
+
+    `bits` is how many of a colour's sample were significant, by a chunk sBIT; None without one.
+    """
 
     stream: bytes
     exif: bytes
     xmp: bytes
+    bits: int | None
 
 
 def read_png(data: bytes) -> Png:
@@ -30,6 +34,7 @@ def read_png(data: bytes) -> Png:
       ValueError: a chunk is cut off or its checksum does not match, or the last one is missing.
     """
     kept, exif, xmp, position = [SIGNATURE], b"", b"", len(SIGNATURE)
+    significant = b""
     while kept[-1][4:8] != b"IEND":
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         kind, body = data[position + 4 : position + 8], data[position + 8 : end - 4]
@@ -45,8 +50,11 @@ def read_png(data: bytes) -> Png:
             exif = exif or _raw_profile(kind, body.partition(b"\0")[2])
         elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0"):
             xmp = body
+        elif kind == b"sBIT":
+            significant = body[:3] if len(body) > 2 else body[:1]  # of colours, not of alpha
         position = end
-    return Png(b"".join(kept), exif, xmp)
+    bits = max(significant, default=0)
+    return Png(b"".join(kept), exif, xmp, bits if 0 < bits <= 16 else None)
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def tiff(samples, *, order="<", **tags):
     bits = samples.dtype.itemsize * 8
     data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
     entries = {
-        **{256: width, 257: height, 259: 1, 262: 2 if channels == 3 else 1, 273: 8},
+        **{256: width, 257: height, 259: 1, 262: 2 if channels > 2 else 1, 273: 8},
         **{258: bits, 277: channels, 278: height, 279: len(data), 339: KINDS[samples.dtype.kind]},
         **{int(name[1:]): value for name, value in tags.items()},
     }
@@ -29,13 +30,27 @@ def tiff(samples, *, order="<", **tags):
     behind = start + 2 + 12 * len(entries) + 4
     rows = b""
     for tag, value in sorted(entries.items()):
-        if channels == 3 and tag in (258, 281, 339):
-            rows += struct.pack(f"{order}HHII", tag, SHORT, 3, behind + len(extra))
-            extra += struct.pack(f"{order}3H", *[value] * 3)
+        if channels > 2 and tag in (258, 281, 339):
+            rows += struct.pack(f"{order}HHII", tag, SHORT, channels, behind + len(extra))
+            extra += struct.pack(f"{order}{channels}H", *[value] * channels)
         else:
             rows += struct.pack(f"{order}HHII", tag, LONG, 1, value)
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
     return head + data + struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + extra
+
+
+def png(samples, **chunks):
+    """A PNG of 16 bits a sample; `chunks` stand before the data, such as sBIT=b"\x0c"."""
+    samples = np.atleast_3d(samples)
+    height, width, channels = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    head = struct.pack(">IIBBBBB", width, height, 16, [0, 4, 2, 6][channels - 1], 0, 0, 0)
+    parts = [(b"IHDR", head), *((name.encode(), body) for name, body in chunks.items())]
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in [*parts, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]:
+        data += struct.pack(">I", len(body)) + kind + body
+        data += struct.pack(">I", zlib.crc32(kind + body))
+    return data
 
 
 def decoded(data):
@@ -52,7 +67,7 @@ def test_a_tiff_that_uses_some_of_16_bits(bits, channels, order):
     expected = np.broadcast_to(samples >> (bits - 8), (6, 8, 3))
     pixels, guess = decoded(tiff(samples, order=order))
     np.testing.assert_array_equal(pixels, expected)
-    assert guess == "" if channels == 3 and bits == 16 else f"read as {bits} bits" in guess
+    assert guess == "" if bits == 16 else f"read as {bits} bits" in guess
     pixels, guess = decoded(tiff(samples, order=order, t281=2**bits - 1))  # MaxSampleValue
     np.testing.assert_array_equal(pixels, expected)
     assert guess == ""
@@ -61,9 +76,7 @@ def test_a_tiff_that_uses_some_of_16_bits(bits, channels, order):
 def test_a_dark_picture_is_dark_where_the_file_tells_its_depth():
     samples = (RAMP * 4095).astype("u2")
     np.testing.assert_array_equal(decoded(tiff(samples, t281=65535))[0][..., 0], samples >> 8)
-    stream = io.BytesIO()
-    Image.fromarray(samples).save(stream, "PNG")  # always the whole of 16 bits
-    pixels, guess = decoded(stream.getvalue())
+    pixels, guess = decoded(png(samples, sBIT=b"\x10"))
     np.testing.assert_array_equal(pixels[..., 0], samples >> 8)
     assert guess == ""
 
@@ -78,6 +91,9 @@ def test_a_dark_picture_is_dark_where_the_file_tells_its_depth():
         ((RAMP * 2 - 1).astype("f4"), np.rint(RAMP * 255), "from -1 to 1 read as black to white"),
         (((RAMP * 2 - 1) * 1000).astype("i2"), np.rint(RAMP * 255), "black to white"),
         (np.zeros((6, 8), "u2"), np.zeros((6, 8)), "0 to 0 read as 8 bits"),
+        ((RAMP * 1.02).astype("f4"), np.rint(np.minimum(RAMP * 1.02, 1) * 255), "read as 0 to 1"),
+        ((RAMP * 260).astype("f4"), np.minimum(RAMP * 260, 255) // 1, "read as 8 bits"),
+        ((RAMP * (2**32 - 1)).astype("u4"), RAMP * 255 // 1, "read as 32 bits"),
     ],
 )
 def test_where_the_file_says_nothing_its_values_do(samples, expected, said):
@@ -107,3 +123,91 @@ def test_what_is_transparent_is_on_white():
         stream = io.BytesIO()
         image.save(stream, "PNG", transparency=transparent)  # as a chunk tRNS
         assert (decoded(stream.getvalue())[0] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_a_png_that_uses_some_of_16_bits(bits, channels):
+    samples = np.repeat((RAMP * (2**bits - 1)).astype("u2")[..., None], channels, axis=2)
+    if channels in (2, 4):
+        samples[..., -1] = 2**bits - 1
+    expected = np.broadcast_to(samples[..., :1] >> (bits - 8), (6, 8, 3))
+    pixels, guess = decoded(png(samples))
+    np.testing.assert_array_equal(pixels, expected)
+    assert guess == "" if bits == 16 else f"read as {bits} bits" in guess
+    pixels, guess = decoded(png(samples, sBIT=bytes([bits] * channels)))
+    np.testing.assert_array_equal(pixels, expected)
+    assert guess == ""
+
+
+def test_a_png_of_12_bits_may_be_scaled_to_16_as_the_standard_says():
+    samples = (RAMP * 4095).astype("u2") << 4
+    pixels, guess = decoded(png(samples, sBIT=b"\x0c"))
+    np.testing.assert_array_equal(pixels[..., 0], samples >> 8)
+    assert guess == ""
+
+
+@pytest.mark.parametrize("extra", [1, 2])  # ExtraSamples: colours times alpha, and not
+@pytest.mark.parametrize("opaque", [4095, 65535])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_with_alpha_that_uses_12_of_16_bits(order, opaque, extra):
+    samples = np.repeat((RAMP * 4095).astype("u2")[..., None], 4, axis=2)
+    samples[..., 3] = opaque
+    samples[0, :, 3], samples[0, :, :3] = 0, 0  # transparent
+    pixels, guess = decoded(tiff(samples, order=order, t338=extra))
+    np.testing.assert_array_equal(pixels[0], 255)
+    np.testing.assert_array_equal(pixels[1:], samples[1:, :, :3] >> 4)
+    assert "read as 12 bits" in guess
+
+
+def test_one_sample_or_colour_of_16_bits_that_is_transparent():
+    grey = (RAMP * 65535).astype("u2")
+    grey[0, :2] = 0x1234, 0x1235
+    pixels, _ = decoded(png(grey, tRNS=b"\x12\x34"))
+    expected = grey >> 8
+    expected[grey == 0x1234] = 255
+    np.testing.assert_array_equal(pixels[..., 0], expected)
+    colours = np.dstack([grey, grey, grey])
+    colours[0, 0, 1] = 0x4321
+    pixels, _ = decoded(png(colours, tRNS=b"\x12\x34\x43\x21\x12\x34"))
+    expected = colours >> 8
+    expected[0, 0] = 255
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_a_jpeg_2000_that_uses_12_of_16_bits():
+    samples = np.linspace(0, 4095, 4096).reshape(64, 64).astype("u2")
+    for values, said in ((samples, "read as 12 bits"), (samples << 4, "")):
+        stream = io.BytesIO()
+        Image.fromarray(values).save(stream, "JPEG2000")
+        pixels, guess = decoded(stream.getvalue())
+        np.testing.assert_array_equal(pixels[..., 0], samples >> 4)
+        assert said in guess
+        assert bool(said) == bool(guess)
+
+
+def test_a_jpeg_2000_in_colour_whose_used_bits_pillow_drops_is_refused():
+    cv2 = pytest.importorskip("cv2")  # Pillow writes none of 16 bits in colour
+    samples = np.repeat(np.linspace(0, 4095, 4096).reshape(64, 64, 1).astype("u2"), 3, axis=2)
+    with pytest.raises(
+        ValueError, match=r"bird\.tif.*stored as 16 bits.*Convert it to grey or RGB"
+    ):
+        decoded(cv2.imencode(".jp2", samples)[1].tobytes())
+    bright = cv2.imencode(".jp2", samples << 4)[1].tobytes()
+    assert decoded(bright)[0].max() > 250
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        RAMP,
+        RAMP.astype("f2"),
+        np.dstack([RAMP, RAMP, RAMP]).astype("f4"),
+        np.dstack([RAMP * 999] * 2).astype("u2"),
+        np.dstack([RAMP * 255] * 5).astype("u1"),
+    ],
+)
+def test_a_whole_tiff_of_another_kind_says_what_to_make_of_it(samples):
+    with pytest.raises(ValueError, match=r"TIFF whose kind of samples .* Convert it") as caught:
+        decoded(tiff(samples))
+    assert "fetch" not in str(caught.value)

@@ -4,6 +4,8 @@ import contextlib
 import io
 import resource
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -12,7 +14,12 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.data.loading.decode import decode_photo
-from aftrans_jax.data.loading.formats import HEIC, photo_suffixes
+from aftrans_jax.data.loading.formats import (
+    HEIC,
+    decodable_formats,
+    lift_pillow_limit,
+    photo_suffixes,
+)
 
 ROWS, COLS = np.mgrid[:96, :144]
 NOISE = np.random.default_rng(0).integers(0, 60, (96, 144, 3))
@@ -189,9 +196,25 @@ def test_the_limit_can_be_raised_above_that_of_pillow():
     with pytest.raises(ValueError, match=r"at most data\.max_pixels=15,999,999"):
         decoded(data, max_pixels=15_999_999)
     assert decoded(data, max_pixels=16_000_000).shape == (4_000, 4_000, 3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("PIL.Image.MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-        assert Image.MAX_IMAGE_PIXELS is None
+
+
+def test_pillow_s_limit_is_the_user_s(monkeypatch):
+    code = (
+        "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS\n"
+        "import aftrans_jax.data.loading.decode; assert limit == Image.MAX_IMAGE_PIXELS > 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    photo, files = Image.fromarray(BIRD), {}
+    for kind in ("PNG", "TIFF"):
+        photo.save(stream := io.BytesIO(), kind)
+        files[kind] = stream.getvalue()
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    np.testing.assert_array_equal(decoded(files["PNG"]), BIRD)
+    with pytest.raises(ValueError, match=r"bird 7.* is 2,000 pixels.*MAX_IMAGE_PIXELS = None"):
+        decoded(files["TIFF"])
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    lift_pillow_limit()
+    np.testing.assert_array_equal(decoded(files["TIFF"]), BIRD)
 
 
 def test_postscript_is_not_run():
@@ -207,6 +230,18 @@ def test_suffixes_are_those_of_the_formats():
     assert {".bmp", ".gif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm"} <= known
     assert not known & {".eps", ".ps", ".pdf", ".txt", ".psd", ".ico", ".mpg", ".db", ".csv"}
     assert (".heic" in known) == (HEIC is not None)
+
+
+@pytest.mark.skipif("AVIF" not in decodable_formats(), reason="this Pillow reads no AVIF")
+def test_a_cut_avif_is_damaged_where_avif_is_read():
+    stream = io.BytesIO()
+    Image.fromarray(BIRD).save(stream, "AVIF")
+    assert decoded(stream.getvalue()).shape == BIRD.shape
+    for length in (20, 200, len(stream.getvalue()) // 2):
+        with pytest.raises(ValueError, match=r"fetch it again") as caught:
+            decoded(stream.getvalue()[:length])
+        assert "needs Pillow" not in str(caught.value)
+        assert "first bytes" not in str(caught.value)
 
 
 @pytest.mark.skipif(HEIC is not None, reason="pillow-heif is installed")
