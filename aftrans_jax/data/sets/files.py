@@ -1,7 +1,7 @@
 """Which files below a folder are photos, and what is left out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -14,14 +14,17 @@ _HELPERS = frozenset(
     {
         *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
-        *("$recycle.bin", "recycler", "recycled", "system volume information"),
+        *("$recycle.bin", "system volume information"),
         *("found.000", "msocache"),
         *("lost+found",),  # Linux
         *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"),  # Synology
         *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
-        *("__pycache__", "thumbs", "_thumbs"),
+        *("__pycache__", "_thumbs"),
     }
 )
+# Also words, which name a class as well: helpers only where photos lie beside the folder. Beside
+# the folder of a class there are none.
+_WORDS = frozenset({"recycler", "recycled", "thumbs"})
 _HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
 
 
@@ -57,7 +60,8 @@ def find_files(root: str | Path, *, may_be_closed: bool = False) -> FoundFiles:
     """Returns the files below a folder; photos are known by their suffix, none is opened.
 
     Links are followed, except to a folder that contains the link. What other programs leave, such
-    as thumbnails of network storage, is left out, its folders as a whole.
+    as thumbnails of network storage, is left out, its folders as a whole. A folder whose name is a
+    word, such as `thumbs`, is left out only beside photos: elsewhere it may be a class.
 
     Args:
       root: of the files.
@@ -79,8 +83,10 @@ def find_images(root: str | Path) -> list[str]:
 
 def subfolders(root: str | Path) -> list[str]:
     """Returns the names of the folders in a folder, but for those of other programs."""
-    with os.scandir(root) as entries:
-        return [entry.name for entry in entries if not _is_helper(entry.name) and _is_folder(entry)]
+    with os.scandir(root) as found:
+        entries = list(found)
+    helpers = _helpers(entry.name for entry in entries)
+    return [entry.name for entry in entries if entry.name not in helpers and _is_folder(entry)]
 
 
 def _below(
@@ -98,14 +104,15 @@ def _below(
             raise
         yield "closed", prefix or "."
         return
+    helpers = _helpers(entry.name for entry in entries)
     for entry in entries:
         name = prefix + entry.name
-        if _is_helper(entry.name):
+        if entry.name in helpers:
             yield "helpers", name
         elif _is_folder(entry):
             yield from _below(folder / entry.name, f"{name}/", (*above, here), may_be_closed)
         else:  # a dangling link too, so that it is reported as missing
-            yield "photos" if _suffix(entry.name) in photo_suffixes() else "others", name
+            yield "photos" if _is_photo(entry.name) else "others", name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -115,8 +122,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _helpers(names: Iterable[str]) -> set[str]:
+    """Returns which names of one folder are those of what other programs leave."""
+    names = list(names)
+    found = {name for name in names if _is_helper(name)}
+    if any(_is_photo(name) for name in names if name not in found):
+        found.update(name for name in names if name.lower() in _WORDS)
+    return found
+
+
 def _is_helper(name: str) -> bool:
     return name.startswith(_HELPER_BEGINNINGS) or name.lower() in _HELPERS
+
+
+def _is_photo(name: str) -> bool:
+    return _suffix(name) in photo_suffixes()
 
 
 def _suffix(name: str) -> str:
