@@ -15,7 +15,8 @@ from PIL import Image
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.files import find_images
-from aftrans_jax.data.sets.folder import SPLIT_NAMES, read_folder
+from aftrans_jax.data.sets.folder import read_folder
+from aftrans_jax.data.sets.named import SPLIT_NAMES
 
 FEW = settings(deadline=None, max_examples=25)
 HEADER = "path,label,split"
