@@ -3,21 +3,23 @@
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from aftrans_jax.command import expand, say
-from aftrans_jax.data.sets.files import find_images
+from aftrans_jax.data.sets.files import FoundFiles, find_files
 
 ARGUMENTS = (
     "image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
     "- for a list of files and folders on standard input, one a line"
 )
+_CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or move it elsewhere"
 
 
 def find(given: Sequence[str]) -> tuple[list[str], int]:
-    """Returns the paths of the images that arguments mean, each once, and how many mean none.
+    """Returns the paths of the images that arguments mean, each once, and how many problems.
 
-    These are said, a line each.
+    A problem is an argument that means no image, or a folder that cannot be read; each is said.
 
     Args:
       given: files, folders, globs, or "-" for lines of standard input.
@@ -31,13 +33,15 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
         try:
             found = _images(argument)
         except (OSError, ValueError) as error:
-            found, problem = [], str(error)
+            found, problems = FoundFiles(), [str(error)]
         else:
-            problem = "" if found else f"{argument!r} holds or matches no images"
-        if problem:
+            problems = [_CLOSED.format(path) for path in found.closed]
+            if not any(found):
+                problems.append(f"{argument!r} holds or matches no images")
+        for problem in problems:
             say(f"error: {problem}")
-            num_problems += 1
-        for path in found:
+        num_problems += len(problems)
+        for path in found.photos:
             place = os.path.abspath(path)
             repeated += place in paths
             paths.setdefault(place, path)
@@ -51,19 +55,32 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
     return list(paths.values()), num_problems
 
 
-def _images(argument: str) -> list[str]:
-    """Returns the images that one argument means, sorted where it does not list them."""
+def _images(argument: str) -> FoundFiles:
+    """Returns the files that one argument means, sorted where it does not list them."""
     if argument == "-":
         lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-        return [path for line in lines if line for path in _below(line)]
+        return _joined(_below(line) for line in lines if line)
     argument = argument if os.path.lexists(argument) else expand(argument)
     if os.path.lexists(argument) or not any(char in argument for char in "*?["):
         return _below(argument)
-    matches = sorted(glob.glob(argument, recursive=True))
-    return list(dict.fromkeys(path for match in matches for path in _below(match)))
+    return _once(_joined(map(_below, sorted(glob.glob(argument, recursive=True)))))
 
 
-def _below(path: str) -> list[str]:
+def _joined(found: Iterable[FoundFiles]) -> FoundFiles:
+    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *found, strict=True)))
+
+
+def _once(found: FoundFiles) -> FoundFiles:
+    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in found))
+
+
+def _below(path: str) -> FoundFiles:
+    """Returns the files in a folder by their paths; a file as the photo that it is taken to be."""
     if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(path, name) for name in find_images(path)]
+        return FoundFiles((path,))
+    found = find_files(path)
+    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in found))
+
+
+def _path(folder: str, name: str) -> str:
+    return os.path.join(folder, name).removesuffix("/.")  # the folder itself is "." in it

@@ -34,10 +34,10 @@ class FoundFiles(NamedTuple):
     Photos, files that are none, helpers of programs, and folders that cannot be read.
     """
 
-    photos: tuple[str, ...]
-    others: tuple[str, ...]
-    helpers: tuple[str, ...]
-    closed: tuple[str, ...]
+    photos: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of files that is left out."""
@@ -56,29 +56,17 @@ class FoundFiles(NamedTuple):
         return tuple(summary(*finding) for finding in found if finding[1])
 
 
-def find_files(root: str | Path, *, may_be_closed: bool = False) -> FoundFiles:
+def find_files(root: str | Path) -> FoundFiles:
     """Returns the files below a folder; photos are known by their suffix, none is opened.
 
     Links are followed, except to a folder that contains the link. What other programs leave, such
     as thumbnails of network storage, is left out, its folders as a whole. A folder whose name is a
     word, such as `thumbs`, is left out only beside photos: elsewhere it may be a class.
-
-    Args:
-      root: of the files.
-      may_be_closed: whether folders that cannot be read are listed, instead of an error.
-
-    Raises:
-      OSError: a folder cannot be read.
     """
     found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
-    for kind, name in _below(Path(root), "", (), may_be_closed):
+    for kind, name in _below(Path(root), "", ()):
         found[kind].append(name)
     return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
-
-
-def find_images(root: str | Path) -> list[str]:
-    """Returns the photos that `find_files` finds."""
-    return list(find_files(root).photos)
 
 
 def subfolders(root: str | Path) -> list[str]:
@@ -89,9 +77,7 @@ def subfolders(root: str | Path) -> list[str]:
     return [entry.name for entry in entries if entry.name not in helpers and _is_folder(entry)]
 
 
-def _below(
-    folder: Path, prefix: str, above: tuple[Path, ...], may_be_closed: bool
-) -> Iterator[tuple[str, str]]:
+def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
     """Yields kind and path of each file; `above` are the real folders on the way."""
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in above):
@@ -100,8 +86,6 @@ def _below(
         with os.scandir(folder) as found:
             entries = list(found)
     except OSError:
-        if not may_be_closed:
-            raise
         yield "closed", prefix or "."
         return
     helpers = _helpers(entry.name for entry in entries)
@@ -110,7 +94,7 @@ def _below(
         if entry.name in helpers:
             yield "helpers", name
         elif _is_folder(entry):
-            yield from _below(folder / entry.name, f"{name}/", (*above, here), may_be_closed)
+            yield from _below(folder / entry.name, f"{name}/", (*above, here))
         else:  # a dangling link too, so that it is reported as missing
             yield "photos" if _is_photo(entry.name) else "others", name
 

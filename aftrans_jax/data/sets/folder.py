@@ -33,12 +33,19 @@ def read_folder(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: the folders are not arranged like that, or see `from_names`.
+      ValueError: the folders are not arranged like that, or one cannot be read; or see
+        `from_names`.
     """
     root = Path(directory)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: expected one with images. {_REMEDY}")
     found = find_files(root)
+    if found.closed:
+        raise ValueError(
+            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
+            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
+            "them elsewhere."
+        )
     splits = _splits(root, found.photos)
     classes = {f"{split}/{name}" for split in splits for name in subfolders(root / split)}
     if not splits:
