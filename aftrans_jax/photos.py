@@ -19,7 +19,8 @@ _CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or m
 def find(given: Sequence[str]) -> tuple[list[str], int]:
     """Returns the paths of the images that arguments mean, each once, and how many problems.
 
-    A problem is an argument that means no image, or a folder that cannot be read; each is said.
+    A problem is an argument that means no image, or a folder that cannot be read; each is said, and
+    so is what folders hold besides photos.
 
     Args:
       given: files, folders, globs, or "-" for lines of standard input.
@@ -28,6 +29,7 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
       ValueError: no argument means an image.
     """
     paths: dict[str, str] = {}
+    others = FoundFiles()  # what is not named
     num_problems = repeated = 0
     for argument in given:
         try:
@@ -36,11 +38,12 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
             found, problems = FoundFiles(), [str(error)]
         else:
             problems = [_CLOSED.format(path) for path in found.closed]
-            if not any(found):
+            if not (found.photos or found.closed):
                 problems.append(f"{argument!r} holds or matches no images")
         for problem in problems:
             say(f"error: {problem}")
         num_problems += len(problems)
+        others = _joined((others, found._replace(photos=(), closed=())))
         for path in found.photos:
             place = os.path.abspath(path)
             repeated += place in paths
@@ -50,6 +53,8 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
             f"note: {repeated} images were given more than once; each is named once, in its first "
             "place"
         )
+    for note in _once(others).notes():
+        say(f"note: {note}")
     if not paths:
         raise ValueError("there are no images: expected files, folders, globs or a list of them")
     return list(paths.values()), num_problems

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from aftrans_jax.data.loading.decode import read_photo
+from aftrans_jax.data.loading.formats import HEIC_REMEDY
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.photos import find
@@ -42,6 +43,26 @@ def test_a_folder_that_cannot_be_read_costs_no_photo_beside_it(tmp_path, monkeyp
         find([f"{tmp_path}/a/no"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: the folder '{tmp_path}/a/no' cannot be read")
+
+
+def test_what_a_folder_holds_besides_photos_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("aftrans_jax.data.sets.files.HEIC", False)
+    monkeypatch.setattr("aftrans_jax.data.sets.files.photo_suffixes", lambda: {".jpg"})
+    plant(tmp_path, "a/1.jpg", "a/2.heic", "a/3.jxl", "a/4", "a/@eaDir/x.jpg", "b/5.heic")
+    assert find([f"{tmp_path}/a", f"{tmp_path}/?"]) == ([f"{tmp_path}/a/1.jpg"], 0)
+    remedy = f" {HEIC_REMEDY}."
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"note: HEIC photos left out (2): {tmp_path}/a/2.heic, {tmp_path}/b/5.heic.{remedy}",
+        f"note: files left out whose suffix is no photo's (2): {tmp_path}/a/3.jxl, {tmp_path}/a/4.",
+        f"note: hidden files and folders of other programs left out (1): {tmp_path}/a/@eaDir.",
+    ]
+    with pytest.raises(ValueError, match="there are no images"):
+        find([f"{tmp_path}/b"])
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: '{tmp_path}/b' holds or matches no images",
+        f"note: HEIC photos left out (1): {tmp_path}/b/5.heic.{remedy}",
+    ]
+    assert "pip install pillow-heif" in remedy
 
 
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
