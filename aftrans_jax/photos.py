@@ -2,17 +2,19 @@
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from aftrans_jax.command import expand, say
-from aftrans_jax.data.sets.files import FoundFiles, find_files
+from aftrans_jax.data.sets.files import FoundFiles, find_files, helpers_among
 
 ARGUMENTS = (
     "image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
     "- for a list of files and folders on standard input, one a line"
 )
+_MAGIC = "*?["  # signs of globs
 _CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or move it elsewhere"
 
 
@@ -66,9 +68,20 @@ def _images(argument: str) -> FoundFiles:
         lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
         return _joined(_below(line) for line in lines if line)
     argument = argument if os.path.lexists(argument) else expand(argument)
-    if os.path.lexists(argument) or not any(char in argument for char in "*?["):
+    if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):
         return _below(argument)
-    return _once(_joined(map(_below, sorted(glob.glob(argument, recursive=True)))))
+    return _once(_matches(argument))
+
+
+def _matches(pattern: str) -> FoundFiles:
+    """Returns the files that a glob matches; helpers of programs only where it names them."""
+    pattern = re.sub("//+", "/", pattern)  # as the matches are written
+    first = min(pattern.index(char) for char in _MAGIC if char in pattern)
+    root = pattern[: pattern.rfind("/", 0, first) + 1]  # what every match begins with
+    names = [match.removeprefix(root) for match in sorted(glob.glob(pattern, recursive=True))]
+    helpers = dict.fromkeys(helpers_among(root, names, asked=pattern[len(root) :].split("/")))
+    kept = (_below(root + name) for name in names if name not in helpers)
+    return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
 
 
 def _joined(found: Iterable[FoundFiles]) -> FoundFiles:

@@ -65,6 +65,25 @@ def test_what_a_folder_holds_besides_photos_is_said(tmp_path, monkeypatch, capsy
     assert "pip install pillow-heif" in remedy
 
 
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "*/**/*.jpg", "a/*", "*", "a/**", "[a]/**/*.jpg"])
+@pytest.mark.parametrize("root", ["nas", "nas/@eaDir", "thumbs"])
+def test_globs_leave_out_what_folders_do(tmp_path, monkeypatch, capsys, root, pattern):
+    monkeypatch.chdir(tmp_path)
+    plant(tmp_path / root, "a/1.jpg", "a/@eaDir/1.jpg/THUMB.jpg", "a/~$2.jpg", "a/thumbs/1.jpg")
+    assert find([f"{root}/{pattern}"]) == ([f"{root}/a/1.jpg"], 0)
+    note = "note: hidden files and folders of other programs left out ("
+    assert note in capsys.readouterr().err
+    for given, shown in ((f".//{root}//", f"./{root}"), (tmp_path / root, tmp_path / root)):
+        assert find([f"{given}/{pattern}"]) == ([f"{shown}/a/1.jpg"], 0)
+
+
+def test_globs_find_what_they_name_and_classes_named_as_helpers(tmp_path, monkeypatch):
+    monkeypatch.chdir(plant(tmp_path, "a/@eaDir/1.jpg", "thumbs/2.jpg", "fist/3.jpg"))
+    assert find(["*/@eaDir/*"])[0] == ["a/@eaDir/1.jpg"]
+    assert find(["@eaDir/*", "**/*.jpg"]) == (["fist/3.jpg", "thumbs/2.jpg"], 1)
+    assert find(["t*/*"])[0] == ["thumbs/2.jpg"]
+
+
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
     plant(tmp_path, *(f"{name}/{n}.jpg" for name in "ab" for n in "xyz"), "c/a.txt")
     for name in ("a/p.jpg", "b/p.jpg"):

@@ -1,7 +1,7 @@
 """Which files below a folder are photos, and what is left out."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -75,6 +75,36 @@ def subfolders(root: str | Path) -> list[str]:
         entries = list(found)
     helpers = _helpers(entry.name for entry in entries)
     return [entry.name for entry in entries if entry.name not in helpers and _is_folder(entry)]
+
+
+def helpers_among(root: str, names: Iterable[str], asked: Collection[str] = ()) -> list[str]:
+    """Returns the paths that `find_files` leaves out as what other programs leave.
+
+    Args:
+      root: folder that they are relative to, "" for the working directory.
+      names: the paths, of files and folders that are there.
+      asked: names that are none of a helper, whatever they are.
+
+    Raises:
+      OSError: a folder with a word for a helper in it cannot be read.
+    """
+    listed: dict[str, set[str]] = {}
+
+    def is_helper(folder: str, name: str) -> bool:
+        if name.lower() in _WORDS:  # photos beside it tell
+            if folder not in listed:
+                listed[folder] = _helpers(os.listdir(folder or "."))
+            return name in listed[folder]
+        return _is_helper(name)
+
+    found = []
+    for name in names:
+        parts = name.split("/")
+        folders = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))
+        pairs = zip(folders, parts, strict=True)
+        if any(part not in asked and is_helper(folder, part) for folder, part in pairs):
+            found.append(name)
+    return found
 
 
 def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
