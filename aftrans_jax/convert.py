@@ -10,7 +10,8 @@ run.
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import check_suffix, expand, one_line_errors, say
+from aftrans_jax.command import check_suffix, one_line_errors, say
+from aftrans_jax.files import expand
 
 
 def main() -> None:
