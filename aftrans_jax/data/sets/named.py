@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.data.loading.names import composed, printable
+from aftrans_jax.data.loading.names import composed, printable, summary
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.holdout import drawn_split
 
@@ -107,11 +107,13 @@ def _splits_of(
 ) -> tuple[list[str], list[str]]:
     """Returns the split of each image, named or drawn, and notes."""
     if any(photo.split for photo in photos):
-        return _named_splits(photos, source, remedy, evaluates=evaluates)
+        splits, notes = _named_splits(photos, source, remedy, evaluates=evaluates)
+        return splits, notes if evaluates else [*notes, *_untested(photos, splits)]
     if evaluates and test_fraction == 1:
         note = f"{printable(str(source))} has no splits: all of its images are for testing"
         return ["test"] * len(photos), [note]
-    return _drawn_splits(photos, test_fraction, seed), []
+    splits = _drawn_splits(photos, test_fraction, seed)
+    return splits, [] if evaluates else _untested(photos, splits)
 
 
 def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:
@@ -119,6 +121,14 @@ def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int)
     names, paths = [photo.class_name for photo in photos], [photo.path for photo in photos]
     out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
     return ["test" if index in out else "train" for index in range(len(photos))]
+
+
+def _untested(photos: Sequence[NamedPhoto], splits: Sequence[str]) -> list[str]:
+    """Returns a note of the classes without a test image, none where all have one."""
+    pairs = zip(photos, splits, strict=True)
+    tested = {photo.class_name for photo, split in pairs if split == "test"}
+    names = in_order({photo.class_name for photo in photos} - tested)
+    return [summary("classes without a test image", names)] if names else []
 
 
 def in_order(class_names: Collection[str]) -> list[str]:

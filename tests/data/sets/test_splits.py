@@ -146,6 +146,22 @@ def test_a_class_may_have_the_name_of_a_helper_that_is_a_word(tmp_path, names, s
     assert helpers == tuple(f"{split}{name}" for name in ("a/Thumbs", "b/@eaDir", "b/recycled"))
 
 
+def test_classes_without_a_test_image_are_named(tmp_path):
+    plant(
+        tmp_path / "drawn",
+        *(f"{name}/1.png" for name in ["9", "10", "8", "7"]),
+        "a/1.png",
+        "a/2.png",
+    )
+    assert read_folder(tmp_path / "drawn").notes == (
+        "classes without a test image (4): 7, 8, 9, ...",
+    )
+    rows = [("1.png", "a", "train"), ("2.png", "b", "train"), ("3.png", "a", "test")]
+    write_csv(tmp_path / "list.csv", rows)
+    assert read_csv(tmp_path / "list.csv").notes == ("classes without a test image (1): b.",)
+    assert read_csv(tmp_path / "list.csv", evaluates=True).notes == ()
+
+
 # ------------------------------------------------------------------------- .mat files, elsewhere
 
 
