@@ -15,7 +15,7 @@ from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.csv_list import write_csv
-from aftrans_jax.data.sets.folder import in_order
+from aftrans_jax.data.sets.named import in_order
 from aftrans_jax.files import check_place
 from aftrans_jax.flags import CONFIG, parse_flags
 

@@ -1,10 +1,9 @@
-"""What surrounds every command: lines as terminals take them, and paths as users write them."""
+"""What surrounds every command: lines as terminals take them, and one for whatever fails."""
 
 import argparse
 import contextlib
 import io
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,22 +28,6 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
 
 # Types whose message is made for users; any other is a fault of the program.
 _SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
-
-
-def expand(path: str) -> str:
-    """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
-
-    Shells leave them alone behind the `=` of `--workdir=~/runs`.
-
-    Raises:
-      ValueError: the home directory or a variable is not known.
-    """
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    if expanded.startswith("~"):
-        raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
-    if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
-        raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
-    return expanded
 
 
 def check_suffix(

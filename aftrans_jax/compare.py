@@ -12,8 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from aftrans_jax.command import expand, one_line_errors
-from aftrans_jax.files import make_folder
+from aftrans_jax.command import one_line_errors
+from aftrans_jax.files import expand, make_folder
 
 
 def main() -> None:

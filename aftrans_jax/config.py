@@ -4,6 +4,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from aftrans_jax.files import expand
+
 # What functions that read a configuration take: to a type checker, each value of a ConfigDict could
 # be of any plain type.
 Config = Any
@@ -22,6 +24,16 @@ def is_left(key: str, value: Any) -> bool:
     if key in LEFT_TO_DATA:
         return value == {"train.steps": 0, "train.warmup_steps": -1}[key]
     return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
+
+
+def expand_paths(config: Config) -> None:
+    """Replaces `~` and `$VARIABLE` in the paths of a configuration, as a shell would.
+
+    Raises:
+      ValueError: see `files.expand`.
+    """
+    config.pretrained = expand(config.pretrained)
+    config.data.dir = expand(config.data.dir)
 
 
 def base_config() -> Config:

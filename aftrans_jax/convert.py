@@ -10,8 +10,8 @@ run.
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import check_suffix, expand, one_line_errors, say
-from aftrans_jax.files import check_place, make_folder
+from aftrans_jax.command import check_suffix, one_line_errors, say
+from aftrans_jax.files import check_place, expand, make_folder
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import PAGES, check_suffix, expand, one_line_errors, say
+from aftrans_jax.command import PAGES, check_suffix, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.files import check_place
+from aftrans_jax.files import check_place, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
 MAX_PHOTOS = 100

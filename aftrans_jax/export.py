@@ -9,8 +9,8 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import expand, one_line_errors
-from aftrans_jax.files import check_place, make_folder
+from aftrans_jax.command import one_line_errors
+from aftrans_jax.files import check_place, expand, make_folder
 
 _SUFFIXES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
 _PROGRAMS = ("stablehlo", "onnx")

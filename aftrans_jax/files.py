@@ -1,11 +1,28 @@
-"""Files that are whole or not there, their text as CSV, folders for them, errors that name both."""
+"""Files that are whole or not there, CSV text, folders, paths as users write them, named errors."""
 
 import contextlib
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+
+def expand(path: str) -> str:
+    """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
+
+    Shells leave them alone behind the `=` of `--workdir=~/runs`.
+
+    Raises:
+      ValueError: the home directory or a variable is not known.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if expanded.startswith("~"):
+        raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
+    if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
+        raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
+    return expanded
 
 
 def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 import re
 import runpy
 import sys
@@ -13,8 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.command import expand
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import Config, base_config, expand_paths
+from aftrans_jax.files import expand
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -58,7 +59,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("log_every", "log_interval"), "train.report_every"),
     }
 )
-_PATHS = ("workdir", "write", "study", "config", "config.pretrained", "config.data.dir")
+_PATHS = ("workdir", "write", "study", "config")
 
 
 def given_keys(argv: list[str]) -> list[str]:
@@ -156,13 +157,16 @@ def _check_keys(argv: list[str]) -> None:
             )
 
 
-def _expand_paths(argv: list[str]) -> list[str]:
+def _expanded(argv: list[str]) -> list[str]:
     """Returns the arguments with `~` and `$VARIABLE` replaced in those that are paths."""
-    found = []
-    for argument in argv:
+    takes_path = {f"{dashes}{name}" for dashes in ("-", "--") for name in _PATHS}
+    found = argv[:1]
+    for before, argument in itertools.pairwise(argv):
         flag, equals, value = argument.partition("=")
-        is_path = equals and flag.lstrip("-") in _PATHS and flag.startswith("-")
-        found.append(f"{flag}={expand(value)}" if is_path else argument)
+        if before in takes_path:
+            found.append(expand(argument))
+        else:
+            found.append(f"{flag}={expand(value)}" if equals and flag in takes_path else argument)
     return found
 
 
@@ -193,7 +197,9 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         _check_keys(argv)
-        rest = flags.FLAGS(_find_configs(_with_recorded(_expand_paths(argv))))
+        rest = flags.FLAGS(_find_configs(_with_recorded(_expanded(argv))))
+        if CONFIG.value is not None:
+            expand_paths(CONFIG.value)
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments {rest[1:]}: every option is a --flag=value")
         return rest

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from absl import logging
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import Config, base_config, expand_paths
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.launch import launch_training
@@ -23,6 +23,7 @@ from aftrans_jax.experiment.model import Model, build_model, initial_params
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.files import expand
 
 
 class Created(NamedTuple):
@@ -50,7 +51,7 @@ def load(
       FileNotFoundError: there is no trained model.
       ValueError: it is damaged, or has no such head.
     """
-    return Classifier(load_trained(Path(path).expanduser()), head=head, batch_size=batch_size)
+    return Classifier(load_trained(Path(expand(os.fspath(path)))), head=head, batch_size=batch_size)
 
 
 def create(
@@ -87,7 +88,8 @@ def create(
     if seed is not None:
         keys.seed = seed
     if weights is not None:
-        keys.pretrained = os.path.expanduser(os.fspath(weights))
+        keys.pretrained = os.fspath(weights)
+    expand_paths(keys)
     keys, _ = settled(keys)
     check(keys, num_devices=1, trains=False)
     model = build_model(keys, num_classes, jnp.dtype("float32"))
@@ -113,7 +115,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
       ValueError, OSError, FloatingPointError: the configuration, the data, the weights or what the
         directory holds cannot be used, or the training diverged.
     """
-    place = Path(workdir).expanduser()
+    place, config = Path(expand(os.fspath(workdir))), copy.deepcopy(config)
+    expand_paths(config)
     with StopRequest() as stop:
         launch_training(config, place, stop)
     return load(place)
@@ -133,7 +136,7 @@ def get_config(name: str) -> Config:
     given, colon, argument = name.partition(":")
     packaged = Path(configs.__path__[0])
     is_path = given.endswith(".py")
-    path = Path(given).expanduser() if is_path else packaged / f"{given}.py"
+    path = Path(expand(given)) if is_path else packaged / f"{given}.py"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in packaged.glob("[!_]*.py")))
         raise FileNotFoundError(

@@ -2,22 +2,28 @@
 
 import glob
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
-from aftrans_jax.command import expand, say
-from aftrans_jax.data.sets.files import find_images
+from aftrans_jax.command import say
+from aftrans_jax.data.sets.files import FoundFiles, find_files, helpers_among
+from aftrans_jax.files import expand
 
 ARGUMENTS = (
     "image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
     "- for a list of files and folders on standard input, one a line"
 )
+_MAGIC = "*?["  # signs of globs
+_CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or move it elsewhere"
 
 
 def find(given: Sequence[str]) -> tuple[list[str], int]:
-    """Returns the paths of the images that arguments mean, each once, and how many mean none.
+    """Returns the paths of the images that arguments mean, each once, and how many problems.
 
-    These are said, a line each.
+    A problem is an argument that means no image, or a folder that cannot be read; each is said, and
+    so is what folders hold besides photos.
 
     Args:
       given: files, folders, globs, or "-" for lines of standard input.
@@ -26,18 +32,22 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
       ValueError: no argument means an image.
     """
     paths: dict[str, str] = {}
+    others = FoundFiles()  # what is not named
     num_problems = repeated = 0
     for argument in given:
         try:
             found = _images(argument)
         except (OSError, ValueError) as error:
-            found, problem = [], str(error)
+            found, problems = FoundFiles(), [str(error)]
         else:
-            problem = "" if found else f"{argument!r} holds or matches no images"
-        if problem:
+            problems = [_CLOSED.format(path) for path in found.closed]
+            if not (found.photos or found.closed):
+                problems.append(f"{argument!r} holds or matches no images")
+        for problem in problems:
             say(f"error: {problem}")
-            num_problems += 1
-        for path in found:
+        num_problems += len(problems)
+        others = _joined((others, found._replace(photos=(), closed=())))
+        for path in found.photos:
             place = os.path.abspath(path)
             repeated += place in paths
             paths.setdefault(place, path)
@@ -46,24 +56,50 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
             f"note: {repeated} images were given more than once; each is named once, in its first "
             "place"
         )
+    for note in _once(others).notes():
+        say(f"note: {note}")
     if not paths:
         raise ValueError("there are no images: expected files, folders, globs or a list of them")
     return list(paths.values()), num_problems
 
 
-def _images(argument: str) -> list[str]:
-    """Returns the images that one argument means, sorted where it does not list them."""
+def _images(argument: str) -> FoundFiles:
+    """Returns the files that one argument means, sorted where it does not list them."""
     if argument == "-":
         lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-        return [path for line in lines if line for path in _below(line)]
+        return _joined(_below(line) for line in lines if line)
     argument = argument if os.path.lexists(argument) else expand(argument)
-    if os.path.lexists(argument) or not any(char in argument for char in "*?["):
+    if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):
         return _below(argument)
-    matches = sorted(glob.glob(argument, recursive=True))
-    return list(dict.fromkeys(path for match in matches for path in _below(match)))
+    return _once(_matches(argument))
 
 
-def _below(path: str) -> list[str]:
+def _matches(pattern: str) -> FoundFiles:
+    """Returns the files that a glob matches; helpers of programs only where it names them."""
+    pattern = re.sub("//+", "/", pattern)  # as the matches are written
+    first = min(pattern.index(char) for char in _MAGIC if char in pattern)
+    root = pattern[: pattern.rfind("/", 0, first) + 1]  # what every match begins with
+    names = [match.removeprefix(root) for match in sorted(glob.glob(pattern, recursive=True))]
+    helpers = dict.fromkeys(helpers_among(root, names, asked=pattern[len(root) :].split("/")))
+    kept = (_below(root + name) for name in names if name not in helpers)
+    return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
+
+
+def _joined(found: Iterable[FoundFiles]) -> FoundFiles:
+    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *found, strict=True)))
+
+
+def _once(found: FoundFiles) -> FoundFiles:
+    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in found))
+
+
+def _below(path: str) -> FoundFiles:
+    """Returns the files in a folder by their paths; a file as the photo that it is taken to be."""
     if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(path, name) for name in find_images(path)]
+        return FoundFiles((path,))
+    found = find_files(path)
+    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in found))
+
+
+def _path(folder: str, name: str) -> str:
+    return os.path.join(folder, name).removesuffix("/.")  # the folder itself is "." in it

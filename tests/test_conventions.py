@@ -275,16 +275,16 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
-    "config": (set(), {"ml_collections"}),
+    "config": ({"files"}, {"ml_collections"}),
     "experiment": ({"config", "data", "files", "model", "report", "training", "weights"}, None),
     "studies": (
         {"config", "data", "experiment", "files", "model", "report", "training", "weights"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),
-    "flags": ({"command", "config", "configs"}, None),
-    "photos": ({"command", "data"}, set()),
-    "library": ({"config", "configs", "experiment"}, None),
+    "flags": ({"config", "configs", "files"}, None),
+    "photos": ({"command", "data", "files"}, set()),
+    "library": ({"config", "configs", "experiment", "files"}, None),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import base_config
-from aftrans_jax.flags import SYNONYMS, find_config, key_lines, parse_flags
+from aftrans_jax.flags import SYNONYMS, _expanded, find_config, key_lines, parse_flags
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -149,6 +149,22 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
     config = parsed(monkeypatch, "--config=~/own.py", "--config.data.dir=~/photos")
     assert (config.seed, config.data.dir) == (77, f"{tmp_path}/photos")
+    arguments = ("--config", "~/own.py", "--config.data.dir", "~/a", "--config.pretrained", "~/b")
+    config = parsed(monkeypatch, *arguments)
+    assert (config.data.dir, config.pretrained) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    for arguments in (["--workdir", "~/run"], ["--workdir=~/run"], ["-workdir", "~/run"]):
+        flag, _, _ = arguments[0].partition("=")
+        expected = [flag, f"{tmp_path}/run"] if len(arguments) == 2 else [f"{flag}={tmp_path}/run"]
+        assert _expanded(["~", *arguments, "~"]) == ["~", *expected, "~"]
+
+
+def test_paths_in_the_file_of_a_configuration_are_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = "config.data.dir, config.pretrained = '~/photos', '$HOME/vit.npz'"
+    Path("own.py").write_text(OWN.replace("config.seed = 77", paths), encoding="utf-8")
+    config = parsed(monkeypatch, "--config=own.py")
+    assert config.data.dir == f"{tmp_path}/photos"
+    assert config.pretrained == f"{tmp_path}/vit.npz"
 
 
 def test_a_wrong_value_names_its_flag(monkeypatch):

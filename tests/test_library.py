@@ -14,6 +14,7 @@ from places import ROOT
 from tiny import apply, flat, random_params, tiny_vit
 
 import aftrans_jax as aft
+from aftrans_jax import library
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.experiment.workdir import configured, read_result, read_settings
@@ -194,6 +195,16 @@ def test_no_run_is_said(tmp_path):
         aft.load(tmp_path)
 
 
+def test_a_path_may_begin_with_the_home_directory(model, photos, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(photos / "00"))
+    name = min(path.name for path in (photos / "00").iterdir())
+    expected = model(photos / "00" / name)
+    assert model(f"~/{name}").answers == expected.answers
+    shutil.copy(photos / "00" / name, tmp_path / "~x$Y.png")  # a name like any other
+    monkeypatch.chdir(tmp_path)
+    assert model("~x$Y.png").answers == expected.answers
+
+
 # -------------------------------------------------------------------------------- before training
 
 
@@ -234,6 +245,25 @@ def test_what_is_not_given_is_the_configuration_s():
     assert all(np.array_equal(own[name], given[name]) for name in own)
     other = flat(aft.create(num_classes=7, config=config, seed=4).params)
     assert not np.array_equal(own["sacm/squeeze/kernel"], other["sacm/squeeze/kernel"])
+
+
+def test_paths_of_a_configuration_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", str(MINI8.parent))
+    config = aft.get_config("demo")
+    config.pretrained, config.data.dir = "~/mini8.npz", "$HOME/photos"
+    params = flat(aft.create(num_classes=7, config=config).params)
+    np.testing.assert_array_equal(params["vit/cls"], read_npz(MINI8)["cls"])
+
+    def launch(given, place, stop):
+        assert place == MINI8.parent / "run"
+        assert given.pretrained == str(MINI8)
+        assert given.data.dir == f"{MINI8.parent}/photos"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "launch_training", launch)
+    with pytest.raises(KeyboardInterrupt):
+        aft.train(config, "~/run")
+    assert (config.pretrained, config.data.dir) == ("~/mini8.npz", "$HOME/photos")
 
 
 def test_what_cannot_be_created_is_refused():

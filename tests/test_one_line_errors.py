@@ -11,7 +11,8 @@ import pytest
 from places import ROOT
 from tqdm import tqdm
 
-from aftrans_jax.command import expand, one_line_errors, show
+from aftrans_jax.command import one_line_errors, show
+from aftrans_jax.files import expand
 
 
 def said(error: BaseException, folder: Path | None = None) -> str | int | None:

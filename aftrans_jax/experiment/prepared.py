@@ -19,6 +19,7 @@ from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import decodable_formats, open_photo
 from aftrans_jax.data.loading.orientation import orientation, turn
 from aftrans_jax.data.loading.transforms import test_transform
+from aftrans_jax.files import expand
 
 # A path, an image of PIL's, or pixels: uint8 [height width 3], RGB.
 PhotoLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
@@ -68,7 +69,8 @@ def prepare(
     """
     if isinstance(photo, str | os.PathLike):
         size = sizes["resize_size"]
-        pixels, *_, height, width = read_photo(photo, max_pixels=max_pixels, resize_size=size)
+        path = photo if os.path.lexists(photo) else expand(os.fspath(photo))
+        pixels, *_, height, width = read_photo(path, max_pixels=max_pixels, resize_size=size)
     else:
         pixels = _pixels(photo)
         height, width, _ = pixels.shape

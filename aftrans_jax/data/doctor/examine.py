@@ -172,7 +172,7 @@ def _on_disk(
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes
     if root.is_dir():
-        found = find_files(root, may_be_closed=True)
+        found = find_files(root)
         surplus = [name for name in found.photos if composed(name) not in names]
         notes = tuple(dict.fromkeys([*notes, *found.notes()]))  # folders say both
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes

@@ -1,6 +1,7 @@
 """Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
 
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,8 +68,11 @@ def read_photo(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not a complete image of at most `max_pixels`; the message names it.
+      ValueError: the file is not a complete image of at most `max_pixels`, or a folder or a pipe;
+        the message names it.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for whoever writes to it
+        raise ValueError(f"{os.fspath(path)!r} is no regular file: expected an image file")
     data, name = Path(path).read_bytes(), os.fspath(path)
     return decode_photo(data, name, max_pixels=max_pixels, resize_size=resize_size)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from aftrans_jax.data.sets.annotations import Annotations
-from aftrans_jax.data.sets.folder import SPLIT_NAMES, NamedPhoto, from_names
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
+from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
 
 _COLUMNS = ("path", "label", "split")
 _REMEDY = (

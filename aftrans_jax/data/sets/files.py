@@ -1,7 +1,7 @@
 """Which files below a folder are photos, and what is left out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -14,14 +14,17 @@ _HELPERS = frozenset(
     {
         *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
-        *("$recycle.bin", "recycler", "recycled", "system volume information"),
+        *("$recycle.bin", "system volume information"),
         *("found.000", "msocache"),
         *("lost+found",),  # Linux
         *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"),  # Synology
         *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
-        *("__pycache__", "thumbs", "_thumbs"),
+        *("__pycache__", "_thumbs"),
     }
 )
+# Also words, which name a class as well: helpers only where photos lie beside the folder. Beside
+# the folder of a class there are none.
+_WORDS = frozenset({"recycler", "recycled", "thumbs"})
 _HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
 
 
@@ -31,10 +34,10 @@ class FoundFiles(NamedTuple):
     Photos, files that are none, helpers of programs, and folders that cannot be read.
     """
 
-    photos: tuple[str, ...]
-    others: tuple[str, ...]
-    helpers: tuple[str, ...]
-    closed: tuple[str, ...]
+    photos: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line for each kind of files that is left out."""
@@ -53,39 +56,58 @@ class FoundFiles(NamedTuple):
         return tuple(summary(*finding) for finding in found if finding[1])
 
 
-def find_files(root: str | Path, *, may_be_closed: bool = False) -> FoundFiles:
+def find_files(root: str | Path) -> FoundFiles:
     """Returns the files below a folder; photos are known by their suffix, none is opened.
 
     Links are followed, except to a folder that contains the link. What other programs leave, such
-    as thumbnails of network storage, is left out, its folders as a whole.
-
-    Args:
-      root: of the files.
-      may_be_closed: whether folders that cannot be read are listed, instead of an error.
-
-    Raises:
-      OSError: a folder cannot be read.
+    as thumbnails of network storage, is left out, its folders as a whole. A folder whose name is a
+    word, such as `thumbs`, is left out only beside photos: elsewhere it may be a class.
     """
     found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
-    for kind, name in _below(Path(root), "", (), may_be_closed):
+    for kind, name in _below(Path(root), "", ()):
         found[kind].append(name)
     return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
 
 
-def find_images(root: str | Path) -> list[str]:
-    """Returns the photos that `find_files` finds."""
-    return list(find_files(root).photos)
-
-
 def subfolders(root: str | Path) -> list[str]:
     """Returns the names of the folders in a folder, but for those of other programs."""
-    with os.scandir(root) as entries:
-        return [entry.name for entry in entries if not _is_helper(entry.name) and _is_folder(entry)]
+    with os.scandir(root) as found:
+        entries = list(found)
+    helpers = _helpers(entry.name for entry in entries)
+    return [entry.name for entry in entries if entry.name not in helpers and _is_folder(entry)]
 
 
-def _below(
-    folder: Path, prefix: str, above: tuple[Path, ...], may_be_closed: bool
-) -> Iterator[tuple[str, str]]:
+def helpers_among(root: str, names: Iterable[str], asked: Collection[str] = ()) -> list[str]:
+    """Returns the paths that `find_files` leaves out as what other programs leave.
+
+    Args:
+      root: folder that they are relative to, "" for the working directory.
+      names: the paths, of files and folders that are there.
+      asked: names that are none of a helper, whatever they are.
+
+    Raises:
+      OSError: a folder with a word for a helper in it cannot be read.
+    """
+    listed: dict[str, set[str]] = {}
+
+    def is_helper(folder: str, name: str) -> bool:
+        if name.lower() in _WORDS:  # photos beside it tell
+            if folder not in listed:
+                listed[folder] = _helpers(os.listdir(folder or "."))
+            return name in listed[folder]
+        return _is_helper(name)
+
+    found = []
+    for name in names:
+        parts = name.split("/")
+        folders = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))
+        pairs = zip(folders, parts, strict=True)
+        if any(part not in asked and is_helper(folder, part) for folder, part in pairs):
+            found.append(name)
+    return found
+
+
+def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
     """Yields kind and path of each file; `above` are the real folders on the way."""
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in above):
@@ -94,18 +116,17 @@ def _below(
         with os.scandir(folder) as found:
             entries = list(found)
     except OSError:
-        if not may_be_closed:
-            raise
         yield "closed", prefix or "."
         return
+    helpers = _helpers(entry.name for entry in entries)
     for entry in entries:
         name = prefix + entry.name
-        if _is_helper(entry.name):
+        if entry.name in helpers:
             yield "helpers", name
         elif _is_folder(entry):
-            yield from _below(folder / entry.name, f"{name}/", (*above, here), may_be_closed)
+            yield from _below(folder / entry.name, f"{name}/", (*above, here))
         else:  # a dangling link too, so that it is reported as missing
-            yield "photos" if _suffix(entry.name) in photo_suffixes() else "others", name
+            yield "photos" if _is_photo(entry.name) else "others", name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -115,8 +136,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _helpers(names: Iterable[str]) -> set[str]:
+    """Returns which names of one folder are those of what other programs leave."""
+    names = list(names)
+    found = {name for name in names if _is_helper(name)}
+    if any(_is_photo(name) for name in names if name not in found):
+        found.update(name for name in names if name.lower() in _WORDS)
+    return found
+
+
 def _is_helper(name: str) -> bool:
     return name.startswith(_HELPER_BEGINNINGS) or name.lower() in _HELPERS
+
+
+def _is_photo(name: str) -> bool:
+    return _suffix(name) in photo_suffixes()
 
 
 def _suffix(name: str) -> str:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
-from aftrans_jax.data.sets.files import find_images
-from aftrans_jax.data.sets.folder import SPLIT_NAMES, read_folder
+from aftrans_jax.data.sets.files import find_files
+from aftrans_jax.data.sets.folder import read_folder
+from aftrans_jax.data.sets.named import SPLIT_NAMES
 
 FEW = settings(deadline=None, max_examples=25)
 HEADER = "path,label,split"
@@ -96,7 +97,7 @@ def test_without_splits_a_share_of_each_class_is_held_out_as_in_folders(tmp_path
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 6)).save(tmp_path / name)
-    assert find_images(tmp_path) == sorted(names)
+    assert find_files(tmp_path).photos == tuple(sorted(names))
     path = plant(tmp_path, "label,path", *(f"{name.split('/')[0]},{name}" for name in names[::-1]))
     lists = read_csv(path, test_fraction=0.25, seed=7)
     assert lists.class_names == ("1", "9", "10")

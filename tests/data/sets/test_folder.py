@@ -14,7 +14,7 @@ from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.cub import read_cub
-from aftrans_jax.data.sets.files import find_images
+from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
 
 CUB10 = REAL / "cub10" / "CUB_200_2011"
@@ -64,7 +64,7 @@ def test_a_folder_of_classes_is_split_by_class_and_seed(tmp_path):
     splits = {}
     for seed in (0, 1):
         lists = read_folder(tmp_path, test_fraction=0.3, seed=seed)
-        assert sorted(lists.train.names + lists.test.names) == find_images(tmp_path)
+        assert tuple(sorted(lists.train.names + lists.test.names)) == find_files(tmp_path).photos
         assert read_folder(tmp_path, test_fraction=0.3, seed=seed).test.names == lists.test.names
         splits[seed] = lists.test.names
     assert splits[0] != splits[1]
@@ -86,7 +86,7 @@ def test_images_are_known_by_their_suffix_and_the_rest_is_left_out(tmp_path):
     for name in ("a/Thumbs.db", ".DS_Store", "a/notes.txt", "LICENSE", "a/jpg"):
         (tmp_path / name).write_text("no image")
     (tmp_path / "a" / "folder.jpg").mkdir()
-    assert find_images(tmp_path) == sorted(wanted)
+    assert find_files(tmp_path).photos == tuple(sorted(wanted))
     dataset = photo_dataset(read_folder(tmp_path))
     assert {
         example.image.shape for split in (dataset.train, dataset.test) for example in split
@@ -107,7 +107,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         "../store/back": root / "b",  # from one linked folder into the next
     }.items():
         (root / place).symlink_to(target)
-    assert find_images(root) == ["a/x.png", "a/y.png", "b/p.png", "b/q/r.png"]
+    assert find_files(root).photos == ("a/x.png", "a/y.png", "b/p.png", "b/q/r.png")
     assert read_folder(root).class_names == ("a", "b")
     (store / "p.png").unlink()
     (store / "p.png").symlink_to("nowhere.png")

@@ -130,6 +130,38 @@ def test_what_other_programs_leave_is_left_out_and_named(tmp_path):
     assert f"of other programs left out ({len(found.helpers)}): " in said
 
 
+@pytest.mark.parametrize("split", ["", "train/", "test/"])
+@pytest.mark.parametrize("names", ["recycled landfill compost", "thumbs fist palm", "Recycler a"])
+def test_a_class_may_have_the_name_of_a_helper_that_is_a_word(tmp_path, names, split):
+    splits = ("train/", "test/") if split else ("",)
+    plant(
+        tmp_path, *(f"{of}{name}/{n}.png" for of in splits for name in names.split() for n in "xy")
+    )
+    listed = read_folder(tmp_path)
+    assert sorted(listed.class_names) == sorted(names.split())
+    assert listed.notes == ()
+    plant(tmp_path, f"{split}a/x.png", f"{split}a/Thumbs/x.png", f"{split}b/y.png")
+    plant(tmp_path, f"{split}b/recycled/1/y.png", f"{split}b/@eaDir/x.png", "train/b/x.png")
+    helpers = find_files(tmp_path).helpers
+    assert helpers == tuple(f"{split}{name}" for name in ("a/Thumbs", "b/@eaDir", "b/recycled"))
+
+
+def test_classes_without_a_test_image_are_named(tmp_path):
+    plant(
+        tmp_path / "drawn",
+        *(f"{name}/1.png" for name in ["9", "10", "8", "7"]),
+        "a/1.png",
+        "a/2.png",
+    )
+    assert read_folder(tmp_path / "drawn").notes == (
+        "classes without a test image (4): 7, 8, 9, ...",
+    )
+    rows = [("1.png", "a", "train"), ("2.png", "b", "train"), ("3.png", "a", "test")]
+    write_csv(tmp_path / "list.csv", rows)
+    assert read_csv(tmp_path / "list.csv").notes == ("classes without a test image (1): b.",)
+    assert read_csv(tmp_path / "list.csv", evaluates=True).notes == ()
+
+
 # ------------------------------------------------------------------------- .mat files, elsewhere
 
 
