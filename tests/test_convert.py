@@ -48,6 +48,8 @@ def test_patches_of_another_size_are_said(folder, tmp_path, monkeypatch, capsys)
     assert "kernel of patches resampled from 4 to 5 px" in capsys.readouterr().err
     found = read_npz(out)
     assert found["embedding/kernel"].shape == (5, 5, 3, 8)
+    with pytest.raises(SystemExit, match="--heads=2: its arrays have the official names"):
+        run(monkeypatch, out, f"--out={tmp_path / 'same.npz'}", "--heads=2")
     run(monkeypatch, out, f"--out={tmp_path / 'same.npz'}", "--patch_size=5")
     assert "resampled" not in capsys.readouterr().err
 

@@ -71,6 +71,11 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
         found = converted_origin(name, converted.naming, told)
         notes = (*converted.notes, *told.notes, *hub_notes(source, path))
         return Weights(converted.arrays, notes, found)
+    if heads:
+        raise ValueError(
+            f"--heads={heads}: its arrays have the official names, whose shapes tell the heads: "
+            "leave it out"
+        )
     official = official_names(arrays)
     recorded = from_text(record_of(path)) if form == "npz" else None
     found = recorded or origin(name, big_vision=official.big_vision)

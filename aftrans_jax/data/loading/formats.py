@@ -38,9 +38,13 @@ HEIC_REMEDY = "HEIC photos need a package: `pip install pillow-heif`"
 def decodable_formats() -> tuple[str, ...]:
     """Returns those of `PHOTO_FORMATS` that this Pillow can decode."""
     Image.init()
-    known = [name for name in PHOTO_FORMATS if name in Image.OPEN]
-    optional = ("WEBP", "AVIF")  # of which a Pillow without them warns when it opens a file
-    return tuple(name for name in known if name not in optional or features.check(name.lower()))
+    return tuple(name for name in PHOTO_FORMATS if name in Image.OPEN and _is_built_in(name))
+
+
+def _is_built_in(name: str) -> bool:
+    """Whether Pillow has the library of a format: without it, it warns when it opens a file."""
+    is_own = Image.OPEN[name][0].__module__.startswith("PIL.")  # not a plugin's, such as AVIF's
+    return not is_own or name not in ("WEBP", "AVIF") or features.check(name.lower())
 
 
 @cache
