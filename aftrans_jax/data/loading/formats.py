@@ -44,7 +44,7 @@ def decodable_formats() -> tuple[str, ...]:
 def _is_built_in(name: str) -> bool:
     """Whether Pillow has the library of a format: without it, it warns when it opens a file."""
     is_own = Image.OPEN[name][0].__module__.startswith("PIL.")  # not a plugin's, such as AVIF's
-    return not is_own or name not in ("WEBP", "AVIF") or features.check(name.lower())
+    return not is_own or name not in ("WEBP", "AVIF") or bool(features.check(name.lower()))
 
 
 @cache
