@@ -94,12 +94,13 @@ def test_both_tables_say_what_the_library_says(call, trained_run, photos, tmp_pa
 
 
 def test_unreadable_photos_have_their_row_and_the_others_theirs(call, photos, tmp_path):
+    (folder := tmp_path / "photos").mkdir()
     for number, path in enumerate(some(photos, 20)):
-        shutil.copy(path, tmp_path / f"{number:02d}.png")
+        shutil.copy(path, folder / f"{number:02d}.png")
     for number in (0, 7, 16):
-        (tmp_path / f"{number:02d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (folder / f"{number:02d}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for name in ("p.csv", "p.jsonl"):
-        out, said = call(tmp_path, f"--out={tmp_path / name}", code=1)
+        out, said = call(folder, f"--out={tmp_path / name}", code=1)
         assert out == [f"table of 20 images: {tmp_path / name}"]
         assert len(said) == 4
         rows = (read_csv if name == "p.csv" else read_jsonl)(tmp_path / name)
