@@ -81,18 +81,24 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
+        error = _speaking(error)
         where = _write_log(log_folder, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
+
+
+def _speaking(error: Exception) -> Exception:
+    """Returns the error, or another one where JAX says nothing: asked for a GPU, it sees none."""
+    places = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AssertionError) and places[-1].filename.endswith("xla_bridge.py"):
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        return RuntimeError(f"Unknown backend JAX_PLATFORMS={asked}: no such device is here")
+    return error
 
 
 def _described(error: Exception) -> str:
     """Returns what an exception says, its type where the text alone says little, and a remedy."""
     text = " ".join(str(error).split("\n")).strip()
-    places = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, AssertionError) and places[-1].filename.endswith("xla_bridge.py"):
-        # What JAX says where it is asked for a GPU alone and sees none.
-        text = f"Unknown backend JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: no device"
-    elif isinstance(error, ImportError):
+    if isinstance(error, ImportError):
         text += ". Install what is missing: pip install -r requirements.txt"
     elif not isinstance(error, _SPEAKING) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
