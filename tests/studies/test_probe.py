@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -99,14 +100,18 @@ def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
         probed(cache, sacm__keep_ratio=0.5)
 
 
-def test_a_replaced_photo_has_other_features(tmp_path):
-    """Also where its name, size and time are as before."""
+def plant(folder: Path) -> None:
+    """Three photos of each of two classes to train and to test."""
     for split in ("train", "test"):
         for name, level in (("dark", 60), ("light", 190)):
-            place = tmp_path / "photos" / split / name
-            place.mkdir(parents=True)
+            (place := folder / split / name).mkdir(parents=True)
             for number in range(3):
                 Image.new("RGB", (40, 40), (9, level, number)).save(place / f"{number}.bmp")
+
+
+def test_a_replaced_photo_has_other_features(tmp_path):
+    """Also where its name, size and time are as before."""
+    plant(tmp_path / "photos")
     changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos"), **VIT}
     cache, path = tmp_path / "features", tmp_path / "photos" / "test" / "dark" / "1.bmp"
     assert probed(cache, **changes).accuracies == {"global": 1}
@@ -268,12 +273,7 @@ def test_the_command_writes_the_table(tmp_path, capsys):
 
 
 def test_without_annotated_boxes_the_row_is_left_out(tmp_path, capsys):
-    for split in ("train", "test"):
-        for name, level in (("dark", 60), ("light", 190)):
-            place = tmp_path / "photos" / split / name
-            place.mkdir(parents=True)
-            for number in range(3):
-                Image.new("RGB", (40, 40), (9, level, number)).save(place / f"{number}.bmp")
+    plant(tmp_path / "photos")
     photos = ("--config.data.name=folder", f"--config.data.dir={tmp_path / 'photos'}")
     command(tmp_path, *photos)
     left_out, *_, last = capsys.readouterr().out.splitlines()
