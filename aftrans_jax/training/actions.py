@@ -114,8 +114,8 @@ class Report:
         Batches that float16 skipped, or in which no image could be read, have no loss and do not
         count.
         """
-        if self._pending and (merged := merge(self._pending))["loss"].count:
-            self._loss = compute(merged)["loss"]
+        if self._pending:
+            self._note_loss(merge(self._pending))
         return self._loss <= self._largest_loss
 
     def finish(self, state: TrainState) -> None:
@@ -128,9 +128,13 @@ class Report:
             with self._stopwatch.paused(state):
                 self._flush(state)
 
+    def _note_loss(self, merged: Averages) -> None:
+        if merged["loss"].count:
+            self._loss = compute(merged)["loss"]
+
     def _flush(self, state: TrainState) -> None:
-        self.in_range()  # notes the loss
-        values = compute(merged := merge(self._pending))
+        self._note_loss(merged := merge(self._pending))
+        values = compute(merged)
         for averages in jax.device_get(self._pending):
             skipped = bool(averages["skipped"].total)
             self._overflows = self._overflows + 1 if skipped else 0
