@@ -16,13 +16,23 @@ from aftrans_jax.studies.definition import Row, Study
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("global", "local", "sum")
-_ADAMW: Mapping[str, Any] = {"train.optimizer": "adamw", "train.learning_rate": 3e-4}
+_ADAMW: Mapping[str, Any] = {"train.optimizer": "adamw", "train.learning_rate": 1e-4}
 _ROWS: Mapping[str, Mapping[str, Any]] = {
     "SGD": {},
+    "SGD, rate 0.02": {"train.learning_rate": 0.02},
+    "SGD, rate 0.005": {"train.learning_rate": 0.005},
     "AdamW": _ADAMW,
+    "AdamW, rate 3e-4": {**_ADAMW, "train.learning_rate": 3e-4},
+    "AdamW, rate 3e-5": {**_ADAMW, "train.learning_rate": 3e-5},
     "AdamW, weight decay 0.05": {**_ADAMW, "train.weight_decay": 0.05},
     "AdamW, layer decay 0.75": {**_ADAMW, "train.layer_decay": 0.75},
+    "AdamW, rate 3e-4, layer decay 0.75": {
+        **_ADAMW,
+        "train.learning_rate": 3e-4,
+        "train.layer_decay": 0.75,
+    },
     "LAMB": {"train.optimizer": "lamb", "train.learning_rate": 3e-3},
+    "LAMB, rate 1e-3": {"train.optimizer": "lamb", "train.learning_rate": 1e-3},
     "layer decay 0.75": {"train.layer_decay": 0.75},
     "label smoothing 0.1": {"loss.label_smoothing": 0.1},
     "mixup": {"data.mixing": "mixup"},
