@@ -15,7 +15,7 @@ from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
-_HEADS = ("global", "local", "sum")
+_HEADS = ("local", "sum", "global")
 _ADAMW: Mapping[str, Any] = {"train.optimizer": "adamw", "train.learning_rate": 1e-4}
 _ROWS: Mapping[str, Mapping[str, Any]] = {
     "SGD": {},
@@ -31,6 +31,11 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
         "train.learning_rate": 3e-4,
         "train.layer_decay": 0.75,
     },
+    "AdamW, rate 1e-3, layer decay 0.75": {
+        **_ADAMW,
+        "train.learning_rate": 1e-3,
+        "train.layer_decay": 0.75,
+    },
     "LAMB": {"train.optimizer": "lamb", "train.learning_rate": 3e-3},
     "LAMB, rate 1e-3": {"train.optimizer": "lamb", "train.learning_rate": 1e-3},
     "layer decay 0.75": {"train.layer_decay": 0.75},
@@ -43,6 +48,10 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
     "stochastic depth 0.1": {"model.stochastic_depth": 0.1},
     "moving average 0.95": {"train.ema": 0.95},
     "last 6 blocks": {"train.trainable": "last:6"},
+    "last 6 blocks, label smoothing 0.1": {
+        "train.trainable": "last:6",
+        "loss.label_smoothing": 0.1,
+    },
     "norms": {"train.trainable": "norms"},
     "head": {"train.trainable": "head"},
     "mirrored too": {"eval.mirror": True},
