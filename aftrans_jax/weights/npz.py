@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from aftrans_jax.files import whole
 from aftrans_jax.weights.arrays import (
     Arrays,
     Stored,
@@ -86,13 +87,10 @@ def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: by
       arrays: by name.
       record: kept as the zip file's comment, which other readers pass over.
     """
-    temporary = Path(f"{os.fspath(path)}.tmp")
-    with temporary.open("wb") as stream:
+    with whole(Path(path)) as stream:
         np.savez_compressed(stream, **arrays)
-    if record:
-        with zipfile.ZipFile(temporary, "a") as file:
+        with zipfile.ZipFile(stream, "a") as file:
             file.comment = record
-    temporary.replace(path)
 
 
 def record_of(path: str | PathLike[str]) -> bytes:
