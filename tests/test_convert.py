@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 from golden.parity import GOLDEN
+from npz_file import read_npz
 
 from aftrans_jax import convert
-from aftrans_jax.weights.npz import read_npz
 from aftrans_jax.weights.reading import open_weights
 
 

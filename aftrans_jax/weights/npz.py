@@ -19,15 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.files import whole
-from aftrans_jax.weights.arrays import (
-    Arrays,
-    Stored,
-    bfloat16_to_float32,
-    naming,
-    readable,
-    to_float32,
-)
-from aftrans_jax.weights.formats import check_format, check_members
+from aftrans_jax.weights.arrays import Arrays, Stored, bfloat16_to_float32, readable
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
@@ -44,31 +36,16 @@ def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
     They can be read within the context.
 
     Raises:
-      FileNotFoundError: there is no such file.
       ValueError: it is not a readable npz of plain arrays; errors while reading one are too.
     """
-    check_format(path)
     with contextlib.ExitStack() as opened:
         with readable():
             if not zipfile.is_zipfile(path):  # its list of members is at the end
                 raise ValueError("it is only the beginning of one")
             file = opened.enter_context(zipfile.ZipFile(path))
-        check_members(file.namelist())
-        with readable():
             _check_count(file, Path(path))
             stored = _members(file, Path(path).stat().st_size)
         yield stored
-
-
-def read_npz(path: str | PathLike[str]) -> Arrays:
-    """Returns all arrays of an npz file by name, in float32.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is not a readable npz, or holds anything but finite floating-point numbers.
-    """
-    with naming(path), open_npz(path) as stored:
-        return to_float32(stored)
 
 
 def save_npz(path: str | PathLike[str], trunk: Params, record: bytes = b"") -> None:
