@@ -52,7 +52,7 @@ def npy(path):
 
 
 FILES = {
-    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl", "m/a.py"), r"a TorchScript .*'/.*/x\.\w+'\)"),
+    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl"), r"a TorchScript .*'/.*/x\.\w+'\)"),
     "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): .*weights_only"),
     "pickle 2": (content(pickle.dumps({"a": 1}, protocol=2)), "a Python pickle: is never read"),
     "pickle 5": (content(pickle.dumps({"a": 1}, protocol=5)), "a Python pickle: is never read"),

@@ -291,20 +291,38 @@ def test_other_names_are_passed():
         check_model_name(name)
 
 
-def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
-    naming, nothing = from_state_dict(arrays, heads=None).naming, Told()
-    halves = (0.5, 0.5, 0.5)
-    for name, mean in (
-        ("vit_base_patch16_224.augreg_in21k", halves),
-        ("dinov2_vits14_pretrain.pth", (0.485, 0.456, 0.406)),
-        ("x.pth", (0.485, 0.456, 0.406)),
-    ):
-        found = converted_origin(name, naming, nothing)
-        assert (found.gelu, found.mean) == ("exact", mean)
-        assert ("not told" in found.reason) == (name == "x.pth")
-        assert from_text(as_text(found).encode()) == found
-        with pytest.raises(ValueError, match="convert the file again"):
-            from_text(as_text(found._replace(size=0)).encode())
+HALVES, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("vit_base_patch16_224.augreg_in21k", HALVES),
+        ("dinov2_vits14_pretrain.pth", IMAGENET),
+        ("x.pth", IMAGENET),
+        # As timm's table of its models says.
+        ("vit_base_patch16_224.orig_in21k_ft_in1k", HALVES),
+        ("vit_base_patch16_224.sam_in1k", HALVES),
+        ("vit_small_patch16_384", HALVES),
+        ("vit_base_patch16_224.dino", IMAGENET),
+        ("vit_huge_patch14_224.mae", IMAGENET),
+        ("deit3_base_patch16_224.fb_in22k_ft_in1k", IMAGENET),
+        ("vit_base_patch16_224_miil.in21k", (0.0, 0.0, 0.0)),
+        ("jx_vit_base_p16_224-80ecf9dd.pth", HALVES),
+        ("B_16-i21k-300ep-lr_0.001.pth", HALVES),
+        # What was trained last counts; a part of a word does not.
+        ("mae_on_augreg_in21k.pth", IMAGENET),
+        ("sample.pth", IMAGENET),
+    ],
+)
+def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
+    naming = from_state_dict(arrays, heads=None).naming
+    found = converted_origin(name, naming, Told())
+    assert (found.gelu, found.mean) == ("exact", mean)
+    assert ("not told" in found.reason) == (name in ("x.pth", "sample.pth"))
+    assert from_text(as_text(found).encode()) == found
+    with pytest.raises(ValueError, match="convert the file again"):
+        from_text(as_text(found._replace(size=0)).encode())
 
 
 def test_names_tell_before_hugging_face_s_architecture(arrays):
