@@ -22,8 +22,8 @@ _HEAD_DIM = 64  # of all plain ViTs but these widths
 _HEADS = MappingProxyType({1280: 16})  # ViT-H
 _CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
 # Of two models in a file, the one to take: the averaged one, of MoCo v3 what it evaluates.
-_TAKEN = re.compile("teacher|ema|base_encoder")
-_MOCO = re.compile("(base|momentum)_encoder[./]$")
+_TAKEN = re.compile("(?<![a-z])(teacher|ema|base_encoder)(?![a-z])")
+_MOCO = re.compile("(?<![a-z])(base|momentum)_encoder[./]$")
 _MOCO_HEADS = MappingProxyType({384: 12})  # where others have 6
 _UNNAMED = re.compile(r"(^|[./])module[./]$")  # MoCo v3's linear probes, and others' models
 

@@ -151,6 +151,14 @@ def test_of_two_models_the_averaged_one_is_read_or_both_are_named(arrays):
         named(both)
 
 
+@pytest.mark.parametrize("other", ["schema.model.", "teachers/", "database_encoder."])
+def test_a_part_of_a_word_tells_nothing_of_two_models(arrays, other):
+    both = {f"model.{name}": x for name, x in arrays.items()}
+    both |= {f"{other}{name}": x for name, x in arrays.items()}
+    with pytest.raises(ValueError, match="it holds 2 models, below 'model"):
+        named(both)
+
+
 def small(arrays):
     """Arrays of the names of one block of ViT-S, whose width is 384."""
     rng = np.random.default_rng(0)
