@@ -227,7 +227,9 @@ def test_hugging_face_s_files_tell(tmp_path):
 
 
 REFUSED = [
-    ({"model_type": "x", "hidden_act": "quick_gelu"}, r"x, has the activation 'quick_gelu'"),
+    ({"model_type": "x", "hidden_act": "quick_gelu"}, r"x, has hidden_act='quick_gelu': expected"),
+    ({"model_type": "x", "hidden_act": ["gelu"]}, r"x, has hidden_act=\['gelu'\]: expected"),
+    ({"model_type": "x", "hidden_act": None}, r"x, has hidden_act=None: expected"),
     ({"model_type": "x", "num_attention_heads": "3"}, "num_attention_heads='3': expected a count"),
     ({"pretrained_cfg": {}, "architecture": "vit_small_patch16_rope_224"}, "rope_224, has rotary"),
     (
