@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+
+CONVERT = "python -m aftrans_jax.convert SOURCE"  # in messages, to which `naming` gives the source
 
 MAX_LISTED = 8
 _MAX_REASON = 200
@@ -36,13 +39,16 @@ AnyArrays = Mapping[str, np.ndarray | Stored]
 
 @contextlib.contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of what a ValueError says, and escapes names of arrays."""
+    """Puts the file's name in front of what a ValueError says and in the place of `CONVERT`'s.
+
+    Names of arrays are escaped.
+    """
     try:
         yield
     except ValueError as error:
+        told = str(error).replace(CONVERT, CONVERT.replace("SOURCE", shlex.quote(str(path))))
         text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode()
-            for char in str(error)
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in told
         )
         raise ValueError(f"pretrained={str(path)!r}: {text}") from error
 
