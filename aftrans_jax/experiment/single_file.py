@@ -14,7 +14,7 @@ from flax.traverse_util import unflatten_dict
 
 from aftrans_jax.experiment.workdir import completed
 from aftrans_jax.training.records import finite
-from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
 
@@ -44,10 +44,10 @@ class Saved(NamedTuple):
         """
         wanted = {name: leaf.shape for name, leaf in flattened(expected).items()}
         found = {name: array.shape for name, array in self.arrays.items()}
-        if odd := sorted({name for name, _ in wanted.items() ^ found.items()}):
+        if odd := misfits(found, wanted):
             raise ValueError(
-                f"{self.path}: the parameters are not those of its settings, such as "
-                f"{listed(odd)}. Write it again: {_COMMAND}"
+                f"{self.path}: the parameters are not those of its settings; {odd}. Write it "
+                f"again: {_COMMAND}"
             )
         return unflatten_dict(dict(self.arrays), sep="/")
 

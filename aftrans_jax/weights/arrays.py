@@ -35,6 +35,7 @@ class Stored:
 
 
 AnyArrays = Mapping[str, np.ndarray | Stored]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @contextlib.contextmanager
@@ -102,6 +103,20 @@ def listed(names: list[str]) -> str:
     """Returns the first `MAX_LISTED` names in alphabetical order, and how many more there are."""
     rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(sorted(names)[:MAX_LISTED]) + rest
+
+
+def misfits(found: Shapes, wanted: Shapes) -> str:
+    """Returns which arrays are missing, not expected or of another shape, "" where none is."""
+    kinds = {
+        "missing": [name for name in wanted if name not in found],
+        "not expected": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {found[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if found.get(name, shape) != shape
+        ],
+    }
+    return "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds.items() if names)
 
 
 def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str) -> None:
