@@ -79,7 +79,7 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
 
     Raises:
       ValueError: names or shapes do not agree, all of them listed; the head is wanted and is for
-        another number of classes; or see `npz.to_float32`.
+        another number of classes; or see `arrays.to_float32`.
 
     Follows: vit_jax checkpoint.load_pretrained.
     """
