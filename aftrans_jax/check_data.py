@@ -16,8 +16,8 @@ from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.csv_list import write_csv
 from aftrans_jax.data.sets.named import in_order
-from aftrans_jax.files import check_place
 from aftrans_jax.flags import CONFIG, parse_flags
+from aftrans_jax.paths import check_place
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WRITE = flags.DEFINE_string(

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.files import expand, make_folder
+from aftrans_jax.files import make_folder
+from aftrans_jax.paths import expand
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 # What functions that read a configuration take: to a type checker, each value of a ConfigDict could
 # be of any plain type.
@@ -30,7 +30,7 @@ def expand_paths(config: Config) -> None:
     """Replaces `~` and `$VARIABLE` in the paths of a configuration, as a shell would.
 
     Raises:
-      ValueError: see `files.expand`.
+      ValueError: see `paths.expand`.
     """
     config.pretrained = expand(config.pretrained)
     config.data.dir = expand(config.data.dir)

@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import check_suffix, one_line_errors, say
-from aftrans_jax.files import check_place, expand, make_folder
+from aftrans_jax.files import make_folder
+from aftrans_jax.paths import check_file, expand
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
 
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
-    check_place(out.parent, f"--out={out}")
+    check_file(out, f"--out={out}")
     make_folder(out.parent)
     with open_weights(source, heads=heads) as weights:
         check_whole(weights.arrays)

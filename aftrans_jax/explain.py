@@ -14,7 +14,7 @@ from tqdm import tqdm
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.files import check_place, expand
+from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
 MAX_PHOTOS = 100
@@ -55,7 +55,7 @@ def main() -> None:
         from aftrans_jax.experiment.trained import load_trained
 
         workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
-        check_place(out.parent, f"--out={args.out}")
+        check_file(out, f"--out={args.out}")
         keep_compiled()
         trained = load_trained(workdir)
         with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal

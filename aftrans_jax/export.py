@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.files import check_place, expand, make_folder
+from aftrans_jax.files import make_folder
+from aftrans_jax.paths import check_file, expand
 
 _SUFFIXES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
 _PROGRAMS = ("stablehlo", "onnx")
@@ -52,7 +53,7 @@ def _write(args: argparse.Namespace) -> None:
     path = Path(expand(args.out)) if args.out else folder / name
     if path.exists() and workdir.exists() and path.samefile(workdir):
         raise ValueError(f"--out={path}: expected another file than --workdir")
-    check_place(path.parent, f"--out={path}")
+    check_file(path, f"--out={path}")
     trained = load_trained(workdir)
     make_folder(path.parent)
     if args.format == "npz":

@@ -1,28 +1,14 @@
-"""Files that are whole or not there, CSV text, folders, paths as users write them, named errors."""
+"""Files that are whole or not there, CSV text, folders, named errors."""
 
 import contextlib
 import csv
 import io
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
-
-def expand(path: str) -> str:
-    """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
-
-    Shells leave them alone behind the `=` of `--workdir=~/runs`.
-
-    Raises:
-      ValueError: the home directory or a variable is not known.
-    """
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    if expanded.startswith("~"):
-        raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
-    if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
-        raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
-    return expanded
+from aftrans_jax.locks import own
 
 
 def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:
@@ -36,23 +22,37 @@ def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:
     return text.getvalue()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there, also after a power failure.
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Yields an empty file that becomes `path` where the `with` block ends without an error.
+
+    So a file of that name is whole or not there, also after a power failure, and an earlier one is
+    left as it was until then. Processes that write it at the same moment do so one by one.
 
     Raises:
-      OSError: the disk is full, read-only or gone; an earlier file of that name is left as it was.
+      OSError: the disk is full, read-only or gone; the file is named.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with own(temporary, wait=True) as file:
+            try:
+                file.truncate(0)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+                raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise named(error, path) from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there, see `whole`."""
+    with whole(path) as file:
+        file.write(content)
 
 
 def make_folder(folder: Path) -> None:
@@ -66,26 +66,6 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         line = f"the folder {folder} cannot be made ({error.strerror}): choose another"
         raise type(error)(line) from error
-
-
-def check_place(folder: Path, given: str) -> None:
-    """Passes a folder in which files can be written, or that can be made; makes none.
-
-    Args:
-      folder: that is looked at.
-      given: how the user gave it, or a file in it, such as "--out=x.html".
-
-    Raises:
-      OSError: it is not one; the message says so.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(
-            f"{given}: {there} is a file: expected a folder, or a name that is free"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        option = given.partition("=")[0]
-        raise PermissionError(f"{given}: {there} cannot be written: choose another {option}")
 
 
 def named(error: OSError, path: Path) -> OSError:

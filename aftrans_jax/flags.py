@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",

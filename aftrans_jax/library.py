@@ -23,7 +23,7 @@ from aftrans_jax.experiment.model import Model, build_model, initial_params
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.trained import load_trained
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 
 class Created(NamedTuple):

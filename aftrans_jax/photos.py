@@ -9,7 +9,7 @@ from itertools import chain
 
 from aftrans_jax.command import say
 from aftrans_jax.data.sets.files import FoundFiles, find_files, helpers_among
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 ARGUMENTS = (
     "image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "

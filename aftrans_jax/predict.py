@@ -16,7 +16,7 @@ from tqdm import tqdm
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.files import check_place, expand
+from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
 TABLES = (".csv", ".jsonl")
@@ -62,7 +62,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
 
     for option in ("out", "report"):
         if given := getattr(args, option):
-            check_place(Path(expand(given)).parent, f"--{option}={given}")
+            check_file(Path(expand(given)), f"--{option}={given}")
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)))
     if args.logits:

@@ -32,8 +32,9 @@ from absl import app, flags, logging
 
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.files import expand, make_folder
+from aftrans_jax.files import make_folder
 from aftrans_jax.flags import CONFIG, find_config, given_keys, parse_flags
+from aftrans_jax.paths import expand
 
 flags.declare_key_flag("config")
 _STUDY = flags.DEFINE_string(

@@ -251,15 +251,17 @@ def own(path: Path) -> set[str]:
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
-BEHIND_COMMANDS |= {"photos", "studies"}
+BEHIND_COMMANDS |= {"paths", "photos", "studies"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
     "cache": (set(), {"jax"}),
-    "files": (set(), set()),
+    "files": ({"locks"}, set()),
+    "locks": (set(), set()),
+    "paths": (set(), set()),
     "hosts": (set(), {"jax"}),
     "weights": (
-        {"cache"},
+        {"cache", "files", "locks"},
         {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"}
         | {"huggingface_hub", "safetensors"},
     ),
@@ -275,16 +277,19 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
-    "config": ({"files"}, {"ml_collections"}),
-    "experiment": ({"config", "data", "files", "model", "report", "training", "weights"}, None),
+    "config": ({"paths"}, {"ml_collections"}),
+    "experiment": (
+        {"config", "data", "files", "locks", "model", "paths", "report", "training", "weights"},
+        None,
+    ),
     "studies": (
         {"config", "data", "experiment", "files", "model", "report", "training", "weights"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),
-    "flags": ({"config", "configs", "files"}, None),
-    "photos": ({"command", "data", "files"}, set()),
-    "library": ({"config", "configs", "experiment", "files"}, None),
+    "flags": ({"config", "configs", "paths"}, None),
+    "photos": ({"command", "data", "paths"}, set()),
+    "library": ({"config", "configs", "experiment", "paths"}, None),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 

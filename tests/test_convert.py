@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 from golden.parity import GOLDEN
+from npz_file import read_npz
 
 from aftrans_jax import convert
-from aftrans_jax.weights.npz import read_npz
 from aftrans_jax.weights.reading import open_weights
 
 
@@ -80,11 +80,13 @@ def test_a_trunk_that_lacks_arrays_is_refused_with_their_names(folder, tmp_path,
     whole, source = read_npz(tmp_path / "whole.npz"), tmp_path / "less.npz"
     attention = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1"
     changed = {
-        "Transformer/encoder_norm/bias is missing": {"Transformer/encoder_norm/bias": None},
-        f"{attention}/out/bias is missing": {f"{attention}/out/bias": None},
-        "cls is (1, 1, 3) instead of (1, 1, 8)": {"cls": np.ones((1, 1, 3), np.float32)},
-        "gate is not expected": {"gate": np.ones(3, np.float32)},
-        "posembed_input/pos_embedding is (5, 8) instead of": {
+        "missing: Transformer/encoder_norm/bias. Make": {"Transformer/encoder_norm/bias": None},
+        f"missing: {attention}/out/bias. Make": {f"{attention}/out/bias": None},
+        "of another shape: cls (1, 1, 3) instead of (1, 1, 8)": {
+            "cls": np.ones((1, 1, 3), np.float32)
+        },
+        "not expected: gate. Make": {"gate": np.ones(3, np.float32)},
+        "posembed_input/pos_embedding (5, 8) instead of": {
             "Transformer/posembed_input/pos_embedding": np.ones((5, 8), np.float32)
         },
         "": {"head/kernel": np.ones((8, 5), np.float32), "head/bias": np.ones(5, np.float32)},

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
+from npz_file import read_npz
 from PIL import Image
 from places import ROOT
 from tiny import apply, flat, random_params, tiny_vit
@@ -20,7 +21,6 @@ from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.weights.fitting import resize_positions
-from aftrans_jax.weights.npz import read_npz
 
 MINI8 = ROOT / "aftrans_jax" / "assets" / "mini8.npz"
 

@@ -11,8 +11,9 @@ import pytest
 from places import ROOT
 from tqdm import tqdm
 
+from aftrans_jax import convert, export
 from aftrans_jax.command import one_line_errors, show
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 
 def said(error: BaseException, folder: Path | None = None) -> str | int | None:
@@ -176,3 +177,18 @@ def test_help_explains_every_key_and_imports_no_jax():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "ml_collections" in imported  # so the list is one
     assert not imported & {"jax", "flax", "orbax", "grain"}
+
+
+@pytest.mark.parametrize(
+    ("command", "source"), [(export, "--workdir=absent"), (convert, "absent.npz")]
+)
+def test_a_folder_in_the_place_of_a_file_is_said_before_anything_is_read(
+    tmp_path, monkeypatch, command, source
+):
+    (place := tmp_path / "x.npz").mkdir()
+    monkeypatch.setattr(sys, "argv", ["command", source, f"--out={place}"])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    expected = f"error: --out={place}: {place} is a folder: expected the name of a file"
+    assert caught.value.code == expected
+    assert os.listdir(tmp_path) == ["x.npz"]

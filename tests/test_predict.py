@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from experiments import edit, tiny_variants
 from loaded import once
+from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, predict
 from aftrans_jax.experiment import classifier
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.prepared import prepare, prepared
-from aftrans_jax.weights.npz import read_npz
 
 NUM_TEST, NUM_STEPS = 60, 60
 

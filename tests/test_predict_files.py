@@ -202,8 +202,9 @@ def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tm
         assert f"{flag}: expected a name that ends in" in said[-1]
     (tmp_path / "p.csv").mkdir()
     (tmp_path / "p.html").mkdir()
-    for flag in (f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html"):
-        assert call(photos, flag, code=1)[0] == []
+    for option, place in (("out", tmp_path / "p.csv"), ("report", tmp_path / "p.html")):
+        flag = f"--{option}={place}"
+        call(photos, flag, code=f"error: {flag}: {place} is a folder: expected the name of a file")
 
 
 def test_global_logits_answer_and_the_table_still_has_every_head(call, photos, tmp_path):

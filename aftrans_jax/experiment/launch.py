@@ -31,7 +31,7 @@ from aftrans_jax.experiment.workdir import (
     trained_settings,
     written_settings,
 )
-from aftrans_jax.files import check_place
+from aftrans_jax.paths import check_place
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded

@@ -1,13 +1,13 @@
 """One training at a time in a working directory."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from aftrans_jax.locks import own
 from aftrans_jax.training.records import DamagedRecordError, read_json
 
 
@@ -23,19 +23,16 @@ def locked(workdir: Path) -> Iterator[None]:
       BlockingIOError: another process trains there.
     """
     path = workdir / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with open(descriptor, "r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"{workdir} is in use: {_holder(path)} trains there. Wait for it or stop it, or "
-                "choose another --workdir"
-            ) from error
-        except OSError:
-            pass  # no locks on this file system
+    try:
+        file = own(path, wait=False)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f"{workdir} is in use: {_holder(path)} trains there. Wait for it or stop it, or "
+            "choose another --workdir"
+        ) from error
+    with file:
         file.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         file.flush()
         yield
 

@@ -40,8 +40,6 @@ class PredictionPage:
         self._num_named = self._num_failed = 0
 
     def __enter__(self) -> "PredictionPage":
-        if self._path.is_dir():
-            raise ValueError(f"{str(self._path)!r} is a folder: expected the name of a file")
         make_folder(self._path.parent)  # at once, not after an hour
         return self
 

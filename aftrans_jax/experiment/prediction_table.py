@@ -1,17 +1,14 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
-import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from io import FileIO
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from aftrans_jax.experiment.prediction import Prediction
 from aftrans_jax.files import csv_text, make_folder
+from aftrans_jax.locks import own
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -51,8 +48,6 @@ class PredictionTable:
             raise ValueError(
                 f"{str(path)!r} has the suffix {path.suffix!r}: expected {' or '.join(FORMATS)}"
             )
-        if path.is_dir():
-            raise ValueError(f"{str(path)!r} is a folder: expected the name of a file")
         self._path, self._partial = path, path.with_name(f"{path.name}.partial")
         self._line = FORMATS[path.suffix.lower()]
         self._columns = _Columns(tuple(heads), top)
@@ -79,28 +74,20 @@ class PredictionTable:
         self._file.close()
 
 
-def _own(path: Path) -> FileIO:
+def _own(path: Path) -> IO[bytes]:
     """Returns an empty file that no other process writes; what is written is whole rows.
 
     Raises:
       ValueError: another process does.
     """
-    while True:
-        file = path.open("ab", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise ValueError(
-                f"{path} is being written by another process: choose another --out, or wait"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.truncate(0)
-                return file
-        file.close()  # the other process has given it its name meanwhile
+    try:
+        file = own(path, wait=False, buffering=0)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"{path} is being written by another process: choose another --out, or wait"
+        ) from error
+    file.truncate(0)
+    return file
 
 
 def _header(columns: _Columns) -> list[str]:

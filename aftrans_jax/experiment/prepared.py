@@ -19,7 +19,7 @@ from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import decodable_formats, open_photo
 from aftrans_jax.data.loading.orientation import orientation, turn
 from aftrans_jax.data.loading.transforms import test_transform
-from aftrans_jax.files import expand
+from aftrans_jax.paths import expand
 
 # A path, an image of PIL's, or pixels: uint8 [height width 3], RGB.
 PhotoLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array

@@ -14,12 +14,17 @@ from flax.traverse_util import unflatten_dict
 
 from aftrans_jax.experiment.workdir import completed
 from aftrans_jax.training.records import finite
-from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
+from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
 
 _FORMS = {"settings": dict, "class_names": list, "result": dict}
 _SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")
 _COMMAND = "python -m aftrans_jax.export --format=aftrans"
+_EXPECTED = (
+    f"expected a file of {_COMMAND}, or the working directory of a run. Weights to start from are "
+    "given as --config.pretrained"
+)
 
 
 class Saved(NamedTuple):
@@ -39,10 +44,10 @@ class Saved(NamedTuple):
         """
         wanted = {name: leaf.shape for name, leaf in flattened(expected).items()}
         found = {name: array.shape for name, array in self.arrays.items()}
-        if odd := sorted({name for name, _ in wanted.items() ^ found.items()}):
+        if odd := misfits(found, wanted):
             raise ValueError(
-                f"{self.path}: the parameters are not those of its settings, such as "
-                f"{listed(odd)}. Write it again: {_COMMAND}"
+                f"{self.path}: the parameters are not those of its settings; {odd}. Write it "
+                f"again: {_COMMAND}"
             )
         return unflatten_dict(dict(self.arrays), sep="/")
 
@@ -79,6 +84,8 @@ def read_saved(path: Path) -> Saved:
       ValueError: the file is damaged or something else; the message names it.
     """
     try:
+        if (kind := file_kind(path)) != NPZ:
+            raise ValueError(f"it is {kind}, not a whole trained model: {_EXPECTED}")
         with open_npz(path) as stored:
             arrays: AnyArrays = dict(stored)
             record = _record(arrays)
@@ -91,10 +98,7 @@ def read_saved(path: Path) -> Saved:
 
 def _record(arrays: AnyArrays) -> dict[str, Any]:
     if WHOLE_MODEL not in arrays:
-        raise ValueError(
-            f"it holds arrays, but not a whole trained model: expected a file of {_COMMAND}. "
-            "Weights to start from are given as --config.pretrained"
-        )
+        raise ValueError(f"it holds arrays, but not a whole trained model: {_EXPECTED}")
     stored = arrays[WHOLE_MODEL]
     try:
         if stored.dtype != np.uint8:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from aftrans_jax.model.variants import Variant
-from aftrans_jax.weights.arrays import AnyArrays
+from aftrans_jax.weights.arrays import CONVERT, AnyArrays
 from aftrans_jax.weights.fitting import sizes
 
 
@@ -32,17 +32,18 @@ def check_variant(name: str, arrays: AnyArrays, variants: Mapping[str, Variant])
     if found is None or found == variant:
         return
     fitting = [f"--config.model.variant={known}" for known in variants if variants[known] == found]
-    others = sorted({known.patch_size for known in variants.values() if known[1:] == found[1:]})
-    wanted = variant.patch_size if variant[1:] == found[1:] else next(iter(others), None)
-    convert = (
-        f"python -m aftrans_jax.convert IT --patch_size={wanted} --out=x.npz makes a file of "
-        f"patches of {wanted} px"
+    same = variant[1:] == found[1:]
+    alike = [known for known in variants.values() if known[1:] == found[1:]]
+    wanted = dict.fromkeys(known.patch_size for known in ([variant] if same else alike))
+    convert = ", or ".join(
+        f"{CONVERT} --patch_size={size} --out=x.npz makes a file of patches of {size} px"
+        for size in wanted
     )
     text, own = map(_described, (found, variant))
     if not fitting:
-        remedy = convert if wanted else f"there are {', '.join(variants)}"
+        remedy = convert or f"there are {', '.join(variants)}"
         raise ValueError(f"the file has {text}, as no variant has; {remedy}")
-    remedies = [f"use {' or '.join(fitting)}", *([convert] if variant[1:] == found[1:] else [])]
+    remedies = [f"use {' or '.join(fitting)}", *([convert] if same else [])]
     raise ValueError(
         f"the file has {text}, model.variant={name!r} has {own}; {'; '.join(remedies)}"
     )

@@ -187,12 +187,17 @@ def check_kernel(name: str, dtype: jnp.dtype, backend: str) -> None:
         )
 
 
-def scores(query: Array, key: Array, pattern: str) -> Array:
+def scores(query: Array, key: Array, pattern: str, precision: str | None = None) -> Array:
     """Returns q k / sqrt(head_dim) in float32, the axes as an einsum pattern says.
+
+    `precision` is `jax.lax.Precision`'s; by default float32 is multiplied as TF32 or bfloat16 on
+    devices that do.
 
     Paper: eq. 5, before the softmax.
 
     Choice: scores are divided by sqrt(head width), as in ViT; eq. 5's D is the embedding's width.
     """
-    products = jnp.einsum(pattern, query, key, preferred_element_type=jnp.float32)
+    products = jnp.einsum(
+        pattern, query, key, preferred_element_type=jnp.float32, precision=precision
+    )
     return products * query.shape[-1] ** -0.5

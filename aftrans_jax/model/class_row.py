@@ -58,7 +58,9 @@ def log_class_row(
 
     Choice: only the class token's row of eq. 5's map, in log space; the selection reads no other.
     """
-    return jax.nn.log_softmax(scores(query[:, 0], key, "bhd,bkhd->bhk"), axis=-1)[..., first_patch:]
+    precision = "highest" if query.dtype == jnp.float32 else None  # of 16 bits they are exact
+    row = scores(query[:, 0], key, "bhd,bkhd->bhk", precision)
+    return jax.nn.log_softmax(row, axis=-1)[..., first_patch:]
 
 
 def class_row_descriptor(

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float, Num
 
 from aftrans_jax.model.regions import Geometry
 
+_LEAST_MEAN = 1e-12  # relevance that is divided by; its square is no subnormal number
+
 
 def shrink(
     images: Float[Array, "batch height width channels"], size: int
@@ -53,6 +55,8 @@ def resample_relevance(
 ) -> Float[Array, "batch patches"]:
     """Returns the relevance at the local branch's patches, scaled to mean 1 per image.
 
+    Where a box has next to none, it stays next to 0.
+
     It is the weight of `aftrans.guide`, by which the local loss reaches the gate.
 
     Args:
@@ -74,7 +78,7 @@ def resample_relevance(
     cols = weights(left, right, relevance.shape[2])
     sampled = jnp.einsum("bih,bhw,bjw->bij", rows, relevance, cols, precision="highest")
     sampled = sampled.reshape(boxes.shape[0], -1)
-    return sampled / sampled.mean(axis=-1, keepdims=True)
+    return sampled / jnp.maximum(sampled.mean(axis=-1, keepdims=True), _LEAST_MEAN)
 
 
 def _bilinear(start: Array, stop: Array, size: int, count: int) -> Array:

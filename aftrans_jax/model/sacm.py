@@ -217,7 +217,8 @@ def _best_pairs(gate: Array, layer_rows: Array, keep_ratio: float) -> Array:
 
 
 def _keep_best(values: Array, keep_ratio: float) -> Array:
-    return values >= kth_largest(values, num_kept(values.shape[-1], keep_ratio))
+    """Returns where the best values are, never zeros: products over heads may leave fewer."""
+    return (values >= kth_largest(values, num_kept(values.shape[-1], keep_ratio))) & (values > 0)
 
 
 SELECTIONS = MappingProxyType({"fused": select_fused, "union": select_union, "votes": select_votes})

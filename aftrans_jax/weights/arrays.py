@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+
+CONVERT = "python -m aftrans_jax.convert SOURCE"  # in messages, to which `naming` gives the source
 
 MAX_LISTED = 8
 _MAX_REASON = 200
@@ -32,17 +35,21 @@ class Stored:
 
 
 AnyArrays = Mapping[str, np.ndarray | Stored]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @contextlib.contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of what a ValueError says, and escapes names of arrays."""
+    """Puts the file's name in front of what a ValueError says and in the place of `CONVERT`'s.
+
+    Names of arrays are escaped.
+    """
     try:
         yield
     except ValueError as error:
+        told = str(error).replace(CONVERT, CONVERT.replace("SOURCE", shlex.quote(str(path))))
         text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode()
-            for char in str(error)
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in told
         )
         raise ValueError(f"pretrained={str(path)!r}: {text}") from error
 
@@ -96,6 +103,20 @@ def listed(names: list[str]) -> str:
     """Returns the first `MAX_LISTED` names in alphabetical order, and how many more there are."""
     rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(sorted(names)[:MAX_LISTED]) + rest
+
+
+def misfits(found: Shapes, wanted: Shapes) -> str:
+    """Returns which arrays are missing, not expected or of another shape, "" where none is."""
+    kinds = {
+        "missing": [name for name in wanted if name not in found],
+        "not expected": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {found[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if found.get(name, shape) != shape
+        ],
+    }
+    return "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds.items() if names)
 
 
 def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str) -> None:

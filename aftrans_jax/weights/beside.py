@@ -18,7 +18,7 @@ _GELUS = MappingProxyType(
     | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
 )
 _EPSILON = 1e-6  # of this trunk's layer norms
-_TIMM_GELUS = MappingProxyType({None: "exact", "gelu": "exact", "gelu_tanh": "tanh"})
+_TIMM_GELUS = MappingProxyType({"gelu": "exact", "gelu_tanh": "tanh"})
 # Pattern of a model's name -> what its arrays do not tell.
 _FOREIGN = MappingProxyType(
     {
@@ -79,15 +79,21 @@ def told_beside(path: Path, size: Size | None) -> Told:
     return told._replace(notes=(f"told by config.json: {told.architecture}{heads}", *told.notes))
 
 
-def check_model_name(name: str) -> None:
+def check_model_name(name: str, remedy: str = "") -> None:
     """Passes the name of a model that does not tell what its arrays would not.
+
+    Args:
+      name: of the model, or of its file.
+      remedy: what to do where the name is wrong, in words.
 
     Raises:
       ValueError: it tells another function, and which.
     """
     for pattern, what in _FOREIGN.items():
         if re.search(pattern, name.lower()):
-            raise ValueError(f"the model of this file, {name}, has {what}: expected a plain ViT")
+            raise ValueError(
+                f"the model of this file, {name}, has {what}: expected a plain ViT{remedy}"
+            )
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
@@ -120,23 +126,15 @@ def _by_timm(config: dict[str, Any]) -> Told:
     given = config.get("model_args")
     given = given if isinstance(given, dict) else {}
     act = given.get("act_layer")
-    if not (act is None or isinstance(act, str)) or act not in _TIMM_GELUS:
-        known = ", ".join(filter(None, _TIMM_GELUS))
-        raise ValueError(
-            f"the model of this file, {name}, has act_layer={act!r:.40}: expected one of {known}"
-        )
+    gelu = _gelu(name, "act_layer", "gelu" if act is None else act, _TIMM_GELUS)
     heads = _heads(given.get("num_heads"), "num_heads")
     mean, std = (triple(pixels.get(key), key) for key in ("mean", "std"))
-    return Told(name, heads, _TIMM_GELUS[act], mean, std)
+    return Told(name, heads, gelu, mean, std)
 
 
 def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
-    kind, act = config["model_type"], config.get("hidden_act", "gelu")
-    if act not in _GELUS:
-        raise ValueError(
-            f"the model of this file, {kind}, has the activation {act!r:.40}: expected one of "
-            f"{', '.join(_GELUS)}"
-        )
+    kind = config["model_type"]
+    gelu = _gelu(kind, "hidden_act", config.get("hidden_act", "gelu"), _GELUS)
     heads = _heads(config.get("num_attention_heads"), "num_attention_heads")
     mean, std = (triple(pixels.get(f"image_{key}"), f"image_{key}") for key in ("mean", "std"))
     if pixels.get("do_normalize") is False:
@@ -147,7 +145,7 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
         if epsilon == _EPSILON
         else (f"LayerNorm's epsilon is 1e-6, the file's model had {epsilon!r:.9}",)
     )
-    return Told(kind, heads, _GELUS[act], mean, std, notes)
+    return Told(kind, heads, gelu, mean, std, notes)
 
 
 def read_beside(path: Path) -> dict[str, Any]:
@@ -167,6 +165,15 @@ def read_beside(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} beside it is no JSON ({error!s:.80})") from error
     return found if isinstance(found, dict) else {}
+
+
+def _gelu(name: str, key: str, value: Any, known: Mapping[str, str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(
+            f"the model of this file, {name}, has {key}={value!r:.40}: expected one of "
+            f"{', '.join(known)}"
+        )
+    return known[value]
 
 
 def _heads(value: Any, key: str) -> int | None:

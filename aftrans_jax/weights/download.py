@@ -1,7 +1,6 @@
 """Official weights by name: downloaded once, resumed where it broke off, verified, kept."""
 
 import base64
-import fcntl
 import os
 import re
 import urllib.parse
@@ -13,6 +12,7 @@ import requests
 from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
+from aftrans_jax.locks import own
 from aftrans_jax.weights.hub import hub_file
 from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official
 
@@ -52,11 +52,14 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
     target = cache / "weights" / f"{name}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    while not target.exists():
-        with part.open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)  # another process may have been downloading it
-            if part.exists() and os.path.samestat(os.fstat(held.fileno()), part.stat()):
-                _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
+    if not target.exists():
+        with own(part, wait=True) as held:  # another process may have been downloading it
+            try:
+                if not target.exists():
+                    _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
+            finally:
+                if not os.fstat(held.fileno()).st_size:
+                    part.unlink(missing_ok=True)
     return target
 
 

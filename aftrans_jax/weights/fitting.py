@@ -12,7 +12,7 @@ import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
-from aftrans_jax.weights.arrays import AnyArrays, listed, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
 from aftrans_jax.weights.layouts import POSITIONS, REGISTERS
 from aftrans_jax.weights.npz import Params
 
@@ -79,7 +79,7 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
 
     Raises:
       ValueError: names or shapes do not agree, all of them listed; the head is wanted and is for
-        another number of classes; or see `npz.to_float32`.
+        another number of classes; or see `arrays.to_float32`.
 
     Follows: vit_jax checkpoint.load_pretrained.
     """
@@ -105,7 +105,11 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
     positions_shape, num_tokens = wanted[POSITIONS], wanted[POSITIONS][1]
     old_shape = arrays[POSITIONS].shape if POSITIONS in arrays else ()
     resizable = len(old_shape) == 3 and (old_shape[0], old_shape[2]) == positions_shape[::2]
-    _check(arrays, {**wanted, POSITIONS: old_shape} if resizable else wanted)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if odd := misfits(shapes, {**wanted, POSITIONS: old_shape} if resizable else wanted):
+        raise ValueError(
+            f"the file does not fit the model; {odd}. Check model.variant against the file"
+        )
     # Before resizing: scipy does not interpolate float16.
     params = to_float32(arrays)
     positions = params[POSITIONS]
@@ -153,22 +157,3 @@ def resize_positions(
     factors = (new / old, new / old, 1)
     grid = np.asarray(scipy.ndimage.zoom(grid, factors, order=1, mode="nearest"))
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
-
-
-def _check(arrays: AnyArrays, wanted: dict[str, tuple[int, ...]]) -> None:
-    """Raises one ValueError that lists every missing, surplus and mis-shaped array."""
-    problems = {
-        "missing": [name for name in wanted if name not in arrays],
-        "not expected": [name for name in arrays if name not in wanted],
-        "of another shape": [
-            f"{name} {arrays[name].shape} instead of {shape}"
-            for name, shape in wanted.items()
-            if name in arrays and arrays[name].shape != shape
-        ],
-    }
-    found = [f"{kind}: {listed(names)}" for kind, names in problems.items() if names]
-    if found:
-        raise ValueError(
-            "the file does not fit the model; " + "; ".join(found) + ". "
-            "Check model.variant against the file"
-        )

@@ -3,8 +3,9 @@
 Nothing of another library is imported or run here: the first bytes and the names inside tell.
 """
 
+import shlex
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -15,48 +16,48 @@ _OTHER_NAMES = (
     "cannot be read yet: its arrays have other names and layouts. Use the official npz of the same "
     f"model, such as {OFFICIAL}, or its safetensors file or PyTorch state dict"
 )
-_CONVERT = (
-    "only npz files are read here. python -m aftrans_jax.convert IT --out=x.npz makes one of a ViT"
-)
 _SAVE_AGAIN = (
-    "torch.save(torch.load('IT', map_location='cpu', weights_only=True), 'x.pth') in a newer "
+    "torch.save(torch.load({path!r}, map_location='cpu', weights_only=True), 'x.pth') in a newer "
     "PyTorch makes a file that is"
 )
 _DOWNLOAD = "download the file itself and compare its size with the source's"
 _UNPACK = "unpack it first and name the npz file in it"
 _FLATTEN = (
-    "from flax.traverse_util import flatten_dict; np.savez('x.npz', **flatten_dict({}, sep='/'))"
+    "from flax.traverse_util import flatten_dict; np.savez('x.npz', **flatten_dict(tree, sep='/'))"
 )
 
-# What it is called in messages -> what to do.
+# What is read is called by these in messages, too.
+NPZ, _SAFETENSORS, _TORCH = "an npz file", "a safetensors file", "a PyTorch file"
+_FORMATS = MappingProxyType({NPZ: "npz", _SAFETENSORS: "safetensors", _TORCH: "torch"})
+
+# What anything else is called -> what to do; `path` and, for a shell, `quoted` are put in.
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "a PyTorch file (zip)": _CONVERT,
         "a PyTorch file (of before version 1.6)": f"is not read. {_SAVE_AGAIN}",
         "a TorchScript program": (
-            "is never read, since it is a program. torch.save(torch.jit.load('IT').state_dict(), "
-            "'x.pth') makes a file of its arrays, where you trust it"
+            "is never read, since it is a program. torch.save(torch.jit.load({path!r})"
+            ".state_dict(), 'x.pth') makes a file of its arrays, where you trust it"
         ),
         "a TensorFlow checkpoint": _OTHER_NAMES,
         "a Keras model": _OTHER_NAMES,
         "an HDF5 file, as of Keras": _OTHER_NAMES,
-        "a folder of Hugging Face": (
-            "expected model.safetensors or pytorch_model.bin in it, of one part"
+        "a folder of Hugging Face": "expected model.safetensors or pytorch_model.bin in it",
+        "a folder of Hugging Face, of several parts": (
+            "expected one file. from transformers import AutoModel; AutoModel.from_pretrained("
+            "{path!r}).save_pretrained('whole', max_shard_size='100GB') makes a folder with one"
         ),
         "a TensorFlow SavedModel": _OTHER_NAMES,
-        "a safetensors file": _CONVERT,
         "a msgpack file, as of Flax": (
             "cannot be read yet. Where its arrays have the official names, save them as npz: "
-            "from pathlib import Path; from flax.serialization import msgpack_restore; "
-            + _FLATTEN.format("msgpack_restore(Path('x.msgpack').read_bytes())")
+            "from pathlib import Path; from flax.serialization import msgpack_restore; tree = "
+            "msgpack_restore(Path({path!r}).read_bytes()); " + _FLATTEN
         ),
         "a checkpoint folder of orbax": (
             "cannot be read yet. Where its arrays have the official names, save them as npz: "
-            "tree = orbax.checkpoint.StandardCheckpointer().restore(path); "
-            + _FLATTEN.format("tree")
+            "tree = orbax.checkpoint.StandardCheckpointer().restore({path!r}); " + _FLATTEN
         ),
         "the working directory of a run": (
-            "its trained trunk becomes an npz by python -m aftrans_jax.export --workdir=IT"
+            "its trained trunk becomes an npz by python -m aftrans_jax.export --workdir={quoted}"
         ),
         "a Python pickle": (
             "is never read, since it may run any code. Save its arrays by np.savez('x.npz', "
@@ -89,7 +90,6 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "compressed by bzip2"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the file"),
 )
-_ZIP, _SAFETENSORS = "a zip file", "a safetensors file"
 _TABLE_END = bytes.fromhex("57fb808b247547db")  # of TensorFlow's index files
 _MSGPACK_TEXT = frozenset({*range(0xA1, 0xC0), 0xD9, 0xDA})  # first byte of a key
 
@@ -101,48 +101,20 @@ def file_format(path: str | PathLike[str]) -> str:
       FileNotFoundError: there is no such file.
       ValueError: it is something else; the message says what, and what to do.
     """
-    kind = _kind(Path(path))
-    if kind == _SAFETENSORS:
-        return "safetensors"
-    if kind != _ZIP:
-        raise _refusal(kind)
-    names = _zip_names(Path(path))
-    last = {name.rpartition("/")[2] for name in names}
-    return "torch" if "data.pkl" in last and "constants.pkl" not in last else "npz"
+    kind = file_kind(path)
+    if kind in _FORMATS:
+        return _FORMATS[kind]
+    path = str(Path(path).absolute())
+    raise ValueError(f"it is {kind}: {REMEDIES[kind].format(path=path, quoted=shlex.quote(path))}")
 
 
-def check_format(path: str | PathLike[str]) -> None:
-    """Passes a zip file, which an npz is.
+def file_kind(path: str | PathLike[str]) -> str:
+    """Returns what a file or folder is called in messages, such as "a safetensors file".
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is something else; the message says what, and what to do.
     """
-    kind = _kind(Path(path))
-    if kind != _ZIP:
-        raise _refusal(kind)
-
-
-def check_members(names: Iterable[str]) -> None:
-    """Passes the names inside a zip file if they may be an npz's.
-
-    Raises:
-      ValueError: they are PyTorch's, Keras's, or none is an array's.
-    """
-    names = list(names)
-    last = {name.rpartition("/")[2] for name in names}
-    if "constants.pkl" in last:
-        raise _refusal("a TorchScript program")
-    if "data.pkl" in last:
-        raise _refusal("a PyTorch file (zip)")
-    if "model.weights.h5" in last:
-        raise _refusal("a Keras model")
-    if not any(name.endswith(".npy") for name in names):
-        raise _refusal("a zip of other things" if names else "empty")
-
-
-def _kind(path: Path) -> str:
-    """Returns what a file or folder is called in messages, a zip file `_ZIP`."""
+    path = Path(path)
     if path.is_dir() and (kind := _folder_kind(path)):
         return kind
     if not path.is_file():
@@ -157,23 +129,29 @@ def _kind(path: Path) -> str:
         stream.seek(max(0, size - len(_TABLE_END)))
         tail = stream.read()
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _ZIP
+        return _zip_kind(path)
     return "a TensorFlow checkpoint" if size and tail == _TABLE_END else _file_kind(head, size)
 
 
-def _zip_names(path: Path) -> list[str]:
-    """Returns the names in a zip file, of one that is damaged the first alone."""
+def _zip_kind(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as file:
-            return file.namelist()
-    except Exception:  # of a damaged one; its reader says so
+            names = file.namelist()
+    except Exception:  # it is damaged, which its reader says; the first name tells which that is
         with path.open("rb") as stream:
             head = stream.read(512)
-        return [head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("latin-1")]
-
-
-def _refusal(kind: str) -> ValueError:
-    return ValueError(f"it is {kind}: {REMEDIES[kind]}")
+        first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return _TORCH if first.rpartition(b"/")[2] == b"data.pkl" else NPZ
+    last = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in last:
+        return "a TorchScript program"
+    if "data.pkl" in last:
+        return _TORCH
+    if "model.weights.h5" in last:
+        return "a Keras model"
+    if not names:
+        return "empty"
+    return NPZ if any(name.endswith(".npy") for name in names) else "a zip of other things"
 
 
 def _file_kind(head: bytes, size: int) -> str:
@@ -211,8 +189,8 @@ def _folder_kind(path: Path) -> str | None:
         return "a checkpoint folder of orbax"
     if holds("saved_model.pb"):
         return "a TensorFlow SavedModel"
+    if holds("pytorch_model.bin.index.json", "model.safetensors.index.json"):
+        return "a folder of Hugging Face, of several parts"
     if holds("pytorch_model.bin", "model.safetensors", "flax_model.msgpack", "tf_model.h5"):
-        return "a folder of Hugging Face"
-    if holds("pytorch_model.bin.index.json", "model.safetensors.index.json"):  # of several parts
         return "a folder of Hugging Face"
     return None

@@ -18,15 +18,8 @@ from typing import IO, Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from aftrans_jax.weights.arrays import (
-    Arrays,
-    Stored,
-    bfloat16_to_float32,
-    naming,
-    readable,
-    to_float32,
-)
-from aftrans_jax.weights.formats import check_format, check_members
+from aftrans_jax.files import whole
+from aftrans_jax.weights.arrays import Arrays, Stored, bfloat16_to_float32, readable
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
@@ -43,31 +36,16 @@ def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
     They can be read within the context.
 
     Raises:
-      FileNotFoundError: there is no such file.
       ValueError: it is not a readable npz of plain arrays; errors while reading one are too.
     """
-    check_format(path)
     with contextlib.ExitStack() as opened:
         with readable():
             if not zipfile.is_zipfile(path):  # its list of members is at the end
                 raise ValueError("it is only the beginning of one")
             file = opened.enter_context(zipfile.ZipFile(path))
-        check_members(file.namelist())
-        with readable():
             _check_count(file, Path(path))
             stored = _members(file, Path(path).stat().st_size)
         yield stored
-
-
-def read_npz(path: str | PathLike[str]) -> Arrays:
-    """Returns all arrays of an npz file by name, in float32.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is not a readable npz, or holds anything but finite floating-point numbers.
-    """
-    with naming(path), open_npz(path) as stored:
-        return to_float32(stored)
 
 
 def save_npz(path: str | PathLike[str], trunk: Params, record: bytes = b"") -> None:
@@ -86,13 +64,10 @@ def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: by
       arrays: by name.
       record: kept as the zip file's comment, which other readers pass over.
     """
-    temporary = Path(f"{os.fspath(path)}.tmp")
-    with temporary.open("wb") as stream:
+    with whole(Path(path)) as stream:
         np.savez_compressed(stream, **arrays)
-    if record:
-        with zipfile.ZipFile(temporary, "a") as file:
+        with zipfile.ZipFile(stream, "a") as file:
             file.comment = record
-    temporary.replace(path)
 
 
 def record_of(path: str | PathLike[str]) -> bytes:

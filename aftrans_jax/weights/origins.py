@@ -1,6 +1,7 @@
 """How the models of known files were trained, where it has to agree with the configuration."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,6 +49,28 @@ OFFICIAL = Origin(
 )
 
 
+# Pattern of a model's name -> mean, std and why; the first that is found counts. What Meta trained
+# has them of PyTorch's examples, Google's and timm's own `vit_*` the halves of TensorFlow's.
+_BY_NAME = (
+    (
+        "deit|dino|mae|moco|ibot|msn",
+        *_IMAGENET,
+        "DeiT, DINO, MAE or the like by its name: ImageNet's mean and std",
+    ),
+    ("miil", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "MIIL's ViT by its name: pixels in [0, 1]"),
+    (
+        "augreg|21k|jx_vit|(?<![a-z])g?sam(?![a-z])",
+        *(_HALVES, _HALVES),
+        "Google's ViT by its name: pixels in [-1, 1]",
+    ),
+    (
+        r"(?<![a-z])vit[_-][a-z]+[_-]patch\d",
+        *(_HALVES, _HALVES),
+        "named as timm's and Google's ViTs: pixels in [-1, 1] assumed",
+    ),
+)
+
+
 def origin(file_name: str, *, big_vision: bool) -> Origin:
     """Returns where a readable file comes from, as far as its name and its arrays' names tell."""
     if "deit" not in file_name.lower():
@@ -58,16 +81,14 @@ def origin(file_name: str, *, big_vision: bool) -> Origin:
 def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
     """Returns where a state dict comes from: by what lies beside it, else by its name.
 
-    PyTorch's ViTs compute the exact GELU. Official weights in PyTorch (augreg, Google's at Hugging
-    Face) were trained on pixels in [-1, 1], others with ImageNet's mean and standard deviation.
+    PyTorch's ViTs compute the exact GELU.
     """
     gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
     if told.mean and told.std:
         return Origin(gelu, told.mean, told.std, f"{told.architecture}, by its configuration")
-    if any(part in known_as for part in ("augreg", "in21k")):
-        return Origin(gelu, _HALVES, _HALVES, "Google's ViT by its name: pixels in [-1, 1]")
-    if any(part in known_as for part in ("deit", "dino", "mae")):
-        return Origin(gelu, *_IMAGENET, "DeiT, DINO or MAE by its name: ImageNet's mean and std")
+    for pattern, mean, std, reason in _BY_NAME:
+        if re.search(pattern, known_as):
+            return Origin(gelu, mean, std, reason)
     if told.architecture == "vit":  # so Hugging Face calls Google's, and DINO's, which has a name
         return Origin(
             gelu, _HALVES, _HALVES, "a ViT by its configuration: pixels in [-1, 1] assumed"

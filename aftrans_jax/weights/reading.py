@@ -16,7 +16,7 @@ from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
-from aftrans_jax.weights.names import weights_name
+from aftrans_jax.weights.names import HUB, weights_name
 from aftrans_jax.weights.npz import WHOLE_MODEL, open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
@@ -67,7 +67,7 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
     told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=heads or told.heads)
     if converted is not None:
-        check_model_name(name)
+        check_model_name(name, "" if source.startswith(HUB) else "; rename it if it is one")
         found = converted_origin(name, converted.naming, told)
         notes = (*converted.notes, *told.notes, *hub_notes(source, path))
         return Weights(converted.arrays, notes, found)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.weights.arrays import AnyArrays, listed
+from aftrans_jax.weights.arrays import CONVERT, AnyArrays, listed
 from aftrans_jax.weights.beside import Size
 from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTERS
 from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
@@ -22,8 +22,8 @@ _HEAD_DIM = 64  # of all plain ViTs but these widths
 _HEADS = MappingProxyType({1280: 16})  # ViT-H
 _CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
 # Of two models in a file, the one to take: the averaged one, of MoCo v3 what it evaluates.
-_TAKEN = re.compile("teacher|ema|base_encoder")
-_MOCO = re.compile("(base|momentum)_encoder[./]$")
+_TAKEN = re.compile("(?<![a-z])(teacher|ema|base_encoder)(?![a-z])")
+_MOCO = re.compile("(?<![a-z])(base|momentum)_encoder[./]$")
 _MOCO_HEADS = MappingProxyType({384: 12})  # where others have 6
 _UNNAMED = re.compile(r"(^|[./])module[./]$")  # MoCo v3's linear probes, and others' models
 
@@ -59,13 +59,13 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
     if heads is None and hidden in _MOCO_HEADS and _UNNAMED.search(prefix):
         raise ValueError(
             f"{hidden} numbers below {prefix} are 6 heads of most models and 12 of MoCo v3's: "
-            "python -m aftrans_jax.convert IT --heads=6 --out=x.npz makes a file that tells"
+            f"{CONVERT} --heads=6 --out=x.npz makes a file that tells"
         )
     num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
     if not num_heads or hidden % num_heads:
         raise ValueError(
             f"a width of {hidden} does not tell the heads, or not {heads}: expected a multiple of "
-            "64. python -m aftrans_jax.convert IT --heads=N --out=x.npz makes a file that tells"
+            f"64. {CONVERT} --heads=N --out=x.npz makes a file that tells"
         )
     if heads is None:
         notes.append(

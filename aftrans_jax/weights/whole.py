@@ -1,12 +1,10 @@
 """Whether a file's arrays are all of a plain ViT, by their names and shapes alone."""
 
-from aftrans_jax.weights.arrays import AnyArrays, listed
+from aftrans_jax.weights.arrays import AnyArrays, Shapes, misfits
 from aftrans_jax.weights.fitting import Sizes, sizes
 from aftrans_jax.weights.layouts import POSITIONS, REGISTERS
 
 _OPTIONAL = ("head/", "pre_logits/")
-
-_Shapes = dict[str, tuple[int, ...]]
 
 
 def check_whole(arrays: AnyArrays) -> None:
@@ -28,26 +26,17 @@ def check_whole(arrays: AnyArrays) -> None:
     tokens = positions[1] if len(positions) == 3 else 0
     wanted = _shapes(found, tokens)
     shapes = {name: x.shape for name, x in arrays.items() if not name.startswith(_OPTIONAL)}
-    odd = [
-        *(f"{name} is missing" for name in wanted if name not in shapes),
-        *(f"{name} is not expected" for name in shapes if name not in wanted),
-        *(
-            f"{name} is {shapes[name]} instead of {shape}"
-            for name, shape in wanted.items()
-            if name in shapes and shapes[name] != shape
-        ),
-    ]
-    if odd:
+    if odd := misfits(shapes, wanted):
         raise ValueError(
-            f"it is not the whole of a plain ViT of {found.layers} layers: {listed(odd)}. Make the "
-            "file again from its source"
+            f"it is not the whole of a plain ViT of {found.layers} layers; {odd}. Make the file "
+            "again from its source"
         )
 
 
-def _shapes(found: Sizes, tokens: int) -> _Shapes:
+def _shapes(found: Sizes, tokens: int) -> Shapes:
     patch, hidden, mlp, heads = found.patch_size, found.hidden, found.mlp, found.heads
     width = hidden // heads
-    shapes: _Shapes = {
+    shapes: Shapes = {
         "cls": (1, 1, hidden),
         "embedding/kernel": (patch, patch, 3, hidden),
         "embedding/bias": (hidden,),
@@ -75,5 +64,5 @@ def _shapes(found: Sizes, tokens: int) -> _Shapes:
     return shapes
 
 
-def _norm(name: str, hidden: int) -> _Shapes:
+def _norm(name: str, hidden: int) -> Shapes:
     return {f"{name}/scale": (hidden,), f"{name}/bias": (hidden,)}

@@ -12,11 +12,11 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from experiments import tiny_config, tiny_variants
+from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, main, predict
 from aftrans_jax.experiment.outcomes import read_predictions
-from aftrans_jax.weights.npz import read_npz
 from aftrans_jax.weights.reading import open_weights
 
 RESULT_KEYS = {

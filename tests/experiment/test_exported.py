@@ -150,9 +150,9 @@ def with_nan(arrays):
         (with_record(class_names=[1, 2, 3]), "aftrans.json is damaged"),
         (with_record(settings=None), "settings is None"),
         (with_record(settings={"model.wings": 2}), "does not know: model.wings"),
-        (with_record(class_names=["a", "b"]), "not those of its settings, such as vit/head/bias"),
-        (without_an_array, "such as local/cls"),
-        (with_another_shape, "such as vit/head/bias"),
+        (with_record(class_names=["a", "b"]), "settings; of another shape: vit/head/bias "),
+        (without_an_array, "settings; missing: local/cls. Write"),
+        (with_another_shape, "settings; of another shape: vit/head/bias "),
         (with_nan, "non-finite numbers in vit/cls"),
     ],
 )

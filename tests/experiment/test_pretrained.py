@@ -1,11 +1,15 @@
 """Initial parameters from a file: which head, which variant, and what the user is told."""
 
+import re
+
 import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.experiment.model import build_model, initial_params
+from aftrans_jax.experiment.weights_checks import check_variant
+from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.npz import save_npz
 
 NUM_CLASSES = 7
@@ -79,8 +83,8 @@ def test_the_variant_that_would_fit_is_named(tmp_path, trunk):
     assert str(caught.value).endswith(
         "x.npz': the file has patches of 32 px, width 768, MLP of 3072, 12 layers, 12 heads, "
         "model.variant='b16' has patches of 16 px, width 768, MLP of 3072, 12 layers, 12 heads; "
-        "use --config.model.variant=b32; python -m aftrans_jax.convert IT --patch_size=16 "
-        "--out=x.npz makes a file of patches of 16 px"
+        "use --config.model.variant=b32; python -m aftrans_jax.convert "
+        f"{tmp_path / 'x.npz'} --patch_size=16 --out=x.npz makes a file of patches of 16 px"
     )
 
 
@@ -89,9 +93,25 @@ def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(
         ValueError,
-        match=r"has patches of 9 px, .*, as no variant has; .*convert IT --patch_size=8 ",
+        match=r"has patches of 9 px, .*, as no variant has; .*convert /.*x\.npz --patch_size=8 ",
     ):
         start(tmp_path / "x.npz")
+
+
+def test_every_patch_size_that_a_variant_of_the_width_has_is_named():
+    """The sizes of dino_vits8."""
+    block = "Transformer/encoderblock_{}"
+    arrays = {f"{block.format(layer)}/LayerNorm_0/bias": np.zeros(384) for layer in range(12)}
+    arrays |= {
+        "embedding/kernel": np.zeros((8, 8, 3, 384)),
+        f"{block.format(0)}/MlpBlock_3/Dense_0/kernel": np.zeros((384, 1536)),
+        f"{block.format(0)}/MultiHeadDotProductAttention_1/query/kernel": np.zeros((384, 6, 64)),
+    }
+    for variant, wanted in (("b16", ["16", "14"]), ("s14", ["14"])):
+        with pytest.raises(ValueError, match="as no variant has; python") as caught:
+            check_variant(variant, arrays, VARIANTS)
+        found = re.findall(r"convert SOURCE --patch_size=(\d+) --out=x", str(caught.value))
+        assert found == wanted
 
 
 @pytest.mark.parametrize("name", ["transfg", "rams"])

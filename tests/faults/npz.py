@@ -17,8 +17,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 from driver import main
-
-from aftrans_jax.weights.npz import read_npz
+from npz_file import read_npz
 
 SECONDS = 20
 HEADROOM = 2**28  # bytes that a child may take beyond what it is born with; the file has 4 kB

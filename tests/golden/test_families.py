@@ -3,6 +3,7 @@
 `make_trunks.py` wrote them with what those libraries compute, in float64, and says how.
 """
 
+import shutil
 import zipfile
 
 import numpy as np
@@ -45,6 +46,16 @@ def test_what_lies_beside_a_file_tells_gelu_and_pixels(folder):
             assert weights.origin[:3] == ("exact", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
             assert weights.origin.reason.endswith(", by its configuration")
             assert isinstance(weights.origin, Origin)
+
+
+def test_a_name_that_misleads_can_be_changed(folder, tmp_path):
+    path = tmp_path / "rope_vit.safetensors"
+    shutil.copy(folder / "timm DeiT" / "model.safetensors", path)
+    message = r"has rotary positions \(RoPE\): expected a plain ViT; rename it if it is one"
+    with pytest.raises(ValueError, match=message), open_weights(str(path), heads=2):
+        pass
+    with open_weights(str(path.rename(tmp_path / "vit.safetensors")), heads=2) as weights:
+        assert "cls" in weights.arrays
 
 
 def test_what_was_changed_is_said(folder):

@@ -8,12 +8,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from npz_file import read_npz
 
 from aftrans_jax.model.class_row import class_row_descriptor
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import GELUS, ViT
 from aftrans_jax.weights.fitting import fit_to_model
-from aftrans_jax.weights.npz import read_npz
 
 FOLDER = Path(__file__).parent
 VARIANT = Variant(patch_size=8, hidden=32, mlp=64, layers=3, heads=4)

@@ -21,6 +21,7 @@ from aftrans_jax.model.attention import (
     splash_attention,
     xla_attention,
 )
+from aftrans_jax.model.class_row import log_class_row
 from aftrans_jax.training import sharding
 
 # Of each type, relative to the largest number: about three times the errors seen.
@@ -190,3 +191,15 @@ def test_every_layer_runs_the_chosen_kernel():
     images = np.zeros((2, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE, 3), np.uint8)
     jax.eval_shape(lambda: vit.init(jax.random.key(0), images, train=False))
     assert seen == [(50, 50), (50, 50), (1, 50)]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_class_rows_of_float32_are_not_rounded_before_they_are_multiplied(rng, dtype):
+    """As TF32 or bfloat16, which a CPU has not: read from the program."""
+    query, key, *_ = inputs(rng, dtype, 37, 37)
+    program = jax.jit(log_class_row).lower(query, key).as_text()
+    assert ("precision = [HIGHEST, HIGHEST]" in program) == (dtype == "float32")
+    found = np.asarray(log_class_row(query, key), np.float64)
+    score = np.einsum("bhd,bkhd->bhk", *(np.asarray(x, np.float64) for x in (query[:, 0], key)))
+    expected = oracles.log_softmax(score * query.shape[-1] ** -0.5, axis=-1)[..., 1:]
+    np.testing.assert_allclose(found, expected, atol=2e-5)

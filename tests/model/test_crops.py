@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from aftrans_jax.model.aftrans import guide
 from aftrans_jax.model.crops import RESAMPLES, crop_and_resize, resample_relevance, shrink
 from aftrans_jax.model.regions import Geometry
 
@@ -78,3 +79,19 @@ def test_resampled_relevance_agrees_with_float64_and_has_mean_one(box, seed):
     expected = oracles.resample_relevance(grid[0], box, 24, 8, 4)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.mean(), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-38, 1e-25])
+def test_a_box_without_relevance_neither_changes_patches_nor_breaks_gradients(rng, value):
+    grid = np.full((1, 9, 9), value, np.float32)
+    grid[0, 0, 0] = 1.0  # elsewhere than in the box
+    patches = jnp.array(rng.normal(size=(1, 25, 3)), jnp.float32)
+    box = jnp.array([[20, 20, 40, 40]], jnp.int32)
+
+    def guided(relevance):
+        return guide(patches, resample_relevance(relevance, box, Geometry(24, 8, 4)))
+
+    found, pull = jax.vjp(guided, jnp.array(grid))
+    np.testing.assert_array_equal(found, patches)
+    (gradient,) = pull(jnp.ones_like(patches))
+    assert np.isfinite(gradient).all()

@@ -1,5 +1,6 @@
 """Head fusion, gate, relevance and selection against the float64 reference."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles
@@ -100,6 +101,18 @@ def test_equal_values_are_all_kept_and_nan_selects_nothing():
     gate = jnp.array([[0.5, 0.5]])
     assert sacm.select_fused(gate, rows, 0.2).all()
     assert not sacm.select_fused(gate * jnp.nan, rows, 0.2).any()
+
+
+@pytest.mark.parametrize("name", sacm.SELECTIONS)
+def test_patches_whose_product_over_heads_is_gone_are_never_kept(name):
+    """Twelve heads whose rows fall by 10 from patch to patch: e**-120 is 0 in float32."""
+    log_rows = -10.0 * jnp.arange(30).reshape(1, 1, 1, 30) * jnp.ones((1, 2, 12, 1))
+    rows = jax.nn.softmax(sacm.HEAD_FUSIONS["product"](log_rows), axis=-1)
+    mask = sacm.SELECTIONS[name](jnp.full((1, 2), 0.5), rows, 0.2)
+    assert np.flatnonzero(mask).tolist() == [0]
+    sound = jax.nn.softmax(sacm.HEAD_FUSIONS["geometric"](log_rows / 10), axis=-1)
+    mask = sacm.SELECTIONS[name](jnp.full((1, 2), 0.5), sound, 0.2)
+    assert np.flatnonzero(mask).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_standardize_survives_layers_that_are_all_alike():

@@ -6,13 +6,13 @@ import numpy as np
 import oracles
 import pytest
 import tiny
+from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.fitting import fit_to_model
-from aftrans_jax.weights.npz import read_npz
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -1,7 +1,10 @@
 """Official weights by name, from a server on this machine that cuts, lies and refuses."""
 
 import base64
+import errno
+import fcntl
 import hashlib
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -151,6 +154,16 @@ def test_what_the_server_does_not_have_is_named(server):
 def test_offline_it_says_which_file_to_put_where(cache):
     with pytest.raises(OSError, match=r"cannot be downloaded.*weights/augreg/Ti_8\.npz, or give"):
         weights_file("augreg/Ti_8", address="http://127.0.0.1:9")
+    assert left_over(cache) == []
+
+
+def test_a_cache_without_locks_is_used_without(server, cache, monkeypatch):
+    def without(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert left_over(cache) == ["ViT-Ti_16.npz"]
 
 
 def test_there_must_be_a_place_for_it(monkeypatch):

@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import re
 import zipfile
 
 import flax.serialization
@@ -9,7 +10,8 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 
-from aftrans_jax.weights.npz import read_npz
+from aftrans_jax.experiment.single_file import read_saved
+from aftrans_jax.weights.reading import open_weights
 
 TREE = {"embedding": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
 
@@ -50,12 +52,10 @@ def npy(path):
 
 
 FILES = {
-    "PyTorch": (zipped("a/data.pkl", "a/data/0"), r"a PyTorch file \(zip\): .*jax\.convert"),
-    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl", "m/a.py"), "a TorchScript .*never"),
+    "TorchScript": (zipped("m/data.pkl", "m/constants.pkl"), r"a TorchScript .*'/.*/x\.\w+'\)"),
     "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): .*weights_only"),
     "pickle 2": (content(pickle.dumps({"a": 1}, protocol=2)), "a Python pickle: is never read"),
     "pickle 5": (content(pickle.dumps({"a": 1}, protocol=5)), "a Python pickle: is never read"),
-    "safetensors": (safetensors, r"a safetensors file: only npz .*aftrans_jax\.convert"),
     "msgpack": (content(flax.serialization.msgpack_serialize(TREE)), "a msgpack .*msgpack_restore"),
     "HDF5": (hdf5, "an HDF5 file, as of Keras: cannot be read yet: .*official npz of the same"),
     "Keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "a Keras model"),
@@ -72,13 +72,36 @@ FILES = {
 }  # fmt: skip
 
 
+def refused(path) -> str:
+    """What is said of a file, or a folder, that is given as `pretrained`."""
+    with pytest.raises(ValueError, match="x") as caught, open_weights(str(path)):
+        pass
+    return str(caught.value)
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("name", ["x.npz", "x.bin"])
 def test_a_file_of_another_kind_is_named_with_what_to_do(tmp_path, kind, name):
     write, message = FILES[kind]
     write(tmp_path / name)
-    with pytest.raises(ValueError, match=rf"{name}': it is {message}"):
-        read_npz(tmp_path / name)
+    assert re.search(rf"{name}': it is {message}", refused(tmp_path / name))
+
+
+WEIGHTS = {
+    "a PyTorch file": zipped("a/data.pkl", "a/data/0"),
+    "a safetensors file": safetensors,
+    "a Keras model": zipped("config.json", "model.weights.h5"),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_in_the_place_of_a_trained_model_are_said_to_be_that(tmp_path, kind):
+    WEIGHTS[kind](tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=rf"x\.pth: it is {kind}, not a whole") as caught:
+        read_saved(tmp_path / "x.pth")
+    assert "python -m aftrans_jax.export --format=aftrans" in str(caught.value)
+    assert "--config.pretrained" in str(caught.value)
+    assert "convert" not in str(caught.value)
 
 
 def folder(*names):
@@ -99,10 +122,13 @@ FOLDERS = {
     "orbax": (orbax_folder, "a checkpoint folder of orbax: .*StandardCheckpointer"),
     "run": (
         folder("config.json", "checkpoints"),
-        r"the working directory of a run: .* aftrans_jax\.export --workdir",
+        r"the working directory of a run: .* aftrans_jax\.export --workdir=/.*/x$",
     ),
-    "Hugging Face": (folder("config.json", "model.safetensors"), "a folder of Hugging Face"),
-    "in parts": (folder("config.json", "model.safetensors.index.json"), "a folder of .* one part"),
+    "Hugging Face": (folder("config.json", "flax_model.msgpack"), "a folder of Hugging Face: exp"),
+    "in parts": (
+        folder("config.json", "model.safetensors.index.json"),
+        r"a folder of Hugging Face, of several parts: expected one .*pretrained\('/.*/x'\)\.save",
+    ),
     "SavedModel": (folder("saved_model.pb"), "a TensorFlow SavedModel"),
 }
 
@@ -111,8 +137,7 @@ FOLDERS = {
 def test_a_folder_of_another_kind_is_named_with_what_to_do(tmp_path, kind):
     write, message = FOLDERS[kind]
     write(tmp_path / "x")
-    with pytest.raises(ValueError, match=rf"x': it is {message}"):
-        read_npz(tmp_path / "x")
+    assert re.search(rf"x': it is {message}", refused(tmp_path / "x"))
 
 
 def test_the_lines_that_messages_name_make_an_npz(tmp_path, monkeypatch):
@@ -125,9 +150,7 @@ def test_the_lines_that_messages_name_make_an_npz(tmp_path, monkeypatch):
     (tmp_path / "x.msgpack").write_bytes(flax.serialization.msgpack_serialize(TREE))
     orbax_folder(tmp_path / "folder")
     for path in ("x.msgpack", "folder"):
-        with pytest.raises(ValueError, match="names, save them as npz: ") as caught:
-            read_npz(path)
-        lines = str(caught.value).partition("save them as npz: ")[2]
-        exec(lines, names | {"orbax": orbax, "path": tmp_path / "folder"})
-        assert read_npz("x.npz").keys() == {"embedding/kernel", "embedding/bias"}
+        exec(refused(path).partition("save them as npz: ")[2], names | {"orbax": orbax})
+        with open_weights("x.npz") as weights:
+            assert weights.arrays.keys() == {"embedding/kernel", "embedding/bias"}
         (tmp_path / "x.npz").unlink()

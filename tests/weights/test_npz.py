@@ -14,6 +14,7 @@ import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from npz_file import read_npz
 from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
 
 from aftrans_jax.model.variants import VARIANTS
@@ -21,7 +22,7 @@ from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import Stored
 from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions
 from aftrans_jax.weights.layouts import POSITIONS
-from aftrans_jax.weights.npz import open_npz, read_npz, save_npz
+from aftrans_jax.weights.npz import open_npz, save_npz
 
 FEW = settings(deadline=None, max_examples=30)
 DEIT_MEAN, DEIT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

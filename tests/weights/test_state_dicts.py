@@ -151,6 +151,14 @@ def test_of_two_models_the_averaged_one_is_read_or_both_are_named(arrays):
         named(both)
 
 
+@pytest.mark.parametrize("other", ["schema.model.", "teachers/", "database_encoder."])
+def test_a_part_of_a_word_tells_nothing_of_two_models(arrays, other):
+    both = {f"model.{name}": x for name, x in arrays.items()}
+    both |= {f"{other}{name}": x for name, x in arrays.items()}
+    with pytest.raises(ValueError, match="it holds 2 models, below 'model"):
+        named(both)
+
+
 def small(arrays):
     """Arrays of the names of one block of ViT-S, whose width is 384."""
     rng = np.random.default_rng(0)
@@ -219,7 +227,9 @@ def test_hugging_face_s_files_tell(tmp_path):
 
 
 REFUSED = [
-    ({"model_type": "x", "hidden_act": "quick_gelu"}, r"x, has the activation 'quick_gelu'"),
+    ({"model_type": "x", "hidden_act": "quick_gelu"}, r"x, has hidden_act='quick_gelu': expected"),
+    ({"model_type": "x", "hidden_act": ["gelu"]}, r"x, has hidden_act=\['gelu'\]: expected"),
+    ({"model_type": "x", "hidden_act": None}, r"x, has hidden_act=None: expected"),
     ({"model_type": "x", "num_attention_heads": "3"}, "num_attention_heads='3': expected a count"),
     ({"pretrained_cfg": {}, "architecture": "vit_small_patch16_rope_224"}, "rope_224, has rotary"),
     (
@@ -291,20 +301,38 @@ def test_other_names_are_passed():
         check_model_name(name)
 
 
-def test_without_configuration_the_name_tells_pixel_values(arrays, tmp_path):
-    naming, nothing = from_state_dict(arrays, heads=None).naming, Told()
-    halves = (0.5, 0.5, 0.5)
-    for name, mean in (
-        ("vit_base_patch16_224.augreg_in21k", halves),
-        ("dinov2_vits14_pretrain.pth", (0.485, 0.456, 0.406)),
-        ("x.pth", (0.485, 0.456, 0.406)),
-    ):
-        found = converted_origin(name, naming, nothing)
-        assert (found.gelu, found.mean) == ("exact", mean)
-        assert ("not told" in found.reason) == (name == "x.pth")
-        assert from_text(as_text(found).encode()) == found
-        with pytest.raises(ValueError, match="convert the file again"):
-            from_text(as_text(found._replace(size=0)).encode())
+HALVES, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("vit_base_patch16_224.augreg_in21k", HALVES),
+        ("dinov2_vits14_pretrain.pth", IMAGENET),
+        ("x.pth", IMAGENET),
+        # As timm's table of its models says.
+        ("vit_base_patch16_224.orig_in21k_ft_in1k", HALVES),
+        ("vit_base_patch16_224.sam_in1k", HALVES),
+        ("vit_small_patch16_384", HALVES),
+        ("vit_base_patch16_224.dino", IMAGENET),
+        ("vit_huge_patch14_224.mae", IMAGENET),
+        ("deit3_base_patch16_224.fb_in22k_ft_in1k", IMAGENET),
+        ("vit_base_patch16_224_miil.in21k", (0.0, 0.0, 0.0)),
+        ("jx_vit_base_p16_224-80ecf9dd.pth", HALVES),
+        ("B_16-i21k-300ep-lr_0.001.pth", HALVES),
+        # What was trained last counts; a part of a word does not.
+        ("mae_on_augreg_in21k.pth", IMAGENET),
+        ("sample.pth", IMAGENET),
+    ],
+)
+def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
+    naming = from_state_dict(arrays, heads=None).naming
+    found = converted_origin(name, naming, Told())
+    assert (found.gelu, found.mean) == ("exact", mean)
+    assert ("not told" in found.reason) == (name in ("x.pth", "sample.pth"))
+    assert from_text(as_text(found).encode()) == found
+    with pytest.raises(ValueError, match="convert the file again"):
+        from_text(as_text(found._replace(size=0)).encode())
 
 
 def test_names_tell_before_hugging_face_s_architecture(arrays):

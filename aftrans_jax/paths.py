@@ -1,0 +1,56 @@
+"""Paths as users write them: `~` and variables in them, and whether they can be written."""
+
+import os
+import re
+from pathlib import Path
+
+
+def expand(path: str) -> str:
+    """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
+
+    Shells leave them alone behind the `=` of `--workdir=~/runs`.
+
+    Raises:
+      ValueError: the home directory or a variable is not known.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if expanded.startswith("~"):
+        raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")
+    if re.search(r"\$(\w+|\{\w+\})", expanded) and not os.path.lexists(expanded):
+        raise ValueError(f"{path!r} names a variable that is not set: set it, or write the path")
+    return expanded
+
+
+def check_place(folder: Path, given: str) -> None:
+    """Passes a folder in which files can be written, or that can be made; makes none.
+
+    Args:
+      folder: that is looked at.
+      given: how the user gave it, or a file in it, such as "--out=x.html".
+
+    Raises:
+      OSError: it is not one; the message says so.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"{given}: {there} is a file: expected a folder, or a name that is free"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        option = given.partition("=")[0]
+        raise PermissionError(f"{given}: {there} cannot be written: choose another {option}")
+
+
+def check_file(path: Path, given: str) -> None:
+    """Passes the path of a file that can be written; makes none.
+
+    Args:
+      path: that is looked at.
+      given: how the user gave it, such as "--out=x.html".
+
+    Raises:
+      OSError: it is a folder, or in none that can be written or made; the message says so.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{given}: {path} is a folder: expected the name of a file")
+    check_place(path.parent, given)
