@@ -78,7 +78,7 @@ class Report:
           peak_speed: images per second at the devices' peak, NaN where it is not known.
           schedule: learning rate by step.
           largest_loss: above it the loss has left its range.
-          way_back: says which checkpoint a run that diverged can go back to.
+          way_back: says how a run that diverged can be gone on with.
           stopwatch: of the training steps.
           log: takes the averages.
           progress: shows them.
@@ -148,13 +148,11 @@ class Report:
         if self._overflows >= _OVERFLOWS:
             raise FloatingPointError(
                 f"float16 gradients overflowed in the last {self._overflows} batches in a row at "
-                f"step {step}: lower train.learning_rate, or use train.precision=bfloat16 or "
-                f"float32. {self._way_back()}"
+                f"step {step}. {self._way_back()}"
             )
         if merged["loss"].count and not math.isfinite(values["loss"]):
             raise FloatingPointError(
-                f"the loss is {values['loss']} at step {step}: lower train.learning_rate, lengthen "
-                f"train.warmup_steps, or use train.precision=float32. {self._way_back()}"
+                f"the loss is {values['loss']} at step {step}. {self._way_back()}"
             )
         self._progress.report(step, values)
 

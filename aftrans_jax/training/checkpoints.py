@@ -75,8 +75,8 @@ class Checkpoints:
         host = flat_arrays(state)
         if not all(np.isfinite(array).all() for array in host.values()):
             raise FloatingPointError(
-                f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
-                f"train.learning_rate or use train.precision=float32. {self.way_back()}"
+                f"parameters stopped being finite before batch {number}, which was not saved. "
+                f"{self.way_back()}"
             )
         with self._writing():
             if self._manager is None:
@@ -168,20 +168,22 @@ class Checkpoints:
                 return state, self.scores.of(number) or {}
 
     def way_back(self) -> str:
-        """Returns the sentence that says which checkpoint a run that diverged can go back to."""
+        """Returns what a run that diverged can be gone on with: which checkpoint and settings."""
         known = self.numbers()
         sound = self.scores.newest_sound(known)
         if sound is None:
+            where = "in another --workdir" if known else "here, where nothing is saved yet"
             return (
-                "There is no checkpoint from before the loss left its range: start again in "
-                "another --workdir"
+                f"There is no checkpoint from before the loss left its range: start again {where}, "
+                "with a lower train.learning_rate, a longer train.warmup_steps, or "
+                "train.precision=float32"
             )
         ruined = [str(self.directory / str(number)) for number in known if number > sound]
-        if not ruined:
-            return f"The last checkpoint, of batch {sound}, is from before: a resumed run has it"
+        back = f"; first go back to it: rm -r {' '.join(ruined)}" if ruined else ""
         return (
-            f"The checkpoint of batch {sound} is from before the loss left its range; to go back "
-            f"to it: rm -r {' '.join(ruined)}"
+            "A lower train.learning_rate or a longer train.warmup_steps needs another --workdir; "
+            "train.precision=float32 or bfloat16 goes on here, from the checkpoint of batch "
+            f"{sound}, before the loss left its range{back}"
         )
 
     def remove_unfinished(self) -> None:
