@@ -110,15 +110,20 @@ def _with_length(
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
-    What is left open is as recorded, but steps where the epochs are others.
+    What is left open is as recorded, but steps where the epochs are others; so are steps that are
+    no others than the recorded ones, as of `--workdir` alone with `train.epochs`.
 
     Args:
       config: not changed.
       written: settings that the directory records, also of a run that has trained nothing yet.
       recorded: those of a run that has.
     """
-    config, notes = with_one_length(copy.deepcopy(config), written)
-    train, known = config.train, written.get("train.epochs")
+    config, known = copy.deepcopy(config), written.get("train.epochs")
+    others = known and config.train.epochs not in (0, known)
+    if others and config.train.steps == written["train.steps"]:
+        config.train.steps = 0
+    config, notes = with_one_length(config, written)
+    train = config.train
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
         train.steps = recorded["train.steps"]
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
