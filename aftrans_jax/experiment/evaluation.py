@@ -77,6 +77,8 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int 
       depth: how many folders of the set's path are in the name.
     """
     changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
+    if os.path.realpath(recorded["data.dir"]) == os.path.realpath(chosen["data.dir"]):
+        changed = [key for key in changed if key != "data.dir"]  # spelt in another way
     if not changed:
         return "test"
     place = Path(os.path.abspath(chosen["data.dir"]))

@@ -29,11 +29,13 @@ from aftrans_jax.experiment.starts import STARTS, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
     check_same_training,
+    configured,
     finished_result,
     flat,
     holds_run,
     read_classes,
     read_settings,
+    written_settings,
 )
 from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.training.records import DamagedRecordError, write_json
@@ -128,6 +130,8 @@ def _finish(
     is_early = was_early or session.stops_early(state)
     is_finished = is_early or int(state.step) >= plan.num_steps
     if is_finished and recorded:
+        if jax.process_index() == 0:
+            _record_place(workdir, settings)
         early = " early (train.patience)" if is_early else ""
         progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(recorded))
@@ -185,6 +189,14 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
             "--workdir, or delete the file where it is what is damaged"
         )
     return notes + list_notes(workdir, experiment.dataset)
+
+
+def _record_place(workdir: Path, settings: Mapping[str, Any]) -> None:
+    """Writes where the data of a finished run are now, as checked, and nothing else of settings."""
+    recorded, place = written_settings(workdir), settings["data"]["dir"]
+    if recorded and recorded["data.dir"] != place:
+        moved = configured(recorded | {"data.dir": place})
+        write_json(workdir / "config.json", moved.to_dict())
 
 
 def _record(

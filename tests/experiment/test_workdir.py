@@ -232,6 +232,18 @@ def test_the_name_of_a_set(values, name):
     assert set_name(PLAIN, changed(**values)) == name
 
 
+def test_the_own_set_is_known_however_its_place_is_spelt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    for place in ("photos", "photos/", "./photos", str(tmp_path / "photos"), "link"):
+        assert set_name(changed(data__dir="photos"), changed(data__dir=place)) == "test"
+        assert set_name(changed(data__dir=place), changed(data__dir="photos")) == "test"
+    assert set_name(changed(data__dir="photos"), changed(data__dir="photos/more")) == "more"
+    other = changed(data__dir="./photos", data__num_test=7)
+    assert set_name(changed(data__dir="photos"), other) == "7"
+
+
 def scored(workdir, chosen, kind=""):
     """Writes scores of a set under the name that is free for it."""
     name = free_name(workdir, PLAIN, chosen)
@@ -468,6 +480,14 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
     with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
         check_moved(tmp_path, then, other)
     check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
+
+
+def test_where_the_data_of_a_finished_run_were_moved_is_recorded(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    before = read_settings(workdir)
+    moved = tiny_config(data__dir="moved").to_dict()
+    assert run(fresh(), workdir, mode="train", settings=moved) == read_result(workdir)
+    assert read_settings(workdir) == before | {"data.dir": "moved"}
 
 
 def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):
