@@ -10,11 +10,20 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.data import check_boxes
-from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.experiment.lists import has_validation
+from aftrans_jax.experiment.model import ANNOTATED, predicting_logits
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
-from aftrans_jax.experiment.workdir import PLUMBING, changes, flat, is_plumbing, read_result
+from aftrans_jax.experiment.workdir import (
+    PLUMBING,
+    changes,
+    configured,
+    flat,
+    is_plumbing,
+    read_result,
+    written_settings,
+)
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
@@ -129,33 +138,33 @@ def evaluate_run(
     *,
     name: str,
     settings: Mapping[str, Any],
-    validated: bool,
 ) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
     What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
-    checkpoint is the best one on validation images where the run has them, else the newest. The run
-    may still be training.
+    checkpoint is the best one on validation images where the run has them, by the logits that it
+    was trained to answer by, else the newest. The run may still be training.
 
     Args:
       experiment: of the run, built with `restores`.
       workdir: of the run.
       name: of the set that is scored.
       settings: the configuration as plain values, written with the scores.
-      validated: whether the run chose its checkpoint on validation images, see `has_validation`.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       ValueError, OSError: from reading the checkpoint or the images; or the annotated boxes are to
         be cropped, and there are none.
     """
-    began, plan, dataset = time.monotonic(), experiment.plan, experiment.dataset
+    began, dataset = time.monotonic(), experiment.dataset
     crops_annotated = settings["region"]["method"] == ANNOTATED
     if crops_annotated:
         check_boxes(dataset)
-    progress = Progress(plan.num_steps)
-    best_score = f"{plan.predict_from}_accuracy"
+    progress = Progress(experiment.plan.num_steps)
+    trained = written_settings(workdir) or flat(settings)
+    best_score = f"{predicting_logits(configured(trained))}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
+    validated = has_validation(workdir, trained)
     best = checkpoints.restore_best(experiment.state) if validated else None
     host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
     if host is None:

@@ -16,7 +16,7 @@ from aftrans_jax.experiment.evaluation import (
     free_name,
     no_checkpoint,
 )
-from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
+from aftrans_jax.experiment.lists import list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
@@ -99,10 +99,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    validated = has_validation(workdir, recorded)
-    return evaluate_run(
-        experiment, workdir, name=name, settings=config.to_dict(), validated=validated
-    )
+    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
 
 
 def _with_length(

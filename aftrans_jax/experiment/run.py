@@ -12,7 +12,6 @@ from clu import parameter_overview
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.lists import (
     check_moved,
-    has_validation,
     joined,
     list_notes,
     listed_images,
@@ -72,10 +71,7 @@ def run(
       OSError, FloatingPointError: from reading images, checkpoints and training.
     """
     if mode == "eval":
-        validated = has_validation(workdir, flat(settings))
-        return evaluate_run(
-            experiment, workdir, name="test", settings=settings, validated=validated
-        )
+        return evaluate_run(experiment, workdir, name="test", settings=settings)
     if stop is None:
         with StopRequest() as stop:
             return run(

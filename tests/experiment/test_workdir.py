@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 
+import numpy as np
 import pytest
 from experiments import fresh, tiny_config
 
@@ -41,6 +42,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
+from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import DamagedRecordError, write_json
 
 PLAIN = flat(base_config().to_dict())
@@ -450,6 +452,20 @@ def test_a_damaged_small_file_stops_no_run(finished, tmp_path, name, capsys):
     assert result["test_loss"] == finished[1]["test_loss"]
     said = capsys.readouterr().out
     assert name.startswith(("result", "metrics")) or str(workdir / name) in said
+
+
+def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_reports(tmp_path):
+    held_out = {"data__validation_fraction": 0.3}
+    write_json(tmp_path / "config.json", tiny_config(**held_out).to_dict())
+    experiment = fresh()
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_score="local_accuracy")
+    for number, local, summed in ((1, 0.9, 0.1), (2, 0.1, 0.9)):
+        checkpoints.save(number, experiment.state.replace(step=np.int32(number)))
+        checkpoints.scores.note(number, {"local_accuracy": local, "sum_accuracy": summed})
+    checkpoints.close()
+    by_sum = experiment._replace(plan=experiment.plan._replace(predict_from="sum"))
+    settings = tiny_config(**held_out, eval__logits="sum").to_dict()
+    assert run(by_sum, tmp_path, mode="eval", settings=settings)["step"] == 1
 
 
 def test_it_runs_off_the_main_thread(tmp_path):
