@@ -74,6 +74,15 @@ def images():
     return np.stack([dataset.test[index].image for index in range(60)])
 
 
+def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkeypatch):
+    def full(params, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(model, "_answers", full)
+    with pytest.raises(RuntimeError, match=r"is full: give fewer photos at a time \(batch_size\)"):
+        model(images[:2])
+
+
 def test_its_answers_are_as_right_as_result_json_says(model, images):
     labels = synthetic_dataset(num_train=48, num_test=60, image_size=32).test.labels
     found = model(images)
