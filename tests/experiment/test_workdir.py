@@ -14,6 +14,7 @@ from experiments import fresh, tiny_config
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
 from aftrans_jax.experiment.lists import (
@@ -468,6 +469,23 @@ def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_report
     assert run(by_sum, tmp_path, mode="eval", settings=settings)["step"] == 1
 
 
+def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "checkpoints").rename(tmp_path / "away")
+    write_json(workdir / "skipped_images.json", {"train": ["old.jpg"]})
+    (workdir / "tensorboard").mkdir()
+    earlier = ("tensorboard/events", "eval-test.json", "eval-other.predictions.csv")
+    for name in earlier:
+        (workdir / name).touch()
+    built = fresh()
+    built = built._replace(skipped={"train": Skipped(built.dataset.train, 1)})
+    result = run(built, workdir, mode="train", settings=tiny_config().to_dict())
+    assert result["skipped_images"] == {"train": []}
+    assert not any((workdir / name).exists() for name in earlier)
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    assert steps == [1, 2, 3, 4, 5, 6, 6]
+
+
 def test_it_runs_off_the_main_thread(tmp_path):
     results = []
     settings = tiny_config().to_dict()
@@ -496,6 +514,18 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
     with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
         check_moved(tmp_path, then, other)
     check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
+
+
+def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    before = read_settings(workdir)
+    other = tiny_config(eval__mirror=True, report__num_images=3).to_dict()
+    assert run(fresh(), workdir, mode="train", settings=other) == read_result(workdir)
+    said = capsys.readouterr().out
+    assert "not applied, since the run is finished: eval.mirror=True, report.num_images=3" in said
+    assert f"--mode=eval --workdir={workdir} --config.eval.mirror=True\n" in said
+    assert "is now" not in said
+    assert read_settings(workdir) == before
 
 
 def test_where_the_data_of_a_finished_run_were_moved_is_recorded(finished, tmp_path):
