@@ -197,7 +197,7 @@ class SaveAndEvaluate:
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         del averages
-        evaluate, save = number % self._evaluate_every == 0, number % self._save_every == 0
+        evaluate, save = self._is_due(number), number % self._save_every == 0
         if not (evaluate or save) or int(state.step) >= self._num_steps:
             return  # nothing is due, or the end of the run does it
         with self._stopwatch.paused(state):
@@ -208,8 +208,7 @@ class SaveAndEvaluate:
     def catch_up(self, state: TrainState) -> None:
         """Evaluates a restored state where that was due and did not come to its end."""
         number = int(state.batch_number)
-        is_due = number > 0 and number % self._evaluate_every == 0
-        if is_due and self._checkpoints.scores.of(number) is None:
+        if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
             self.evaluate(state)
 
     def save(self, state: TrainState) -> None:
@@ -223,8 +222,12 @@ class SaveAndEvaluate:
         """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
         with self._while_evaluating():
             evaluation = self._evaluate(state)
-        self._checkpoints.scores.note(int(state.batch_number), evaluation.scores)
+        number = int(state.batch_number)
+        self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
         return evaluation
+
+    def _is_due(self, number: int) -> bool:
+        return number % self._evaluate_every == 0
 
 
 def scored(

@@ -26,6 +26,17 @@ def test_evaluations_since_the_best_one_are_counted(tmp_path):
     assert scores(tmp_path).waited(6) == 3
 
 
+def test_the_evaluation_at_the_end_of_a_shorter_run_is_not_counted(tmp_path):
+    known = scores(tmp_path)
+    evaluated(known, {30: (0.6, 0), 60: (0.5, 0), 90: (0.5, 0)})
+    for local in (0.5, 0.9):  # neither as no better nor as the best so far
+        known.begin(100, sound=True)
+        known.note(100, {"local": local}, is_due=False)
+        assert known.waited(100) == scores(tmp_path).waited(100) == 2
+    evaluated(known, {120: (0.7, 0)})
+    assert known.waited(120) == 0
+
+
 def test_another_score_is_counted_anew(tmp_path):
     evaluated(scores(tmp_path), {1: (0.8, 0.6), 2: (0.7, 0.65), 3: (0.6, 0.7)})
     assert scores(tmp_path).waited(3) == 2
