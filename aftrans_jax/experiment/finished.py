@@ -6,7 +6,8 @@ from pathlib import Path
 from aftrans_jax.experiment.workdir import Changes, configured, trained_settings
 from aftrans_jax.training.records import write_json
 
-_KEPT = ("data.dir",)  # what a finished run takes: where its data were moved
+# What a finished run takes: where its data were moved, and that it is no longer after all.
+_KEPT = ("data.dir", "train.steps", "train.epochs")
 
 
 def applied(found: Changes) -> list[str]:

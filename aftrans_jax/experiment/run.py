@@ -28,6 +28,7 @@ from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.starts import forget_earlier, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
+    check_length,
     check_same_training,
     finished_result,
     flat,
@@ -120,6 +121,7 @@ def _finish(
 ) -> dict[str, Any]:
     began, plan, progress = time.monotonic(), experiment.plan, session.progress
     state, is_resumed = session.start()
+    check_length(workdir, int(state.step), plan.num_steps)
     found = changes(trained_settings(workdir), flat(settings))
     recorded = finished_result(workdir, plan.num_steps)
     # As its own record says, whatever score decides now.
