@@ -142,7 +142,7 @@ class Report:
         step = int(state.step)
         del values["skipped"]
         values |= self.speed()
-        values["learning_rate"] = float(self._learning_rate(step))
+        values["learning_rate"] = float(self._learning_rate(max(0, step - 1)))  # it had this
         values["skipped_steps"] = int(state.skipped)
         self._log.write(step, "train", values)
         if self._overflows >= _OVERFLOWS:
