@@ -166,10 +166,10 @@ def evaluate_run(
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
     validated = has_validation(workdir, trained)
     best = checkpoints.restore_best(experiment.state) if validated else None
-    host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
-    if host is None:
+    restored = best or checkpoints.restore_latest(experiment.state)
+    if restored is None:
         raise FileNotFoundError(no_checkpoint(workdir))
-    state = placed(host, experiment.mesh, experiment.specs)
+    state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
     show_scores(evaluation, int(state.step), name, progress)
