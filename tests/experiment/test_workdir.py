@@ -481,7 +481,8 @@ def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finish
     result = run(built, workdir, mode="train", settings=tiny_config().to_dict())
     assert result["skipped_images"] == {"train": []}
     assert not any((workdir / name).exists() for name in earlier)
-    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
     assert steps == [1, 2, 3, 4, 5, 6, 6]
 
 
