@@ -19,6 +19,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.model.vit import Baseline
+from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.weights.npz import read_npz
 
@@ -81,6 +82,16 @@ def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkey
     monkeypatch.setattr(model, "_answers", full)
     with pytest.raises(RuntimeError, match=r"is full: give fewer photos at a time \(batch_size\)"):
         model(images[:2])
+
+
+def test_scores_of_another_step_are_not_told_of_the_model(trained_run, tmp_path):
+    """As when a finished run was made longer and killed."""
+    workdir = shutil.copytree(trained_run, tmp_path / "run")
+    write_json(workdir / "result.json", {**read_result(workdir), "step": 30})
+    with tiny_variants():
+        model = aft.load(workdir)
+    assert model.result == {"step": 60}
+    assert "accuracy is not known, result.json does not tell it of step 60" in repr(model)
 
 
 def test_its_answers_are_as_right_as_result_json_says(model, images):

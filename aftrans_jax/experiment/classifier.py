@@ -56,7 +56,8 @@ class Classifier:
       head: the one that answers.
       image_size: side in pixels of the square that a photo becomes.
       batch_size: photos in a batch.
-      result: what result.json of the run holds: accuracies, settings, versions.
+      result: what result.json of the run holds: accuracies, settings, versions; "step" alone where
+        that is of another step.
     """
 
     def __init__(

@@ -34,9 +34,9 @@ class Trained(NamedTuple):
 
     `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
-    `result` is what result.json holds, empty where there is none that can be read. Larger
-    photos than `max_pixels` are refused. `settings` are the run's, by key; `view` is one of
-    `model.views.VIEWS`.
+    `result` is what result.json holds; its step alone where there is none that can be read, or
+    that is of another step. Larger photos than `max_pixels` are refused. `settings` are the run's,
+    by key; `view` is one of `model.views.VIEWS`.
     """
 
     name: str
@@ -81,7 +81,7 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
             f"{absent} is absent: --workdir must name the folder of a training run, or a file of "
             "python -m aftrans_jax.export --format=aftrans"
         )
-    trained = _untrained(settings, read_classes(path), read_result(path) or {})
+    trained = _untrained(settings, read_classes(path), {})
     best_score = f"{trained.predict_from}_accuracy"
     checkpoints = Checkpoints(path / "checkpoints", best_score=best_score, say=say)
     best = (
@@ -89,11 +89,13 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
         if has_validation(path, settings)
         else None
     )
-    latest = checkpoints.restore_latest
-    params = latest(trained.params, parts=ANSWERING) if best is None else best[0]
-    if params is None:
+    restored = best or checkpoints.restore_latest(trained.params, parts=ANSWERING)
+    if restored is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
-    return trained._replace(params=params)
+    result = read_result(path)
+    if result is None or result["step"] != restored.step:  # such as before the run was lengthened
+        result = {"step": restored.step}
+    return trained._replace(params=restored.state, result=result)
 
 
 def save_trained(path: Path, trained: Trained) -> None:
