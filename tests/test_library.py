@@ -246,7 +246,7 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
 
 
 def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
-    config = tiny_config(model__name="vit")
+    config = tiny_config(model__name="vit", model__attention="cudnn")  # which is not here
     before = config.to_dict()
     with tiny_variants():
         params = aft.create("mini8", num_classes=3, config=config, seed=1).params

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from absl import logging
 
+from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.lists import has_validation
@@ -98,6 +99,22 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
     return trained._replace(params=restored.state, result=result)
 
 
+def float32_model(config: Config, num_classes: int) -> Model:
+    """Returns the model of a configuration, in float32, with the kernel that suits this device.
+
+    Args:
+      config: its `model.attention` is set to that kernel: the one of a training may not exist here,
+        or not compute in float32.
+      num_classes: in the head.
+
+    Raises:
+      ValueError: the configuration describes no model.
+    """
+    config.model.attention = "auto"
+    check(config, num_devices=1, trains=False)
+    return build_model(config, num_classes, jnp.dtype("float32"))
+
+
 def save_trained(path: Path, trained: Trained) -> None:
     """Writes a trained model as one file, whole or not at all, which `load_trained` reads."""
     save(path, trained.params, trained.settings, trained.class_names, trained.result)
@@ -117,9 +134,7 @@ def _untrained(
 ) -> Trained:
     """Returns the model of settings by key, with zeros in the place of its parameters."""
     config = configured(settings)
-    config.model.attention = "auto"  # the run's kernel may not exist on this device
-    check(config, num_devices=1)
-    model = build_model(config, len(class_names), jnp.dtype("float32"))
+    model = float32_model(config, len(class_names))
     return Trained(
         name=config.model.name,
         model=model,
