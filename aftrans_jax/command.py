@@ -17,7 +17,9 @@ from aftrans_jax.data.loading.names import printable
 PAGES = (".html", ".htm")  # how the names of pages end
 
 _REMEDIES = {  # part of what JAX says -> what to do about it
-    "RESOURCE_EXHAUSTED": "The batch is too large for this device: raise train.accumulation_steps",
+    # Where no batch is computed, or one of images to probe; else see `training.memory`.
+    "RESOURCE_EXHAUSTED": "The device's memory is full: a lower eval.batch_size or a smaller model "
+    "needs less, and JAX_PLATFORMS=cpu takes the machine's",
     "Unable to initialize backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is "
     "there",
     "Unknown backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is there",

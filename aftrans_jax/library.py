@@ -16,13 +16,12 @@ from absl import logging
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
-from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.launch import launch_training
-from aftrans_jax.experiment.model import Model, build_model, initial_params
+from aftrans_jax.experiment.model import Model, initial_params
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.experiment.trained import float32_model, load_trained
 from aftrans_jax.paths import expand
 
 
@@ -91,8 +90,7 @@ def create(
         keys.pretrained = os.fspath(weights)
     expand_paths(keys)
     keys, _ = settled(keys)
-    check(keys, num_devices=1, trains=False)
-    model = build_model(keys, num_classes, jnp.dtype("float32"))
+    model = float32_model(keys, num_classes)
     params, notes = initial_params(keys, model)
     for note in notes:
         logging.info(note)

@@ -20,6 +20,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.model.vit import Baseline
+from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.fitting import resize_positions
 
 MINI8 = ROOT / "aftrans_jax" / "assets" / "mini8.npz"
@@ -72,6 +73,25 @@ def model(trained_run):
 def images():
     dataset = synthetic_dataset(num_train=48, num_test=60, image_size=32)
     return np.stack([dataset.test[index].image for index in range(60)])
+
+
+def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkeypatch):
+    def full(params, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(model, "_answers", full)
+    with pytest.raises(RuntimeError, match=r"is full: give fewer photos at a time \(batch_size\)"):
+        model(images[:2])
+
+
+def test_scores_of_another_step_are_not_told_of_the_model(trained_run, tmp_path):
+    """As when a finished run was made longer and killed."""
+    workdir = shutil.copytree(trained_run, tmp_path / "run")
+    write_json(workdir / "result.json", {**read_result(workdir), "step": 30})
+    with tiny_variants():
+        model = aft.load(workdir)
+    assert model.result == {"step": 60}
+    assert "accuracy is not known, result.json does not tell it of step 60" in repr(model)
 
 
 def test_its_answers_are_as_right_as_result_json_says(model, images):
@@ -226,7 +246,7 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
 
 
 def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
-    config = tiny_config(model__name="vit")
+    config = tiny_config(model__name="vit", model__attention="cudnn")  # which is not here
     before = config.to_dict()
     with tiny_variants():
         params = aft.create("mini8", num_classes=3, config=config, seed=1).params

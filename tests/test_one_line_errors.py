@@ -66,7 +66,7 @@ def test_a_missing_package_says_how_to_install():
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("RESOURCE_EXHAUSTED: out of memory", "train.accumulation_steps"),
+        ("RESOURCE_EXHAUSTED: out of memory", "eval.batch_size"),
         ("Unable to initialize backend 'cuda': no GPU", "JAX_PLATFORMS=cpu"),
         ("Unknown backend tpu", "JAX_PLATFORMS=cpu"),
     ],

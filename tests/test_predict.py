@@ -92,7 +92,8 @@ def test_a_result_that_is_not_there_is_said(call, workdir, photos, tmp_path, con
     rows, said = call(photos / "00", "--top=1", where=tmp_path / "run")
     assert rows
     assert said == [
-        "sum of global and local logits: the accuracy is not known, result.json does not tell it"
+        "sum of global and local logits: the accuracy is not known, result.json does not tell it "
+        f"of step {NUM_STEPS}"
     ]
 
 

@@ -22,6 +22,7 @@ from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.views import View, once
+from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.xla_options import xla_options
 
@@ -55,7 +56,8 @@ class Classifier:
       head: the one that answers.
       image_size: side in pixels of the square that a photo becomes.
       batch_size: photos in a batch.
-      result: what result.json of the run holds: accuracies, settings, versions.
+      result: what result.json of the run holds: accuracies, settings, versions; "step" alone where
+        that is of another step.
     """
 
     def __init__(
@@ -145,16 +147,17 @@ class Classifier:
         size, running = batch_size or self.batch_size, collections.deque()
         load = partial(prepare, sizes=self._trained.sizes, max_pixels=self._trained.max_pixels)
         rows = prepared(photos, load, ahead=2 * size)
-        while chunk := list(itertools.islice(rows, size)):
-            batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
-            for row, (_, found) in zip(batch, chunk, strict=False):
-                if not isinstance(found, Exception):
-                    row[:] = found.image
-            running.append((chunk, self._answers(self.params, batch)))
-            if len(running) > 1:
-                yield from self._predictions(*running.popleft())
-        for chunk, answers in running:
-            yield from self._predictions(chunk, answers)
+        with needing_less("give fewer photos at a time (batch_size), or take a smaller model"):
+            while chunk := list(itertools.islice(rows, size)):
+                batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
+                for row, (_, found) in zip(batch, chunk, strict=False):
+                    if not isinstance(found, Exception):
+                        row[:] = found.image
+                running.append((chunk, self._answers(self.params, batch)))
+                if len(running) > 1:
+                    yield from self._predictions(*running.popleft())
+            for chunk, answers in running:
+                yield from self._predictions(chunk, answers)
 
     def __repr__(self) -> str:
         """Says what the model is and how right its answers were."""

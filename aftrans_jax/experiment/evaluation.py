@@ -10,11 +10,20 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.data import check_boxes
-from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.experiment.lists import has_validation
+from aftrans_jax.experiment.model import ANNOTATED, predicting_logits
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
-from aftrans_jax.experiment.workdir import PLUMBING, changes, flat, is_plumbing, read_result
+from aftrans_jax.experiment.workdir import (
+    PLUMBING,
+    changes,
+    configured,
+    flat,
+    is_plumbing,
+    read_result,
+    written_settings,
+)
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
@@ -77,6 +86,8 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int 
       depth: how many folders of the set's path are in the name.
     """
     changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
+    if os.path.realpath(recorded["data.dir"]) == os.path.realpath(chosen["data.dir"]):
+        changed = [key for key in changed if key != "data.dir"]  # spelt in another way
     if not changed:
         return "test"
     place = Path(os.path.abspath(chosen["data.dir"]))
@@ -127,38 +138,38 @@ def evaluate_run(
     *,
     name: str,
     settings: Mapping[str, Any],
-    validated: bool,
 ) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
     What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
-    checkpoint is the best one on validation images where the run has them, else the newest. The run
-    may still be training.
+    checkpoint is the best one on validation images where the run has them, by the logits that it
+    was trained to answer by, else the newest. The run may still be training.
 
     Args:
       experiment: of the run, built with `restores`.
       workdir: of the run.
       name: of the set that is scored.
       settings: the configuration as plain values, written with the scores.
-      validated: whether the run chose its checkpoint on validation images, see `has_validation`.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       ValueError, OSError: from reading the checkpoint or the images; or the annotated boxes are to
         be cropped, and there are none.
     """
-    began, plan, dataset = time.monotonic(), experiment.plan, experiment.dataset
+    began, dataset = time.monotonic(), experiment.dataset
     crops_annotated = settings["region"]["method"] == ANNOTATED
     if crops_annotated:
         check_boxes(dataset)
-    progress = Progress(plan.num_steps)
-    best_score = f"{plan.predict_from}_accuracy"
+    progress = Progress(experiment.plan.num_steps)
+    trained = written_settings(workdir) or flat(settings)
+    best_score = f"{predicting_logits(configured(trained))}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
+    validated = has_validation(workdir, trained)
     best = checkpoints.restore_best(experiment.state) if validated else None
-    host = checkpoints.restore_latest(experiment.state) if best is None else best[0]
-    if host is None:
+    restored = best or checkpoints.restore_latest(experiment.state)
+    if restored is None:
         raise FileNotFoundError(no_checkpoint(workdir))
-    state = placed(host, experiment.mesh, experiment.specs)
+    state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
     show_scores(evaluation, int(state.step), name, progress)

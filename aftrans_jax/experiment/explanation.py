@@ -19,6 +19,7 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
 from aftrans_jax.report.pictures import Pixels
+from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.xla_options import xla_options
 
@@ -111,7 +112,8 @@ def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained |
     forward = jax.jit(partial(_forward, trained), compiler_options=options)
     side = trained.sizes["image_size"]
     size = min(BATCH_SIZE, len(paths))  # of every batch, so that one program is compiled
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    lower = needing_less("give fewer photos at a time, or take a smaller model")
+    with ThreadPoolExecutor(_NUM_THREADS) as pool, lower:
         for start in range(0, len(paths), size):
             photos = list(pool.map(load, paths[start : start + size]))
             readable = [photo for photo in photos if isinstance(photo, _Loaded)]

@@ -140,5 +140,6 @@ def _description(
             for name, output in outputs.items()
         },
         "class_names": trained.class_names,
+        "step": trained.result.get("step"),
         "accuracy": trained.result.get(f"{logits}_accuracy"),
     }

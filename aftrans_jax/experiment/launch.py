@@ -16,7 +16,7 @@ from aftrans_jax.experiment.evaluation import (
     free_name,
     no_checkpoint,
 )
-from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
+from aftrans_jax.experiment.lists import list_notes, used_images
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
@@ -99,10 +99,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    validated = has_validation(workdir, recorded)
-    return evaluate_run(
-        experiment, workdir, name=name, settings=config.to_dict(), validated=validated
-    )
+    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
 
 
 def _with_length(
@@ -110,15 +107,20 @@ def _with_length(
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
-    What is left open is as recorded, but steps where the epochs are others.
+    What is left open is as recorded, but steps where the epochs are others; so are steps that are
+    no others than the recorded ones, as of `--workdir` alone with `train.epochs`.
 
     Args:
       config: not changed.
       written: settings that the directory records, also of a run that has trained nothing yet.
       recorded: those of a run that has.
     """
-    config, notes = with_one_length(copy.deepcopy(config), written)
-    train, known = config.train, written.get("train.epochs")
+    config, known = copy.deepcopy(config), written.get("train.epochs")
+    others = known and config.train.epochs not in (0, known)
+    if others and config.train.steps == written["train.steps"]:
+        config.train.steps = 0
+    config, notes = with_one_length(config, written)
+    train = config.train
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
         train.steps = recorded["train.steps"]
     if recorded and is_left("train.warmup_steps", train.warmup_steps):

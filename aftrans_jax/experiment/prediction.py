@@ -122,5 +122,6 @@ def heading(trained: Trained, logits: str) -> str:
     accuracy = trained.result.get(f"{logits}_accuracy")
     number, step = (trained.result.get(name) for name in ("num_test", "step"))
     if not isinstance(accuracy, int | float):
-        return f"{_NAMES[logits]}: the accuracy is not known, result.json does not tell it"
+        of = "" if step is None else f" of step {step}"
+        return f"{_NAMES[logits]}: the accuracy is not known, result.json does not tell it{of}"
     return f"{_NAMES[logits]}: {accuracy:.1%} on {number} test images at step {step}"

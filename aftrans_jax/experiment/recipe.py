@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.model import MODELS, loss_weights
 from aftrans_jax.training.erasing import erase
 from aftrans_jax.training.losses import CrossEntropy, label_losses, target_losses
 from aftrans_jax.training.mixing import MIXINGS, mix
@@ -95,6 +96,14 @@ def check_recipe(config: Config, num_devices: int) -> None:
       config: of a training.
       num_devices: that a batch is split over.
     """
+    weights = loss_weights(config)
+    branches = [name for name in MODELS[config.model.name].logits if name in weights]
+    if not sum(weights[name] for name in branches):
+        keys = " + ".join({"global": "loss.alpha", "local": "loss.beta"}[x] for x in branches)
+        raise ValueError(
+            f"{keys} = 0: model.name={config.model.name!r} would learn no classes; set "
+            "--config.loss.alpha=1"
+        )
     num_rows = config.train.batch_size // num_devices
     mixing, contrastive = config.data.mixing, config.loss.contrastive
     if contrastive and num_rows // config.train.accumulation_steps < 2:

@@ -10,9 +10,9 @@ import jax
 from clu import parameter_overview
 
 from aftrans_jax.experiment.evaluation import evaluate_run
+from aftrans_jax.experiment.finished import applied, record_kept, unapplied
 from aftrans_jax.experiment.lists import (
     check_moved,
-    has_validation,
     joined,
     list_notes,
     listed_images,
@@ -25,18 +25,20 @@ from aftrans_jax.experiment.pictured import look
 from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
 from aftrans_jax.experiment.sessions import Session
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.starts import STARTS, note_start
+from aftrans_jax.experiment.starts import forget_earlier, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
+    check_length,
     check_same_training,
     finished_result,
     flat,
     holds_run,
     read_classes,
     read_settings,
+    trained_settings,
 )
 from aftrans_jax.files import make_folder, write_bytes
-from aftrans_jax.training.records import DamagedRecordError, write_json
+from aftrans_jax.training.records import DamagedRecordError, numbers, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
 
@@ -70,10 +72,7 @@ def run(
       OSError, FloatingPointError: from reading images, checkpoints and training.
     """
     if mode == "eval":
-        validated = has_validation(workdir, flat(settings))
-        return evaluate_run(
-            experiment, workdir, name="test", settings=settings, validated=validated
-        )
+        return evaluate_run(experiment, workdir, name="test", settings=settings)
     if stop is None:
         with StopRequest() as stop:
             return run(
@@ -95,6 +94,8 @@ def _run(
 ) -> dict[str, Any]:
     progress = Progress(experiment.plan.num_steps)
     notes = _check_record(experiment, workdir, settings)
+    if jax.process_index() == 0 and not numbers(workdir / "checkpoints"):
+        forget_earlier(workdir)
     session = Session(experiment, workdir, progress, stop)
     together = True
     try:
@@ -120,14 +121,19 @@ def _finish(
 ) -> dict[str, Any]:
     began, plan, progress = time.monotonic(), experiment.plan, session.progress
     state, is_resumed = session.start()
-    for line in _description(experiment, state, workdir, is_resumed, notes):
-        progress.say(line)
+    check_length(workdir, int(state.step), plan.num_steps)
+    found = changes(trained_settings(workdir), flat(settings))
     recorded = finished_result(workdir, plan.num_steps)
     # As its own record says, whatever score decides now.
     was_early = recorded is not None and recorded.get("stopped_at_step") == int(state.step)
     is_early = was_early or session.stops_early(state)
     is_finished = is_early or int(state.step) >= plan.num_steps
+    told = unapplied(workdir, found) if is_finished and recorded else applied(found)
+    for line in _description(experiment, state, workdir, is_resumed, [*told, *notes]):
+        progress.say(line)
     if is_finished and recorded:
+        if jax.process_index() == 0:
+            record_kept(workdir, found)
         early = " early (train.patience)" if is_early else ""
         progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(recorded))
@@ -157,7 +163,7 @@ def _finish(
 
 
 def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Returns notes on what changed since the run so far.
+    """Returns notes on the record and the lists of the run so far.
 
     Raises:
       ValueError: settings, classes or lists are not those of the run so far.
@@ -171,7 +177,6 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
         check_same_training(workdir, found)
         if "data.dir" in found:
             check_moved(workdir, *map(Path, found["data.dir"]))
-        notes += [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in found.items()]
         trained = read_classes(workdir)
     except FileNotFoundError:
         trained = None
@@ -194,11 +199,7 @@ def _record(
     settings: Mapping[str, Any],
     is_resumed: bool,
 ) -> None:
-    """Writes what is trained from here on; a new run does not go on with an earlier one's files."""
-    if not is_resumed:
-        (workdir / "metrics.jsonl").unlink(missing_ok=True)
-        (workdir / "skipped_images.json").unlink(missing_ok=True)
-        (workdir / STARTS).unlink(missing_ok=True)
+    """Writes what is trained from here on."""
     write_json(workdir / "config.json", settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     # Without values, of which a process may hold a part.

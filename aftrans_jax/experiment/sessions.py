@@ -72,7 +72,7 @@ class Session:
         self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
         self._checkpoints.scores.keep_only(self._checkpoints.numbers())
-        state = self._experiment.state if restored is None else restored
+        state = self._experiment.state if restored is None else restored.state
         if restored is not None:
             self._stop.saved = _saved(state)
         return self._placed(state), restored is not None
@@ -113,7 +113,7 @@ class Session:
             figures["stopped_at_step"] = int(state.step)
         best = self._checkpoints.restore_best(self._experiment.state, set_aside=True)
         if best is not None:
-            state, figures["validation"] = self._placed(best[0]), dict(best[1])
+            state, figures["validation"] = self._placed(best.state), dict(best.scores)
         self.progress.say(f"best on the validation images: step {int(state.step)}")
         return (state, self._scored(state, "test")), figures
 

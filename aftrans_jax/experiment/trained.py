@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from absl import logging
 
+from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.lists import has_validation
@@ -34,9 +35,9 @@ class Trained(NamedTuple):
 
     `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
-    `result` is what result.json holds, empty where there is none that can be read. Larger
-    photos than `max_pixels` are refused. `settings` are the run's, by key; `view` is one of
-    `model.views.VIEWS`.
+    `result` is what result.json holds; its step alone where there is none that can be read, or
+    that is of another step. Larger photos than `max_pixels` are refused. `settings` are the run's,
+    by key; `view` is one of `model.views.VIEWS`.
     """
 
     name: str
@@ -81,7 +82,7 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
             f"{absent} is absent: --workdir must name the folder of a training run, or a file of "
             "python -m aftrans_jax.export --format=aftrans"
         )
-    trained = _untrained(settings, read_classes(path), read_result(path) or {})
+    trained = _untrained(settings, read_classes(path), {})
     best_score = f"{trained.predict_from}_accuracy"
     checkpoints = Checkpoints(path / "checkpoints", best_score=best_score, say=say)
     best = (
@@ -89,11 +90,29 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
         if has_validation(path, settings)
         else None
     )
-    latest = checkpoints.restore_latest
-    params = latest(trained.params, parts=ANSWERING) if best is None else best[0]
-    if params is None:
+    restored = best or checkpoints.restore_latest(trained.params, parts=ANSWERING)
+    if restored is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
-    return trained._replace(params=params)
+    result = read_result(path)
+    if result is None or result["step"] != restored.step:  # such as before the run was lengthened
+        result = {"step": restored.step}
+    return trained._replace(params=restored.state, result=result)
+
+
+def float32_model(config: Config, num_classes: int) -> Model:
+    """Returns the model of a configuration, in float32, with the kernel that suits this device.
+
+    Args:
+      config: its `model.attention` is set to that kernel: the one of a training may not exist here,
+        or not compute in float32.
+      num_classes: in the head.
+
+    Raises:
+      ValueError: the configuration describes no model.
+    """
+    config.model.attention = "auto"
+    check(config, num_devices=1, trains=False)
+    return build_model(config, num_classes, jnp.dtype("float32"))
 
 
 def save_trained(path: Path, trained: Trained) -> None:
@@ -115,9 +134,7 @@ def _untrained(
 ) -> Trained:
     """Returns the model of settings by key, with zeros in the place of its parameters."""
     config = configured(settings)
-    config.model.attention = "auto"  # the run's kernel may not exist on this device
-    check(config, num_devices=1)
-    model = build_model(config, len(class_names), jnp.dtype("float32"))
+    model = float32_model(config, len(class_names))
     return Trained(
         name=config.model.name,
         model=model,

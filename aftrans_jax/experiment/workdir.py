@@ -17,7 +17,7 @@ Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 PLUMBING = (
     "train.report_every",
     "train.save_every",
-    "train.steps",  # only longer
+    "train.steps",  # above what is trained, see `check_length`
     "train.epochs",  # which mean steps
     "train.accumulation_steps",
     "train.precision",
@@ -218,19 +218,24 @@ def check_same_training(workdir: Path, found: Changes) -> None:
     Every such key is named with both values, and a directory is proposed.
     """
     defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
-    steps = found.get("train.steps")
-    if steps and steps[1] < steps[0]:
-        defining["train.steps"] = steps
     if defining:
         listed = "; ".join(
             f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
         )
-        named = {key: new for key, (_, new) in defining.items() if key != "train.steps"}
-        other = run_name(str(workdir), named or {"train.steps": defining["train.steps"][1]})
-        only = " (train.steps may only grow)" if "train.steps" in defining else ""
+        other = run_name(str(workdir), {key: new for key, (_, new) in defining.items()})
         raise ValueError(
-            f"{workdir} holds a run that was trained with other settings: {listed}{only}. Set them "
-            f"back to go on with it, or train in another directory: --workdir={other}"
+            f"{workdir} holds a run that was trained with other settings: {listed}. Set them back "
+            f"to go on with it, or train in another directory: --workdir={other}"
+        )
+
+
+def check_length(workdir: Path, trained: int, num_steps: int) -> None:
+    """Raises ValueError where a directory holds more trained steps than are wanted now."""
+    if trained > num_steps:
+        other = run_name(str(workdir), {"train.steps": num_steps})
+        raise ValueError(
+            f"{workdir} holds a run of {trained} trained steps, more than train.steps={num_steps}: "
+            f"raise it to go on, or train in another directory: --workdir={other}"
         )
 
 

@@ -78,7 +78,7 @@ class Report:
           peak_speed: images per second at the devices' peak, NaN where it is not known.
           schedule: learning rate by step.
           largest_loss: above it the loss has left its range.
-          way_back: says which checkpoint a run that diverged can go back to.
+          way_back: says how a run that diverged can be gone on with.
           stopwatch: of the training steps.
           log: takes the averages.
           progress: shows them.
@@ -142,19 +142,17 @@ class Report:
         step = int(state.step)
         del values["skipped"]
         values |= self.speed()
-        values["learning_rate"] = float(self._learning_rate(step))
+        values["learning_rate"] = float(self._learning_rate(max(0, step - 1)))  # it had this
         values["skipped_steps"] = int(state.skipped)
         self._log.write(step, "train", values)
         if self._overflows >= _OVERFLOWS:
             raise FloatingPointError(
                 f"float16 gradients overflowed in the last {self._overflows} batches in a row at "
-                f"step {step}: lower train.learning_rate, or use train.precision=bfloat16 or "
-                f"float32. {self._way_back()}"
+                f"step {step}. {self._way_back()}"
             )
         if merged["loss"].count and not math.isfinite(values["loss"]):
             raise FloatingPointError(
-                f"the loss is {values['loss']} at step {step}: lower train.learning_rate, lengthen "
-                f"train.warmup_steps, or use train.precision=float32. {self._way_back()}"
+                f"the loss is {values['loss']} at step {step}. {self._way_back()}"
             )
         self._progress.report(step, values)
 
@@ -199,7 +197,7 @@ class SaveAndEvaluate:
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         del averages
-        evaluate, save = number % self._evaluate_every == 0, number % self._save_every == 0
+        evaluate, save = self._is_due(number), number % self._save_every == 0
         if not (evaluate or save) or int(state.step) >= self._num_steps:
             return  # nothing is due, or the end of the run does it
         with self._stopwatch.paused(state):
@@ -210,8 +208,7 @@ class SaveAndEvaluate:
     def catch_up(self, state: TrainState) -> None:
         """Evaluates a restored state where that was due and did not come to its end."""
         number = int(state.batch_number)
-        is_due = number > 0 and number % self._evaluate_every == 0
-        if is_due and self._checkpoints.scores.of(number) is None:
+        if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
             self.evaluate(state)
 
     def save(self, state: TrainState) -> None:
@@ -225,8 +222,12 @@ class SaveAndEvaluate:
         """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
         with self._while_evaluating():
             evaluation = self._evaluate(state)
-        self._checkpoints.scores.note(int(state.batch_number), evaluation.scores)
+        number = int(state.batch_number)
+        self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
         return evaluation
+
+    def _is_due(self, number: int) -> bool:
+        return number % self._evaluate_every == 0
 
 
 def scored(

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from aftrans_jax.training.records import numbers
 from aftrans_jax.training.scores import Kept, Scores
 from aftrans_jax.training.stored import (
     Arrays,
-    DamagedCheckpointError,
-    VanishedCheckpointError,
+    Restored,
     checksum,
+    first_intact,
     fit,
     flat_arrays,
-    read_arrays,
 )
 
 
@@ -75,8 +74,8 @@ class Checkpoints:
         host = flat_arrays(state)
         if not all(np.isfinite(array).all() for array in host.values()):
             raise FloatingPointError(
-                f"parameters stopped being finite before batch {number}; nothing was saved. Lower "
-                f"train.learning_rate or use train.precision=float32. {self.way_back()}"
+                f"parameters stopped being finite before batch {number}, which was not saved. "
+                f"{self.way_back()}"
             )
         with self._writing():
             if self._manager is None:
@@ -93,11 +92,12 @@ class Checkpoints:
 
     def restore_latest(
         self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
-    ) -> Any | None:
-        """Returns the newest intact state on the host, None when there is no checkpoint at all.
+    ) -> Restored | None:
+        """Returns the newest intact state, None when there is no checkpoint at all.
 
         One that is damaged is said and passed over. One that is deleted meanwhile, as a training
-        does with older ones, is passed over for the newer one.
+        does with older ones, is passed over for the newer one. The first process chooses, and all
+        take part.
 
         Args:
           template: tree of arrays with the state's paths, shapes and types.
@@ -110,32 +110,20 @@ class Checkpoints:
           ValueError: all are damaged, or the newest intact one does not fit the template.
           OSError: the newest cannot be read, and so may be sound.
         """
-        damaged: dict[int, str] = {}
-        while candidates := [number for number in self.numbers() if number not in damaged]:
-            number = candidates[-1]
-            try:
-                arrays = read_arrays(self.directory / str(number))
-            except VanishedCheckpointError:
-                continue
-            except DamagedCheckpointError as error:
-                damaged[number] = str(error)
-                continue
-            state = self._fit(number, arrays, template, parts)
-            self._pass_over(damaged, number, set_aside)
-            return state
-        if damaged:
+        found, damaged = self._intact(lambda numbers: max(numbers, default=None))
+        if found is None and damaged:
             newest = max(damaged)
             raise ValueError(
                 f"no checkpoint in {self.directory} is intact; the newest, {newest}, says: "
                 f"{damaged[newest]}. Choose another --workdir, or move the checkpoints away to "
                 "start again"
             )
-        return None
+        return self._restored(found, damaged, template, parts, set_aside)
 
     def restore_best(
         self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
-    ) -> tuple[Any, Mapping[str, float]] | None:
-        """Returns the saved state with the best score, on the host, and its scores.
+    ) -> Restored | None:
+        """Returns the saved state with the best score.
 
         None where no state that is still there was evaluated. See `restore_latest`.
 
@@ -144,44 +132,32 @@ class Checkpoints:
             be set aside, so that the best of the others would answer.
           OSError: it cannot be read.
         """
-        damaged: dict[int, str] = {}
-        while True:
-            number = self.scores.best([x for x in self.numbers() if x not in damaged])
-            if number is None:
-                self._pass_over(damaged, number, set_aside)
-                return None
-            try:
-                arrays = read_arrays(self.directory / str(number))
-            except VanishedCheckpointError:  # a training has written a better one
-                self.scores.read_again()
-            except DamagedCheckpointError as error:
-                if not set_aside:
-                    raise ValueError(
-                        f"the best checkpoint, {number}, is damaged: {error}. Bring it back from a "
-                        f"copy, or delete {self.directory / str(number)}: then the best of the "
-                        "others answers, whose accuracy result.json does not tell"
-                    ) from error
-                damaged[number] = str(error)
-            else:
-                state = self._fit(number, arrays, template, parts)
-                self._pass_over(damaged, number, set_aside)
-                return state, self.scores.of(number) or {}
+        found, damaged = self._intact(self.scores.best)
+        for number, reason in () if set_aside else damaged.items():
+            raise ValueError(
+                f"the best checkpoint, {number}, is damaged: {reason}. Bring it back from a copy, "
+                f"or delete {self.directory / str(number)}: then the best of the others answers, "
+                "whose accuracy result.json does not tell"
+            )
+        return self._restored(found, damaged, template, parts, set_aside)
 
     def way_back(self) -> str:
-        """Returns the sentence that says which checkpoint a run that diverged can go back to."""
+        """Returns what a run that diverged can be gone on with: which checkpoint and settings."""
         known = self.numbers()
         sound = self.scores.newest_sound(known)
         if sound is None:
+            where = "in another --workdir" if known else "here, where nothing is saved yet"
             return (
-                "There is no checkpoint from before the loss left its range: start again in "
-                "another --workdir"
+                f"There is no checkpoint from before the loss left its range: start again {where}, "
+                "with a lower train.learning_rate, a longer train.warmup_steps, or "
+                "train.precision=float32"
             )
         ruined = [str(self.directory / str(number)) for number in known if number > sound]
-        if not ruined:
-            return f"The last checkpoint, of batch {sound}, is from before: a resumed run has it"
+        back = f"; first go back to it: rm -r {' '.join(ruined)}" if ruined else ""
         return (
-            f"The checkpoint of batch {sound} is from before the loss left its range; to go back "
-            f"to it: rm -r {' '.join(ruined)}"
+            "A lower train.learning_rate or a longer train.warmup_steps needs another --workdir; "
+            "train.precision=float32 or bfloat16 goes on here, from the checkpoint of batch "
+            f"{sound}, before the loss left its range{back}"
         )
 
     def remove_unfinished(self) -> None:
@@ -214,20 +190,37 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=Kept(self.scores))
         return ocp.CheckpointManager(self.directory, options=options)
 
-    def _fit(self, number: int, arrays: Arrays, template: Any, parts: Sequence[str]) -> Any:
-        found = {
-            path.removeprefix(part): array
-            for part in parts
-            for path, array in arrays.items()
-            if path.startswith(part)
-        }
+    def _intact(
+        self, choose: Callable[[Collection[int]], int | None]
+    ) -> tuple[tuple[int, Arrays] | None, dict[int, str]]:
+        def numbers_again() -> list[int]:
+            self.scores.read_again()  # a training has written a newer or a better one
+            return self.numbers()
+
+        return first_intact(self.directory, self.numbers(), choose, numbers_again)
+
+    def _restored(
+        self,
+        found: tuple[int, Arrays] | None,
+        damaged: Mapping[int, str],
+        template: Any,
+        parts: Sequence[str],
+        set_aside: bool,
+    ) -> Restored | None:
+        """Returns what was found, fitted to a template, after what is damaged was passed over."""
+        if found is None:
+            self._pass_over(damaged, None, set_aside)
+            return None
+        number, arrays = found
         try:
-            return fit(found, template)
+            state = fit(arrays, template, parts)
         except ValueError as error:
             raise ValueError(
                 f"checkpoint {number} in {self.directory} does not fit this run: {error}. It was "
                 "written with another model or head: choose another --workdir"
             ) from error
+        self._pass_over(damaged, number, set_aside)
+        return Restored(state, int(arrays["step"]), self.scores.of(number) or {})
 
     def _pass_over(self, damaged: Mapping[int, str], used: int | None, set_aside: bool) -> None:
         """Says which checkpoints are damaged and which is used, None: the state as it is."""

@@ -51,9 +51,17 @@ class Scores:
         self._known[number] = {"sound": sound, **standing}
         self._write()
 
-    def note(self, number: int, scores: Mapping[str, float]) -> None:
-        """Records the scores of a checkpoint."""
-        self._known.setdefault(number, {})["scores"] = dict(scores)
+    def note(self, number: int, scores: Mapping[str, float], *, is_due: bool = True) -> None:
+        """Records the scores of a checkpoint.
+
+        Args:
+          number: of the checkpoint.
+          scores: of its evaluation.
+          is_due: whether that was one of those at intervals, which are counted; a longer run would
+            not have the one at the end.
+        """
+        facts = self._known.setdefault(number, {})
+        facts |= {"scores": dict(scores), "is_due": is_due}
         self._write()
 
     def _write(self) -> None:
@@ -86,7 +94,7 @@ class Scores:
         waited, best = facts.get("waited", 0), facts.get("best")
         if facts.get("best_by") != self._best_by:  # another score was counted by
             waited, best = 0, None
-        if (scores := self.of(newest)) is None:
+        if (scores := self.of(newest)) is None or not facts.get("is_due", True):
             return waited, best
         score = scores.get(self._best_by, math.nan)
         if math.isfinite(score) and (best is None or score > best):

@@ -2,9 +2,9 @@
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,14 @@ class DamagedCheckpointError(ValueError):
 
 class VanishedCheckpointError(FileNotFoundError):
     """It was deleted while it was being read, as a training does with older ones."""
+
+
+class Restored(NamedTuple):
+    """A state on the host, or a part of it; its step; its scores, empty where it has none."""
+
+    state: Any
+    step: int
+    scores: Mapping[str, float]
 
 
 def flat_arrays(state: Any) -> Arrays:
@@ -74,7 +82,49 @@ def read_arrays(folder: Path) -> Arrays:
         raise DamagedCheckpointError(reason or type(error).__name__) from error
 
 
-def fit(arrays: Arrays, template: Any) -> Any:
+def first_intact(
+    directory: Path,
+    known: Collection[int],
+    choose: Callable[[Collection[int]], int | None],
+    known_again: Callable[[], Collection[int]],
+) -> tuple[tuple[int, Arrays] | None, dict[int, str]]:
+    """Returns the number and arrays of a checkpoint, None where none is, and damage by number.
+
+    The first process looks for it, and all take part and have the same one.
+
+    Args:
+      directory: of the checkpoints.
+      known: their numbers.
+      choose: returns the one that is wanted of several, or None.
+      known_again: returns the numbers anew, where one was deleted meanwhile.
+
+    Raises:
+      ValueError: another process cannot read what the first one has read.
+      OSError: the choice cannot be read, and so may be sound.
+    """
+    found, damaged = None, {}
+    looks = jax.process_index() == 0
+    while looks and not found and (number := choose(set(known) - damaged.keys())) is not None:
+        try:
+            found = number, read_arrays(directory / str(number))
+        except VanishedCheckpointError:
+            known = known_again()
+        except DamagedCheckpointError as error:
+            damaged[number] = str(error)
+    agreed = int(multihost_utils.broadcast_one_to_all(np.int32(found[0] if found else -1)))
+    if agreed >= 0 and not looks:
+        try:
+            found = agreed, read_arrays(directory / str(agreed))
+        except (DamagedCheckpointError, VanishedCheckpointError) as error:
+            raise ValueError(
+                f"checkpoint {agreed} in {directory} is intact for the first process and not for "
+                f"this one: {error}. All processes need the same --workdir, on a disk that they "
+                "share"
+            ) from error
+    return found, damaged
+
+
+def fit(arrays: Arrays, template: Any, parts: Sequence[str] = ("",)) -> Any:
     """Returns the template with the arrays in the place of its own.
 
     A loss scale, which only float16 has, is dropped or kept from the template as needed.
@@ -82,10 +132,17 @@ def fit(arrays: Arrays, template: Any) -> Any:
     Args:
       arrays: by path.
       template: tree with the paths, shapes and types that are wanted.
+      parts: of the arrays that the template is of, as beginnings of paths, later ones first.
 
     Raises:
       ValueError: paths, shapes or types differ; names a few.
     """
+    arrays = {
+        path.removeprefix(part): array
+        for part in parts
+        for path, array in arrays.items()
+        if path.startswith(part)
+    }
     whole = flatten_dict(to_state_dict(template), sep="/", keep_empty_nodes=True)
     wanted: dict[str, Any] = dict(flatten_dict(to_state_dict(template), sep="/"))
     scale = {path: x for path, x in wanted.items() if path.startswith(_LOSS_SCALE)}

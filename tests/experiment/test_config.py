@@ -423,6 +423,19 @@ def test_layers_are_numbers_of_the_variant():
         checks.check(changed(sacm__layers=(7,), model__variant="mini8"), num_devices=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "keys"),
+    [
+        ("vit", {"loss__alpha": 0.0}, r"loss\.alpha = 0"),
+        ("transfg", {"loss__alpha": 0.0, "loss__contrastive": 1.0}, r"loss\.alpha = 0"),
+        ("aftrans", {"loss__alpha": 0.0, "loss__beta": 0.0}, r"loss\.alpha \+ loss\.beta = 0"),
+    ],
+)
+def test_a_model_whose_branches_learn_nothing_is_refused(name, weights, keys):
+    with pytest.raises(ValueError, match=f"^{keys}: model.name='{name}' would learn no classes"):
+        checks.check(changed(model__name=name, **weights), num_devices=1)
+
+
 @pytest.mark.parametrize(("key", "value", "message"), list(bad_values()))
 def test_a_value_out_of_range_is_named(key, value, message):
     config = base()

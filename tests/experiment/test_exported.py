@@ -222,6 +222,7 @@ def test_a_program_gives_the_same_numbers_without_this_package(
             relevance = output.region.relevance[:count]
             np.testing.assert_allclose(given["relevance"], relevance, atol=1e-5)
     assert described["class_names"] == list(NAMES)
+    assert described["step"] == 6
     assert described["images"]["shape"] == ["batch", SIDE, SIDE, 3]
 
 

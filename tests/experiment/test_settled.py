@@ -152,9 +152,12 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
     assert trained(0, 1.0) == (3, 3, 1.0)  # 24 birds, 8 at a time
     assert trained(0, 1.0) == (3, 3, 1.0)
     assert trained(3, 1.0) == (3, 3, 1.0)  # what the record says, as --workdir alone does
+    assert trained(3, 1.5) == (5, 5, 1.5)  # `--workdir` alone, and other epochs
     assert trained(0, 1.5) == (5, 5, 1.5)
     assert trained(6, 1.5) == (6, 6, 0.0)
-    with pytest.raises(ValueError, match=r"steps was 6, is now 3 \(train.steps may only"):
+    with pytest.raises(
+        ValueError, match=r"holds a run of 6 trained steps, more than train.steps=3: "
+    ):
         trained(0, 1.0)
 
 

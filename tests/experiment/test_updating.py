@@ -56,7 +56,7 @@ def train(workdir, built):
 
 def last_state(workdir):
     checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
-    return checkpoints.restore_latest(experiment().state)
+    return checkpoints.restore_latest(experiment().state).state
 
 
 def same(one, other):

@@ -8,11 +8,13 @@ import shutil
 import socket
 import threading
 
+import numpy as np
 import pytest
-from experiments import fresh, tiny_config
+from experiments import edit, fresh, tiny_config
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
 from aftrans_jax.experiment.lists import (
@@ -41,6 +43,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
+from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import DamagedRecordError, write_json
 
 PLAIN = flat(base_config().to_dict())
@@ -118,13 +121,12 @@ def test_a_change_of_what_defines_the_training_is_refused(key, tmp_path):
     assert f"--workdir={tmp_path / 'run'},{key}={other}" in str(caught.value)
 
 
-def test_every_changed_key_is_named_and_steps_may_grow(tmp_path):
-    check_same_training(tmp_path, changes(PLAIN, changed(train__steps=20_000, data__dir="/other")))
-    new = changed(train__steps=9, seed=3, train__report_every=4)
-    with pytest.raises(ValueError, match="only grow") as caught:
+def test_every_changed_key_is_named_and_steps_may_change(tmp_path):
+    check_same_training(tmp_path, changes(PLAIN, changed(train__steps=9, data__dir="/other")))
+    new = changed(train__steps=9, seed=3, loss__beta=0.5, train__report_every=4)
+    with pytest.raises(ValueError, match="holds a run") as caught:
         check_same_training(tmp_path, changes(PLAIN, new))
-    assert "seed was 0, is now 3; train.steps was 10000, is now 9" in str(caught.value)
-    assert "report_every" not in str(caught.value)
+    assert "seed was 0, is now 3; loss.beta was 1.0, is now 0.5. Set" in str(caught.value)
 
 
 def test_weights_are_compared_by_the_name_of_their_file():
@@ -230,6 +232,18 @@ def test_what_would_change_the_evaluation_is_refused_when_given(key):
 )
 def test_the_name_of_a_set(values, name):
     assert set_name(PLAIN, changed(**values)) == name
+
+
+def test_the_own_set_is_known_however_its_place_is_spelt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    for place in ("photos", "photos/", "./photos", str(tmp_path / "photos"), "link"):
+        assert set_name(changed(data__dir="photos"), changed(data__dir=place)) == "test"
+        assert set_name(changed(data__dir=place), changed(data__dir="photos")) == "test"
+    assert set_name(changed(data__dir="photos"), changed(data__dir="photos/more")) == "more"
+    other = changed(data__dir="./photos", data__num_test=7)
+    assert set_name(changed(data__dir="photos"), other) == "7"
 
 
 def scored(workdir, chosen, kind=""):
@@ -440,6 +454,38 @@ def test_a_damaged_small_file_stops_no_run(finished, tmp_path, name, capsys):
     assert name.startswith(("result", "metrics")) or str(workdir / name) in said
 
 
+def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_reports(tmp_path):
+    held_out = {"data__validation_fraction": 0.3}
+    write_json(tmp_path / "config.json", tiny_config(**held_out).to_dict())
+    experiment = fresh()
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_score="local_accuracy")
+    for number, local, summed in ((1, 0.9, 0.1), (2, 0.1, 0.9)):
+        checkpoints.save(number, experiment.state.replace(step=np.int32(number)))
+        checkpoints.scores.note(number, {"local_accuracy": local, "sum_accuracy": summed})
+    checkpoints.close()
+    by_sum = experiment._replace(plan=experiment.plan._replace(predict_from="sum"))
+    settings = tiny_config(**held_out, eval__logits="sum").to_dict()
+    assert run(by_sum, tmp_path, mode="eval", settings=settings)["step"] == 1
+
+
+def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "checkpoints").rename(tmp_path / "away")
+    write_json(workdir / "skipped_images.json", {"train": ["old.jpg"]})
+    (workdir / "tensorboard").mkdir()
+    earlier = ("tensorboard/events", "eval-test.json", "eval-other.predictions.csv")
+    for name in earlier:
+        (workdir / name).touch()
+    built = fresh()
+    built = built._replace(skipped={"train": Skipped(built.dataset.train, 1)})
+    result = run(built, workdir, mode="train", settings=tiny_config().to_dict())
+    assert result["skipped_images"] == {"train": []}
+    assert not any((workdir / name).exists() for name in earlier)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [1, 2, 3, 4, 5, 6, 6]
+
+
 def test_it_runs_off_the_main_thread(tmp_path):
     results = []
     settings = tiny_config().to_dict()
@@ -468,6 +514,38 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
     with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
         check_moved(tmp_path, then, other)
     check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
+
+
+def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    edit(workdir, "train.steps", 600)  # and stopped before the first step
+    settings = tiny_config().to_dict()
+    assert run(fresh(), workdir, mode="train", settings=settings) == read_result(workdir)
+    assert read_settings(workdir)["train.steps"] == 6
+    shorter = fresh()
+    shorter = shorter._replace(plan=shorter.plan._replace(num_steps=5))
+    with pytest.raises(ValueError, match=r"6 trained steps, more than train\.steps=5: raise.*=5$"):
+        run(shorter, workdir, mode="train", settings=tiny_config(train__steps=5).to_dict())
+
+
+def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    before = read_settings(workdir)
+    other = tiny_config(eval__mirror=True, report__num_images=3).to_dict()
+    assert run(fresh(), workdir, mode="train", settings=other) == read_result(workdir)
+    said = capsys.readouterr().out
+    assert "not applied, since the run is finished: eval.mirror=True, report.num_images=3" in said
+    assert f"--mode=eval --workdir={workdir} --config.eval.mirror=True\n" in said
+    assert "is now" not in said
+    assert read_settings(workdir) == before
+
+
+def test_where_the_data_of_a_finished_run_were_moved_is_recorded(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    before = read_settings(workdir)
+    moved = tiny_config(data__dir="moved").to_dict()
+    assert run(fresh(), workdir, mode="train", settings=moved) == read_result(workdir)
+    assert read_settings(workdir) == before | {"data.dir": "moved"}
 
 
 def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):

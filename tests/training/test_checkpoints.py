@@ -52,11 +52,11 @@ def written(directory, *scores, sound=()):
 def restored(directory, template=None, *, set_aside=True, said=None):
     say = (lambda line: None) if said is None else said.append
     checkpoints = Checkpoints(directory, best_score="accuracy", say=say)
-    state = checkpoints.restore_latest(
+    found = checkpoints.restore_latest(
         tree(0) if template is None else template, set_aside=set_aside
     )
     checkpoints.close()
-    return state
+    return found and found.state
 
 
 def numbers(directory):
@@ -184,6 +184,20 @@ def test_one_that_vanishes_while_it_is_read_is_passed_over_for_the_newer(directo
     assert numbers(directory) == [1, 3]
 
 
+def test_every_process_reads_what_the_first_one_has_chosen(directory, monkeypatch):
+    written(directory, 0.1, 0.2)
+    monkeypatch.setattr(stored, "jax", SimpleNamespace(process_index=lambda: 1))
+    for chosen, expected in ((1, tree(1)), (-1, None)):
+        told = SimpleNamespace(broadcast_one_to_all=lambda _, chosen=chosen: np.int32(chosen))
+        monkeypatch.setattr(stored, "multihost_utils", told)
+        same(restored(directory, set_aside=False), expected)
+    monkeypatch.setattr(told, "broadcast_one_to_all", lambda _: np.int32(3))
+    with pytest.raises(
+        ValueError, match=r"checkpoint 3 .*not for this one: .*same --workdir, on a"
+    ):
+        restored(directory, set_aside=False)
+
+
 def test_reading_an_absent_directory_creates_nothing(directory):
     assert restored(directory, set_aside=False) is None
     assert list(directory.parent.iterdir()) == []
@@ -234,7 +248,7 @@ def test_a_damaged_file_of_scores_is_said_and_costs_the_scores_alone(directory):
     checkpoints.scores.note(4, {"accuracy": 0.1})
     checkpoints.close()
     again = Checkpoints(directory, best_score="accuracy", say=pytest.fail)
-    same(again.restore_best(tree(0))[0], tree(4))
+    same(again.restore_best(tree(0)).state, tree(4))
 
 
 @pytest.mark.parametrize(
@@ -253,9 +267,9 @@ def test_scores_of_another_form_are_said_and_left(directory, known):
 def test_the_best_is_restored_with_its_scores(directory):
     written(directory, 0.2, 0.7, 0.1, 0.3)
     checkpoints = Checkpoints(directory, best_score="accuracy")
-    state, scores = checkpoints.restore_best(tree(0))
+    state, step, scores = checkpoints.restore_best(tree(0))
     same(state, tree(2))
-    assert scores == {"accuracy": 0.7}
+    assert (step, scores) == (2, {"accuracy": 0.7})
 
 
 def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(directory):
@@ -265,7 +279,7 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
     with pytest.raises(ValueError, match=r"the best checkpoint, 2, is damaged.*delete \S+/2: then"):
         checkpoints.restore_best(tree(0))
     assert numbers(directory) == [2, 3, 4]
-    state, scores = checkpoints.restore_best(tree(0), set_aside=True)
+    state, _, scores = checkpoints.restore_best(tree(0), set_aside=True)
     same(state, tree(4))
     assert scores == {"accuracy": 0.3}
     assert numbers(directory) == [3, 4]
@@ -276,9 +290,13 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
 @pytest.mark.parametrize(
     ("sound", "kept", "sentence"),
     [
-        ((1, 2), [2, 4, 5], r"The checkpoint of batch 2 is from before .* rm -r \S+/4 \S+/5$"),
-        ((1, 2, 3, 4, 5), [4, 5], r"The last checkpoint, of batch 5, is from before"),
-        ((), [4, 5], r"There is no checkpoint from before the loss left its range"),
+        (
+            (1, 2),
+            [2, 4, 5],
+            r".*rate .* needs another --workdir; .*here.* 2, .* rm -r \S+/4 \S+/5$",
+        ),
+        ((1, 2, 3, 4, 5), [4, 5], r".*float32 or bfloat16 goes on here, .* 5, before .*range$"),
+        ((), [4, 5], r"There is no checkpoint from before .*: start again in another --workdir"),
     ],
 )
 def test_one_from_before_the_loss_left_its_range_is_kept(directory, sound, kept, sentence):
@@ -291,7 +309,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):
     written(directory, 0.1)
     (directory / "2.orbax-checkpoint-tmp-7" / "state").mkdir(parents=True)
     checkpoints = Checkpoints(directory, best_score="accuracy")
-    same(checkpoints.restore_latest(tree(0)), tree(1))
+    same(checkpoints.restore_latest(tree(0)).state, tree(1))
     assert (directory / "2.orbax-checkpoint-tmp-7").exists()
     checkpoints.remove_unfinished()
     assert {path.name for path in directory.iterdir()} == {"1", "scores.json"}
@@ -334,7 +352,7 @@ def test_parameters_that_are_not_finite_are_refused(directory, bad):
     state = tree(2)
     state["kernel"] = state["kernel"].at[7, 1].set(bad)
     with pytest.raises(
-        FloatingPointError, match=r"before batch 2; nothing was saved.*float32. There"
+        FloatingPointError, match=r"before batch 2, which was not saved\. There is no checkpoint"
     ):
         checkpoints.save(2, state)
     checkpoints.close()
@@ -365,7 +383,7 @@ def records(workdir, split="train"):
 
 def last_state(experiment, workdir):
     checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
-    return checkpoints.restore_latest(experiment.state)
+    return checkpoints.restore_latest(experiment.state).state
 
 
 def stop_at_3(request, number):

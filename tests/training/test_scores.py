@@ -1,8 +1,16 @@
 """How many evaluations were no better than before, whatever became of the checkpoints."""
 
+import contextlib
+
+import jax.numpy as jnp
 import pytest
 
+from aftrans_jax.training.actions import SaveAndEvaluate, Stopwatch
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.scores import Scores
+from aftrans_jax.training.state import TrainState
 
 
 def scores(path, best_by="local"):
@@ -24,6 +32,36 @@ def test_evaluations_since_the_best_one_are_counted(tmp_path):
     known.begin(6, sound=True)
     known.note(6, {"local": 0.65})
     assert scores(tmp_path).waited(6) == 3
+
+
+def test_the_evaluation_at_the_end_of_a_shorter_run_is_not_counted(tmp_path):
+    known = scores(tmp_path)
+    evaluated(known, {30: (0.6, 0), 60: (0.5, 0), 90: (0.5, 0)})
+    for local in (0.5, 0.9):  # neither as no better nor as the best so far
+        known.begin(100, sound=True)
+        known.note(100, {"local": local}, is_due=False)
+        assert known.waited(100) == scores(tmp_path).waited(100) == 2
+    evaluated(known, {120: (0.7, 0)})
+    assert known.waited(120) == 0
+
+
+def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
+    checkpoints = Checkpoints(tmp_path, best_score="local")
+    actions = SaveAndEvaluate(
+        num_steps=100,
+        evaluate_every=30,
+        save_every=1000,
+        evaluate=lambda state: Evaluation({"local": 0.5}, 8, {}),
+        is_sound=lambda: True,
+        saved=lambda state: None,
+        while_evaluating=contextlib.nullcontext,
+        checkpoints=checkpoints,
+        stopwatch=Stopwatch(),
+    )
+    for number in (30, 60, 90, 100):
+        checkpoints.scores.begin(number, sound=True)
+        actions.evaluate(TrainState(jnp.int32(number), 0, {}, (), NoLossScale()))
+    assert checkpoints.scores.waited(100) == 2
 
 
 def test_another_score_is_counted_anew(tmp_path):

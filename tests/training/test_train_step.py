@@ -310,13 +310,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(float16, tmp_path):
     state = state.replace(step=jnp.array(4))
     report, log = report_of(tmp_path)
     report(3, state, averages_of(1.0))
-    message = r"nan at step 4.*lower train\.learning_rate.* Go back to 3\.$"
+    message = r"nan at step 4\. Go back to 3\.$"
     with pytest.raises(FloatingPointError, match=message):
         report(4, state, averages_of(jnp.nan))
     (record,) = log.history()  # what led there can be read
     assert record["step"] == 4
     assert np.isnan(record["loss"])
-    assert record["learning_rate"] == 1.0
+    assert record["learning_rate"] == 0.75  # of the update from step 3 to 4
 
 
 @pytest.mark.parametrize("peak_speed", [math.nan, 1e9])
@@ -350,7 +350,7 @@ def test_overflows_stop_the_run_after_a_series_alone(float16, tmp_path, every):
     report.finish(state)
     for _ in range(20):
         report._pending.append(averages_of(1.0, skipped=True))
-    with pytest.raises(FloatingPointError, match=r"overflowed in the last 20 .*bfloat16.*Go back"):
+    with pytest.raises(FloatingPointError, match=r"overflowed in the last 20 .*Go back"):
         report.finish(state)
 
 

@@ -1,0 +1,36 @@
+"""A full device: the error names what the innermost computation needs less of."""
+
+import jax
+import pytest
+from experiments import fresh, tiny_config
+
+from aftrans_jax.experiment.run import run
+from aftrans_jax.training.evaluation import evaluate
+from aftrans_jax.training.memory import needing_less
+
+
+def full(*arguments, **options):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+
+def test_the_innermost_remedy_is_said_once():
+    message = r"^the device's memory is full: lower b \(Out of memory allocating 9 bytes\.\)$"
+    with pytest.raises(RuntimeError, match=message), needing_less("a"), needing_less("lower b"):
+        full()
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(KeyError, match="step"), needing_less("lower a"):
+        raise KeyError("step")
+
+
+def test_a_training_step_and_an_evaluation_have_remedies_of_their_own(tmp_path):
+    with pytest.raises(RuntimeError, match=r"is full: raise train\.accumulation_steps"):
+        run(
+            fresh()._replace(train_step=full),
+            tmp_path / "run",
+            mode="train",
+            settings=tiny_config().to_dict(),
+        )
+    with pytest.raises(RuntimeError, match=r"is full: lower eval\.batch_size"):
+        evaluate(full, [{}])
