@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.names import locate
+from aftrans_jax.data.loading.names import composed, locate
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
@@ -93,6 +93,7 @@ def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]
       recorded: lists that the run used so far.
       present: lists of the data as it is now.
     """
+    present = _as_recorded(recorded, present)
     common = recorded.keys() & present.keys()
     moved = [name for name in common if recorded[name].split != present[name].split]
     renamed = [name for name in common if recorded[name].class_name != present[name].class_name]
@@ -117,7 +118,7 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
       ValueError: an image that was trained on is now one to test or to choose checkpoints by, or no
         image is one of the run's.
     """
-    if recorded and present and not recorded.keys() & present.keys():
+    if recorded and present and not recorded.keys() & _as_recorded(recorded, present).keys():
         raise ValueError(
             f"none of the {len(present)} images, such as {min(present)!r}, is one of the run's "
             f"{len(recorded)}, such as {min(recorded)!r} ({path}): expected the data set that it "
@@ -206,5 +207,15 @@ def check_moved(workdir: Path, old: Path, new: Path) -> None:
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
     """Returns the lists to record when a run goes on: what was once trained on stays known."""
-    trained = {name: x for name, x in (recorded or {}).items() if x.split == "train"}
-    return trained | present
+    recorded = recorded or {}
+    trained = {name: x for name, x in recorded.items() if x.split == "train"}
+    return trained | _as_recorded(recorded, present)
+
+
+def _as_recorded(recorded: Mapping[str, Listed], present: Lists) -> Lists:
+    """Returns present lists with names in the form of Unicode that the record has them in."""
+    other_form = {composed(name): name for name in recorded if name not in present}
+    return {
+        name if name in recorded else other_form.get(composed(name), name): listed
+        for name, listed in present.items()
+    }

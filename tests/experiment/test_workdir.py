@@ -362,6 +362,22 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
     assert joined(None, without) == without
 
 
+def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
+    recorded = {"b/Gr\u00fcn1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
+    moved = {"b/Gru\u0308n1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
+    leaking = {"b/Gru\u0308n1.jpg": Listed("b", "test"), "b/2.jpg": Listed("b", "train")}
+    assert check_lists(tmp_path, recorded, moved) == []
+    assert joined(recorded, moved) == recorded
+    with pytest.raises(ValueError, match=r"1 images that were trained on would be tested"):
+        check_lists(tmp_path, recorded, leaking)
+    # Where a disk has a file of either name, they are two images.
+    both = recorded | {"b/Gru\u0308n1.jpg": Listed("b", "test")}
+    assert check_lists(tmp_path, recorded, both) == [
+        "note: 1 images are added since the run was started, such as 'b/Gru\u0308n1.jpg'"
+    ]
+    assert joined(recorded, both) == both
+
+
 # --------------------------------------------------------------------------------------------- lock
 
 
