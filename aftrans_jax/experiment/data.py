@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
 from aftrans_jax.data.sets.annotations import Annotations, photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
@@ -18,7 +18,7 @@ from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.data.sets.holdout import Subset, hold_out
 from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
-from aftrans_jax.data.sets.photos import PhotoSource
+from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
 from aftrans_jax.experiment.classes import (
@@ -149,6 +149,13 @@ def _opened(
     return dataset._replace(test=test), [*listed.notes, *left_out]
 
 
+def photo_table(source: Source) -> PhotoTable | None:
+    """Returns the table that a source reads photos by, or part of them; None of drawn images."""
+    while isinstance(source, ResizedCache | Relabelled | Subset):
+        source = source.source
+    return source.table if isinstance(source, PhotoSource) else None
+
+
 def has_boxes(dataset: Dataset) -> bool:
     """Returns whether the test images are annotated with boxes.
 
@@ -157,12 +164,9 @@ def has_boxes(dataset: Dataset) -> bool:
     Raises:
       FileNotFoundError, ValueError: none can be read; the error is that of the last.
     """
-    source = dataset.test
-    while isinstance(source, ResizedCache | Relabelled | Subset):
-        source = source.source
-    if isinstance(source, PhotoSource):
-        boxes = source.table.boxes
-        return boxes is not None and not np.isnan(boxes).any(axis=1).all()
+    source, table = dataset.test, photo_table(dataset.test)
+    if table is not None:
+        return table.boxes is not None and not np.isnan(table.boxes).any(axis=1).all()
     for index in range(len(source)):
         try:
             return not np.isnan(source[index].box).any()

@@ -6,17 +6,19 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed, locate
+from aftrans_jax.experiment.data import photo_table
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
+_FOLDER = "image_folder.txt"  # absolute, as `data.dir` may be relative, or a list that moves
 _COLUMNS = ["path", "class", "split"]
 _NUM_COMPARED = 20  # photos of a set that may have been moved
 _UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records
@@ -162,20 +164,33 @@ def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[st
     except DamagedRecordError as error:
         return {}, [f"note: {error}. Which images were trained on is not known"]
     names = [name for name, x in recorded.items() if x.split != "test"]
-    root = _image_folder(data_dir, names[0]) if names else data_dir
+    root = _image_folder((*_recorded_folder(workdir), *_folders(data_dir)), names)
     return {name: locate(root, name) for name in names}, []
 
 
-def _image_folder(data_dir: Path, name: str) -> Path:
-    """Returns the folder that the paths of a set are relative to.
+def _recorded_folder(workdir: Path) -> list[Path]:
+    path = workdir / _FOLDER
+    return [Path(os.fsdecode(path.read_bytes().rstrip(b"\n")))] if path.exists() else []
 
-    It is the folder of a CSV file, else the one given, or one in it, that has an image of the set:
-    the photos of CUB lie in `images`.
+
+def _folders(data_dir: Path) -> Iterable[Path]:
+    """Yields where the images of a set may lie, first the folder given, or that of a CSV file.
+
+    The photos of CUB lie in `images`, in the folder or in one in it.
     """
-    if os.path.isfile(data_dir):
-        return data_dir.parent
-    folders = chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
-    return next((x for x in folders if os.path.isfile(locate(x, name))), data_dir)
+    if not os.path.isdir(data_dir):
+        return [data_dir.parent]
+    return chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
+
+
+def _image_folder(folders: Iterable[Path], names: Sequence[str]) -> Path:
+    """Returns the first folder that has one of a few images of the set, or else the first."""
+    few, folders = names[:: max(1, len(names) // _NUM_COMPARED)], iter(folders)
+    first = next(folders)
+    for folder in chain((first,), folders):
+        if any(os.path.isfile(locate(folder, name)) for name in few):
+            return folder
+    return first
 
 
 def check_moved(workdir: Path, old: Path, new: Path) -> None:
@@ -195,7 +210,7 @@ def check_moved(workdir: Path, old: Path, new: Path) -> None:
         return
     if not names or not os.path.exists(old) or old.samefile(new):  # False where it is not known
         return
-    roots = [_image_folder(place, names[0]) for place in (old, new)]
+    roots = [_image_folder(_folders(place), names) for place in (old, new)]
     for name in names[:: max(1, len(names) // _NUM_COMPARED)]:
         then, now = (locate(root, name) for root in roots)
         if then.is_file() and now.is_file() and not filecmp.cmp(then, now, shallow=False):
@@ -203,6 +218,23 @@ def check_moved(workdir: Path, old: Path, new: Path) -> None:
                 f"data.dir was {old}, is now {new}, where {name!r} is another photo: expected the "
                 f"data set that {workdir} was started with. Choose another --workdir"
             )
+
+
+def record_lists(workdir: Path, dataset: Dataset, *, is_resumed: bool) -> None:
+    """Writes the lists of a photo set, and the folder that its paths are relative to.
+
+    What was trained on by a run that is gone on with stays listed.
+    """
+    path, present = workdir / "lists.csv.gz", listed_images(dataset)
+    table = photo_table(dataset.test)
+    if present is None or table is None:
+        return
+    try:
+        recorded = read_lists(path) if is_resumed else None
+    except DamagedRecordError:
+        recorded = None  # as `list_notes` has said
+    write_lists(path, joined(recorded, present))
+    write_bytes(workdir / _FOLDER, os.fsencode(f"{os.path.abspath(table.root)}\n"))
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
