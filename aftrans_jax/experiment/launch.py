@@ -16,7 +16,8 @@ from aftrans_jax.experiment.evaluation import (
     free_name,
     no_checkpoint,
 )
-from aftrans_jax.experiment.lists import has_validation, list_notes, used_images
+from aftrans_jax.experiment.image_folders import used_images
+from aftrans_jax.experiment.lists import has_validation, list_notes
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run
@@ -99,7 +100,9 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    validated = has_validation(workdir, recorded)
+    # Of numbered records there are no lists, but the set itself.
+    own_validation = experiment.dataset.validation if evaluated.is_own else None
+    validated = own_validation is not None or has_validation(workdir, recorded)
     return evaluate_run(
         experiment, workdir, name=name, settings=config.to_dict(), validated=validated
     )

@@ -10,12 +10,8 @@ import jax
 from clu import parameter_overview
 
 from aftrans_jax.experiment.evaluation import evaluate_run
-from aftrans_jax.experiment.lists import (
-    check_moved,
-    has_validation,
-    list_notes,
-    record_lists,
-)
+from aftrans_jax.experiment.image_folders import check_moved
+from aftrans_jax.experiment.lists import has_validation, list_notes, record_lists
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.pictured import look
