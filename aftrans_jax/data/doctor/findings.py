@@ -8,7 +8,6 @@ import numpy as np
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
 from aftrans_jax.data.loading.names import summary
-from aftrans_jax.data.sets.annotations import MISSING_REMEDY
 
 _NUM_SHOWN = 3  # images given of each group
 
@@ -36,7 +35,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
         (
             "missing images",
             _names(diagnosis.missing),
-            f" {MISSING_REMEDY}",
+            f" {diagnosis.missing_remedy}",
         ),
         (
             "unreadable images",

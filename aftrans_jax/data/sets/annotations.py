@@ -16,7 +16,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 Box = tuple[float, float, float, float]
 
 NO_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
-MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
+_MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
 
 
 class Record(NamedTuple):
@@ -43,7 +43,8 @@ class Annotations(NamedTuple):
     where there are none, as for a copy of some classes.
 
     `validation` is the split of that name, None where the lists have none. `notes` are lines for
-    the user: how splits were understood, what was left out.
+    the user: how splits were understood, what was left out. `missing_remedy` is the sentence for
+    listed images without a file.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Annotations(NamedTuple):
     official: tuple[int, int] | None
     validation: PhotoTable | None = None
     notes: tuple[str, ...] = ()
+    missing_remedy: str = _MISSING_REMEDY
 
     def tables(self) -> dict[str, PhotoTable]:
         """Returns the splits by name, as `Dataset.splits` does."""
@@ -176,7 +178,7 @@ def photo_dataset(
         raise FileNotFoundError(
             f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
-            f"every listed image. {MISSING_REMEDY}"
+            f"every listed image. {lists.missing_remedy}"
         )
     sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
 from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
@@ -45,7 +46,7 @@ def read_csv(
         if photo.path in photos:
             raise row_error(path, number, row, "each path once, but it has a row above", _REMEDY)
         photos[photo.path] = photo
-    return from_names(
+    lists = from_names(
         "csv",
         path.parent,
         list(photos.values()),
@@ -55,6 +56,8 @@ def read_csv(
         seed=seed,
         evaluates=evaluates,
     )
+    remedy = f"Paths start at {printable(str(path.parent))}, the folder of the CSV file: move it to"
+    return lists._replace(missing_remedy=f"{remedy} where its paths start, or correct them.")
 
 
 def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
