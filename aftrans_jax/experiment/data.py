@@ -109,8 +109,8 @@ def load_dataset(
 
     Args:
       config: of the run.
-      evaluated: for an evaluation: then the set's classes are matched by name, and its training
-        images need not be there.
+      evaluated: for an evaluation: then the set's classes are matched by name, its training images
+        need not be there, and none is cached.
       copies: processes of this host that do the same, for the memory that a cache takes.
 
     Raises:
@@ -129,7 +129,7 @@ def load_dataset(
         )
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)
-    if data.cache == "none":
+    if data.cache == "none" or evaluated is not None:  # which reads each image once
         return dataset, tuple(notes)
     splits = dataset.splits()
     note = check_memory(sum(map(len, splits.values())), size, copies)
