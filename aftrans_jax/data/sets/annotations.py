@@ -1,7 +1,7 @@
 """What every reader of a photo set returns: its splits as tables, checked."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.decode import MAX_PIXELS
-from aftrans_jax.data.loading.names import composed, printable
+from aftrans_jax.data.loading.names import composed, locate, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]
@@ -94,7 +94,7 @@ def annotations(
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
     """
-    _check_each_once(records, source, remedy)
+    _check_each_once(records, root, source, remedy)
     ordered = sorted(records, key=lambda record: (composed(record.name), record.name))
     train, test = (
         [record for record in ordered if record.train == train and not record.validation]
@@ -116,15 +116,31 @@ def annotations(
     )
 
 
-def _check_each_once(records: Sequence[Record], source: str | Path, remedy: str) -> None:
+def _check_each_once(
+    records: Sequence[Record], root: Path, source: str | Path, remedy: str
+) -> None:
+    forms: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        forms[composed(record.name)].append(record.name)
     repeated = [
-        path for path, count in Counter(record.name for record in records).items() if count > 1
+        names[0]
+        for names in forms.values()
+        if len(names) > 1 and len({_file(root, name) for name in names}) < len(names)
     ]
     if repeated:
         raise ValueError(
             f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
             f"expected each image once. {remedy}"
         )
+
+
+def _file(root: Path, name: str) -> tuple[int, int] | str:
+    """Returns what tells the file of an image from others, the name where there is none."""
+    try:
+        found = locate(root, name).stat()
+    except OSError:
+        return name
+    return found.st_dev, found.st_ino
 
 
 def _check_counts(
