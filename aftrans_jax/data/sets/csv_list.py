@@ -68,13 +68,25 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
       rows: path relative to that folder with forward slashes, name of the class, and split.
 
     Raises:
-      ValueError: a row would not be read back as it is, such as one with white space at the ends
-        of a field; nothing has been written.
+      ValueError: see `check_rows`; nothing has been written.
     """
-    path = Path(path)
+    path, rows = Path(path), list(rows)
+    check_rows(path, rows)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Passes rows that a CSV file can hold, see `write_csv`.
+
+    Raises:
+      ValueError: a row would not be read back as it is, such as one with white space at the ends
+        of a field.
+    """
     for row in rows:
         if not _is_faithful(*row):
             raise ValueError(
@@ -82,11 +94,6 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
                 f" name and one of {', '.join(SPLIT_NAMES)}, without carriage returns or white "
                 "space at their ends. Rename the file or the class."
             )
-        writer.writerow(row)
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _is_faithful(path: str, class_name: str, split: str) -> bool:

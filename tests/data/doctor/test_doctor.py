@@ -1,6 +1,7 @@
 """The data doctor: each kind of damage planted where it is known, and the real photos."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -471,6 +472,28 @@ def test_a_list_of_what_is_usable_lies_above_the_images_and_replaces_nothing(ref
         "error: --write: the images of this set are not files. Leave the flag out."
     )
     assert capsys.readouterr().out == ""  # nothing has been opened
+
+
+def test_what_no_list_can_name_is_refused_before_images_are_opened(refused, tmp_path, capsys):
+    for number, name in enumerate(("Crow/1", "Crow/2", "Gull/1", "Gull/2\\3")):
+        plant(tmp_path / "photos" / f"{name}.png", f"plain {number}")
+    photos = ("--config=configs/folder.py", f"--config.data.dir={tmp_path / 'photos'}")
+    message = refused(*photos, f"--write={tmp_path}/photos/clean.csv")
+    assert message.startswith(f"error: {tmp_path}/photos/clean.csv: ('Gull/2\\\\3.png', ")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_list_that_is_proposed_can_be_written(refused, tmp_path, capsys):
+    """Wherever the command is called."""
+    photos = tmp_path / "my photos"
+    for number, name in enumerate(("train/Crow", "train/Gull", "test/Crow", "test/Gull")):
+        plant(photos / name / "1.png", f"plain {number}")
+    photos_given = ("--config=configs/folder.py", f"--config.data.dir={photos}")
+    photos.joinpath("train/Crow/2.png").write_bytes(b"")
+    said = refused(*photos_given)
+    (flag,) = (word for word in shlex.split(said) if word.startswith("--write"))
+    refused(*photos_given, flag)
+    assert "wrote" in capsys.readouterr().out
 
 
 def test_too_little_is_not_written(refused, cub, capsys):
