@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.examples import Dataset, Example, Source, at_size
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.data.sets.photos import PhotoTable
@@ -51,6 +51,10 @@ class Relabelled:
     def __getitem__(self, index: int) -> Example:
         example = self.source[index]
         return example._replace(label=self.new_labels[example.label])
+
+    def at(self, size: int | None) -> "Relabelled":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, source=at_size(self.source, size))
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:

@@ -3,10 +3,10 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.examples import Dataset, Example, Source, at_size
 from aftrans_jax.data.loading.names import composed
 
 
@@ -30,6 +30,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self.source[self.indices[index]]
+
+    def at(self, size: int | None) -> "Subset":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, source=at_size(self.source, size))
 
 
 def drawn_split(
