@@ -99,6 +99,27 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
     return READERS[reader_name(name)](config.data)
 
 
+def with_validation(
+    listed: Annotations | Dataset, data: Config
+) -> tuple[Annotations | Dataset, list[str]]:
+    """Returns a set with the validation split that `data` asks for, and notes for the user.
+
+    One that the set has of its own is used as it is.
+
+    Raises:
+      ValueError: see `hold_out`; or a record is damaged whose label must be known.
+    """
+    fraction, own = data.validation_fraction, listed.validation
+    if fraction and own is not None:
+        return listed, [
+            f"data.validation_fraction={fraction} is not used: the set has a validation split of "
+            f"its own, of {len(own)} images"
+        ]
+    if fraction and len(listed.train):
+        return hold_out(listed, fraction, data.split_seed), []
+    return listed, []
+
+
 def load_dataset(
     config: Config, evaluated: Evaluated | None = None, copies: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
@@ -118,15 +139,9 @@ def load_dataset(
         out, or the cache does not fit into memory.
     """
     data, size = config.data, image_sizes(config)["resize_size"]
-    dataset, notes = _opened(read_lists(config, evaluated), data.max_pixels, size, evaluated)
-    own = dataset.validation
-    if data.validation_fraction and own is None and len(dataset.train):
-        dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
-    elif data.validation_fraction and own is not None:
-        notes.append(
-            f"data.validation_fraction={data.validation_fraction} is not used: the set has a "
-            f"validation split of its own, of {len(own)} images"
-        )
+    listed, drawn = with_validation(read_lists(config, evaluated), data)
+    dataset, notes = _opened(listed, data.max_pixels, size, evaluated)
+    notes += drawn
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)
     if data.cache == "none" or evaluated is not None:  # which reads each image once

@@ -26,8 +26,8 @@ def report(diagnosis: Diagnosis) -> list[str]:
 def problems(diagnosis: Diagnosis) -> list[str]:
     """Returns what would make training, or its score, wrong; each with its remedy.
 
-    A picture in two splits is a problem where a set has no official counts. An official
-    split is taken as it is, because results are compared on it.
+    A picture in two splits is a problem, but for one in an official test split: that is taken as it
+    is, because results are compared on it.
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
@@ -55,7 +55,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
         *(
             (
                 f"pictures both in {one} and in {other}",
-                [] if diagnosis.official else _shared(diagnosis, one, other),
+                [] if diagnosis.official and other == "test" else _shared(diagnosis, one, other),
                 " The score would be too high: take them out of one of the two.",
             )
             for one, other in combinations(diagnosis.splits, 2)
@@ -93,10 +93,13 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
             _ambiguous(diagnosis, "test"),
             " At most one of each can be scored as right.",
         ),
-        (
-            "pictures both in train and in test",
-            _shared(diagnosis, "train", "test") if diagnosis.official else [],
-            " Kept, as in the official split, on which results are compared.",
+        *(
+            (
+                f"pictures both in {split} and in test",
+                _shared(diagnosis, split, "test") if diagnosis.official else [],
+                " Kept, as in the official split, on which results are compared.",
+            )
+            for split in diagnosis.splits[:-1]
         ),
     )
 

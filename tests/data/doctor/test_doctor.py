@@ -26,6 +26,7 @@ from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.sets.annotations import Record, annotations
 from aftrans_jax.data.sets.csv_list import read_csv
 from aftrans_jax.data.sets.cub import read_cub
+from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -494,6 +495,25 @@ def test_the_list_that_is_proposed_can_be_written(refused, tmp_path, capsys):
     (flag,) = (word for word in shlex.split(said) if word.startswith("--write"))
     refused(*photos_given, flag)
     assert "wrote" in capsys.readouterr().out
+
+
+def test_twins_that_a_drawn_validation_split_divides_are_a_problem(cub, refused, capsys):
+    for number in (2, 4):  # with 0, the training images of Crow
+        plant(cub / "images" / "a b" / f"{number}.png", "plain 0")
+    refused(CUB_CONFIG, f"--config.data.dir={cub}", "--config.data.validation_fraction=0.5")
+    assert "problem: pictures both in train and in validation (1): " in capsys.readouterr().out
+    assert problems(diagnose(read_cub(cub))) == []
+
+
+def test_an_official_split_may_be_divided_without_twins_alone(tmp_path):
+    """The drawn split is not official, the one for testing is."""
+    images = [*SOUND, *(("train", "Crow", "plain 0"),) * 9, *(("train", "Gull", "plain 8"),) * 9]
+    drawn = hold_out(planted(tmp_path, images, (24, 6)), 0.5, 0)
+    diagnosis = diagnose(drawn)
+    assert kinds(problems(diagnosis)) == {"pictures both in train and in validation": 2}
+    notes = kinds(report(diagnosis))
+    assert notes["pictures both in train and in test"] == 1
+    assert notes["pictures both in validation and in test"] == 1
 
 
 def test_too_little_is_not_written(refused, cub, capsys):
