@@ -174,10 +174,11 @@ def _on_disk(
     root, tables = listed.train.root, listed.tables().values()
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes
-    if root.is_dir():
-        found = find_files(root)
+    if root.is_dir() and not listed.is_looked_through:
+        folders = {name.partition("/")[0] for name in names}
+        found = find_files(root, folders)  # a list may lie in a folder of much else
         surplus = [name for name in found.photos if composed(name) not in names]
-        notes = tuple(dict.fromkeys([*notes, *found.notes()]))  # folders say both
+        notes = (*notes, *found.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
 
 

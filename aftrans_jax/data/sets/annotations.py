@@ -44,7 +44,8 @@ class Annotations(NamedTuple):
 
     `validation` is the split of that name, None where the lists have none. `notes` are lines for
     the user: how splits were understood, what was left out. `missing_remedy` is the sentence for
-    listed images without a file.
+    listed images without a file. `is_looked_through` tells that the images are all those of a
+    folder, and `notes` what else it holds.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Annotations(NamedTuple):
     validation: PhotoTable | None = None
     notes: tuple[str, ...] = ()
     missing_remedy: str = _MISSING_REMEDY
+    is_looked_through: bool = False
 
     def tables(self) -> dict[str, PhotoTable]:
         """Returns the splits by name, as `Dataset.splits` does."""

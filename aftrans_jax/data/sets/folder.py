@@ -68,7 +68,9 @@ def read_folder(
         evaluates=evaluates,
     )
     remedy = "Restore these files, or remove the links that lead to them."
-    return lists._replace(notes=(*lists.notes, *found.notes()), missing_remedy=remedy)
+    return lists._replace(
+        notes=(*lists.notes, *found.notes()), missing_remedy=remedy, is_looked_through=True
+    )
 
 
 def _splits(root: Path, photos: Sequence[str]) -> list[str]:
