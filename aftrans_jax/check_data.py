@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from absl import app, flags
 
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.config import Config
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
@@ -37,14 +36,14 @@ def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
     del argv
     # Not needed for --help.
-    from aftrans_jax.experiment.data import read_lists
+    from aftrans_jax.experiment.data import lists_as_trained
     from aftrans_jax.experiment.settled import settled
 
     target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():
         CONFIG.value.pretrained = ""  # the data need no weights
         config, _ = settled(CONFIG.value)
-        listed = _as_trained(read_lists(config), config.data)
+        listed = lists_as_trained(config)
         if target:  # before the minutes or hours that opening takes
             _check(target, listed)
         diagnosis = examine(
@@ -64,18 +63,6 @@ def main(argv: list[str]) -> None:
             hint = f" --write={place} lists what is usable."
         sys.exit(f"Training on this set as it is would be wrong.{hint}")
     _print("No problems.")
-
-
-def _as_trained(listed: Annotations | Dataset, data: Config) -> Annotations | Dataset:
-    """Returns a set with the validation split that a training would draw."""
-    from aftrans_jax.experiment.data import with_validation
-
-    try:
-        return with_validation(listed, data)[0]
-    except ValueError:
-        if isinstance(listed, Annotations):
-            raise
-        return listed  # a record is damaged, which is said when it is opened
 
 
 def _print(*lines: str) -> None:

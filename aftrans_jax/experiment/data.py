@@ -120,6 +120,21 @@ def with_validation(
     return listed, []
 
 
+def lists_as_trained(config: Config) -> Annotations | Dataset:
+    """Returns what `read_lists` does, with the validation split that a training would draw.
+
+    Raises:
+      FileNotFoundError, ValueError: see `read_lists` and `with_validation`.
+    """
+    listed = read_lists(config)
+    try:
+        return with_validation(listed, config.data)[0]
+    except ValueError:
+        if isinstance(listed, Annotations):
+            raise
+        return listed  # a record is damaged, which is said when it is opened
+
+
 def load_dataset(
     config: Config, evaluated: Evaluated | None = None, copies: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
