@@ -4,6 +4,7 @@ Opens every image and prints what it found; exits with 1 where training would be
 """
 
 import os
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -13,8 +14,10 @@ from absl import app, flags
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
+from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed, printable
-from aftrans_jax.data.sets.csv_list import write_csv
+from aftrans_jax.data.sets.annotations import Annotations
+from aftrans_jax.data.sets.csv_list import check_rows, write_csv
 from aftrans_jax.data.sets.named import in_order
 from aftrans_jax.flags import CONFIG, parse_flags
 from aftrans_jax.paths import check_place
@@ -33,16 +36,16 @@ def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
     del argv
     # Not needed for --help.
-    from aftrans_jax.experiment.data import read_lists
+    from aftrans_jax.experiment.data import lists_as_trained
     from aftrans_jax.experiment.settled import settled
 
     target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():
         CONFIG.value.pretrained = ""  # the data need no weights
         config, _ = settled(CONFIG.value)
-        listed = read_lists(config)
+        listed = lists_as_trained(config)
         if target:  # before the minutes or hours that opening takes
-            _prefix(target, getattr(listed.train, "root", None))
+            _check(target, listed)
         diagnosis = examine(
             listed,
             tiny_px=config.data.local_size,
@@ -54,8 +57,10 @@ def main(argv: list[str]) -> None:
         if target:
             _print(_write(target, diagnosis))
     if wrong:
-        can_write = diagnosis.root and not target
-        hint = " --write=clean.csv lists what is usable." if can_write else ""
+        hint = ""
+        if diagnosis.root and not target:
+            place = shlex.quote(str(diagnosis.root / "clean.csv"))
+            hint = f" --write={place} lists what is usable."
         sys.exit(f"Training on this set as it is would be wrong.{hint}")
     _print("No problems.")
 
@@ -63,6 +68,16 @@ def main(argv: list[str]) -> None:
 def _print(*lines: str) -> None:
     for line in map(printable, lines):
         print(line)
+
+
+def _check(target: Path, listed: Annotations | Dataset) -> None:
+    """Raises a ValueError where the images of a set cannot be listed in a CSV file."""
+    tables = listed.tables() if isinstance(listed, Annotations) else {}
+    prefix = _prefix(target, next((table.root for table in tables.values()), None))
+    for split, table in tables.items():
+        pairs = zip(table.names, table.labels, strict=True)
+        names = listed.class_names
+        check_rows(target, ((f"{prefix / name}", names[label], split) for name, label in pairs))
 
 
 def _prefix(target: Path, root: Path | None) -> PurePosixPath:

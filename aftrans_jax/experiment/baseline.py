@@ -42,7 +42,8 @@ def find_baseline(
     """Returns a finished plain ViT of the same settings, or None and what is said then.
 
     It is looked for beside the directory and, as studies lay runs out, in directories of the same
-    name beside its parent. It must have the same seed, steps and test images; nothing is trained.
+    name beside its parent. It must have the same seed, steps and test images, of the same classes;
+    nothing is trained.
 
     Args:
       workdir: of the run, whose predictions are not needed.
@@ -82,7 +83,8 @@ def _compared(
         said = read_predictions(path / "predictions.csv")
     except (OSError, ValueError):  # another version's, damaged, or being written
         return None
-    if list(said.names) != names:
+    true = [answers.class_names[label] for label in answers.labels]
+    if list(said.names) != names or list(said.true) != true:
         return None
     right, own = said.correct("global"), answers.right()
     return Baseline(

@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.examples import Dataset, Example, Source, at_size
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.data.sets.photos import PhotoTable
@@ -52,6 +52,10 @@ class Relabelled:
         example = self.source[index]
         return example._replace(label=self.new_labels[example.label])
 
+    def at(self, size: int | None) -> "Relabelled":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, source=at_size(self.source, size))
+
 
 def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Returns the set with the labels of a trained model; it may lack some of its classes.
@@ -82,10 +86,10 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
 def leave_out_used(
     test: Source, table: PhotoTable, used: Mapping[str, Path]
 ) -> tuple[Source | Subset, list[str]]:
-    """Returns the images of a test split that the training did not see, and a note on the others.
+    """Returns the images of a test split that the training did not see, and notes on the others.
 
     An image was seen where a used file has the same content, wherever either lies. Used files that
-    cannot be read any more count by their path.
+    cannot be read any more count by their path, which is said.
 
     Args:
       test: to be scored.
@@ -95,9 +99,10 @@ def leave_out_used(
     Raises:
       ValueError: the training has seen all of them.
     """
-    seen = _seen(table, used)
+    seen, gone = _seen(table, used)
+    notes = _gone_notes(gone, len(used))
     if not seen:
-        return test, []
+        return test, notes
     first = repr(printable(table.names[min(seen)]))
     if len(seen) == len(test):
         raise ValueError(
@@ -106,13 +111,14 @@ def leave_out_used(
         )
     kept = tuple(index for index in range(len(test)) if index not in seen)
     return Subset(test, kept), [
+        *notes,
         f"{len(seen)} of the {len(test)} images to test were trained on, such as {first}: they are "
-        f"left out, {len(kept)} are scored"
+        f"left out, {len(kept)} are scored",
     ]
 
 
-def _seen(table: PhotoTable, used: Mapping[str, Path]) -> set[int]:
-    """Returns the positions of the images that `leave_out_used` leaves out."""
+def _seen(table: PhotoTable, used: Mapping[str, Path]) -> tuple[set[int], set[str]]:
+    """Returns the positions of images that `leave_out_used` leaves out, and used ones not found."""
     paths = [table.path(index) for index in range(len(table))]
     sizes = [_size(path) for path in paths]
     tested, contents, gone = set(sizes) - {0}, {}, set()
@@ -123,11 +129,22 @@ def _seen(table: PhotoTable, used: Mapping[str, Path]) -> set[int]:
                 contents.setdefault(size, set()).add(_digest(path))
         except OSError:
             gone.add(composed(name))
+    rows = enumerate(zip(table.names, paths, sizes, strict=True))
     return {
         index
-        for index, (name, path, size) in enumerate(zip(table.names, paths, sizes, strict=True))
+        for index, (name, path, size) in rows
         if composed(name) in gone or (size in contents and _digest(path) in contents[size])
-    }
+    }, gone
+
+
+def _gone_notes(gone: set[str], num_used: int) -> list[str]:
+    if not gone:
+        return []
+    return [
+        f"{len(gone)} of the {num_used} images that the training used cannot be read any more, "
+        f"such as {printable(min(gone))!r}: they are known by path alone, so copies of them under "
+        "other paths are scored"
+    ]
 
 
 def _size(path: Path) -> int:

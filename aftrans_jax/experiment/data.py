@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
 from aftrans_jax.data.sets.annotations import Annotations, photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
@@ -18,7 +18,7 @@ from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.data.sets.holdout import Subset, hold_out
 from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
-from aftrans_jax.data.sets.photos import PhotoSource
+from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
 from aftrans_jax.experiment.classes import (
@@ -99,6 +99,42 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
     return READERS[reader_name(name)](config.data)
 
 
+def with_validation(
+    listed: Annotations | Dataset, data: Config
+) -> tuple[Annotations | Dataset, list[str]]:
+    """Returns a set with the validation split that `data` asks for, and notes for the user.
+
+    One that the set has of its own is used as it is.
+
+    Raises:
+      ValueError: see `hold_out`; or a record is damaged whose label must be known.
+    """
+    fraction, own = data.validation_fraction, listed.validation
+    if fraction and own is not None:
+        return listed, [
+            f"data.validation_fraction={fraction} is not used: the set has a validation split of "
+            f"its own, of {len(own)} images"
+        ]
+    if fraction and len(listed.train):
+        return hold_out(listed, fraction, data.split_seed), []
+    return listed, []
+
+
+def lists_as_trained(config: Config) -> Annotations | Dataset:
+    """Returns what `read_lists` does, with the validation split that a training would draw.
+
+    Raises:
+      FileNotFoundError, ValueError: see `read_lists` and `with_validation`.
+    """
+    listed = read_lists(config)
+    try:
+        return with_validation(listed, config.data)[0]
+    except ValueError:
+        if isinstance(listed, Annotations):
+            raise
+        return listed  # a record is damaged, which is said when it is opened
+
+
 def load_dataset(
     config: Config, evaluated: Evaluated | None = None, copies: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
@@ -109,8 +145,8 @@ def load_dataset(
 
     Args:
       config: of the run.
-      evaluated: for an evaluation: then the set's classes are matched by name, and its training
-        images need not be there.
+      evaluated: for an evaluation: then the set's classes are matched by name, its training images
+        need not be there, and none is cached.
       copies: processes of this host that do the same, for the memory that a cache takes.
 
     Raises:
@@ -118,18 +154,12 @@ def load_dataset(
         out, or the cache does not fit into memory.
     """
     data, size = config.data, image_sizes(config)["resize_size"]
-    dataset, notes = _opened(read_lists(config, evaluated), data.max_pixels, size, evaluated)
-    own = dataset.validation
-    if data.validation_fraction and own is None and len(dataset.train):
-        dataset = hold_out(dataset, data.validation_fraction, data.split_seed)
-    elif data.validation_fraction and own is not None:
-        notes.append(
-            f"data.validation_fraction={data.validation_fraction} is not used: the set has a "
-            f"validation split of its own, of {len(own)} images"
-        )
+    listed, drawn = with_validation(read_lists(config, evaluated), data)
+    dataset, notes = _opened(listed, data.max_pixels, size, evaluated)
+    notes += drawn
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)
-    if data.cache == "none":
+    if data.cache == "none" or evaluated is not None:  # which reads each image once
         return dataset, tuple(notes)
     splits = dataset.splits()
     note = check_memory(sum(map(len, splits.values())), size, copies)
@@ -149,6 +179,13 @@ def _opened(
     return dataset._replace(test=test), [*listed.notes, *left_out]
 
 
+def photo_table(source: Source) -> PhotoTable | None:
+    """Returns the table that a source reads photos by, or part of them; None of drawn images."""
+    while isinstance(source, ResizedCache | Relabelled | Subset):
+        source = source.source
+    return source.table if isinstance(source, PhotoSource) else None
+
+
 def has_boxes(dataset: Dataset) -> bool:
     """Returns whether the test images are annotated with boxes.
 
@@ -157,12 +194,9 @@ def has_boxes(dataset: Dataset) -> bool:
     Raises:
       FileNotFoundError, ValueError: none can be read; the error is that of the last.
     """
-    source = dataset.test
-    while isinstance(source, ResizedCache | Relabelled | Subset):
-        source = source.source
-    if isinstance(source, PhotoSource):
-        boxes = source.table.boxes
-        return boxes is not None and not np.isnan(boxes).any(axis=1).all()
+    source, table = dataset.test, photo_table(dataset.test)
+    if table is not None:
+        return table.boxes is not None and not np.isnan(table.boxes).any(axis=1).all()
     for index in range(len(source)):
         try:
             return not np.isnan(source[index].box).any()

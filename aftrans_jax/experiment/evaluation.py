@@ -164,7 +164,9 @@ def evaluate_run(
     trained = written_settings(workdir) or flat(settings)
     best_score = f"{predicting_logits(configured(trained))}_accuracy"
     checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
-    validated = has_validation(workdir, trained)
+    # Of numbered records there are no lists, but the set itself.
+    own_validation = dataset.validation if name == "test" else None
+    validated = own_validation is not None or has_validation(workdir, trained)
     best = checkpoints.restore_best(experiment.state) if validated else None
     restored = best or checkpoints.restore_latest(experiment.state)
     if restored is None:

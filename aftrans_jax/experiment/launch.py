@@ -16,7 +16,8 @@ from aftrans_jax.experiment.evaluation import (
     free_name,
     no_checkpoint,
 )
-from aftrans_jax.experiment.lists import list_notes, used_images
+from aftrans_jax.experiment.image_folders import used_images
+from aftrans_jax.experiment.lists import list_notes
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.run import run

@@ -1,24 +1,23 @@
 """The lists of images that a run used: recorded, and compared when it goes on or is evaluated."""
 
 import csv
-import filecmp
 import gzip
 import io
 import os
 import zlib
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.names import locate
+from aftrans_jax.data.loading.names import composed
+from aftrans_jax.experiment.data import photo_table
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
+_FOLDER = "image_folder.txt"  # absolute, as `data.dir` may be relative, or a list that moves
 _COLUMNS = ["path", "class", "split"]
-_NUM_COMPARED = 20  # photos of a set that may have been moved
 _UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records
 
 
@@ -27,6 +26,11 @@ class Listed(NamedTuple):
 
     class_name: str
     split: str
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the run was trained on it, or chose its checkpoint by it."""
+        return self.split != "test"
 
 
 Lists = dict[str, Listed]  # by path of the image, relative to its data set
@@ -87,12 +91,16 @@ def has_validation(workdir: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]]:
-    """Returns what differs, a line each, and the images that were trained on and would be tested.
+    """Returns what differs, a line each, and the used images that would be scored.
+
+    An image may come nearer to training. One that was trained on may not be held out any more, nor
+    one tested that chose checkpoints.
 
     Args:
       recorded: lists that the run used so far.
       present: lists of the data as it is now.
     """
+    present = _as_recorded(recorded, present)
     common = recorded.keys() & present.keys()
     moved = [name for name in common if recorded[name].split != present[name].split]
     renamed = [name for name in common if recorded[name].class_name != present[name].class_name]
@@ -107,17 +115,23 @@ def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]
         for what, names in counts.items()
         if names
     ]
-    return lines, sorted(name for name in moved if recorded[name].split == "train")
+    order = ("train", "validation", "test")
+    leaked = [
+        name
+        for name in moved
+        if order.index(recorded[name].split) < order.index(present[name].split)
+    ]
+    return lines, sorted(leaked)
 
 
 def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
     """Returns what differs between recorded and present lists, a line each.
 
     Raises:
-      ValueError: an image that was trained on is now one to test or to choose checkpoints by, or no
-        image is one of the run's.
+      ValueError: used images would be scored, see `compare_lists`, or no image is one of the
+        run's.
     """
-    if recorded and present and not recorded.keys() & present.keys():
+    if recorded and present and not recorded.keys() & _as_recorded(recorded, present).keys():
         raise ValueError(
             f"none of the {len(present)} images, such as {min(present)!r}, is one of the run's "
             f"{len(recorded)}, such as {min(recorded)!r} ({path}): expected the data set that it "
@@ -126,9 +140,9 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
     lines, leaked = compare_lists(recorded, present)
     if leaked:
         raise ValueError(
-            f"{len(leaked)} images that were trained on would be tested, such as {leaked[0]!r} "
-            f"({path} has the lists of the run). Restore the images and lists as they were, or "
-            "choose another --workdir"
+            f"{len(leaked)} images that were trained on, or chose checkpoints, would be scored, "
+            f"such as {leaked[0]!r} ({path} has the lists of the run). Restore the images and "
+            "lists as they were, or choose another --workdir"
         )
     return lines
 
@@ -137,7 +151,7 @@ def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
     """Returns what differs between the lists of a run and its data set as it is now, a line each.
 
     Raises:
-      ValueError: images that were trained on would be tested, or it is another set.
+      ValueError: see `check_lists`.
     """
     path, present = workdir / "lists.csv.gz", listed_images(dataset)
     try:
@@ -149,62 +163,40 @@ def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
     return check_lists(path, recorded, present)
 
 
-def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[str]]:
-    """Returns the file of each image that a run trained on or chose checkpoints by, and notes.
+def record_lists(workdir: Path, dataset: Dataset, *, is_resumed: bool) -> None:
+    """Writes the lists of a photo set, and the folder that its paths are relative to.
 
-    Args:
-      workdir: of the run; without lists in it, no image is known.
-      data_dir: folder or CSV file that the run recorded.
+    What a run that is gone on with has used stays listed.
     """
+    path, present = workdir / "lists.csv.gz", listed_images(dataset)
+    table = photo_table(dataset.test)
+    if present is None or table is None:
+        return
     try:
-        recorded = read_lists(workdir / "lists.csv.gz") or {}
-    except DamagedRecordError as error:
-        return {}, [f"note: {error}. Which images were trained on is not known"]
-    names = [name for name, x in recorded.items() if x.split != "test"]
-    root = _image_folder(data_dir, names[0]) if names else data_dir
-    return {name: locate(root, name) for name in names}, []
-
-
-def _image_folder(data_dir: Path, name: str) -> Path:
-    """Returns the folder that the paths of a set are relative to.
-
-    It is the folder of a CSV file, else the one given, or one in it, that has an image of the set:
-    the photos of CUB lie in `images`.
-    """
-    if os.path.isfile(data_dir):
-        return data_dir.parent
-    folders = chain((data_dir,), data_dir.glob("*/"), data_dir.glob("*/*/"))
-    return next((x for x in folders if os.path.isfile(locate(x, name))), data_dir)
-
-
-def check_moved(workdir: Path, old: Path, new: Path) -> None:
-    """Passes a data set that was moved or copied.
-
-    Args:
-      workdir: of the run, with its lists.
-      old: folder or CSV file that the run recorded.
-      new: that it is given now.
-
-    Raises:
-      ValueError: the old one is still there and has other photos, of which a few are compared.
-    """
-    try:
-        names = sorted(read_lists(workdir / "lists.csv.gz") or {})
+        recorded = read_lists(path) if is_resumed else None
     except DamagedRecordError:
-        return
-    if not names or not os.path.exists(old) or old.samefile(new):  # False where it is not known
-        return
-    roots = [_image_folder(place, names[0]) for place in (old, new)]
-    for name in names[:: max(1, len(names) // _NUM_COMPARED)]:
-        then, now = (locate(root, name) for root in roots)
-        if then.is_file() and now.is_file() and not filecmp.cmp(then, now, shallow=False):
-            raise ValueError(
-                f"data.dir was {old}, is now {new}, where {name!r} is another photo: expected the "
-                f"data set that {workdir} was started with. Choose another --workdir"
-            )
+        recorded = None  # as `list_notes` has said
+    write_lists(path, joined(recorded, present))
+    write_bytes(workdir / _FOLDER, os.fsencode(f"{os.path.abspath(table.root)}\n"))
+
+
+def recorded_folder(workdir: Path) -> list[Path]:
+    """Returns the folder that recorded paths are relative to, nothing where it is not recorded."""
+    path = workdir / _FOLDER
+    return [Path(os.fsdecode(path.read_bytes().rstrip(b"\n")))] if path.exists() else []
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
-    """Returns the lists to record when a run goes on: what was once trained on stays known."""
-    trained = {name: x for name, x in (recorded or {}).items() if x.split == "train"}
-    return trained | present
+    """Returns the lists to record when a run goes on: what was once used stays known."""
+    recorded = recorded or {}
+    used = {name: x for name, x in recorded.items() if x.is_used}
+    return used | _as_recorded(recorded, present)
+
+
+def _as_recorded(recorded: Mapping[str, Listed], present: Lists) -> Lists:
+    """Returns present lists with names in the form of Unicode that the record has them in."""
+    other_form = {composed(name): name for name in recorded if name not in present}
+    return {
+        name if name in recorded else other_form.get(composed(name), name): listed
+        for name, listed in present.items()
+    }

@@ -11,14 +11,8 @@ from clu import parameter_overview
 
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.finished import applied, record_kept, unapplied
-from aftrans_jax.experiment.lists import (
-    check_moved,
-    joined,
-    list_notes,
-    listed_images,
-    read_lists,
-    write_lists,
-)
+from aftrans_jax.experiment.image_folders import check_moved
+from aftrans_jax.experiment.lists import list_notes, record_lists
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.pictured import look
@@ -207,13 +201,7 @@ def _record(
         state.whole(state.params), include_stats=False
     )
     write_bytes(workdir / "parameters.txt", f"{overview}\n".encode())
-    path, present = workdir / "lists.csv.gz", listed_images(experiment.dataset)
-    try:
-        recorded = read_lists(path) if is_resumed else None
-    except DamagedRecordError:
-        recorded = None  # as `list_notes` has said
-    if present is not None:
-        write_lists(path, joined(recorded, present))
+    record_lists(workdir, experiment.dataset, is_resumed=is_resumed)
 
 
 def _description(

@@ -22,14 +22,16 @@ def settings(**changes):
     return config.to_dict()
 
 
-def finished(workdir, *, steps=4, step=4, names=NAMES, named="aaab", **changes):
+def finished(workdir, *, steps=4, step=4, names=NAMES, true="aaaa", named="aaab", **changes):
     """A directory that looks finished, of a plain ViT."""
     workdir.mkdir(parents=True)
     written = settings(model__name="vit", data__source_size=224, **changes)
     (workdir / "config.json").write_text(json.dumps(written))
     trained = written | {"train": written["train"] | {"steps": steps}}
     (workdir / "result.json").write_text(json.dumps({"step": step, "config": trained}))
-    rows = [f"{name},a,{said},0.5,,,," for name, said in zip(names, named, strict=True)]
+    rows = [
+        f"{name},{is_a},{said},0.5,,,," for name, is_a, said in zip(names, true, named, strict=True)
+    ]
     header = "name,true,global,global_confidence,top,left,bottom,right"
     (workdir / "predictions.csv").write_text("\n".join([header, *rows, ""]))
 
@@ -72,10 +74,11 @@ def test_a_plain_vit_is_found_beside_a_run_and_in_a_study(tmp_path, monkeypatch,
         {"steps": 3, "step": 3},
         {"loss__alpha": 0.5},
         {"eval__mirror": True},
+        {"true": "aaba"},  # a label that was corrected since
         {"names": ["0.jpg", "1.jpg", "2.jpg", "other.jpg"]},
     ],
 )
-def test_other_settings_steps_or_images_are_no_baseline(tmp_path, changes):
+def test_other_settings_steps_images_or_labels_are_no_baseline(tmp_path, changes):
     finished(tmp_path / "vit", **changes)
     baseline, said = found(tmp_path / "run")
     assert baseline is None

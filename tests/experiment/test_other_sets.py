@@ -145,6 +145,7 @@ def test_the_trained_set_keeps_its_held_out_images_also_as_a_copy(flat, tmp_path
     assert (elsewhere["num_test"], elsewhere["test_loss"]) == (own["num_test"], own["test_loss"])
     used = len(FLAT) - own["num_test"]
     assert f"{used} of the 20 images to test were trained on" in capsys.readouterr().out
+    assert (flat / "image_folder.txt").read_text() == f"{flat.parent / 'photos'}\n"
     # A list of the same images, and the set moved away, whose files cannot be compared any more.
     rows = [("path", "label"), *((path, path.split("/")[0]) for path in FLAT)]
     csv = listed(flat.parent / "photos" / "list.csv", rows)

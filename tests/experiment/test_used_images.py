@@ -8,7 +8,8 @@ import pytest
 
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.experiment.classes import leave_out_used
-from aftrans_jax.experiment.lists import Listed, used_images, write_lists
+from aftrans_jax.experiment.image_folders import used_images
+from aftrans_jax.experiment.lists import Listed, write_lists
 
 DECOMPOSED = "Gru\u0308n/1.jpg"
 COMPOSED = unicodedata.normalize("NFC", DECOMPOSED)
@@ -97,6 +98,32 @@ def test_the_same_path_or_length_is_not_the_same_photo(trained, tmp_path):
     assert (kept, notes) == (list(other), [])
 
 
+@pytest.mark.parametrize("data_dir", ["photos", "renamed.csv", "photos/gone.csv"])
+def test_the_recorded_folder_is_looked_in_first(trained, tmp_path, monkeypatch, data_dir):
+    """`data.dir` may be relative to where the training was started, and a list may move."""
+    run, photos = trained
+    (run / "image_folder.txt").write_text(f"{photos}\n")
+    monkeypatch.chdir(run)
+    plant(tmp_path, **{"copies/x.jpg": "val/gull/3.jpg", "copies/y.jpg": "a new photo"})
+    assert scored(run, Path(data_dir), tmp_path / "copies", "x.jpg", "y.jpg") == (
+        ["y.jpg"],
+        [
+            "1 of the 2 images to test were trained on, such as 'x.jpg': they are left out, 1 are "
+            "scored"
+        ],
+    )
+
+
+def test_one_photo_that_is_gone_does_not_hide_the_others(trained, tmp_path):
+    run, photos = trained
+    (photos / next(iter(SPLITS))).unlink()
+    (photos / "renamed.csv").touch()
+    (tmp_path / "CUB").mkdir()
+    photos = photos.rename(tmp_path / "CUB/images")
+    for data_dir in (tmp_path / "CUB", photos / "list.csv"):
+        assert used_images(run, data_dir)[0]["val/gull/3.jpg"] == photos / "val/gull/3.jpg"
+
+
 def test_files_that_are_gone_count_by_path_in_either_form_of_unicode(trained, tmp_path):
     run, photos = trained
     there = {f"train/{DECOMPOSED}": "any", "train/tern/2.jpg": "any", "test/gull/4.jpg": "any"}
@@ -105,7 +132,13 @@ def test_files_that_are_gone_count_by_path_in_either_form_of_unicode(trained, tm
         (photos / name).unlink()
     assert scored(run, photos, tmp_path / "other", *there)[0] == list(there)[1:]
     photos.rename(tmp_path / "moved")
-    assert scored(run, photos, tmp_path / "other", *there)[0] == ["test/gull/4.jpg"]
+    kept, notes = scored(run, photos, tmp_path / "other", *there)
+    assert kept == ["test/gull/4.jpg"]
+    assert notes[0] == (
+        "4 of the 4 images that the training used cannot be read any more, such as "
+        f"{min(name for name in SPLITS if not name.startswith('test'))!r}: they are known by path "
+        "alone, so copies of them under other paths are scored"
+    )
 
 
 def test_few_files_are_read(trained, tmp_path, monkeypatch):

@@ -17,10 +17,10 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
+from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
-    check_moved,
     compare_lists,
     has_validation,
     joined,
@@ -365,15 +365,43 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
     leaking = LISTS | {"a/1.jpg": Listed("a", "test")}
     assert compare_lists(LISTS, leaking)[1] == ["a/1.jpg"]
     with pytest.raises(
-        ValueError, match=r"1 images that were trained on would be tested.*a/1\.jpg"
+        ValueError, match=r"1 images that were trained on, or chose .* be scored.*a/1\.jpg"
     ):
         check_lists(tmp_path, LISTS, leaking)
     with pytest.raises(ValueError, match=r"none of the 1 images, such as 'z.jpg', is one of"):
         check_lists(tmp_path, LISTS, {"z.jpg": Listed("a", "train")})
-    # What was once trained on stays known when it is left out for a while.
-    without = {name: listed for name, listed in LISTS.items() if name != "a/1.jpg"}
-    assert joined(LISTS, without)["a/1.jpg"] == Listed("a", "train")
+    # What was once used stays known when it is left out for a while.
+    without = {name: listed for name, listed in LISTS.items() if name.startswith("a/2")}
+    assert joined(LISTS, without) == LISTS
     assert joined(None, without) == without
+
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.mark.parametrize("then", SPLITS)
+@pytest.mark.parametrize("now", SPLITS)
+def test_an_image_may_come_nearer_to_training_alone(then, now):
+    recorded, present = ({"1.jpg": Listed("a", split)} for split in (then, now))
+    lines, leaked = compare_lists(recorded, present)
+    assert len(lines) == (then != now)
+    assert leaked == (["1.jpg"] if SPLITS.index(then) < SPLITS.index(now) else [])
+
+
+def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
+    recorded = {"b/Gr\u00fcn1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
+    moved = {"b/Gru\u0308n1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
+    leaking = {"b/Gru\u0308n1.jpg": Listed("b", "test"), "b/2.jpg": Listed("b", "train")}
+    assert check_lists(tmp_path, recorded, moved) == []
+    assert joined(recorded, moved) == recorded
+    with pytest.raises(ValueError, match=r"1 images that were trained on, or chose"):
+        check_lists(tmp_path, recorded, leaking)
+    # Where a disk has a file of either name, they are two images.
+    both = recorded | {"b/Gru\u0308n1.jpg": Listed("b", "test")}
+    assert check_lists(tmp_path, recorded, both) == [
+        "note: 1 images are added since the run was started, such as 'b/Gru\u0308n1.jpg'"
+    ]
+    assert joined(recorded, both) == both
 
 
 # --------------------------------------------------------------------------------------------- lock

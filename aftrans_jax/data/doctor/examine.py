@@ -58,6 +58,7 @@ class Diagnosis(NamedTuple):
       tiny_px: images with a side below this are tiny.
       listed: all images.
       missing: those without a file.
+      missing_remedy: the sentence for them, "" where images are not files.
       surplus: image files below `root` that no list names, sorted.
       undecodable: those whose file cannot be decoded.
       error: why the first of `undecodable` cannot be decoded, "" where all can.
@@ -78,6 +79,7 @@ class Diagnosis(NamedTuple):
     tiny_px: int
     listed: Group
     missing: Group
+    missing_remedy: str
     surplus: tuple[str, ...]
     undecodable: Group
     error: str
@@ -134,6 +136,7 @@ def examine(
         tiny_px=tiny_px,
         listed=tuple(image for image, _, _ in places),
         missing=tuple(image for image, _, _ in places if image.name in missing),
+        missing_remedy=listed.missing_remedy if isinstance(listed, Annotations) else "",
         surplus=surplus,
         undecodable=tuple(look.image for look in looks if look.error),
         error=next((look.error for look in looks if look.error), ""),
@@ -171,10 +174,11 @@ def _on_disk(
     root, tables = listed.train.root, listed.tables().values()
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes
-    if root.is_dir():
-        found = find_files(root)
+    if root.is_dir() and not listed.is_looked_through:
+        folders = {name.partition("/")[0] for name in names}
+        found = find_files(root, folders)  # a list may lie in a folder of much else
         surplus = [name for name in found.photos if composed(name) not in names]
-        notes = tuple(dict.fromkeys([*notes, *found.notes()]))  # folders say both
+        notes = (*notes, *found.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
 
 

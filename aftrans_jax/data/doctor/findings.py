@@ -8,7 +8,6 @@ import numpy as np
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
 from aftrans_jax.data.loading.names import summary
-from aftrans_jax.data.sets.annotations import MISSING_REMEDY
 
 _NUM_SHOWN = 3  # images given of each group
 
@@ -27,8 +26,8 @@ def report(diagnosis: Diagnosis) -> list[str]:
 def problems(diagnosis: Diagnosis) -> list[str]:
     """Returns what would make training, or its score, wrong; each with its remedy.
 
-    A picture in two splits is a problem where a set has no official counts. An official
-    split is taken as it is, because results are compared on it.
+    A picture in two splits is a problem, but for one in an official test split: that is taken as it
+    is, because results are compared on it.
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
@@ -36,7 +35,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
         (
             "missing images",
             _names(diagnosis.missing),
-            f" {MISSING_REMEDY}",
+            f" {diagnosis.missing_remedy}",
         ),
         (
             "unreadable images",
@@ -56,7 +55,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
         *(
             (
                 f"pictures both in {one} and in {other}",
-                [] if diagnosis.official else _shared(diagnosis, one, other),
+                [] if diagnosis.official and other == "test" else _shared(diagnosis, one, other),
                 " The score would be too high: take them out of one of the two.",
             )
             for one, other in combinations(diagnosis.splits, 2)
@@ -94,10 +93,13 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
             _ambiguous(diagnosis, "test"),
             " At most one of each can be scored as right.",
         ),
-        (
-            "pictures both in train and in test",
-            _shared(diagnosis, "train", "test") if diagnosis.official else [],
-            " Kept, as in the official split, on which results are compared.",
+        *(
+            (
+                f"pictures both in {split} and in test",
+                _shared(diagnosis, split, "test") if diagnosis.official else [],
+                " Kept, as in the official split, on which results are compared.",
+            )
+            for split in diagnosis.splits[:-1]
         ),
     )
 

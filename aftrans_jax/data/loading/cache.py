@@ -64,7 +64,7 @@ def check_memory(num_images: int, size: int, copies: int = 1) -> str:
     if needed > _LARGEST_SHARE * free:
         raise ValueError(
             f"data.cache='ram': {figures}: expected at most {_LARGEST_SHARE:.0%}. Use "
-            "--config.data.cache=none, or a smaller data.image_size."
+            "--config.data.cache=none, or a smaller data.source_size."
         )
     return f"cache: {figures}"
 

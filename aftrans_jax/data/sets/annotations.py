@@ -1,7 +1,7 @@
 """What every reader of a photo set returns: its splits as tables, checked."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +10,13 @@ import numpy as np
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.decode import MAX_PIXELS
-from aftrans_jax.data.loading.names import composed, printable
+from aftrans_jax.data.loading.names import composed, locate, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]
 
 NO_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
-MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
+_MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
 
 
 class Record(NamedTuple):
@@ -43,7 +43,9 @@ class Annotations(NamedTuple):
     where there are none, as for a copy of some classes.
 
     `validation` is the split of that name, None where the lists have none. `notes` are lines for
-    the user: how splits were understood, what was left out.
+    the user: how splits were understood, what was left out. `missing_remedy` is the sentence for
+    listed images without a file. `is_looked_through` tells that the images are all those of a
+    folder, and `notes` what else it holds.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Annotations(NamedTuple):
     official: tuple[int, int] | None
     validation: PhotoTable | None = None
     notes: tuple[str, ...] = ()
+    missing_remedy: str = _MISSING_REMEDY
+    is_looked_through: bool = False
 
     def tables(self) -> dict[str, PhotoTable]:
         """Returns the splits by name, as `Dataset.splits` does."""
@@ -92,7 +96,7 @@ def annotations(
       ValueError: an image is listed twice, a split is empty, or the numbers are not the official
         ones.
     """
-    _check_each_once(records, source, remedy)
+    _check_each_once(records, root, source, remedy)
     ordered = sorted(records, key=lambda record: (composed(record.name), record.name))
     train, test = (
         [record for record in ordered if record.train == train and not record.validation]
@@ -114,15 +118,31 @@ def annotations(
     )
 
 
-def _check_each_once(records: Sequence[Record], source: str | Path, remedy: str) -> None:
+def _check_each_once(
+    records: Sequence[Record], root: Path, source: str | Path, remedy: str
+) -> None:
+    forms: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        forms[composed(record.name)].append(record.name)
     repeated = [
-        path for path, count in Counter(record.name for record in records).items() if count > 1
+        names[0]
+        for names in forms.values()
+        if len(names) > 1 and len({_file(root, name) for name in names}) < len(names)
     ]
     if repeated:
         raise ValueError(
             f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
             f"expected each image once. {remedy}"
         )
+
+
+def _file(root: Path, name: str) -> tuple[int, int] | str:
+    """Returns what tells the file of an image from others, the name where there is none."""
+    try:
+        found = locate(root, name).stat()
+    except OSError:
+        return name
+    return found.st_dev, found.st_ino
 
 
 def _check_counts(
@@ -176,7 +196,7 @@ def photo_dataset(
         raise FileNotFoundError(
             f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
-            f"every listed image. {MISSING_REMEDY}"
+            f"every listed image. {lists.missing_remedy}"
         )
     sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
 from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
@@ -45,7 +46,7 @@ def read_csv(
         if photo.path in photos:
             raise row_error(path, number, row, "each path once, but it has a row above", _REMEDY)
         photos[photo.path] = photo
-    return from_names(
+    lists = from_names(
         "csv",
         path.parent,
         list(photos.values()),
@@ -55,6 +56,8 @@ def read_csv(
         seed=seed,
         evaluates=evaluates,
     )
+    remedy = f"Paths start at {printable(str(path.parent))}, the folder of the CSV file: move it to"
+    return lists._replace(missing_remedy=f"{remedy} where its paths start, or correct them.")
 
 
 def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
@@ -65,13 +68,25 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
       rows: path relative to that folder with forward slashes, name of the class, and split.
 
     Raises:
-      ValueError: a row would not be read back as it is, such as one with white space at the ends
-        of a field; nothing has been written.
+      ValueError: see `check_rows`; nothing has been written.
     """
-    path = Path(path)
+    path, rows = Path(path), list(rows)
+    check_rows(path, rows)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    data = text.getvalue().encode("utf-8", "surrogateescape")
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Passes rows that a CSV file can hold, see `write_csv`.
+
+    Raises:
+      ValueError: a row would not be read back as it is, such as one with white space at the ends
+        of a field.
+    """
     for row in rows:
         if not _is_faithful(*row):
             raise ValueError(
@@ -79,11 +94,6 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
                 f" name and one of {', '.join(SPLIT_NAMES)}, without carriage returns or white "
                 "space at their ends. Rename the file or the class."
             )
-        writer.writerow(row)
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _is_faithful(path: str, class_name: str, split: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from aftrans_jax.data.loading.formats import HEIC, HEIC_REMEDY, HEIC_SUFFIXES, photo_suffixes
-from aftrans_jax.data.loading.names import summary
+from aftrans_jax.data.loading.names import composed, summary
 
 # What operating systems, network storage, editors and notebooks leave, in lower case. Hidden files
 # and folders, whose names begin with a dot, are left out as well.
@@ -56,15 +56,19 @@ class FoundFiles(NamedTuple):
         return tuple(summary(*finding) for finding in found if finding[1])
 
 
-def find_files(root: str | Path) -> FoundFiles:
+def find_files(root: str | Path, within: Collection[str] | None = None) -> FoundFiles:
     """Returns the files below a folder; photos are known by their suffix, none is opened.
 
     Links are followed, except to a folder that contains the link. What other programs leave, such
     as thumbnails of network storage, is left out, its folders as a whole. A folder whose name is a
     word, such as `thumbs`, is left out only beside photos: elsewhere it may be a class.
+
+    Args:
+      root: the folder.
+      within: names, in Unicode's form NFC, of the folders in it that are looked through; None: all.
     """
     found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
-    for kind, name in _below(Path(root), "", ()):
+    for kind, name in _below(Path(root), "", (), within):
         found[kind].append(name)
     return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
 
@@ -107,7 +111,9 @@ def helpers_among(root: str, names: Iterable[str], asked: Collection[str] = ()) 
     return found
 
 
-def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _below(
+    folder: Path, prefix: str, above: tuple[Path, ...], within: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
     """Yields kind and path of each file; `above` are the real folders on the way."""
     here = folder.resolve()
     if any(parent.is_relative_to(here) for parent in above):
@@ -121,6 +127,8 @@ def _below(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple
     helpers = _helpers(entry.name for entry in entries)
     for entry in entries:
         name = prefix + entry.name
+        if within is not None and composed(entry.name) not in within and _is_folder(entry):
+            continue
         if entry.name in helpers:
             yield "helpers", name
         elif _is_folder(entry):

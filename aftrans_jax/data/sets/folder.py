@@ -67,7 +67,10 @@ def read_folder(
         seed=seed,
         evaluates=evaluates,
     )
-    return lists._replace(notes=(*lists.notes, *found.notes()))
+    remedy = "Restore these files, or remove the links that lead to them."
+    return lists._replace(
+        notes=(*lists.notes, *found.notes()), missing_remedy=remedy, is_looked_through=True
+    )
 
 
 def _splits(root: Path, photos: Sequence[str]) -> list[str]:

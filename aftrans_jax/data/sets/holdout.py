@@ -3,11 +3,16 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TypeVar
 
-from aftrans_jax.data.examples import Dataset, Example, Source
+from aftrans_jax.data.examples import Dataset, Example, Source, at_size
 from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.sets.annotations import Annotations
+from aftrans_jax.data.sets.photos import PhotoTable
+
+_Listed = TypeVar("_Listed", bound=Annotations | Dataset)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self.source[self.indices[index]]
+
+    def at(self, size: int | None) -> "Subset":
+        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        return replace(self, source=at_size(self.source, size))
 
 
 def drawn_split(
@@ -86,15 +95,16 @@ def _below_class(class_name: str, path: str) -> str:
     return "/".join(parts[parts.index(folder) + 1 :] if folder in parts[:-1] else parts)
 
 
-def hold_out(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Returns the data set with a share of its training split as validation split.
+def hold_out(listed: _Listed, fraction: float, seed: int) -> _Listed:
+    """Returns a set, or its tables, with a share of its training split as validation split.
 
     Checkpoints are chosen on the validation split; the test split stays as it is.
 
     Raises:
       ValueError: see `drawn_split`.
     """
-    names = [dataset.class_names[label] for label in dataset.train.labels]
-    stay, out = drawn_split(names, tuple(dataset.train.names), fraction, seed, purpose="validation")
-    train, validation = Subset(dataset.train, stay), Subset(dataset.train, out)
-    return dataset._replace(train=train, validation=validation)
+    train = listed.train
+    names = [listed.class_names[label] for label in train.labels]
+    stay, out = drawn_split(names, tuple(train.names), fraction, seed, purpose="validation")
+    take = train.take if isinstance(train, PhotoTable) else partial(Subset, train)
+    return listed._replace(train=take(stay), validation=take(out))

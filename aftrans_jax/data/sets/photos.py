@@ -1,6 +1,7 @@
 """`PhotoTable`, one split of a photo set as its lists say, and `PhotoSource`, which decodes it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,6 +61,15 @@ class PhotoTable:
     def path(self, index: int) -> Path:
         """Returns the path of an image as the disk spells it; see `locate`."""
         return locate(self.root, self.names[index])
+
+    def take(self, indices: Sequence[int]) -> "PhotoTable":
+        """Returns the table of some images, in the order of their positions in this one."""
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in indices),
+            labels=tuple(self.labels[index] for index in indices),
+            boxes=None if self.boxes is None else self.boxes[list(indices)],
+        )
 
     def missing(self) -> list[str]:
         """Returns the names of which there is no file below `root`, or none that can be found."""

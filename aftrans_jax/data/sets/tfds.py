@@ -14,7 +14,8 @@ from aftrans_jax.data.sets.tfds_source import TfdsSource
 def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) -> Dataset:
     """Returns a set that is prepared as array_record, with boxes where annotated.
 
-    The splits are `train`, and `test` or, where that is absent or unlabelled, `validation`.
+    The splits are `train`, `test` and, where the set has it, `validation`, which is the test split
+    where there is no labelled `test`. Files of a split without labels need not be there.
 
     Args:
       name: as tensorflow-datasets spells it: "caltech_birds2011", also "set/config:version".
@@ -39,19 +40,21 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
             "image and a class called label. Choose a set for classification."
         )
     classes, splits = features["label"], builder.info.splits
-    sources = {
-        split: _source(tfds, builder, split, classes.num_classes, max_pixels)
+    found = (
+        _source(tfds, builder, split, classes.num_classes, max_pixels)
         for split in ("train", "test", "validation")
         if split in splits
-    }
-    train = sources.pop("train", None)
-    test = next((s for s in sources.values() if s.first()["label"] >= 0), None)
+    )
+    sources = {source.split: source for source in found if _is_labelled(builder, source)}
+    train, validation = sources.get("train"), sources.get("validation")
+    test = sources.get("test", validation)
     if train is None or test is None:
         raise ValueError(
             f"{builder.data_dir} has the splits {', '.join(splits)}: expected train, and test or "
             "validation with labels. Choose another set."
         )
-    return Dataset(f"tfds:{name}", train, test, _class_names(classes.names, train))
+    names = _class_names(classes.names, train)
+    return Dataset(f"tfds:{name}", train, test, names, None if test is validation else validation)
 
 
 def _import_tfds() -> ModuleType:
@@ -102,6 +105,15 @@ def _source(
         if isinstance(feature, tfds.features.Image)  # segmentation masks too
     }
     records = builder.as_data_source(split, decoders=stored, file_format="array_record")
+    return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
+
+
+def _is_labelled(builder: Any, source: TfdsSource) -> bool:
+    """Returns whether a split can be used; raises where it could, but files of it are missing."""
+    first = next(source.readable(), None)
+    if first is not None and first["label"] < 0:
+        return False
+    split = source.split
     missing = [path.name for path in builder.info.splits[split].filepaths if not path.exists()]
     if missing:
         raise FileNotFoundError(
@@ -109,7 +121,7 @@ def _source(
             f"{missing[0]}: expected all that tensorflow-datasets wrote. Copy the whole folder, or "
             "prepare the set again with launch/prepare_tfds.sh."
         )
-    return TfdsSource(records, Path(builder.data_dir), split, num_classes, max_pixels)
+    return source.first()["label"] >= 0
 
 
 def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The data doctor: each kind of damage planted where it is known, and the real photos."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.sets.annotations import Record, annotations
 from aftrans_jax.data.sets.csv_list import read_csv
 from aftrans_jax.data.sets.cub import read_cub
+from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -121,7 +123,7 @@ image = st.tuples(
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.lists(image, max_size=10), st.sets(st.sampled_from(["a.jpg", "b/c.PNG", "d.txt"])))
+@given(st.lists(image, max_size=10), st.sets(st.sampled_from(["a.jpg", "Crow/c.PNG", "d.txt"])))
 def test_random_plantings(extra, others):
     images = [*SOUND[:2], *SOUND[-2:], *extra]
     with tempfile.TemporaryDirectory() as folder:
@@ -471,6 +473,47 @@ def test_a_list_of_what_is_usable_lies_above_the_images_and_replaces_nothing(ref
         "error: --write: the images of this set are not files. Leave the flag out."
     )
     assert capsys.readouterr().out == ""  # nothing has been opened
+
+
+def test_what_no_list_can_name_is_refused_before_images_are_opened(refused, tmp_path, capsys):
+    for number, name in enumerate(("Crow/1", "Crow/2", "Gull/1", "Gull/2\\3")):
+        plant(tmp_path / "photos" / f"{name}.png", f"plain {number}")
+    photos = ("--config=configs/folder.py", f"--config.data.dir={tmp_path / 'photos'}")
+    message = refused(*photos, f"--write={tmp_path}/photos/clean.csv")
+    assert message.startswith(f"error: {tmp_path}/photos/clean.csv: ('Gull/2\\\\3.png', ")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_list_that_is_proposed_can_be_written(refused, tmp_path, capsys):
+    """Wherever the command is called."""
+    photos = tmp_path / "my photos"
+    for number, name in enumerate(("train/Crow", "train/Gull", "test/Crow", "test/Gull")):
+        plant(photos / name / "1.png", f"plain {number}")
+    photos_given = ("--config=configs/folder.py", f"--config.data.dir={photos}")
+    photos.joinpath("train/Crow/2.png").write_bytes(b"")
+    said = refused(*photos_given)
+    (flag,) = (word for word in shlex.split(said) if word.startswith("--write"))
+    refused(*photos_given, flag)
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_twins_that_a_drawn_validation_split_divides_are_a_problem(cub, refused, capsys):
+    for number in (2, 4):  # with 0, the training images of Crow
+        plant(cub / "images" / "a b" / f"{number}.png", "plain 0")
+    refused(CUB_CONFIG, f"--config.data.dir={cub}", "--config.data.validation_fraction=0.5")
+    assert "problem: pictures both in train and in validation (1): " in capsys.readouterr().out
+    assert problems(diagnose(read_cub(cub))) == []
+
+
+def test_an_official_split_may_be_divided_without_twins_alone(tmp_path):
+    """The drawn split is not official, the one for testing is."""
+    images = [*SOUND, *(("train", "Crow", "plain 0"),) * 9, *(("train", "Gull", "plain 8"),) * 9]
+    drawn = hold_out(planted(tmp_path, images, (24, 6)), 0.5, 0)
+    diagnosis = diagnose(drawn)
+    assert kinds(problems(diagnosis)) == {"pictures both in train and in validation": 2}
+    notes = kinds(report(diagnosis))
+    assert notes["pictures both in train and in test"] == 1
+    assert notes["pictures both in validation and in test"] == 1
 
 
 def test_too_little_is_not_written(refused, cub, capsys):

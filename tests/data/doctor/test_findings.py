@@ -79,6 +79,21 @@ def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path
     assert not {"train/Crow/0.png", "val/Gull/1.png", "train/Gull/8.png", "val/Gull/8.png"} & places
 
 
+def test_only_folders_that_are_listed_are_looked_through(tmp_path, monkeypatch):
+    """A list may lie in a home folder."""
+    paths = ("Gr\u00fcn/1", "Gr\u00fcn/deep/2", "b/3", "b/4", "b/5", "elsewhere/deep/6")
+    plant(tmp_path, **{path: number for number, path in enumerate(paths)})
+    plant(tmp_path, **{"7": 7})
+    rows = {"Gru\u0308n/1": "train", "b/3": "train", "b/4": "test"}
+    write_csv(tmp_path / "list.csv", [(f"{n}.png", n.split("/")[0], s) for n, s in rows.items()])
+    opened, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: opened.append(Path(path)) or scandir(path))
+    diagnosis = diagnose(read_csv(tmp_path / "list.csv"))
+    assert diagnosis.surplus == ("7.png", "Gr\u00fcn/deep/2.png", "b/5.png")
+    folders = ("", "Gr\u00fcn", "Gr\u00fcn/deep", "b")
+    assert sorted(opened) == [tmp_path / name for name in folders]
+
+
 def test_classes_that_are_numbers_keep_their_names(tmp_path):
     """Folders and CSV files order them by value: 2 is before 10."""
     names = tuple(str(number) for number in range(1, 12))

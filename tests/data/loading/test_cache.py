@@ -1,5 +1,6 @@
 """The cache of resized images: the same batches, each file decoded once, memory checked."""
 
+import re
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,14 @@ import psutil
 import pytest
 from PIL import Image
 
+from aftrans_jax.config import base_config
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory, free_memory
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
+from aftrans_jax.data.sets.synthetic import SyntheticBirds, synthetic_dataset
+from aftrans_jax.experiment.classes import Evaluated
+from aftrans_jax.experiment.data import load_dataset
 
 SIZES = {"image_size": 12, "resize_size": 16, "process_index": 0, "process_count": 1}
 
@@ -89,6 +94,31 @@ def test_memory_is_announced_or_refused(monkeypatch, free, fits):
     else:
         with pytest.raises(ValueError, match=rf"data\.cache='ram': {figures}.*at most 80%.*none"):
             check_memory(1000, 64)  # 12.3 MB of 14: four fifths are 11.2
+
+
+def cached(**changes):
+    """The configuration of drawn birds in memory; keys are those of `data`."""
+    config = base_config()
+    values = {"name": "synthetic", "num_train": 8, "num_test": 4, "source_size": 64, "cache": "ram"}
+    config.data.update(values | changes)
+    return config
+
+
+def test_the_key_that_is_named_lowers_the_figure(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    with pytest.raises(ValueError, match="12 images of 64 x 64 px") as caught:
+        load_dataset(cached())
+    (key,) = re.findall(r"a smaller data\.(\w+)", str(caught.value))
+    with pytest.raises(ValueError, match="12 images of 32 x 32 px"):
+        load_dataset(cached(**{key: 32}))
+
+
+def test_an_evaluation_keeps_nothing(monkeypatch):
+    """It reads each test image once, and no other."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    classes = synthetic_dataset(num_train=0, num_test=0).class_names
+    dataset, notes = load_dataset(cached(), Evaluated(classes))
+    assert (type(dataset.test), notes) == (SyntheticBirds, ())
 
 
 @pytest.mark.parametrize(("copies", "fits"), [(1, True), (4, True), (5, False)])

@@ -10,12 +10,15 @@ from PIL import Image, ImageOps
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.doctor.examine import examine
+from aftrans_jax.data.examples import at_size
 from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.transforms import resize
+from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
+from aftrans_jax.experiment.classes import Relabelled
 from aftrans_jax.experiment.data import load_dataset, read_lists
 from aftrans_jax.experiment.prepared import prepare
 
@@ -204,6 +207,28 @@ def test_prepared_sets_scale_their_boxes_alike(photos):
         found = TfdsSource(records, photos.table.root, "train", 8, resize_size=24)[0]
         np.testing.assert_array_equal(found.image, photos[index].image)
         np.testing.assert_allclose(found.box, photos[index].box, rtol=1e-5)
+
+
+WRAPPERS = {
+    "subset": lambda photos: Subset(photos, (3,)),
+    "relabelled": lambda photos: Relabelled(photos, tuple(range(8, 0, -1))),
+    "cached": lambda photos: ResizedCache(photos, 24),
+    "all": lambda photos: ResizedCache(Relabelled(Subset(photos, (3,)), (5,) * 8), 24),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_every_wrapper_can_give_whole_photos_and_smaller_ones(photos, wrap):
+    reduced = wrap(photos)
+    whole, squares = at_size(reduced, None), at_size(at_size(reduced, None), 10)
+    index = len(reduced) - 1
+    expected = at_size(photos, None)[3 if len(reduced) == 1 else 7]
+    np.testing.assert_array_equal(whole[index].image, expected.image)
+    np.testing.assert_array_equal(whole[index].box, expected.box)
+    assert squares[index].image.shape == (10, 10, 3)
+    for source in (whole, squares):
+        assert source[index].label == source.labels[index] == reduced.labels[index]
+        assert list(source.names) == list(reduced.names)
 
 
 def test_configured_sets_are_reduced_and_examined_whole(tmp_path):

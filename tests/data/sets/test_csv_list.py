@@ -12,6 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from aftrans_jax.data.doctor.examine import examine
+from aftrans_jax.data.doctor.findings import problems
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.files import find_files
@@ -47,6 +49,19 @@ def test_a_tiny_copy_end_to_end(tmp_path):
     (tmp_path / "b" / "e.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 4 images of csv .*first: b/e\.png"):
         photo_dataset(read_csv(tmp_path / "list.csv"))
+
+
+def test_a_list_in_another_folder_than_its_paths_start_at_is_told_to_move(tmp_path):
+    """As one that lies beside the images' folder."""
+    lists = read_csv(plant(tmp_path, HEADER, *ROWS))
+    remedy = (
+        f"Paths start at {tmp_path}, the folder of the CSV file: move it to where its paths start, "
+        "or correct them."
+    )
+    with pytest.raises(FileNotFoundError) as caught:
+        photo_dataset(lists)
+    assert str(caught.value).endswith(f"every listed image. {remedy}")
+    assert problems(examine(lists, tiny_px=4, num_threads=1))[0].endswith(remedy)
 
 
 SPACES = st.text(" ", max_size=2)

@@ -89,6 +89,21 @@ def test_both_unicode_forms_are_one_name(tmp_path):
     assert unicodedata.normalize("NFC", NFD) == NFC
 
 
+@pytest.mark.parametrize("there", [(NFC,), (NFD,), (NFC, NFD), ()])
+def test_one_photo_under_both_forms_is_listed_twice(tmp_path, there):
+    """Where a disk has a file of either name, they are two photos."""
+    plant(tmp_path, *(f"{name}.png" for name in there), "1.png", "2.png")
+    splits = {f"{NFC}.png": "train", f"{NFD}.png": "test", "1.png": "train", "2.png": "train"}
+    rows = ["path,label,split", *(f"{n},{'ab'[n == '2.png']},{s}" for n, s in splits.items())]
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    if len(there) == 1:
+        with pytest.raises(ValueError, match=f"1 images are listed twice, the first: '{NFC}.png'"):
+            read_csv(path)
+    else:
+        assert sum(map(len, read_csv(path).tables().values())) == 4
+
+
 def test_names_that_are_not_utf_8_travel_through_folders_and_lists(tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     paths = [f"{name}/{odd}{n}.png" for name in (odd, "b") for n in range(6)]

@@ -25,6 +25,7 @@ from places import ROOT
 from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.sets import tfds_source
 from aftrans_jax.data.sets.tfds import read_tfds
+from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 CUB = "caltech_birds2011"
 SPECIES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
@@ -267,6 +268,50 @@ def test_a_damaged_first_record_does_not_end_the_reading(copied, tmp_path):
             source.label(0)
         assert source.names[0] == f"{source.split}/00000"
     assert {name.lower() for name in SPECIES} < set(dataset.class_names)
+
+
+@pytest.fixture
+def three(copied):
+    """The set with a validation split: the photos of its test split again."""
+    shutil.copy(shard(copied, "test"), shard(copied, "validation"))
+    edit(
+        copied / "dataset_info.json",
+        lambda info: info["splits"].append(info["splits"][1] | {"name": "validation"}),
+    )
+    return copied
+
+
+def test_a_validation_split_is_one(three, tmp_path):
+    dataset = read_tfds("my_birds", tmp_path)
+    assert {name: source.split for name, source in dataset.splits().items()} == {
+        name: name for name in ("train", "validation", "test")
+    }
+    assert list(dataset.validation.names) == list(dataset.test.names)
+    shard(three, "validation").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 files of the split validation .*my_birds-val"):
+        read_tfds("my_birds", tmp_path)
+
+
+@pytest.mark.parametrize(("lacking", "tested"), [("validation", "test"), ("test", "validation")])
+def test_a_split_without_labels_is_not_used(three, tmp_path, monkeypatch, lacking, tested):
+    """Nor need all of its files be there."""
+    record = TfdsSource.record
+
+    def unlabelled(source, index):
+        return record(source, index) | ({"label": -1} if source.split == lacking else {})
+
+    monkeypatch.setattr(TfdsSource, "record", unlabelled)
+
+    def in_two_files(info):
+        (split,) = (split for split in info["splits"] if split["name"] == lacking)
+        split["shardLengths"] *= 2
+
+    edit(three / "dataset_info.json", in_two_files)
+    shard(three, lacking).rename(
+        shard(three, lacking).with_name(f"my_birds-{lacking}.array_record-00000-of-00002")
+    )
+    dataset = read_tfds("my_birds", tmp_path)
+    assert (dataset.test.split, dataset.validation) == (tested, None)
 
 
 def without_test(info):
