@@ -37,6 +37,22 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
 
 
+def test_settings_are_those_that_the_scores_are_of(tmp_path):
+    """A longer training that has begun since has rewritten config.json."""
+    heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    run = make_run(tmp_path / "run", heads)
+    shutil.copy(run / "result.json", run / "eval-test-annotated.json")
+    shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["steps"], config["data"]["dir"] = 5000, "moved"
+    (run / "config.json").write_text(json.dumps(config))
+    for trial in (read_trial(run), read_annotated(run)):
+        found = [trial.settings[key] for key in ("train.steps", "data.dir")]
+        assert found == [6, "moved"]  # where the photos lie now
+    (run / "config.json").unlink()  # as a probe leaves none
+    assert read_trial(run).settings["data.dir"] == ""
+
+
 def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_given_logits(tmp_path):
     heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
     runs = [
