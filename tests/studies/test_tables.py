@@ -129,6 +129,14 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
         read_predictions(folder / "predictions.csv")
 
 
+def test_images_of_one_name_are_refused(tmp_path):
+    folder = make_run(tmp_path / "a", {"global": (1, 0, 1, 1)})
+    path = folder / "predictions.csv"
+    path.write_bytes(path.read_bytes().replace(b"b.jpg", b"a.jpg"))
+    with pytest.raises(DamagedRecordError, match=r"several images of one name, .* 'a\.jpg'"):
+        read_trial(folder)
+
+
 def test_boxes_are_read_as_they_were_written_and_unknown_in_older_files(tmp_path):
     boxes = [[0, 16, 32, 32], [8, 0, 24, 32], [0, 0, 32, 32], [16, 8, 24, 16]]
     folder = make_run(tmp_path / "a", {"global": (1, 0, 1, 1)}, order=(2, 0, 1, 3), boxes=boxes)
