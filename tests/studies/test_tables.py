@@ -259,6 +259,20 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     assert gates.points == [(1, 280, 122.8)]
 
 
+@pytest.mark.parametrize(
+    ("seed", "title"), [(0, "Training loss, seed 0"), (3, "Training loss, each row's first run")]
+)
+def test_the_seed_of_curves_is_said_where_all_rows_share_it(tmp_path, seed, title):
+    lines = []
+    for name, own in (("a", 0), ("b", seed)):
+        run = make_run(tmp_path / name, {"global": (1, 1, 0, 0)}, own)
+        (run / "metrics.jsonl").write_text('{"split": "train", "step": 1, "loss": 2.0}\n')
+        lines += lines_of(name, ("global",), [read_trial(run)])
+    with tiny_variants():
+        *_, loss = plots(figures(lines, lines[0]))
+    assert loss.title == title
+
+
 def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):
     right = {"a": (1, 0, 0, 0), "b": (1, 1, 0, 0), "c": (1, 1, 1, 1)}
     layers = {"a": (), "b": (2,), "c": (1,)}
