@@ -274,6 +274,17 @@ def test_an_error_without_a_text_is_told_by_its_type(call, photos, tmp_path, mon
     assert f"{path}: {reason}" in text
 
 
+def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
+    shares = {head: np.full(2, np.nan, np.float32) for head in HEADS}
+    found = classifier.Prediction("a", "sum", ("a", "b"), shares, 9, 9, (0, 0, 9, 9), *[None] * 4)
+    with PredictionTable(tmp_path / "a.jsonl", heads=HEADS, top=1) as table:
+        table.write("a.jpg", found)
+    text = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+    row = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert row["probability"] is None
+    assert row["heads"]["local"][1] is row["top"][0][1] is None
+
+
 def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
     from aftrans_jax.experiment import prediction_page

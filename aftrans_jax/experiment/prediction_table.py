@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from aftrans_jax.experiment.prediction import Prediction
 from aftrans_jax.experiment.prepared import why_unread
 from aftrans_jax.files import csv_text, make_folder
+from aftrans_jax.training.records import finite
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -141,7 +142,9 @@ def _json_line(row: Row, columns: _Columns) -> bytes:
     else:
         values = {"file": path, **_values(found, columns.top)}
     # Python's escape of a byte that is no UTF-8 is JSON's, too: json.loads gives the name again.
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return (
+        json.dumps(finite(values), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    )
 
 
 FORMATS: Mapping[str, Callable[[Row, _Columns], bytes]] = MappingProxyType(

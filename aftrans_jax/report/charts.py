@@ -114,12 +114,15 @@ def curves(
 
 
 def bars(title: str, means: Values, spreads: Values) -> Chart:
-    """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0."""
+    """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0.
+
+    What of a whisker lies beyond 0 or 1 is not drawn.
+    """
     count = len(means)
     layers, ends = np.arange(1, count + 1), (0.4, count + 0.6)
     places = _across(layers, ends).tolist()
     tops = _down(means, 1.0).tolist()
-    arms = (spreads * (FRAME.bottom - FRAME.top)).tolist()
+    highs, lows = (_down(ends, 1.0).tolist() for ends in (means + spreads, means - spreads))
     labels = [f"{mean:.2f}" if count <= MAX_NUMBERED else "" for mean in means]
     return Chart(
         title=title,
@@ -128,8 +131,8 @@ def bars(title: str, means: Values, spreads: Values) -> Chart:
         y_ticks=_height_ticks(y_ticks(1.0)),
         values=_few(means, _SPOKEN),
         bars=[
-            Bar(at, top, spread_top=round(top - arm, 1), spread=round(2 * arm, 1), label=label)
-            for at, top, arm, label in zip(places, tops, arms, labels, strict=True)
+            Bar(at, top, spread_top=high, spread=round(low - high, 1), label=label)
+            for at, top, high, low, label in zip(places, tops, highs, lows, labels, strict=True)
         ],
         bar_width=round(280 / count, 1),
     )
@@ -203,7 +206,7 @@ def _across(x: np.ndarray, ends: tuple[float, float]) -> Values:
 
 
 def _down(y: np.ndarray, top: float) -> Values:
-    """Returns px from above of values in [0, top]."""
+    """Returns px from above of values in [0, top]; others lie at its ends."""
     return np.interp(y, (0, top), (FRAME.bottom, FRAME.top)).round(1)
 
 

@@ -168,7 +168,7 @@ def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def comma_separated(table: Sequence[Figures]) -> str:
-    """Returns the table as CSV with unrounded numbers, empty where there is none."""
+    """Returns the table as CSV with numbers of six digits, empty where there is none."""
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
     rows: list[list[Any]] = [
         [
