@@ -31,6 +31,7 @@ signal.signal(signal.SIGTERM, save)
 """
 FINISH = """
 config = json.loads((workdir / "config.json").read_text())
+config.pop("checksum", None)
 scores = json.dumps({"step": config["train"]["steps"], "config": config})
 if "--mode=eval" in sys.argv:
     assert sys.argv[3:] == ["--config.region.method=annotated"]
