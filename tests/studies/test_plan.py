@@ -42,6 +42,20 @@ def test_a_change_is_a_value_or_a_function(tmp_path):
     assert (a.data.source_size, c.data.source_size) == (32, 64)
 
 
+def test_a_home_directory_in_a_row_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = Study("s", {"a": Row({"data.dir": "~/birds"})}, "a")
+    for planned in (runs, probe_runs):
+        assert planned(tmp_path, rows=rows)[0].config.data.dir == f"{tmp_path}/birds"
+    with pytest.raises(ValueError, match=r"row 'x': '\$ABSENT/birds' names a variable"):
+        row_config("x", {"data.dir": "$ABSENT/birds"}, tiny_config())
+
+
+def test_a_probe_that_would_look_twice_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"row 'a' has eval.mirror=True: a probe looks .* once"):
+        probe_runs(tmp_path, Study("s", {"a": Row({"eval.mirror": True})}, "a"))
+
+
 def test_what_a_row_sets_cannot_be_given(tmp_path):
     with pytest.raises(ValueError, match=r"row 'c' sets data.source_size=64, .* leave that out"):
         runs(tmp_path, given=["data.source_size"])
