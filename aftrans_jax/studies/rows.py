@@ -42,8 +42,8 @@ def row_config(
       say: is given a line where epochs are not used.
 
     Raises:
-      ValueError: a key, a value or a variable in a path is unknown, or a key is given on the command
-        line too.
+      ValueError: a key, a value or a variable in a path is unknown, or a key is also given on the
+        command line.
     """
     config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
     for key, value in changes.items():

@@ -75,6 +75,22 @@ def test_an_evaluation_waits_for_its_training(tmp_path):
     assert (tmp_path / "b" / "seed0-boxes.log").exists()
 
 
+def test_an_evaluation_finds_photos_that_were_moved(tmp_path):
+    """By the record of its run: another data.dir on the command line would be another set."""
+    study = Study("t", {name: ROWS[name] for name in ("b", "boxes")}, "b")
+    for place in ("here", "there"):
+        base = tiny_config(data__dir=str(tmp_path / place))
+        training, evaluation = plan(study, base, tmp_path, num_seeds=1, given=())
+        if place == "here":
+            work = WORK.replace("{rest}", "FAILS = None" + FINISH)
+            processes.Job(training, [sys.executable, "-c", work], None).wait()
+    job = processes.Job(evaluation, [sys.executable, "-c", work], None)
+    job.wait()
+    assert job.exit_code() == 0
+    record = read_json(training.workdir / "config.json", lambda _: True, "")
+    assert record["data"]["dir"] == str(tmp_path / "there")
+
+
 def test_what_failed_is_not_evaluated(tmp_path):
     number, told = trained(tmp_path, "FAILS = 'b'" + FINISH, num_jobs=1)
     assert number == 0
