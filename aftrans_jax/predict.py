@@ -58,6 +58,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.experiment.prediction import heading
     from aftrans_jax.experiment.prediction_page import PredictionPage
     from aftrans_jax.experiment.prediction_table import PredictionTable
+    from aftrans_jax.experiment.prepared import why_unread
     from aftrans_jax.experiment.trained import check_logits, load_trained
 
     for option in ("out", "report"):
@@ -83,14 +84,16 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
             table = files.enter_context(PredictionTable(place, heads=model.heads, top=top))
         if args.report:
             place = Path(expand(args.report))
-            page = files.enter_context(PredictionPage(place, heading(trained, model.head), top=top))
+            said = heading(trained, model.head)
+            page = PredictionPage(place, said, top=top, has_table=table is not None)
+            files.enter_context(page)
         # None: shown on a terminal.
         bar = files.enter_context(tqdm(total=len(paths), unit="image", disable=None))
         for path, found, image in model.answered(paths):
             path = str(path)
             if isinstance(found, Exception):
                 num_failed += 1
-                say(f"error: {str(found) or f'{path!r}: {type(found).__name__}'}")
+                say(f"error: {why_unread(path, found)}")
             elif not (table or page):
                 _print(path, found.top(top))
             if table:

@@ -1,6 +1,7 @@
 """`predict --out` and `--report`: the table and the page, of ordinary and of odd photos."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -248,9 +249,41 @@ def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monk
     call(photos, tmp_path, f"--report={tmp_path}/p.html", code=1)
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert text.count("<article>") == 4
-    assert "first 4 photos; 56 more" in " ".join(text.split())
+    said = " ".join(text.split())
+    assert "first 4 photos; 56 more" in said
+    assert "With --out=FILE.csv a table has them all." in said
+    call(photos, f"--report={tmp_path}/p.html", f"--out={tmp_path}/p.csv")
+    assert "The table of --out has them all." in (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "5 could not be read" in text
     assert "and 3 more" in text
+
+
+def test_an_error_without_a_text_is_told_by_its_type(call, photos, tmp_path, monkeypatch):
+    def no_memory(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(classifier, "prepare", no_memory)
+    (path,) = some(photos, 1)
+    reason = f"{path!r}: MemoryError"
+    for name in ("p.csv", "p.jsonl"):
+        files = (f"--out={tmp_path / name}", f"--report={tmp_path}/p.html")
+        _, said = call(path, *files, code=1)
+        assert said[-1] == f"error: {reason}"
+        (row,) = (read_csv if name == "p.csv" else read_jsonl)(tmp_path / name)
+        assert row["error"] == reason
+    text = html.unescape((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert f"{path}: {reason}" in text
+
+
+def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
+    shares = {head: np.full(2, np.nan, np.float32) for head in HEADS}
+    found = classifier.Prediction("a", "sum", ("a", "b"), shares, 9, 9, (0, 0, 9, 9), *[None] * 4)
+    with PredictionTable(tmp_path / "a.jsonl", heads=HEADS, top=1) as table:
+        table.write("a.jpg", found)
+    text = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+    row = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert row["probability"] is None
+    assert row["heads"]["local"][1] is row["top"][0][1] is None
 
 
 def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.experiment.prediction import heading
-from aftrans_jax.experiment.prepared import prepare, seen_part
+from aftrans_jax.experiment.prepared import prepare, seen_part, why_unread
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
@@ -134,7 +134,7 @@ def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> _Loaded | str
         pixels = decode_image(path, max_pixels=max_pixels)  # a large one is prepared as a square
         return _Loaded(path, seen_part(pixels, sizes, PHOTO_PX), image)
     except (OSError, ValueError, MemoryError) as error:
-        return str(error) or f"{path!r}: {type(error).__name__}"
+        return why_unread(path, error)
 
 
 def _forward(trained: Trained, params: Mapping[str, Any], images: Array) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def read_predictions(path: Path) -> Predictions:
 
     Raises:
       FileNotFoundError: there is no such file.
-      DamagedRecordError: it is something else.
+      DamagedRecordError: it is something else, or several of its images have one name.
     """
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
@@ -87,6 +88,13 @@ def read_predictions(path: Path) -> Predictions:
         raise DamagedRecordError(
             f"{path} is damaged ({error}): expected the predictions of a run"
         ) from error
+    repeated = [name for name, times in Counter(columns["name"]).items() if times > 1]
+    if repeated:
+        raise DamagedRecordError(
+            f"{path} has several images of one name, such as {repeated[0]!r}: expected names that "
+            "tell images apart. Move result.json away and run "
+            f"python -m aftrans_jax.main --workdir={path.parent}, which evaluates the run again"
+        )
     predicted = {head: columns[head] for head in heads}
     return Predictions(columns["name"], columns["true"], predicted, confidence, boxes)
 

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.prediction import Prediction
+from aftrans_jax.experiment.prepared import why_unread
 from aftrans_jax.files import make_folder
 from aftrans_jax.report.predictions import (
     MAX_CARDS,
@@ -26,15 +27,16 @@ class PredictionPage:
     it, and memory does not grow with the photos.
     """
 
-    def __init__(self, path: Path, heading: str, *, top: int) -> None:
+    def __init__(self, path: Path, heading: str, *, top: int, has_table: bool) -> None:
         """Takes where the page goes.
 
         Args:
           path: of the HTML file.
           heading: which head answers, and how right it was.
           top: how many of the likeliest classes are shown.
+          has_table: whether a table of all photos is written too.
         """
-        self._path, self._heading, self._top = path, heading, top
+        self._path, self._heading, self._top, self._has_table = path, heading, top, has_table
         self._cards: list[PredictionCard] = []
         self._failures: list[tuple[str, str]] = []
         self._num_named = self._num_failed = 0
@@ -54,13 +56,14 @@ class PredictionPage:
         Args:
           path: of the photo.
           found: what was said of it.
-          image: as the model took it, None where there is none.
+          image: as the model took it, None where it could not be read.
         """
-        if isinstance(found, Exception) or image is None:
+        if isinstance(found, Exception):
             self._num_failed += 1
             if len(self._failures) < MAX_FAILURES:
-                self._failures.append((printable(path), printable(str(found))))
+                self._failures.append((printable(path), printable(why_unread(path, found))))
             return
+        assert image is not None
         self._num_named += 1
         if len(self._cards) < MAX_CARDS:
             self._cards.append(
@@ -85,6 +88,7 @@ class PredictionPage:
                 heading=self._heading,
                 cards=self._cards,
                 num_left_out=self._num_named - len(self._cards),
+                has_table=self._has_table,
                 failures=self._failures,
                 num_failures=self._num_failed,
             )

@@ -7,8 +7,10 @@ from types import MappingProxyType, TracebackType
 from typing import IO, Any, NamedTuple
 
 from aftrans_jax.experiment.prediction import Prediction
+from aftrans_jax.experiment.prepared import why_unread
 from aftrans_jax.files import csv_text, make_folder
 from aftrans_jax.locks import own
+from aftrans_jax.training.records import finite
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -102,7 +104,7 @@ def _csv_line(row: Row, columns: _Columns) -> bytes:
     file = f"./{path}" if path.startswith(_FORMULA) else path
     if isinstance(found, Exception):
         num_empty = len(_header(columns)) - 2
-        return _csv_row([file, *[""] * num_empty, _cell(_reason(found))])
+        return _csv_row([file, *[""] * num_empty, _cell(why_unread(path, found))])
     values = _values(found, columns.top)
     said = [values["answer"], values["probability"]]
     said += [x for name, share in found.top(columns.top) for x in (name, round(share, 6))]
@@ -123,11 +125,13 @@ def _csv_row(cells: Sequence[Any]) -> bytes:
 def _json_line(row: Row, columns: _Columns) -> bytes:
     path, found = row
     if isinstance(found, Exception):
-        values: dict[str, Any] = {"file": path, "error": _reason(found)}
+        values: dict[str, Any] = {"file": path, "error": why_unread(path, found)}
     else:
         values = {"file": path, **_values(found, columns.top)}
     # Python's escape of a byte that is no UTF-8 is JSON's, too: json.loads gives the name again.
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return (
+        json.dumps(finite(values), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    )
 
 
 FORMATS: Mapping[str, Callable[[Row, _Columns], bytes]] = MappingProxyType(
@@ -150,7 +154,3 @@ def _values(found: Prediction, top: int) -> dict[str, Any]:
 def _answer(found: Prediction, head: str) -> tuple[str, float]:
     name, share = found.answers[head]
     return name, round(share, 6)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -44,6 +44,11 @@ class _Undecoded(NamedTuple):
     num_pixels: int
 
 
+def why_unread(path: str, error: Exception) -> str:
+    """Returns why a photo could not be read; of an error without a text, its path and the type."""
+    return str(error) or f"{path!r}: {type(error).__name__}"
+
+
 def is_one(photos: Any) -> bool:
     """Returns whether something given is one photo, not several of them."""
     if isinstance(photos, np.ndarray | jax.Array):

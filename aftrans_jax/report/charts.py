@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aftrans_jax.report.answers import NUM_BINS, Calibration, share
+from aftrans_jax.report.pictures import Number
 
+Records = Sequence[Mapping[str, Number]]  # of a training
 Values = Float[np.ndarray, " points"]
 Points = tuple[Values, Values]  # x, ascending, and y
 
+_LARGEST = 1e30  # what is larger cannot be drawn
 MAX_NUMBERED = 16  # bars; the numbers of more would overlap
 _MAX_POINTS = 400  # of a line
 _MAX_DOTS = 12
@@ -94,8 +97,7 @@ def curves(
     last = max(last, 1.0, *(x[-1] for x, _ in lines.values()))
     drawn, spoken = [], []
     for series, (name, (x, y)) in enumerate(lines.items()):
-        every = 1 + len(x) // _MAX_POINTS
-        kept = np.unique([*range(0, len(x), every), len(x) - 1])  # the last one always
+        kept = thinned(len(x), _MAX_POINTS)
         places = _across(x[kept], (0.0, last)).tolist(), _down(y[kept], ticks[-1]).tolist()
         points = list(zip(*places, strict=True))
         drawn.append(Line(series, name, points, points if len(points) <= _MAX_DOTS else ()))
@@ -112,12 +114,15 @@ def curves(
 
 
 def bars(title: str, means: Values, spreads: Values) -> Chart:
-    """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0."""
+    """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0.
+
+    What of a whisker lies beyond 0 or 1 is not drawn.
+    """
     count = len(means)
     layers, ends = np.arange(1, count + 1), (0.4, count + 0.6)
     places = _across(layers, ends).tolist()
     tops = _down(means, 1.0).tolist()
-    arms = (spreads * (FRAME.bottom - FRAME.top)).tolist()
+    highs, lows = (_down(ends, 1.0).tolist() for ends in (means + spreads, means - spreads))
     labels = [f"{mean:.2f}" if count <= MAX_NUMBERED else "" for mean in means]
     return Chart(
         title=title,
@@ -126,8 +131,8 @@ def bars(title: str, means: Values, spreads: Values) -> Chart:
         y_ticks=_height_ticks(y_ticks(1.0)),
         values=_few(means, _SPOKEN),
         bars=[
-            Bar(at, top, spread_top=round(top - arm, 1), spread=round(2 * arm, 1), label=label)
-            for at, top, arm, label in zip(places, tops, arms, labels, strict=True)
+            Bar(at, top, spread_top=high, spread=round(low - high, 1), label=label)
+            for at, top, high, low, label in zip(places, tops, highs, lows, labels, strict=True)
         ],
         bar_width=round(280 / count, 1),
     )
@@ -160,6 +165,27 @@ def reliability(title: str, calibration: Calibration) -> Chart:
     )
 
 
+def points_of(records: Records, key: str, *, scale: float = 1.0) -> Points | None:
+    """Returns a figure over steps, as far as it is finite; None where it was never recorded.
+
+    Args:
+      records: that hold "step", in any order; of one step the last one counts.
+      key: of the figure.
+      scale: that it is multiplied by.
+    """
+    # NaN fails the comparison.
+    known = {r["step"]: scale * r[key] for r in records if abs(r.get(key, math.nan)) < _LARGEST}
+    if not known:
+        return None
+    steps = sorted(known)
+    return np.array(steps, np.float64), np.array([known[step] for step in steps], np.float64)
+
+
+def thinned(count: int, most: int) -> Int[np.ndarray, " points"]:
+    """Returns which of some points are drawn: evenly spaced ones, the first and the last always."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
 def y_ticks(peak: float, floor: float = 0.01) -> Values:
     """Returns five evenly spaced values from 0 to the first round number >= the peak, >= floor.
 
@@ -180,7 +206,7 @@ def _across(x: np.ndarray, ends: tuple[float, float]) -> Values:
 
 
 def _down(y: np.ndarray, top: float) -> Values:
-    """Returns px from above of values in [0, top]."""
+    """Returns px from above of values in [0, top]; others lie at its ends."""
     return np.interp(y, (0, top), (FRAME.bottom, FRAME.top)).round(1)
 
 

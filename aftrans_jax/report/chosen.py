@@ -73,9 +73,9 @@ def choose(answers: Answers, num_shown: int) -> Chosen:
 
 
 def _of_each_class(labels: Int[np.ndarray, " images"], sure: np.ndarray, room: int) -> list[int]:
-    """Returns as many images of each class as there is room for, from the least sure to the surest.
+    """Returns as many images of each class as there is room for, ascending by confidence.
 
-    Evenly spaced by confidence, so that neither successes nor failures are favoured.
+    They are the middles of equal slices, so that neither successes nor failures are favoured.
     """
     present = np.unique(labels)
     if not room or not len(present):
@@ -87,9 +87,7 @@ def _of_each_class(labels: Int[np.ndarray, " images"], sure: np.ndarray, room: i
         own = np.flatnonzero(labels == label)
         own = own[np.argsort(sure[own], kind="stable")]
         count = min(max(1, room // len(present)), len(own))
-        # One image is the middle one; several span the whole range.
-        places = np.linspace(0, len(own) - 1, count + 2)[1:-1] if count < len(own) else range(count)
-        rows += own[np.unique(np.round(places).astype(int))].tolist()
+        rows += own[(2 * np.arange(count) + 1) * len(own) // (2 * count)].tolist()
     return rows
 
 

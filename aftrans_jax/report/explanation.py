@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from aftrans_jax.report.html import page_template, write_page
 from aftrans_jax.report.pictures import MAGMA, Box, Pixels, plain_panel
 
-_SCRIPTS = ("region.js", "explain.js")  # the arithmetic, and what shows it
+_SCRIPTS = ("region.js", "heat.js", "explain.js")  # the arithmetic, and what shows it
 
 # What the page's controls offer, in words: names of `sacm.SELECTIONS` and `regions.REGION_METHODS`.
 _SELECTIONS = {

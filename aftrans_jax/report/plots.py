@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.report.charts import FRAME, MAX_NUMBERED, Tick
+from aftrans_jax.report.charts import FRAME, MAX_NUMBERED, Tick, points_of, step_ticks, thinned
 from aftrans_jax.report.pictures import Number
 
 NUM_COLORS = 8  # series beyond are drawn in the same colours again, dashed
 _LINE = 20  # px from a line of a label to the next
 _LONGEST = 50  # characters of a line: no wider than the drawing in the largest type of plots.css
 _MAX_POINTS = 200  # of a curve
+_LEAST = 1.0  # points of accuracy that an axis spans: less is no difference to look at
 
 
 class Dot(NamedTuple):
@@ -82,7 +83,7 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
       has_zero: whether 0 is on the axis, with a line.
     """
     shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
-    marks = round_ticks(min(shown), max(shown), has_zero=has_zero)
+    marks = round_ticks(min(shown), max(shown), has_zero=has_zero, least=_LEAST)
     found, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
     for value in values:
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
@@ -99,7 +100,7 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
         height=bottom + FRAME.height - FRAME.bottom,
         bottom=bottom,
         x_name=unit,
-        x_ticks=_ticks(marks, _scaled(marks, marks, FRAME.left // 4)),
+        x_ticks=_ticks(_labels(marks), _scaled(marks, marks, FRAME.left // 4)),
         zero=_scaled([0.0], marks, FRAME.left // 4)[0] if has_zero else None,
         dots=found,
     )
@@ -114,7 +115,7 @@ def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]])
       values: series, x > 0 and y of each point; at least one.
     """
     x = np.array([value[1] for value in values])
-    y_marks = round_ticks(*(f(value[2] for value in values) for f in (min, max)))
+    y_marks = round_ticks(*(f(value[2] for value in values) for f in (min, max)), least=_LEAST)
     low, high = math.floor(math.log2(x.min()) - 0.2), math.ceil(math.log2(x.max()) + 0.2)
     x_marks = np.linspace(low, high, high - low + 1)[:: 1 + (high - low) // 8]
     ends = [float(low), float(high)]
@@ -129,8 +130,8 @@ def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]])
         height=FRAME.height,
         bottom=FRAME.bottom,
         x_name=x_name,
-        x_ticks=_ticks(2.0**x_marks, _scaled(x_marks, ends)),
-        y_ticks=_ticks(y_marks, _height(y_marks, y_marks)),
+        x_ticks=_ticks([f"{mark:g}" for mark in 2.0**x_marks], _scaled(x_marks, ends)),
+        y_ticks=_ticks(_labels(y_marks), _height(y_marks, y_marks)),
         points=list(places),
     )
 
@@ -145,30 +146,24 @@ def curves(
       histories: by series, training records with "step".
       key: of the figure.
     """
-    found: dict[int, list[tuple[float, float]]] = {}
-    for series, history in histories.items():
-        # NaN fails the comparison; what is larger cannot be drawn.
-        points = [
-            (float(r["step"]), float(r[key])) for r in history if abs(r.get(key, math.nan)) < 1e30
-        ]
-        if points:
-            found[series] = points[:: 1 + len(points) // _MAX_POINTS]
+    known = {series: points_of(history, key) for series, history in histories.items()}
+    found = {series: points for series, points in known.items() if points is not None}
     if not found:
         return None
-    everything = np.array([point for points in found.values() for point in points])
-    x_marks = round_ticks(0.0, float(everything[:, 0].max()))
-    y_marks = round_ticks(0.0, float(everything[:, 1].max()))
+    x_marks = step_ticks(max(1.0, *(x[-1] for x, _ in found.values()))).tolist()
+    y_marks = round_ticks(0.0, float(max(y.max() for _, y in found.values())))
     drawn = []
-    for series, points in found.items():
-        x, y = np.array(points, np.float64).T
-        drawn.append((series, list(zip(_scaled(x, x_marks), _height(y, y_marks), strict=True))))
+    for series, (x, y) in found.items():
+        kept = thinned(len(x), _MAX_POINTS)
+        places = _scaled(x[kept], x_marks), _height(y[kept], y_marks)
+        drawn.append((series, list(zip(*places, strict=True))))
     return Plot(
         title,
         height=FRAME.height,
         bottom=FRAME.bottom,
         x_name="step",
-        x_ticks=_ticks(x_marks, _scaled(x_marks, x_marks)),
-        y_ticks=_ticks(y_marks, _height(y_marks, y_marks)),
+        x_ticks=_ticks([f"{mark:.0f}" for mark in x_marks], _scaled(x_marks, x_marks)),
+        y_ticks=_ticks(_labels(y_marks), _height(y_marks, y_marks)),
         curves=drawn,
     )
 
@@ -187,7 +182,7 @@ def by_layer(
       levels: by series, values that belong to no single layer.
       spread: lowest and highest y that must have room.
     """
-    marks = round_ticks(*spread)
+    marks = round_ticks(*spread, least=_LEAST)
     count = max(number for shown in values.values() for number in shown)
     ends, numbers = [0.5, count + 0.5], np.arange(1, count + 1)[:: 1 + count // (MAX_NUMBERED + 1)]
     drawn = {}
@@ -201,22 +196,43 @@ def by_layer(
         height=FRAME.height,
         bottom=FRAME.bottom,
         x_name="layer",
-        x_ticks=_ticks(numbers, _scaled(numbers, ends)),
-        y_ticks=_ticks(marks, _height(marks, marks)),
+        x_ticks=_ticks([*map(str, numbers)], _scaled(numbers, ends)),
+        y_ticks=_ticks(_labels(marks), _height(marks, marks)),
         points=[(series, *point) for series in values for point in drawn[series]],
         curves=[(series, points) for series, points in drawn.items() if points],
     )
 
 
-def round_ticks(low: float, high: float, *, has_zero: bool = False) -> list[float]:
-    """Returns three to seven evenly spaced round values around a range."""
+def round_ticks(
+    low: float, high: float, *, has_zero: bool = False, least: float = 1e-3
+) -> list[float]:
+    """Returns two to eight evenly spaced round values around a range.
+
+    Args:
+      low: end of the range.
+      high: the other.
+      has_zero: whether 0 is among them.
+      least: what they span at least. A shorter range is made longer downwards, but not below 0 for
+        this, and then upwards, so that percentages stay percentages.
+    """
     if has_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    span = max(high - low, 1e-3, 1e-3 * abs(high))
-    power = 10.0 ** math.floor(math.log10(span / 5))
-    step = next(n * power for n in (1, 2, 5, 10) if n * power >= span / 5)
+    least = max(least, 1e-3 * max(abs(low), abs(high)))
+    low = min(low, max(0.0, high - least))
+    high = max(high, low + least)
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(n * power for n in (1, 2, 5, 10) if n * power >= (high - low) / 5)
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(n * step, 10) for n in range(first, max(last, first + 1) + 1)]
+    return [round(n * step, 10) for n in range(first, last + 1)]
+
+
+def _labels(marks: Sequence[float]) -> list[str]:
+    """Returns evenly spaced values as text, with the digits that tell them apart."""
+    step, largest = marks[1] - marks[0], max(map(abs, marks))
+    if not 1e-6 < step <= largest < 1e6:
+        return [f"{mark:.5g}" for mark in marks]
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [f"{mark:.{decimals}f}" for mark in marks]
 
 
 def _scaled(
@@ -231,5 +247,5 @@ def _height(y: Sequence[float] | np.ndarray, marks: Sequence[float]) -> list[flo
     return [round(float(place), 1) for place in places]
 
 
-def _ticks(values: Sequence[float] | np.ndarray, places: Sequence[float]) -> list[Tick]:
-    return [Tick(at, f"{value:.3g}") for at, value in zip(places, values, strict=True)]
+def _ticks(labels: Sequence[str], places: Sequence[float]) -> list[Tick]:
+    return [Tick(at, label) for at, label in zip(places, labels, strict=True)]

@@ -88,6 +88,7 @@ def write_prediction_page(
     heading: str,
     cards: Sequence[PredictionCard],
     num_left_out: int,
+    has_table: bool,
     failures: Sequence[tuple[str, str]],
     num_failures: int,
 ) -> None:
@@ -99,6 +100,7 @@ def write_prediction_page(
       heading: which head answers, and how right it was.
       cards: photos, at most `MAX_CARDS`, shown in this order.
       num_left_out: how many further photos were named.
+      has_table: whether a table of all was written too.
       failures: name of photos that could not be read, and why.
       num_failures: how many there were in all.
     """
@@ -109,6 +111,7 @@ def write_prediction_page(
         heading=heading,
         cards=cards,
         num_left_out=num_left_out,
+        has_table=has_table,
         failures=failures,
         num_failures=num_failures,
         has_box=any(len(card.panels) > 1 for card in cards),

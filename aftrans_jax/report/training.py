@@ -1,16 +1,12 @@
 """The charts of a training: its records over steps, and its gates."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.charts import Chart, Points, bars, curves
-from aftrans_jax.report.pictures import Number
+from aftrans_jax.report.charts import Chart, Records, bars, curves, points_of
 
-Records = Sequence[Mapping[str, Number]]
-_LARGEST = 1e30  # what is larger cannot be drawn
 _ANY = 1e-12  # lower end of an axis whose values may be tiny
 
 
@@ -35,13 +31,13 @@ def training_charts(
     for records in (train, scored):
         last = max([last, *(float(record["step"]) for record in records)])
     accuracies = {
-        "training": _points(train, "accuracy", scale=100.0),
-        f"{split} images": _points(scored, f"{reported}_accuracy", scale=100.0),
+        "training": points_of(train, "accuracy", scale=100.0),
+        f"{split} images": points_of(scored, f"{reported}_accuracy", scale=100.0),
     }
-    losses = {"training": _points(train, "loss"), f"{split} images": _points(scored, "loss")}
-    branches = {name: _points(train, f"{name}_loss") for name in ("global", "local")}
-    rate = {"": _points(train, "learning_rate")}
-    norm = {"": _points(train, "gradient_norm")}
+    losses = {"training": points_of(train, "loss"), f"{split} images": points_of(scored, "loss")}
+    branches = {name: points_of(train, f"{name}_loss") for name in ("global", "local")}
+    rate = {"": points_of(train, "learning_rate")}
+    norm = {"": points_of(train, "gradient_norm")}
     drawings = [
         (f"Accuracy of the {reported} logits, %", accuracies, {"peak": 100.0}),
         ("Loss", losses, {}),
@@ -58,12 +54,3 @@ def training_charts(
         title = "Gate of each layer: 1 counts its attention in full, 0 shuts it out"
         found.append(bars(title, gates.mean(axis=0), gates.std(axis=0)))
     return found
-
-
-def _points(records: Records, key: str, *, scale: float = 1.0) -> Points | None:
-    # NaN fails the comparison.
-    known = {r["step"]: scale * r[key] for r in records if abs(r.get(key, math.nan)) < _LARGEST}
-    if not known:
-        return None
-    steps = sorted(known)
-    return np.array(steps, np.float64), np.array([known[step] for step in steps], np.float64)

@@ -16,9 +16,10 @@ _GROUPS = ("model.", "sacm.", "region.", "data.")  # of the keys that say what i
 
 
 def gflop(settings: Mapping[str, Any], num_classes: int, head: str) -> float:
-    """Returns the GFLOP of one image's forward pass, see `training.utilisation.forward_flops`.
+    """Returns the GFLOP of one image's answer, see `training.utilisation.forward_flops`.
 
-    The global logits need one pass and no crop; the others need both branches.
+    The global logits need one pass and no crop; the others need both branches. With `eval.mirror`
+    the mirror image takes as much again.
 
     Args:
       settings: of a run, by key.
@@ -26,7 +27,8 @@ def gflop(settings: Mapping[str, Any], num_classes: int, head: str) -> float:
       head: the logits that answer.
     """
     counted = {key: value for key, value in settings.items() if key.startswith(_GROUPS)}
-    return _gflop(json.dumps(counted, sort_keys=True), num_classes, head == "global")
+    once = _gflop(json.dumps(counted, sort_keys=True), num_classes, head == "global")
+    return 2 * once if settings["eval.mirror"] else once
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Test images: the same ones through every setting, and those on which settings disagree."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,22 +26,35 @@ Edges = Num[np.ndarray, "4"]  # top, left, bottom, right
 
 
 class _Photos(NamedTuple):
-    """The test photos of a run, in their own shapes, and the sizes that its model sees them at."""
+    """The test photos of a run, in their own shapes.
+
+    Attributes:
+      test: the photos.
+      places: of them by name.
+      sizes: that the run's model sees them at.
+    """
 
     test: Source
+    places: Mapping[str, int]
     sizes: Mapping[str, int]
 
     def panel(self, name: str) -> tuple[Panel, Edges]:
-        """Returns a photo for the page, and its annotated box in shares of its sides."""
-        example = self.test[list(self.test.names).index(name)]
-        pixels, annotated = seen(example, self.sizes, PHOTO_PX)
+        """Returns a photo for the page, and its annotated box in shares of its sides.
+
+        Raises:
+          ValueError, OSError: it cannot be read, or the split has it no longer.
+        """
+        if name not in self.places:
+            raise ValueError(f"{name!r} was tested and is not among the test images any more")
+        pixels, annotated = seen(self.test[self.places[name]], self.sizes, PHOTO_PX)
         return plain_panel(pixels), annotated
 
 
 def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Group], str]:
     """Returns for each line the images that it has right and the base wrong, and the reverse.
 
-    Those come first on which most seeds agree, then in the order of the split.
+    Of several seeds, those that it has right more often than the base. Those come first on which
+    most seeds agree, then in the order of the split.
 
     Args:
       table: figures of lines.
@@ -61,14 +75,19 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
         gain = pairing.ours.mean(axis=0) - pairing.base.mean(axis=0)
         for sign, right, wrong in ((1, line, base), (-1, base, line)):
             chosen = [i for i in np.argsort(-sign * gain, kind="stable") if sign * gain[i] > 0]
-            title = f"{right.name} right, {wrong.name} wrong ({len(chosen)} of {len(gain)})"
+            if len(pairing.ours) > 1:
+                who = f"{right.name} right more often than {wrong.name}"
+            else:
+                who = f"{right.name} right, {wrong.name} wrong"
             names = [pairing.names[int(i)] for i in chosen[:NUM_SHOWN]]
             try:
-                cards = [_card(name, photos, (line, base)) for name in names]
+                panels = [photos.panel(name)[0] for name in names]
             except (OSError, ValueError) as error:
                 return [], f"The images cannot be read: {error}"
+            shown = zip(names, panels, strict=True)
+            cards = [Disagreement(name, x, _said(name, (line, base))) for name, x in shown]
             if cards:
-                groups.append(Group(title, cards))
+                groups.append(Group(f"{who} ({len(chosen)} of {len(gain)})", cards))
     return groups, "They agree on every image."
 
 
@@ -96,13 +115,20 @@ def sights(lines: Sequence[Line]) -> list[Sight]:
     sharpest = max(trials, key=lambda trial: trial.settings["data.source_size"])
     try:
         photos = _photos(sharpest)
-        return [_sight(names[i], photos, list(rows.values())) for i in chosen]
+        panels = [photos.panel(names[i]) for i in chosen]
     except (OSError, ValueError):  # such as photos that lie elsewhere now
         return []
+    shown = zip(chosen, panels, strict=True)
+    return [_sight(names[i], *x, photos.sizes, list(rows.values())) for i, x in shown]
 
 
-def _sight(name: str, photos: _Photos, rows: Sequence[Sequence[tuple[int, Line]]]) -> Sight:
-    panel, annotated = photos.panel(name)
+def _sight(
+    name: str,
+    panel: Panel,
+    annotated: Edges,
+    sizes: Mapping[str, int],
+    rows: Sequence[Sequence[tuple[int, Line]]],
+) -> Sight:
     looks, true = [], ""
     for own in rows:
         series, line = own[0]
@@ -111,7 +137,7 @@ def _sight(name: str, photos: _Photos, rows: Sequence[Sequence[tuple[int, Line]]
         true, box = said.true[place], None
         if said.boxes is not None:
             given = image_sizes(configured(trial.settings))
-            box = _rectangle(_carried(said.boxes[place], given, photos.sizes), panel)
+            box = _rectangle(_carried(said.boxes[place], given, sizes), panel)
         answers = [
             Answer(other.head, answer := said.predicted[other.head][place], answer == true)
             for _, other in own
@@ -139,19 +165,22 @@ def _photos(trial: Trial) -> _Photos:
     config.data.cache = "none"
     config.data.validation_fraction = 0.0  # the test split does not depend on it
     dataset, _ = load_dataset(config, Evaluated(read_classes(trial.workdir)))
-    return _Photos(at_size(dataset.test, None), image_sizes(config))
+    test = at_size(dataset.test, None)
+    places = {name: place for place, name in enumerate(test.names)}
+    return _Photos(test, places, image_sizes(config))
 
 
-def _card(name: str, photos: _Photos, lines: Sequence[Line]) -> Disagreement:
+def _said(name: str, lines: Sequence[Line]) -> list[tuple[str, str]]:
+    """Returns an image's class, and what the runs of each line that tested it answer."""
     said, true = [], ""
     for line in lines:
-        answers: dict[str, int] = {}
-        for trial in line.trials:
-            place = trial.predictions.names.index(name)
-            true = trial.predictions.true[place]
-            answer = trial.predictions.predicted[line.head][place]
-            answers[answer] = answers.get(answer, 0) + 1
-        many = len(line.trials) > 1
+        tested = [x.predictions for x in line.trials if name in x.predictions.names]
+        answers: Counter[str] = Counter()
+        for found in tested:
+            place = found.names.index(name)
+            true = found.true[place]
+            answers[found.predicted[line.head][place]] += 1
+        many = len(tested) > 1
         listed = [f"{answer} ({n}x)" if many else answer for answer, n in answers.items()]
         said.append((line.name, ", ".join(listed)))
-    return Disagreement(name, photos.panel(name)[0], [("true", true), *said])
+    return [("true", true), *said]

@@ -3,15 +3,24 @@
 import copy
 import functools
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.evaluation import annotated_scores
-from aftrans_jax.experiment.workdir import check_may_train, flat, read_result, trained_settings
+from aftrans_jax.experiment.workdir import (
+    check_may_train,
+    completed,
+    flat,
+    read_result,
+    trained_settings,
+)
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
+
+# What may change in a directory and changes the answers: runs that differ in it have no mean.
+_ANSWERS = ("eval.mirror", "train.precision")
 
 
 class Run(NamedTuple):
@@ -104,16 +113,34 @@ def is_finished(run: Run) -> bool:
     A training is of the same steps; where they are left open, of the same epochs.
 
     Raises:
-      ValueError: it holds a run of other settings.
+      ValueError: it holds a run of other settings, or one that was scored with others.
     """
-    if run.trained is not None:
-        return is_finished(run.trained) and run.result() is not None
-    settings = flat(run.config.to_dict())
-    check_may_train(run.workdir, settings)
-    result, key = read_result(run.workdir), "train.steps"
+    settings, key = flat(run.config.to_dict()), "train.steps"
+    if run.trained is None:
+        check_may_train(run.workdir, settings)
+    elif not is_finished(run.trained):
+        return False
+    if (result := run.result()) is None:
+        return False
+    scored = completed(flat(result["config"]), run.workdir)
     if is_left(key, settings[key]):
         key = "train.epochs"
-    return result is not None and flat(result["config"]).get(key) == settings[key]
+    if run.trained is None and scored[key] != settings[key]:
+        return False
+    _check_answers(run, scored, settings)
+    return True
+
+
+def _check_answers(run: Run, scored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where the scores of a run are not comparable with those of this study."""
+    for key in _ANSWERS:
+        if scored[key] != settings[key]:
+            name = "result" if run.trained is None else "eval-test-annotated"
+            raise ValueError(
+                f"{run.workdir} was scored with {key}={scored[key]!r}, and the study has "
+                f"{key}={settings[key]!r} now: set it back, take another --workdir, or move "
+                f"{name}.json out of that folder to have the run scored again"
+            )
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:

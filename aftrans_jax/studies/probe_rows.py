@@ -28,12 +28,17 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
       given: keys that the command line has set in the base.
 
     Raises:
-      ValueError: see `rows.row_config` and `rows.heads_of`.
+      ValueError: see `rows.row_config` and `rows.heads_of`; or a row looks twice, by `eval.mirror`.
     """
     configs = {
         name: row_config(name, study.changes(name), base, given, trains=False)
         for name in study.rows
     }
+    for name, config in configs.items():
+        if config.eval.mirror:
+            raise ValueError(
+                f"row {name!r} has eval.mirror=True: a probe looks at each image once; leave it out"
+            )
     return [
         Run(
             name,

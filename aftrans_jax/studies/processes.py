@@ -5,11 +5,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from aftrans_jax.experiment.lists import check_moved
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.workdir import flat, trained_settings
+from aftrans_jax.experiment.workdir import configured, flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished
@@ -111,8 +113,17 @@ def _training(run: Run) -> list[str]:
 
 
 def _evaluation(run: Run) -> list[str]:
+    """Returns the arguments that have a run evaluated; where its photos lie now is recorded.
+
+    Given as an argument, their place would be that of another set, not of the run's own.
+    """
     if run.trained is not None and not is_finished(run.trained):
         raise ValueError(f"{run.trained.name} is not finished, which it evaluates")
+    recorded, place = trained_settings(run.workdir), run.config.data.dir
+    if recorded.get("data.dir", place) != place:
+        check_moved(run.workdir, Path(recorded["data.dir"]), Path(place))
+        settings = configured(recorded | {"data.dir": place})
+        write_json(run.workdir / "config.json", settings.to_dict())
     return ["--mode=eval", *(f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from aftrans_jax.config import Config, is_left
+from aftrans_jax.config import Config, expand_paths, is_left
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.model import MODELS, predicting_logits
 from aftrans_jax.experiment.settled import settled, with_one_length
@@ -42,7 +42,8 @@ def row_config(
       say: is given a line where epochs are not used.
 
     Raises:
-      ValueError: a key or a value is unknown, or a key is given on the command line too.
+      ValueError: a key, a value or a variable in a path is unknown, or a key is also given on the
+        command line.
     """
     config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
     for key, value in changes.items():
@@ -65,6 +66,7 @@ def row_config(
         except TypeError as error:
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
+        expand_paths(config)
         config, _ = settled(config, recorded)
         config, notes = with_one_length(config)
         # What the devices of the run can do, the run itself checks.

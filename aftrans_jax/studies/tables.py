@@ -24,9 +24,10 @@ percentile bootstrap over images and seeds, of the images alone where there is o
 differs where one is right and the other wrong, with any seed; fewer than {least} of them are
 counted in the place of an interval, which would be too narrow. Where not all seeds and images of
 both could be paired, it says of how many it is. GFLOP are those of one image's forward pass for
-these logits: two for a product and its sum in matrix products and convolutions, of resampling too;
-operations on single elements, such as GELU, are not counted: with them, as XLA counts, it is up to
-5.5 % more. MFU goes by the same count. Images a second are of training.""".replace("\n", " ")
+these logits, with eval.mirror of its mirror image's too: two for a product and its sum in matrix
+products and convolutions, of resampling too; operations on single elements, such as GELU, are not
+counted: with them, as XLA counts, it is up to 5.5 % more. MFU goes by the same count. Images a
+second are of training.""".replace("\n", " ")
 
 
 class Figures(NamedTuple):
@@ -168,7 +169,7 @@ def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def comma_separated(table: Sequence[Figures]) -> str:
-    """Returns the table as CSV with unrounded numbers, empty where there is none."""
+    """Returns the table as CSV with numbers of six digits, empty where there is none."""
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
     rows: list[list[Any]] = [
         [

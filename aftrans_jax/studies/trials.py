@@ -10,7 +10,13 @@ from jaxtyping import Bool, Float
 from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.experiment.outcomes import Predictions, read_predictions
-from aftrans_jax.experiment.workdir import configured, read_result, read_settings
+from aftrans_jax.experiment.workdir import (
+    completed,
+    configured,
+    flat,
+    read_result,
+    written_settings,
+)
 from aftrans_jax.studies.definition import ANNOTATED_BOXES, HEADS
 
 
@@ -94,9 +100,10 @@ def read_trial(workdir: Path) -> Trial:
     Raises:
       FileNotFoundError: no finished run is there, or it has left no predictions.
       DamagedRecordError: its files cannot be read.
+      ValueError: it has settings that this version does not know.
     """
-    result, settings = read_result(workdir), _settings(workdir)
-    if result is None or settings is None:
+    result = read_result(workdir)
+    if result is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run: expected a sound result.json, which training writes "
             f"last. Finish it: python -m aftrans_jax.main --workdir={workdir}"
@@ -108,7 +115,7 @@ def read_trial(workdir: Path) -> Trial:
             f"{error.filename} is absent: the run is of an earlier version. Move result.json away "
             f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
         ) from error
-    return Trial(workdir, settings, result, predictions)
+    return Trial(workdir, _settings(workdir, result), result, predictions)
 
 
 def read_annotated(workdir: Path) -> Trial:
@@ -117,24 +124,29 @@ def read_annotated(workdir: Path) -> Trial:
     Raises:
       FileNotFoundError: it was not evaluated so.
       DamagedRecordError: its files cannot be read.
+      ValueError: it has settings that this version does not know.
     """
-    found, settings = annotated_scores(workdir), _settings(workdir)
-    if found is None or settings is None:
+    found = annotated_scores(workdir)
+    if found is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run that was evaluated by the annotated boxes: "
             f"python -m aftrans_jax.main --mode=eval --workdir={workdir} "
             "--config.region.method=annotated"
         )
     result, predictions = found
-    return Trial(workdir, {**settings, **ANNOTATED_BOXES}, result, read_predictions(predictions))
+    settings = {**_settings(workdir, result), **ANNOTATED_BOXES}
+    return Trial(workdir, settings, result, read_predictions(predictions))
 
 
-def _settings(workdir: Path) -> dict[str, Any] | None:
-    """Returns the settings of a run, its `eval.logits` by name: of "auto" those that it means."""
-    settings = read_settings(workdir)
-    if settings is None:
-        return None
-    return settings | {"eval.logits": predicting_logits(configured(settings))}
+def _settings(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that scores are of, `eval.logits` by name: of "auto" what it means.
+
+    config.json may be of a longer training that has begun since; it says where the photos lie now.
+    """
+    settings = completed(flat(result["config"]), workdir)
+    place = written_settings(workdir).get("data.dir", settings["data.dir"])
+    logits = predicting_logits(configured(settings))
+    return settings | {"data.dir": place, "eval.logits": logits}
 
 
 def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:

@@ -121,14 +121,16 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
         found.append(scatter(title, "GFLOP an image", costs))
     first = _first_series(table)
     found += layer_plots(table)
-    histories = {
-        first[row.line.row]: read_history(row.line.trials[0].workdir / "metrics.jsonl")
+    runs = {
+        first[row.line.row]: row.line.trials[0]
         for row in table
         if row.line.trials[0].settings["region.method"] != ANNOTATED  # no training of its own
     }
+    seeds = {run.seed for run in runs.values()}
+    which = f"seed {seeds.pop()}" if len(seeds) == 1 else "each row's first run"
+    histories = {i: read_history(runs[i].workdir / "metrics.jsonl") for i in sorted(runs)}
     for key in ("loss", "accuracy"):
-        seed = table[0].line.trials[0].seed
-        plot = curves(f"Training {key}, seed {seed}", dict(sorted(histories.items())), key)
+        plot = curves(f"Training {key}, {which}", histories, key)
         found += [] if plot is None else [plot]
     return found
 

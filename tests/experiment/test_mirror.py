@@ -1,6 +1,8 @@
 """`eval.mirror`: evaluation, predictions and pages answer alike, by the mean of two looks."""
 
+import csv
 import shutil
+import sys
 from functools import partial
 from unittest import mock
 
@@ -8,12 +10,15 @@ import jax
 import numpy as np
 import pytest
 from experiments import edit, tiny_variants
+from jax import export
 from jax.sharding import Mesh
 from PIL import Image
 
+from aftrans_jax import compare
 from aftrans_jax.experiment import recorded
 from aftrans_jax.experiment.classifier import Classifier, answers
 from aftrans_jax.experiment.explanation import explanations
+from aftrans_jax.experiment.exported import write_program
 from aftrans_jax.experiment.launch import launch_evaluation
 from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.trained import load_trained
@@ -62,12 +67,61 @@ def test_predictions_are_the_mean_of_two_looks(predictions, paths):
     np.testing.assert_allclose(quick, jax.nn.softmax(logits["global"]), atol=1e-5)
 
 
-def test_evaluation_and_pages_say_the_same(workdir, predictions, paths):
-    model, found = predictions
+def test_an_exported_program_answers_as_predictions_do(workdir, predictions, paths, tmp_path):
+    _, found = predictions
+    path = tmp_path / "x.stablehlo"
+    with tiny_variants():
+        write_program(path, load_trained(workdir), "stablehlo", "sum", with_region=True)
+    images = np.stack([np.asarray(Image.open(path)) for path in paths[:4]])
+    given = export.deserialize(bytearray(path.read_bytes())).call(images)
+    expected = [photo.probabilities["sum"] for photo in found[:4]]
+    np.testing.assert_allclose(given["probabilities"], expected, atol=1e-5)
+    np.testing.assert_array_equal(given["box"], [photo.box for photo in found[:4]])
+
+
+@pytest.fixture(scope="module")
+def result(workdir):
+    """The scores of two looks, as `--mode=eval` leaves them."""
     everything = sharding.data_mesh()
     one = Mesh(everything.devices[:1], everything.axis_names)
     with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
-        result = launch_evaluation(recorded.get_config(str(workdir)), workdir, ())
+        return launch_evaluation(recorded.get_config(str(workdir)), workdir, ())
+
+
+def test_a_run_is_compared_with_one_that_looks_twice(
+    trained_run, workdir, result, tmp_path, monkeypatch, capsys
+):
+    twice, out = tmp_path / "twice", tmp_path / "out"
+    shutil.copytree(workdir, twice)  # as if it had been scored so at its end
+    (twice / "eval-test.json").rename(twice / "result.json")
+    (twice / "eval-test.predictions.csv").rename(twice / "predictions.csv")
+    monkeypatch.setattr(sys, "argv", ["compare", str(trained_run), str(twice), f"--workdir={out}"])
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # which the command sets, too
+    with tiny_variants():
+        compare.main()
+    one, two = csv.DictReader((out / "table.csv").read_text().splitlines())
+    said = [
+        read_predictions(run / "predictions.csv").correct("sum") for run in (trained_run, twice)
+    ]
+    accuracies = [100 * right.mean() for right in said]
+    for row, accuracy in zip((one, two), accuracies, strict=True):
+        assert (row["judged_by"], row["images"]) == ("sum", "60")
+        assert float(row["test_sum_mean"]) == pytest.approx(accuracy, abs=1e-3)
+    assert accuracies[1] == pytest.approx(100 * result["sum_accuracy"])
+    assert float(two["difference"]) == pytest.approx(accuracies[1] - accuracies[0], abs=1e-3)
+    assert float(two["gflop_an_image"]) == pytest.approx(2 * float(one["gflop_an_image"]))
+    assert "| eval.mirror | False | True |" in capsys.readouterr().out
+    page = (out / "table.html").read_text(encoding="utf-8")
+    for better, worse in (said, said[::-1]):
+        count = int((better & ~worse).sum())
+        assert not count or f"({count} of 60)" in page
+    assert (said[0] != said[1]).any()
+    assert "cannot be read" not in page
+
+
+def test_evaluation_and_pages_say_the_same(workdir, result, predictions, paths):
+    model, found = predictions
+    with tiny_variants():
         explained = list(explanations(load_trained(workdir), paths[:8]))
     said = read_predictions(workdir / "eval-test.predictions.csv")
     assert result["config"]["eval"]["mirror"] is True

@@ -99,6 +99,12 @@ def test_bars_golden():
     assert not chart.lines
 
 
+def test_whiskers_end_at_0_and_1():
+    chart = bars("Gates", np.array([0.875, 0.25]), np.array([0.25, 0.5]))
+    assert chart.bars[0][1:4] == (43, 22, 63)  # from 1 down to 0.625
+    assert chart.bars[1][1:4] == (148, 64, 126)  # from 0.75 down to 0
+
+
 @pytest.mark.parametrize(
     ("layers", "shown", "is_numbered"),
     [(1, 1, True), (16, 16, True), (17, 9, False), (34, 12, False)],

@@ -37,12 +37,19 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
     assert found == choose(said, room)
 
 
-def test_one_image_of_a_class_is_its_middle_and_several_span_it():
+def test_images_of_a_class_are_the_middles_of_equal_slices():
     sure = np.linspace(0, 1, 9)
     said = answers([0] * 9, [0] * 9, ("a",), sure)
     assert choose(said, 1).classes == [4]
-    assert choose(said, 3).classes == [2, 4, 6]
+    assert choose(said, 3).classes == [1, 4, 7]
     assert choose(said, 50).classes == list(range(9))
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_there_are_as_many_images_of_a_class_as_there_is_room_for(count):
+    said = answers([0] * count, [0] * count, ("a",), np.linspace(0, 1, count))
+    for room in range(1, count + 1):
+        assert len(set(choose(said, room).classes)) == room
 
 
 def test_classes_beyond_the_room_are_evenly_spaced():

@@ -115,7 +115,7 @@ def test_what_users_name_is_escaped(tmp_path, rng):
     assert page(tmp_path, [explained(rng, name="\udcff.jpg")]).text
 
 
-@pytest.mark.parametrize("name", ["region.js", "explain.js"])
+@pytest.mark.parametrize("name", ["region.js", "heat.js", "explain.js"])
 def test_a_script_has_no_marks_of_a_template(name):
     """It is rendered by Jinja as the pages are, and must come out as it is."""
     template = page_template(name)

@@ -43,11 +43,41 @@ def test_ticks_are_round_even_and_around_the_range(low, span, has_zero):
         ((5.9, 7.4), True, [0, 2, 4, 6, 8]),
         ((-0.4, 4.9), True, [-2, 0, 2, 4, 6]),
         ((0.0, 1.0), False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        ((90.0, 90.0), False, [90, 90.02]),  # of an accuracy alone
+        ((90.0, 90.0), False, [89, 89.2, 89.4, 89.6, 89.8, 90]),  # of an accuracy alone
+        ((0.2, 0.2), False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        ((-0.1, 0.2), True, [-0.2, 0, 0.2, 0.4, 0.6, 0.8, 1]),
     ],
 )
 def test_ticks_golden(ends, has_zero, expected):
-    np.testing.assert_allclose(round_ticks(*ends, has_zero=has_zero), expected, atol=1e-12)
+    found = round_ticks(*ends, has_zero=has_zero, least=1.0)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.booleans())
+def test_ticks_of_accuracies_are_labelled_differently(low, high, is_difference):
+    value = Measured(0, "a", low, low, high)
+    plot = dots("t", "%", [value], has_zero=is_difference)
+    assert len({label for _, label in plot.x_ticks}) == len(plot.x_ticks) > 1
+    if not is_difference and abs(low - high) < 1:
+        labels = [float(label) for _, label in plot.x_ticks]
+        assert 1 <= labels[-1] - labels[0] <= 2
+        assert 0 <= labels[0] < labels[-1] <= 100
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1e29, allow_subnormal=False))
+def test_ticks_of_curves_are_labelled_differently_and_steps_are_whole(steps, loss):
+    plot = curves("t", {0: [{"step": steps, "loss": loss}]}, "loss")
+    assert [str(int(label)) for _, label in plot.x_ticks] == [label for _, label in plot.x_ticks]
+    for ticks in (plot.x_ticks, plot.y_ticks):
+        assert len({label for _, label in ticks}) == len(ticks) > 1
+
+
+def test_labels_have_the_decimals_of_their_step():
+    values = [Measured(0, "a", 86.41, math.nan, math.nan), Measured(1, "b", 86.43, 86.4, 86.5)]
+    labels = [label for _, label in dots("t", "%", values).x_ticks]
+    assert labels == ["85.4", "85.6", "85.8", "86.0", "86.2", "86.4", "86.6"]
+    labels = [label for _, label in curves("t", {0: [{"step": 2400, "x": 1.0}]}, "x").x_ticks]
+    assert labels == ["0", "600", "1200", "1800", "2400"]
 
 
 def test_dots_golden():
@@ -127,6 +157,7 @@ def test_a_curve_has_at_most_two_hundred_points(count):
     ((_, points),) = plot.curves
     assert min(count, 100) <= len(points) <= 200
     assert np.all(np.diff([x for x, _ in points]) >= 0)
+    assert points[-1][0] == (508 if count > 1 else 52)  # the end
 
 
 def test_layers_golden():
@@ -135,8 +166,8 @@ def test_layers_golden():
     plot = by_layer("Gates", values, {5: 0.125}, (0.0, 1.0))
     assert plot.x_name == "layer"
     assert plot.x_ticks == [(128, "1"), (280, "2"), (432, "3")]
-    assert plot.y_ticks[0] == (190, "0")
-    assert plot.y_ticks[-1] == (22, "1")
+    assert plot.y_ticks[0] == (190, "0.0")
+    assert plot.y_ticks[-1] == (22, "1.0")
     assert plot.curves == [
         (0, [(128, 148), (280, 106), (432, 22)]),
         (4, [(280, 64)]),

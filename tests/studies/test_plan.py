@@ -11,7 +11,7 @@ from aftrans_jax.studies.definition import Row, Study, load_study, slug
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan
 from aftrans_jax.studies.probe_rows import probe_plan
 from aftrans_jax.studies.rows import row_config
-from aftrans_jax.studies.study import with_boxes
+from aftrans_jax.studies.study import Progress, with_boxes
 
 ROWS = {
     "a": Row(),
@@ -40,6 +40,20 @@ def test_a_change_is_a_value_or_a_function(tmp_path):
     a, b, c = (run.config for run in runs(tmp_path)[:3])
     assert (a.train.steps, b.train.steps) == (6, 12)
     assert (a.data.source_size, c.data.source_size) == (32, 64)
+
+
+def test_a_home_directory_in_a_row_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = Study("s", {"a": Row({"data.dir": "~/birds"})}, "a")
+    for planned in (runs, probe_runs):
+        assert planned(tmp_path, rows=rows)[0].config.data.dir == f"{tmp_path}/birds"
+    with pytest.raises(ValueError, match=r"row 'x': '\$ABSENT/birds' names a variable"):
+        row_config("x", {"data.dir": "$ABSENT/birds"}, tiny_config())
+
+
+def test_a_probe_that_would_look_twice_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"row 'a' has eval.mirror=True: a probe looks .* once"):
+        probe_runs(tmp_path, Study("s", {"a": Row({"eval.mirror": True})}, "a"))
 
 
 def test_what_a_row_sets_cannot_be_given(tmp_path):
@@ -81,6 +95,30 @@ def test_finished_runs_are_known_and_others_refused(tmp_path):
         is_finished(second)
 
 
+@pytest.mark.parametrize(
+    ("key", "now", "message"),
+    [
+        ("eval__mirror", True, "eval.mirror=False, and the study has eval.mirror=True now: set it"),
+        ("train__precision", "float32", "train.precision='auto', and the study has"),
+    ],
+)
+def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
+    (run,) = plan(Study("s", {"a": Row()}, "a"), tiny_config(), tmp_path, num_seeds=1, given=())
+    finish(run, 10.0)
+    old, new = plan(
+        Study("s", {"a": Row()}, "a"), tiny_config(**{key: now}), tmp_path, num_seeds=2, given=()
+    )
+    with pytest.raises(ValueError, match=rf"a/seed0 was scored with {message}"):
+        is_finished(old)
+    assert not is_finished(new)
+    said = []
+    progress = Progress([old, new], num_jobs=1, say=said.append)
+    assert (progress.failures, progress.open, progress.finished) == (["a, seed 0"], [new], [])
+    assert said[0].endswith("move result.json out of that folder to have the run scored again")
+    (run.workdir / "result.json").rename(tmp_path / "moved.json")
+    assert not is_finished(old)  # it goes on, and is scored as the others
+
+
 CEILING = Study(
     "s",
     {
@@ -119,6 +157,10 @@ def test_an_evaluation_is_finished_where_it_is_of_the_finished_run(tmp_path):
     evaluate(boxes, 1.0, step=3)  # before the run went on
     assert not is_finished(boxes)
     evaluate(boxes, 1.0)
+    *_, mirrored = plan(CEILING, tiny_config(), tmp_path, num_seeds=1, given=())
+    mirrored.config.eval.mirror = True
+    with pytest.raises(ValueError, match=r"move eval-test-annotated\.json out"):
+        is_finished(mirrored)
     boxes.workdir.joinpath("eval-test-annotated.predictions.csv").unlink()
     assert not is_finished(boxes)
 

@@ -31,6 +31,7 @@ signal.signal(signal.SIGTERM, save)
 """
 FINISH = """
 config = json.loads((workdir / "config.json").read_text())
+config.pop("checksum", None)
 scores = json.dumps({"step": config["train"]["steps"], "config": config})
 if "--mode=eval" in sys.argv:
     assert sys.argv[3:] == ["--config.region.method=annotated"]
@@ -72,6 +73,22 @@ def test_an_evaluation_waits_for_its_training(tmp_path):
     assert told.index(("ended", "b")) < told.index(("began", "boxes"))
     assert ("ended", "boxes") in told
     assert (tmp_path / "b" / "seed0-boxes.log").exists()
+
+
+def test_an_evaluation_finds_photos_that_were_moved(tmp_path):
+    """By the record of its run: another data.dir on the command line would be another set."""
+    study = Study("t", {name: ROWS[name] for name in ("b", "boxes")}, "b")
+    for place in ("here", "there"):
+        base = tiny_config(data__dir=str(tmp_path / place))
+        training, evaluation = plan(study, base, tmp_path, num_seeds=1, given=())
+        if place == "here":
+            work = WORK.replace("{rest}", "FAILS = None" + FINISH)
+            processes.Job(training, [sys.executable, "-c", work], None).wait()
+    job = processes.Job(evaluation, [sys.executable, "-c", work], None)
+    job.wait()
+    assert job.exit_code() == 0
+    record = read_json(training.workdir / "config.json", lambda _: True, "")
+    assert record["data"]["dir"] == str(tmp_path / "there")
 
 
 def test_what_failed_is_not_evaluated(tmp_path):

@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from experiments import NUM_TEST, tiny_config
+from experiments import NUM_TEST, tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.report.comparison import Answer
-from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, sights
-from aftrans_jax.studies.trials import lines_of, read_trial
+from aftrans_jax.studies import pictures
+from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, disagreements, sights
+from aftrans_jax.studies.tables import figures
+from aftrans_jax.studies.trials import Line, lines_of, read_trial
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)
@@ -45,7 +47,9 @@ def lines(
     write_predictions(folder / "predictions.csv", dataset, outcomes)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "classes.json").write_text(json.dumps(dataset.class_names))
-    (folder / "result.json").write_text(json.dumps({"step": 6, "config": config}))
+    (folder / "result.json").write_text(
+        json.dumps({"step": 6, "config": config, "num_classes": 12, "global_accuracy": 0.5})
+    )
     return lines_of(row, heads, [read_trial(folder)])
 
 
@@ -119,3 +123,64 @@ def test_nothing_is_shown_without_boxes_or_images(tmp_path):
         sights([*plain, *lines(tmp_path, "b", boxes=BOXES, data__source_size=64, **elsewhere)])
         == []
     )
+
+
+def seeds(folder, row, wrong, tested=(NUM_TEST, NUM_TEST)):
+    """The line of a row of two runs."""
+    found = [
+        lines(folder, f"{row}{seed}", wrong=missed, tested=count, seed=seed, model__name="vit")[0]
+        for seed, (missed, count) in enumerate(zip(wrong, tested, strict=True))
+    ]
+    return Line(row, "global", [line.trials[0] for line in found])
+
+
+def groups(line, base):
+    with tiny_variants():
+        return disagreements(figures([line], base), base)
+
+
+def test_an_image_is_said_by_the_runs_that_tested_it(tmp_path):
+    """Seed 1 of the base is not paired, and has tested other images."""
+    line = lines(tmp_path, "a", model__name="vit")[0]
+    base = seeds(tmp_path, "b", wrong=([5], []), tested=(NUM_TEST, 3))
+    (group,), _ = groups(line, base)
+    (card,) = group.cards
+    assert group.title == f"a (global) right, b (global) wrong (1 of {NUM_TEST})"
+    true, other = (BIRDS.class_names[(LABELS[5] + missed) % 12] for missed in (0, 1))
+    assert card.name == BIRDS.test.names[5]
+    assert card.said == [("true", true), ("a (global)", true), ("b (global)", other)]
+
+
+def test_of_several_seeds_one_line_is_right_more_often(tmp_path):
+    """Seed 0 of both has image 5 wrong: the base is wrong of it twice, the line once."""
+    line = seeds(tmp_path, "a", wrong=([5], []))
+    base = seeds(tmp_path, "b", wrong=([5], [5]))
+    (group,), _ = groups(line, base)
+    assert group.title == f"a (global) right more often than b (global) (1 of {NUM_TEST})"
+    assert [card.name for card in group.cards] == [BIRDS.test.names[5]]
+
+
+def test_the_names_of_a_split_are_read_once(tmp_path, monkeypatch):
+    line, base = (lines(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [1, 2, 3])))
+    read = []
+
+    class Names(tuple):
+        def __iter__(self):
+            read.append(self)
+            return super().__iter__()
+
+    test = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32).test
+    test.names = Names(test.names)
+    dataset = BIRDS._replace(test=test)
+    monkeypatch.setattr(pictures, "load_dataset", lambda *_: (dataset, None))
+    (group,), _ = groups(line, base)
+    assert (len(group.cards), len(read)) == (3, 1)
+
+
+def test_an_image_that_is_gone_is_named(tmp_path, monkeypatch):
+    line, base = (lines(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [7])))
+    fewer = synthetic_dataset(num_train=24, num_test=3, image_size=32)
+    monkeypatch.setattr(pictures, "load_dataset", lambda *_: (fewer, None))
+    none, why = groups(line, base)
+    assert none == []
+    assert f"{BIRDS.test.names[7]!r} was tested and is not" in why

@@ -37,6 +37,22 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
 
 
+def test_settings_are_those_that_the_scores_are_of(tmp_path):
+    """A longer training that has begun since has rewritten config.json."""
+    heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
+    run = make_run(tmp_path / "run", heads)
+    shutil.copy(run / "result.json", run / "eval-test-annotated.json")
+    shutil.copy(run / "predictions.csv", run / "eval-test-annotated.predictions.csv")
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["steps"], config["data"]["dir"] = 5000, "moved"
+    (run / "config.json").write_text(json.dumps(config))
+    for trial in (read_trial(run), read_annotated(run)):
+        found = [trial.settings[key] for key in ("train.steps", "data.dir")]
+        assert found == [6, "moved"]  # where the photos lie now
+    (run / "config.json").unlink()  # as a probe leaves none
+    assert read_trial(run).settings["data.dir"] == ""
+
+
 def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_given_logits(tmp_path):
     heads = dict.fromkeys(("global", "local", "sum"), (1, 0, 1, 0))
     runs = [
@@ -111,6 +127,14 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     (folder / "predictions.csv").write_text("name,true,sum\na,b,c\n")
     with pytest.raises(DamagedRecordError, match="expected the predictions of a run"):
         read_predictions(folder / "predictions.csv")
+
+
+def test_images_of_one_name_are_refused(tmp_path):
+    folder = make_run(tmp_path / "a", {"global": (1, 0, 1, 1)})
+    path = folder / "predictions.csv"
+    path.write_bytes(path.read_bytes().replace(b"b.jpg", b"a.jpg"))
+    with pytest.raises(DamagedRecordError, match=r"several images of one name, .* 'a\.jpg'"):
+        read_trial(folder)
 
 
 def test_boxes_are_read_as_they_were_written_and_unknown_in_older_files(tmp_path):
@@ -233,6 +257,20 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     (gates,) = (plot for plot in found if "gate" in plot.title)
     # A gate of 0 is not fused: one layer is left, in the middle; 0.4 of 168 px above 190 px.
     assert gates.points == [(1, 280, 122.8)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "title"), [(0, "Training loss, seed 0"), (3, "Training loss, each row's first run")]
+)
+def test_the_seed_of_curves_is_said_where_all_rows_share_it(tmp_path, seed, title):
+    lines = []
+    for name, own in (("a", 0), ("b", seed)):
+        run = make_run(tmp_path / name, {"global": (1, 1, 0, 0)}, own)
+        (run / "metrics.jsonl").write_text('{"split": "train", "step": 1, "loss": 2.0}\n')
+        lines += lines_of(name, ("global",), [read_trial(run)])
+    with tiny_variants():
+        *_, loss = plots(figures(lines, lines[0]))
+    assert loss.title == title
 
 
 def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):

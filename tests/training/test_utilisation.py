@@ -90,7 +90,11 @@ def test_both_branches_against_the_compilers_count():
     assert 0.97 < counted / lowered.cost_analysis()["flops"] < 1
     assert gflop(flat(config.to_dict()), 10, "sum") * 1e9 == counted
     once = forward_flops(model, params, 448, only_global=True)
-    assert gflop(flat(config.to_dict()), 10, "global") * 1e9 == once < counted / 2
+    settings = flat(config.to_dict())
+    assert gflop(settings, 10, "global") * 1e9 == once < counted / 2
+    assert gflop(settings | {"eval.mirror": True}, 10, "global") == 2 * gflop(
+        settings, 10, "global"
+    )
 
 
 def test_a_peak_is_known_of_some_devices_in_half_precision(monkeypatch):

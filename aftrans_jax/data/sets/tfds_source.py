@@ -1,11 +1,12 @@
 """One split of a set that tensorflow-datasets has prepared: records, read at random."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,8 +24,9 @@ _NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
 class TfdsSource:
     """One split of a prepared set, each image decoded whenever it is asked for.
 
-    Each name read from `names` reads one record; `labels` reads every record of the split, once.
-    Images are decoded by `decode_photo`, so a file has the same pixels as for other readers.
+    The first use of `names` or `labels` reads every record of the split, once for both. A name that
+    several records have gets the number of each. Images are decoded by `decode_photo`, so a file
+    has the same pixels as for other readers.
     """
 
     records: Sequence[Any]
@@ -36,15 +38,40 @@ class TfdsSource:
 
     @property
     def names(self) -> Sequence[str]:
-        return _Names(self)
+        return self._names
 
     @property
     def labels(self) -> Sequence[int]:
         return self._labels
 
     @cached_property
+    def _names(self) -> tuple[str, ...]:
+        times = Counter(name for name, _ in self._listed)
+        return tuple(
+            name if times[name] == 1 else f"{name} ({self._number(index)})"
+            for index, (name, _) in enumerate(self._listed)
+        )
+
+    @cached_property
     def _labels(self) -> tuple[int, ...]:
-        return tuple(map(self.label, range(len(self))))
+        for _, label in self._listed:
+            if isinstance(label, ValueError):
+                raise label
+        return tuple(label for _, label in self._listed if isinstance(label, int))
+
+    @cached_property
+    def _listed(self) -> tuple[tuple[str, int | ValueError], ...]:
+        """Name and class of every record, or why it has none; its number where it is damaged."""
+        found: list[tuple[str, int | ValueError]] = []
+        for index in range(len(self)):
+            name = self._number(index)
+            try:
+                record = self.record(index)
+                name = self._name(record, index)
+                found.append((name, self._label(record, index)))
+            except ValueError as error:
+                found.append((name, error))
+        return tuple(found)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -74,7 +101,7 @@ class TfdsSource:
             return self.records[index]
         except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
             raise ValueError(
-                f"record {self.split}/{index:05d} of {self.folder} cannot be read: {error}: "
+                f"record {self._number(index)} of {self.folder} cannot be read: {error}: "
                 "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
                 "the set again with launch/prepare_tfds.sh."
             ) from error
@@ -101,50 +128,24 @@ class TfdsSource:
         """
         return self._label(self.record(index), index)
 
-    def name(self, index: int) -> str:
-        """Returns the name of a record, or its split and number where that cannot be read."""
-        try:
-            return self._name(self.record(index), index)
-        except ValueError:
-            return self._name({}, index)
-
     def _name(self, record: _Record, index: int) -> str:
         for feature in _NAME_FEATURES:
             if feature in record:
                 name = record[feature]
                 return name.decode() if isinstance(name, bytes) else str(name)
+        return self._number(index)
+
+    def _number(self, index: int) -> str:
         return f"{self.split}/{index:05d}"
 
     def _label(self, record: _Record, index: int) -> int:
         label = int(record["label"])
         if not 0 <= label < self.num_classes:
             raise ValueError(
-                f"record {self.split}/{index:05d} of {self.folder} has label {label}: expected "
+                f"record {self._number(index)} of {self.folder} has label {label}: expected "
                 f"one in [0, {self.num_classes}). Choose another set: this one is not labelled."
             )
         return label
-
-
-class _Names(Sequence[str]):
-    """The names of a source, read one at a time, because reading a name reads its whole record."""
-
-    def __init__(self, source: TfdsSource) -> None:
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        chosen = range(len(self))[index]
-        if isinstance(chosen, range):
-            return tuple(map(self._source.name, chosen))
-        return self._source.name(chosen)
 
 
 def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:

@@ -1,4 +1,4 @@
-// The page: controls in, pictures out. What is computed is in region.js.
+// The page: controls in, pictures out. What is computed is in region.js and heat.js.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RULES = DATA.rules;
@@ -113,16 +113,8 @@ function paint(canvas, colorOf) {
 
 /** Paints values in the colours of a heat map, from their own lowest to their own highest. */
 function paintHeat(canvas, values) {
-  const lowest = values.reduce((a, b) => Math.min(a, b));
-  const range = values.reduce((a, b) => Math.max(a, b)) - lowest || 1;
-  paint(canvas, (patch) => {
-    const at = ((values[patch] - lowest) / range) * (HEAT.length - 1);
-    const below = Math.min(Math.floor(at), HEAT.length - 2);
-    const mixed = [0, 1, 2].map(
-      (i) => HEAT[below][i] + (at - below) * (HEAT[below + 1][i] - HEAT[below][i]),
-    );
-    return [...mixed, 255];
-  });
+  const colors = heatColors(values, HEAT);
+  paint(canvas, (patch) => [...colors[patch], 255]);
 }
 
 /** Draws the box over a photo, and the model's own where that is another one. */

@@ -240,6 +240,15 @@ def test_a_set_without_names_and_boxes(copied, tmp_path):
     assert read_tfds("my_birds:1.0.0", tmp_path).class_names == tuple(map(str, range(200)))
 
 
+def test_names_that_records_share_get_their_numbers(tmp_path):
+    """Without the set's own names, which its builder may have cut to what folders share."""
+    names = [b"a.jpg", b"b.jpg", b"a.jpg"]
+    records = [{"label": 0, "image/filename": name} for name in names]
+    source = tfds_source.TfdsSource(records, tmp_path, "test", 1)
+    assert source.names == ("a.jpg (test/00000)", "b.jpg", "a.jpg (test/00002)")
+    assert source.at(32).names == source.names
+
+
 def test_a_damaged_record_is_told_by_its_number(copied, tmp_path):
     data = bytearray(shard(copied, "test").read_bytes())
     data[3000] ^= 1  # one bit of the second record or so
