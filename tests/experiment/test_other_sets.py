@@ -184,6 +184,20 @@ def test_the_own_set_is_scored_after_its_training_images_are_gone(split, tmp_pat
     assert "20 images are removed since the run was started" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("has_val", [False, True])
+def test_a_set_tells_its_own_validation_split_where_nothing_is_recorded(split, tmp_path, has_val):
+    """As of numbered records, which have no lists, before the end of the training."""
+    workdir = shutil.copytree(split, tmp_path / "run")
+    photos = shutil.copytree(split.parent / "photos", tmp_path / "photos")
+    plant(photos, *(["val/gull/x.png"] if has_val else []))
+    edit(workdir, "data.dir", str(photos))
+    for name in ("lists.csv.gz", "result.json"):
+        (workdir / name).unlink()
+    with mock.patch("aftrans_jax.experiment.launch.evaluate_run", return_value={}) as scored:
+        call("--mode=eval", f"--workdir={workdir}")
+    assert scored.call_args.kwargs["validated"] == has_val
+
+
 def test_training_still_needs_training_images(tmp_path):
     data = plant(tmp_path / "new", "test/gull/x.png", "test/tern/y.png")
     with pytest.raises(SystemExit, match=r"the splits \['test'\]: expected one for training"):
