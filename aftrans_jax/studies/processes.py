@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aftrans_jax.experiment.lists import check_moved
+from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.workdir import configured, flat, trained_settings
 from aftrans_jax.files import make_folder
