@@ -42,8 +42,7 @@ def row_config(
       say: is given a line where epochs are not used.
 
     Raises:
-      ValueError: a key, a value or a variable in a path is unknown, or a key is also given on the
-        command line.
+      ValueError: a key, a value or a path is unknown, or a key is given on the command line too.
     """
     config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
     for key, value in changes.items():
@@ -67,8 +66,7 @@ def row_config(
             raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
     try:
         expand_paths(config)
-        config, _ = settled(config, recorded)
-        config, notes = with_one_length(config)
+        config, notes = with_one_length(settled(config, recorded)[0])
         # What the devices of the run can do, the run itself checks.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)
