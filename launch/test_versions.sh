@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 (($#)) || set -- oldest pinned newest tfds
 failed=0 table=()
-tools_of_tests='pytest|hypothesis|beartype|nbformat'
+tools_of_tests='pytest|filelock|hypothesis|beartype|nbformat'
 
 bounds() { # the dependencies of pyproject.toml, one a line, all of them lower bounds
   "${PYTHON:-python3}" -c '
