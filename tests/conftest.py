@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import tempfile
 
 from compilation import on_devices
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = on_devices(4)
-# What is compiled twice in a session, by another test or by a child process, is compiled once.
-# Each worker of xdist has its own folder: entries are not written atomically.
-_COMPILED = tempfile.TemporaryDirectory(prefix="aftrans_jax_compiled_")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+# What is compiled twice in a session, by another test, worker or child process, is compiled once.
+# The workers of xdist inherit the folder of the process that starts them.
+_COMPILED = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="aftrans_jax_compiled_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**40)  # with a limit, JAX locks the folder
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 from pathlib import Path
@@ -19,14 +23,16 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+from filelock import FileLock
 from places import REAL
 
 jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
 
 
 def pytest_unconfigure() -> None:
-    """A worker of xdist ends without the finalizers of the interpreter."""
-    _COMPILED.cleanup()
+    """Removes what was compiled."""
+    if _COMPILED:
+        _COMPILED.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +43,14 @@ def real() -> Path:
     return REAL
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_evicted() -> None:
+    """JAX would look through the whole folder of what is compiled before each entry."""
+    from jax._src.lru_cache import LRUCache
+
+    LRUCache._evict_if_needed = lambda self, *, additional_size=0: None
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
@@ -44,7 +58,19 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory) -> Path:
-    """The directory of a tiny run whose heads differ in accuracy; the sum's is reported."""
+    """The directory of a tiny run whose heads differ in accuracy; the sum's is reported.
+
+    The first worker that needs it trains it, and each has a copy.
+    """
+    own = tmp_path_factory.mktemp("trained")
+    above = own.parent.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with FileLock(above / "trained.lock"):
+        if not (above / "trained" / "result.json").exists():
+            train_tiny(above / "trained")
+    return shutil.copytree(above / "trained", own / "run")
+
+
+def train_tiny(workdir: Path) -> None:
     from unittest import mock
 
     from experiments import tiny_config, tiny_variants
@@ -61,14 +87,12 @@ def trained_run(tmp_path_factory) -> Path:
         "data__num_train": 48,
         "data__num_test": 60,
     }
-    workdir = tmp_path_factory.mktemp("trained") / "run"
     mesh = sharding.data_mesh()
     one = Mesh(mesh.devices[:1], mesh.axis_names)
     with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
         aftrans_jax.train(tiny_config(**changes), workdir)
     result = json.loads((workdir / "result.json").read_text())
     assert result["global_accuracy"] != result["sum_accuracy"]
-    return workdir
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.harness import records
+from benchmarks.harness.errors import WorkerError
 from benchmarks.harness.figures import Figure, Result, take_turns
 from benchmarks.registry import ANY, BENCHMARKS, REGISTRY, Benchmark, Goal
 from benchmarks.settings import Settings, settle
@@ -35,11 +36,40 @@ def speed(settings):
 """
 
 
+# What setuptools installs for `pip install -e .`, and a file that Python runs at its start.
+EDITABLE = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Finder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.startswith("aftrans_jax."):
+            return PathFinder.find_spec(name, [{str(ROOT / "aftrans_jax")!r}])
+"""
+AT_START = "import sys, __editable___aftrans_jax_9_finder as it; sys.meta_path.append(it.Finder)"
+
+
+class Here:
+    """A worker in this process: test_worker.py holds those in their own."""
+
+    def __init__(self, function, *arguments):
+        self.call = lambda: pkgutil.resolve_name(function)(*arguments, None)
+
+    def result(self):
+        try:
+            return self.call()
+        except ValueError as error:
+            raise WorkerError(error) from None
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capfd):
     """Runs the command on the benchmarks above; returns its status and what it printed."""
     (tmp_path / "fakes.py").write_text(FAKES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("benchmarks.__main__.Worker", Here)
     names = ("fine", "failing", "absent", "speed")
     fakes = {name: Benchmark(name, f"is {name}", f"fakes:{name}") for name in names}
     fakes["gpu_only"] = Benchmark("gpu_only", "needs one", "fakes:fine", devices=("gpu",))
@@ -185,8 +215,11 @@ def test_two_commits_are_compared_in_turns(command, repository, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_commit_that_lacks_something_is_told_of(command, repository):
+def test_a_commit_that_lacks_something_is_told_of(command, repository, tmp_path):
+    """Also where this checkout, which has it, is installed as editable."""
     root, git = repository
+    (tmp_path / "__editable___aftrans_jax_9_finder.py").write_text(EDITABLE)
+    (tmp_path / "sitecustomize.py").write_text(AT_START)
     status, printed = command("speed", "--against", "HEAD", "--photos", os.devnull, root=root)
     assert status == 1
     assert "error: cannot import what speed needs: the other commit: No module named" in printed

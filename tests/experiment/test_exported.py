@@ -185,36 +185,41 @@ sys.meta_path.insert(0, Nothing())
 from pathlib import Path
 import numpy as np
 from jax import export
-program = export.deserialize(bytearray(Path(sys.argv[1]).read_bytes()))
-assert program.platforms == ("cpu", "cuda", "tpu"), program.platforms
-images = np.load(sys.argv[2])
-for count in (1, 3):
-    given = program.call(images[:count])
-    np.savez(f"{sys.argv[3]}{count}.npz", **given)
+images = np.load("images.npy")
+for path in map(Path, sys.argv[1:]):
+    program = export.deserialize(bytearray(path.read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu"), program.platforms
+    for count in (1, 3):
+        np.savez(f"{path.stem}{count}.npz", **program.call(images[:count]))
 """
+PROGRAMS = {"aftrans": ("sum", True), "vit": ("global", False)}
 
 
-@pytest.mark.parametrize(
-    ("name", "logits", "with_region"),
-    [("aftrans", "sum", True), ("vit", "global", False)],
-)
-def test_a_program_gives_the_same_numbers_without_this_package(
-    name, logits, with_region, tmp_path, rng
-):
-    trained = some_model(name)
-    path = tmp_path / "x.stablehlo"
-    write_program(path, trained, "stablehlo", logits, with_region=with_region)
-    images = rng.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    command = [sys.executable, "-c", ELSEWHERE, path, tmp_path / "images.npy", tmp_path / "given"]
-    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path)
-    described = json.loads((tmp_path / "x.stablehlo.json").read_text())
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The folder in which a process without this package has run both programs."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name, (logits, with_region) in PROGRAMS.items():
+        path = folder / f"{name}.stablehlo"
+        write_program(path, some_model(name), "stablehlo", logits, with_region=with_region)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    np.save(folder / "images.npy", pixels)
+    command = [sys.executable, "-c", ELSEWHERE, *(f"{name}.stablehlo" for name in PROGRAMS)]
+    subprocess.run(command, check=True, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_gives_the_same_numbers_without_this_package(name, elsewhere):
+    logits, with_region = PROGRAMS[name]
+    trained, images = some_model(name), np.load(elsewhere / "images.npy")
+    described = json.loads((elsewhere / f"{name}.stablehlo.json").read_text())
     output = apply(trained.model, trained.params, images, train=False)
     shares = jax.nn.softmax(sum(output.logits[k] for k in output.logits))  # as table 4's sum
     if logits == "global":
         shares = jax.nn.softmax(output.logits["global"])
     for count in (1, 3):
-        given = np.load(tmp_path / f"given{count}.npz")
+        given = np.load(elsewhere / f"{name}{count}.npz")
         assert set(given.files) == set(described["outputs"])
         np.testing.assert_allclose(given["probabilities"], shares[:count], atol=1e-5)
         if with_region:

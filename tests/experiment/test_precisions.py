@@ -46,7 +46,7 @@ def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path
 
 
 def test_a_state_has_the_same_types_before_and_after_a_step():
-    experiment = fresh(1, "float16")
+    experiment = fresh(1, "float16", **VIT)
     before = flat_arrays(experiment.state)
     state, _ = experiment.train_step(experiment.state, next(experiment.train_batches(0)))
     after = flat_arrays(state)

@@ -2,15 +2,17 @@
 
 import gzip
 import json
-import multiprocessing
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 from experiments import edit, fresh, tiny_config
+from places import ROOT
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
@@ -407,25 +409,24 @@ def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
 # --------------------------------------------------------------------------------------------- lock
 
 
-def hold(workdir, ready, release):
-    with locked(workdir):
-        ready.set()
-        release.wait(60)
+HOLD = """
+import pathlib, sys
+from aftrans_jax.experiment.lock import locked
+
+with locked(pathlib.Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_second_process_is_told_of_the_first_and_a_dead_one_does_not_block(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, ready, release))
-    process.start()
-    try:
-        assert ready.wait(60)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
         expected = f"is in use: process {process.pid} on {socket.gethostname()} trains there"
         with pytest.raises(BlockingIOError, match=expected), locked(tmp_path):
             pass
-    finally:
         process.kill()
-        process.join()
     with locked(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
 

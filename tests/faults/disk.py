@@ -42,7 +42,7 @@ def run_one(kind: str, seed: int) -> str | None:
 
 
 ORDINARY = re.compile(
-    r"aftrans_jax |reading |drawing |synthetic: |aftrans: |pretrained: |loading |compiling |step \d"
+    r"aftrans_jax |reading |drawing |synthetic: |vit: |pretrained: |loading |compiling |step \d"
     r"|evaluating |writing |\(traceback in "
 )
 

@@ -16,6 +16,7 @@ CACHE = Path(tempfile.gettempdir(), "aftrans_jax_faults")  # compiled steps, kep
 STEPS = 8
 PHASES = ("start", "train", "save", "evaluate", "report")
 _SETTINGS = {
+    "model__name": "vit",  # which compiles soonest
     "train__steps": STEPS,
     "train__save_every": 2,
     "eval__every": 4,

@@ -38,6 +38,8 @@ def run_one(kind: str, seed: int) -> str | None:
             for _ in range(chance.choice((1, 1, 2))):  # timeout(1) sends it twice
                 os.kill(run.pid, number)
         outcome = run.wait()
+        if kind == "save" and not outcome.code:
+            return "it ended in spite of the signal"
         if outcome.code not in (0, 128 + number):
             return f"exit code {outcome.code}: {outcome.output}"
         if outcome.code:

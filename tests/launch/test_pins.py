@@ -19,8 +19,14 @@ def pins(name: str) -> dict[str, str]:
     return {item.name: str(item.specifier).removeprefix("==") for item in found}
 
 
-RUN_TIME, TFDS, DEV = map(
-    pins, ["requirements.txt", "requirements-tfds.txt", "requirements-dev.txt"]
+RUN_TIME, TFDS, DEV, NOTEBOOK = map(
+    pins,
+    [
+        "requirements.txt",
+        "requirements-tfds.txt",
+        "requirements-dev.txt",
+        "launch/requirements-notebook.txt",
+    ],
 )
 
 
@@ -39,9 +45,17 @@ def test_the_pins_are_within_the_extras(extra):
         assert bound.specifier.contains(pin)
 
 
-def test_the_run_time_is_without_tensorflow():
-    assert not {"tensorflow", "tensorflow-cpu", "tensorboard"} & RUN_TIME.keys()
+def test_every_pin_is_exact():
+    for found in (RUN_TIME, TFDS, DEV, NOTEBOOK):
+        assert all(re.fullmatch(r"[\d.]+", pin) for pin in found.values()), found
+
+
+def test_the_run_time_and_the_tests_are_without_tensorflow():
+    assert not {"tensorflow", "tensorflow-cpu"} & (RUN_TIME | DEV).keys()
+    assert "tensorboard" not in RUN_TIME
     assert "tensorflow-cpu" in TFDS
+    for name in ("requirements-dev.txt", "requirements-tfds.txt"):
+        assert re.findall(r"^-r (.*)", (ROOT / name).read_text(), re.M) == ["requirements.txt"]
 
 
 def test_pre_commit_runs_the_pinned_ruff():

@@ -92,13 +92,12 @@ def test_moving_the_tokens_moves_the_row(rng):
 def test_the_mask_is_what_exceeds_the_threshold(params, rng):
     images = tiny.random_images(rng, BATCH)
     areas = []
-    for threshold in (0.0, 1.0, 1.2, 100.0):
+    for threshold in (1.05, 1.2, 100.0):  # two of other tests' programs, and none that is exceeded
         region = tiny.apply(tiny_rams(threshold=threshold), params, images, train=False).region
         mean = region.relevance.mean(axis=(1, 2), keepdims=True)
         np.testing.assert_array_equal(region.mask, region.relevance > threshold * mean)
         areas.append(float(region.mask.mean()))
-    assert areas[0] == 1.0
-    assert areas[0] > areas[1] > areas[2] > areas[3] == 0.0
+    assert 1 > areas[0] > areas[1] > areas[2] == 0
     assert (region.box == jnp.array([0, 0, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE])).all()  # the fallback
 
 

@@ -1,7 +1,6 @@
 import errno
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -224,9 +223,7 @@ def test_200_classes_and_5794_photos_stay_small_and_say_what_is_left_out(tmp_pat
     said = answers(labels, predicted, names, rng.random(5794), local=labels)
     photo = picture(image=rng.integers(0, 256, (240, 320, 3), np.uint8))  # noise: JPEG's worst
     count = len(page(tmp_path, answers=said).all("article"))
-    began = time.perf_counter()
     shown = page(tmp_path, answers=said, pictures=[photo] * count)
-    assert time.perf_counter() - began < 20
     assert 36 <= count <= 54
     assert len(shown.source) < 3_000_000
     for text in (f"{count} of 5794 test images are shown", "of 200 classes", "more pairs are left"):

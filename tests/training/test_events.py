@@ -1,8 +1,6 @@
 """Event files, read back by TensorBoard."""
 
 import errno
-import importlib.util
-import inspect
 import math
 import sys
 
@@ -59,21 +57,6 @@ def test_a_second_start_writes_a_second_file(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2
     found = events.accumulated(tmp_path.parent, tmp_path.name).Scalars("a")
     assert [event.step for event in found] == [1, 2]
-
-
-@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-@pytest.mark.skipif(
-    not importlib.util.find_spec("tensorflow"), reason="CLU's writers import TensorFlow"
-)
-def test_the_methods_are_those_of_clu():
-    from clu.metric_writers import MetricWriter
-
-    for name in ("write_scalars", "write_images", "write_hparams"):
-        ours, theirs = (
-            list(inspect.signature(getattr(kind, name)).parameters)
-            for kind in (EventFile, MetricWriter)
-        )
-        assert ours == theirs
 
 
 def test_without_its_package_tensorboard_is_off_and_a_line_says_why(tmp_path, monkeypatch, capsys):

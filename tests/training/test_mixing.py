@@ -94,9 +94,6 @@ def test_what_is_masked_never_mixes_into_others(mask):
     np.testing.assert_array_equal(outcomes[0]["image"][alone], one["image"][alone])
 
 
-MIX = {name: jax.jit(partial(mix, shares=shares, strength=1.0)) for name, shares in MIXINGS.items()}
-
-
 def test_a_pair_by_hand():
     """Of 8 pixels CutMix's box has 2: three quarters of one label."""
     images = np.stack([np.full((2, 4, 3), 10), np.full((2, 4, 3), 90)]).astype(np.uint8)

@@ -36,7 +36,7 @@ def safetensors(path):
 
 
 def hdf5(path):
-    h5py = pytest.importorskip("h5py", reason="h5py, which TensorFlow brings, is absent")
+    h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w") as file:
         file["a"] = np.ones(3)
 

@@ -1,143 +1,48 @@
-"""Sets of tensorflow-datasets, prepared offline by its own builders and read without TensorFlow.
+"""Sets of tensorflow-datasets, prepared by its own builders and read without TensorFlow.
 
-Preparing needs TensorFlow, so it runs in processes of its own; nothing is downloaded.
+`golden/make_tfds.py` prepared what is in tfds.zip, and run_tfds.py prepares it anew.
 """
 
 import importlib.util
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
-import tarfile
 import xml.etree.ElementTree as ET
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import scipy.io
+from golden.make_tfds import ARCHIVE, CUB, FAKES, SPECIES, photos
 from PIL import Image
-from places import ROOT
 
 from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.loading.loader import eval_batches
+from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets import tfds_source
 from aftrans_jax.data.sets.tfds import read_tfds
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 
-CUB = "caltech_birds2011"
-SPECIES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross")
-
 pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("tensorflow_datasets", "tensorflow", "cv2"))),
-    reason="preparing sets needs tensorflow-datasets, TensorFlow and OpenCV",
+    not importlib.util.find_spec("tensorflow_datasets"),
+    reason="tensorflow-datasets is absent",
 )
 
-
-class Photo(NamedTuple):
-    data: bytes
-    label: int
-    box: tuple[float, ...]
-    train: bool
-
-
-def photos():
-    """Six small photos of each species, by their names in the archive; the last is damaged."""
-    rng, made = np.random.default_rng(0), {}
-    for number in range(18):
-        label, height, width = number % 3, 20 + number, 50 - number
-        mode = {6: "L", 7: "CMYK"}.get(number, "RGB")
-        pixels = rng.integers(0, 256, (height // 2, width // 2, 3), np.uint8)
-        file = io.BytesIO()
-        image = Image.fromarray(pixels).resize((width, height)).convert(mode)
-        image.save(file, "JPEG", quality=90)
-        data = file.getvalue()[: 300 if number == 17 else None]
-        left, top, right, bottom = 1.5, number / 2, width - 2.0, height - 0.5
-        name = f"{label + 1:03}.{SPECIES[label]}/{SPECIES[label]}_{number:04}_{99 - number}"
-        made[name] = Photo(data, label, (top, left, bottom, right), number % 6 < 4)
-    return made
-
-
-PHOTOS = {f"CUB_200_2011/images/{name}.jpg": photo for name, photo in photos().items()}
+with zipfile.ZipFile(ARCHIVE) as _archive:
+    PHOTOS = photos(lambda name, _: _archive.read(f"photos/{name}"))
 DAMAGED = list(PHOTOS)[-1]
-
-
-def pack(folder):
-    """Writes both archives of CUB-200-2011 as its authors laid them out."""
-    rows = {"images": [], "train_test_split": [], "bounding_boxes": []}
-    for number, (path, photo) in enumerate(PHOTOS.items(), start=1):
-        top, left, bottom, right = photo.box
-        rows["images"].append(f"{number} {path.removeprefix('CUB_200_2011/images/')}")
-        rows["train_test_split"].append(f"{number} {photo.train:d}")
-        rows["bounding_boxes"].append(f"{number} {left} {top} {right - left} {bottom - top}")
-    files = {path: photo.data for path, photo in PHOTOS.items()}
-    files |= {f"CUB_200_2011/{key}.txt": "\n".join(row).encode() for key, row in rows.items()}
-    masks = {}
-    for number, path in enumerate(PHOTOS):
-        file = io.BytesIO()
-        Image.new("L", (50 - number, 20 + number)).save(file, "PNG")
-        name = Path(path).relative_to("CUB_200_2011/images").with_suffix(".png")
-        masks[f"segmentations/{name}"] = file.getvalue()
-    for archive, members in {"CUB_200_2011": files, "segmentations": masks}.items():
-        with tarfile.open(folder / f"{archive}.tgz", "w:gz") as tar:
-            for name, data in members.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-
-
-# Python runs it at its start: the checksums of tensorflow-datasets become those of our archives.
-CHECKSUMS = """
-import os, pathlib
-from tensorflow_datasets.core.download import checksums
-
-original, folder = checksums.load_url_infos, pathlib.Path(os.environ["ARCHIVES"])
-
-def load_url_infos(path):
-    infos = original(path)
-    for url, info in infos.items():
-        if (archive := folder / str(info.filename)).is_file():
-            infos[url] = checksums.compute_url_info(archive)
-    return infos
-
-checksums.load_url_infos = load_url_infos
-"""
-
-
-def call(*command, **variables):
-    """Runs a command, without the fake devices of these tests, to its end."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | variables, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """The folder in which launch/prepare_tfds.sh has prepared the tiny CUB."""
+    """The folder in which the sets are prepared."""
     root = tmp_path_factory.mktemp("tfds")
-    archives = root / "data" / "downloads" / "manual"
-    for folder in (archives, root / "launch", root / "bin", root / "site"):
-        folder.mkdir(parents=True)
-    pack(archives)
-    (root / "site" / "sitecustomize.py").write_text(CHECKSUMS)
-    python = root / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    shutil.copy(ROOT / "launch" / "prepare_tfds.sh", root / "launch")
-    (root / "launch" / "venv.sh").write_text("")  # installs nothing
-    said = call(
-        "bash", str(root / "launch" / "prepare_tfds.sh"), CUB, str(root / "data"),
-        PATH=f"{root / 'bin'}:{os.environ['PATH']}",
-        PYTHONPATH=f"{root / 'site'}:{ROOT}",
-        ARCHIVES=str(archives),
-    )  # fmt: skip
-    assert "12 training and 6 test images of 200 classes" in said
-    assert f"--config.data.name=tfds:{CUB} --config.data.dir={root / 'data'}" in said
-    return root / "data"
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        archive.extractall(root)
+    return root
 
 
 def test_what_was_packed_is_read(data_dir):
@@ -382,55 +287,16 @@ def test_without_tensorflow_datasets(tmp_path, monkeypatch):
 
 # -------------------------------------------------------------------------------- the other sets
 
-PREPARE = """
-import pathlib, sys
-from unittest import mock
-import tensorflow_datasets as tfds
 
-fakes, data_dir = map(pathlib.Path, sys.argv[1:])
-dogs, inat, cars = (fakes / name for name in ("stanford_dogs", "i_naturalist2017", "cars196"))
-archives = {
-    "stanford_dogs": (dogs / "Images.tar", [dogs / "list.tar", dogs / "Annotation.tar"]),
-    "i_naturalist2017": (None, {
-        "test_images": inat / "test2017.tar.gz",
-        "trainval_annos": inat / "train_val2017",
-        "trainval_images": inat / "train_val_images.tar.gz",
-    }),
-    "cars196": (None, {
-        "train": cars / "train",
-        "test": cars / "test",
-        "extra": cars / "extra",
-        "test_annos": cars / "cars_test_annos_withlabels.mat",
-    }),
-}
-for name, (downloaded, extracted) in archives.items():
-    with mock.patch.multiple(
-        tfds.download.DownloadManager,
-        download=mock.Mock(return_value=downloaded),
-        download_and_extract=mock.Mock(return_value=extracted),
-    ):
-        tfds.builder(name, data_dir=data_dir).download_and_prepare(file_format="array_record")
-"""
-
-
-@pytest.fixture(scope="module")
-def fakes(real, tmp_path_factory):
-    """The archives with which tensorflow-datasets tests its builders, and where they end up."""
-    folder, prepared = real / "annotations" / "tfds_fake_examples", tmp_path_factory.mktemp("fakes")
-    call(sys.executable, "-c", PREPARE, str(folder), str(prepared))
-    return folder, prepared
-
-
-def test_stanford_dogs(fakes):
-    folder, prepared = fakes
-    _, train, test, class_names, _ = read_tfds("stanford_dogs", prepared)
+def test_stanford_dogs(real, data_dir):
+    _, train, test, class_names, _ = read_tfds("stanford_dogs", data_dir)
     assert (len(train), len(test), len(class_names)) == (8, 3, 120)
     for source in (train, test):
         for name, (image, label, box) in zip(source.names, source, strict=True):
             breed, file = Path(name).parts[-2:]
             assert class_names[label] == breed.lower()
             note = ET.parse(
-                folder / "stanford_dogs" / "Annotation.tar" / breed / Path(file).stem
+                FAKES / "stanford_dogs" / "Annotation.tar" / breed / Path(file).stem
             ).getroot()
             size = [float(note.findtext(f"size/{side}")) for side in ("height", "width")]
             corners = [
@@ -441,13 +307,12 @@ def test_stanford_dogs(fakes):
             np.testing.assert_allclose(box, shares * (image.shape[:2] * 2), rtol=1e-5)
 
 
-def test_cars196(fakes):
-    folder, prepared = fakes
-    _, train, test, class_names, _ = read_tfds("cars196", prepared)
+def test_cars196(real, data_dir):
+    _, train, test, class_names, _ = read_tfds("cars196", data_dir)
     assert class_names[0] == "AM General Hummer SUV 2000"
     lists = {"extra/devkit/cars_train_annos.mat": train, "cars_test_annos_withlabels.mat": test}
     for path, source in lists.items():
-        rows = scipy.io.loadmat(folder / "cars196" / path, squeeze_me=True)["annotations"]
+        rows = scipy.io.loadmat(FAKES / "cars196" / path, squeeze_me=True)["annotations"]
         rows = {str(row["fname"]).removesuffix(".jpg"): row for row in np.atleast_1d(rows)}
         assert sorted(source.names) == sorted(rows)
         for name, (image, label, box) in zip(source.names, source, strict=True):
@@ -458,9 +323,9 @@ def test_cars196(fakes):
             assert box[2] <= image.shape[0]
 
 
-def test_i_naturalist2017_is_tested_on_its_validation_split(fakes):
+def test_i_naturalist2017_is_tested_on_its_validation_split(data_dir):
     """As its official test split has no labels."""
-    _, train, test, class_names, _ = read_tfds("i_naturalist2017", fakes[1])
+    _, train, test, class_names, _ = read_tfds("i_naturalist2017", data_dir)
     assert (len(train), len(test), len(class_names)) == (4, 3, 5089)
     species = {"0004": "Mertensia ciliata", "0006": "Nicrophorus tomentosus"}
     species["0007"] = "Aramus guarauna"
@@ -469,32 +334,14 @@ def test_i_naturalist2017_is_tested_on_its_validation_split(fakes):
     assert np.isnan(test[0].box).all()
 
 
-# ------------------------------------------------------------------------------- a run from start
-
-TRAIN = """
-import json, pathlib, sys
-from experiments import tiny_config, tiny_experiment
-from aftrans_jax.experiment.run import run
-
-data_dir, workdir = sys.argv[1:]
-changes = {
-    "data__name": "tfds:caltech_birds2011", "data__dir": data_dir, "data__on_error": "skip",
-    "train__steps": 5, "model__name": "vit",  # which compiles soonest
-}
-settings = tiny_config(**changes).to_dict()
-result = run(tiny_experiment(1, **changes), pathlib.Path(workdir), mode="train", settings=settings)
-loaded = [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]
-print(json.dumps({"loaded": loaded, "result": result}))
-"""
-
-
-def test_a_run_reads_the_set_without_tensorflow(data_dir, tmp_path):
-    paths = f"{ROOT}:{ROOT / 'tests'}"
-    said = call(sys.executable, "-c", TRAIN, str(data_dir), str(tmp_path), PYTHONPATH=paths)
-    done = json.loads(said.splitlines()[-1])
-    assert done["loaded"] == []
-    result = done["result"]
-    assert (result["step"], result["num_test"]) == (5, 5)  # the damaged photo is left out
-    assert result["skipped_images"]["test"] == [DAMAGED]
-    metrics = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert {row["step"] for row in metrics} >= {1, 2, 3, 4, 5}
+def test_a_run_leaves_out_the_damaged_photo(data_dir):
+    test = read_tfds(CUB, data_dir).test
+    skipped = Skipped(test)
+    batches = list(
+        eval_batches(
+            test, batch_size=4, image_size=16, resize_size=20, process_index=0, process_count=1,
+            skipped=skipped,
+        )
+    )  # fmt: skip
+    assert sum(batch["mask"].sum() for batch in batches) == 5
+    assert skipped.names(skipped.flags) == [DAMAGED]
