@@ -47,10 +47,10 @@ function kthLargest(values, k) {
   return ascending[values.length - k];
 }
 
-/** Whether each value is among the best; all that tie with the last one kept are kept. */
+/** Whether each value is among the best; all that tie with the last one kept are, but no zeros. */
 function keepBest(values, keepRatio) {
   const threshold = kthLargest(values, numKept(values.length, keepRatio));
-  return Array.from(values, (value) => value >= threshold);
+  return Array.from(values, (value) => value >= threshold && value > 0);
 }
 
 /** Of each layer, which patches are in the best (layer, patch) pairs. */
