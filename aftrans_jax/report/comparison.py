@@ -92,4 +92,7 @@ class Comparison(NamedTuple):
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Writes the page, whole or not at all; it opens from disk and needs no network."""
-    write_page(path, "comparison.html", **comparison._asdict(), frame=FRAME)
+    photos = {card.name: card.panel for group in comparison.groups for card in group.cards}
+    places = {name: place for place, name in enumerate(photos)}
+    shown = {"photos": photos.values(), "places": places, "frame": FRAME}
+    write_page(path, "comparison.html", **comparison._asdict(), **shown)

@@ -70,7 +70,7 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
         photos = _photos(base.trials[0])
     except (OSError, ValueError) as error:  # such as photos that lie elsewhere now
         return [], f"The images cannot be read: {error}"
-    groups = []
+    groups, panels = [], {}
     for line, pairing in pairs:
         gain = pairing.ours.mean(axis=0) - pairing.base.mean(axis=0)
         for sign, right, wrong in ((1, line, base), (-1, base, line)):
@@ -81,11 +81,10 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
                 who = f"{right.name} right, {wrong.name} wrong"
             names = [pairing.names[int(i)] for i in chosen[:NUM_SHOWN]]
             try:
-                panels = [photos.panel(name)[0] for name in names]
+                panels |= {name: photos.panel(name)[0] for name in names if name not in panels}
             except (OSError, ValueError) as error:
                 return [], f"The images cannot be read: {error}"
-            shown = zip(names, panels, strict=True)
-            cards = [Disagreement(name, x, _said(name, (line, base))) for name, x in shown]
+            cards = [Disagreement(x, panels[x], _said(x, (line, base))) for x in names]
             if cards:
                 groups.append(Group(f"{who} ({len(chosen)} of {len(gain)})", cards))
     return groups, "They agree on every image."

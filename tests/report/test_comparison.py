@@ -6,6 +6,8 @@ from pages import Page
 from aftrans_jax.report.comparison import (
     Answer,
     Comparison,
+    Disagreement,
+    Group,
     Look,
     Sight,
     write_comparison,
@@ -15,7 +17,7 @@ from aftrans_jax.report.pictures import plain_panel
 from aftrans_jax.report.plots import Measured, dots
 
 
-def written(path, sights) -> Page:
+def written(path, sights, groups=()) -> Page:
     comparison = Comparison(
         title="T",
         header=["row"],
@@ -24,7 +26,7 @@ def written(path, sights) -> Page:
         series=["a (sum)", "b (global)"],
         plots=[dots("Accuracy", "%", [Measured(0, "a", 1.0, 0.0, 2.0)])],
         sights=sights,
-        groups=[],
+        groups=groups,
         no_pictures="They agree.",
         command="command",
     )
@@ -55,6 +57,18 @@ def test_boxes_and_answers_are_shown(tmp_path):
     assert "✗ global Gull" in page.text
     assert "annotated box" in page.text
     assert "https:" not in page.source.replace("https://www.w3.org", "")
+
+
+def test_a_photo_that_tells_several_lines_apart_is_in_the_page_once(tmp_path):
+    sizes = {"<one>.jpg": (300, 400), "two.jpg": (350, 320)}
+    panels = {name: plain_panel(np.zeros((*size, 3), np.uint8)) for name, size in sizes.items()}
+    cards = [Disagreement(name, panel, [("true", "Tern")]) for name, panel in panels.items()]
+    page = written(tmp_path, [], [Group("a", cards), Group("b", cards[::-1])])
+    assert [image["id"] for image in page.all("image")] == ["p0", "p1"]
+    assert [use["href"] for use in page.all("use")] == ["#p0", "#p1", "#p1", "#p0"]
+    drawn = [(x["aria-label"], x["viewbox"]) for x in page.all("svg") if x.get("role") == "img"]
+    one, two = ("<one>.jpg", "0 0 400 300"), ("two.jpg", "0 0 320 350")
+    assert drawn[-4:] == [one, two, two, one]
 
 
 def test_a_table_without_boxes_has_no_such_part(tmp_path):
