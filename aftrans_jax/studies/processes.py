@@ -9,9 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from aftrans_jax.experiment.finished import record_kept
 from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.workdir import configured, flat, trained_settings
+from aftrans_jax.experiment.workdir import flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished
@@ -122,8 +123,7 @@ def _evaluation(run: Run) -> list[str]:
     recorded, place = trained_settings(run.workdir), run.config.data.dir
     if recorded.get("data.dir", place) != place:
         check_moved(run.workdir, Path(recorded["data.dir"]), Path(place))
-        settings = configured(recorded | {"data.dir": place})
-        write_json(run.workdir / "config.json", settings.to_dict())
+        record_kept(run.workdir, {"data.dir": (recorded["data.dir"], place)})
     return ["--mode=eval", *(f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())]
 
 
