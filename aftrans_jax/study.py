@@ -6,7 +6,7 @@ run; <workdir>/<row>/seed<k>.log is what it printed. Seed 0 of every row comes f
 The same command goes on after whatever ended it: finished runs are passed over, others resume.
 A row may evaluate the runs of another one by the annotated boxes, a ceiling, without training.
 A training that a killed study left running is waited for. One that fails is reported, the others
-go on, and the exit code is 1. After each run table.md, table.csv and table.html are written.
+go on, and the exit code is 1. As runs end table.md, table.csv and table.html are written.
 
     python -m aftrans_jax.study --study=configs/studies/table6.py --workdir=studies/table6 \
       --config.data.name=cub --config.data.dir=/data/CUB_200_2011 \
