@@ -25,12 +25,12 @@ _SETTINGS = {
 }
 
 
-def configuration(folder: Path) -> Path:
-    """Writes the configuration of the tiny run as a file."""
+def configuration(folder: Path, **changes: Any) -> Path:
+    """Writes the configuration of the tiny run as a file, with changes as of `tiny_config`."""
     from experiments import tiny_config
 
     path = folder / "tiny.py"
-    settings = tiny_config(**_SETTINGS).to_dict()
+    settings = tiny_config(**(_SETTINGS | changes)).to_dict()
     path.write_text(
         f"from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({settings})\n"
     )

@@ -73,7 +73,7 @@ def _study(arguments, output, server):
 def start(folder: Path, workdir: Path, *arguments: str):
     """Starts `python -m aftrans_jax.study` on the tiny study; what it prints is in output.txt."""
     (folder / "tiny_study.py").write_text(STUDY)
-    config = processes.configuration(folder)
+    config = processes.configuration(folder, model__name="aftrans")
     given = [f"--study={folder / 'tiny_study.py'}", f"--workdir={workdir}", f"--config={config}"]
     context = processes._context()
     forkserver.ensure_running()
