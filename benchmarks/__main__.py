@@ -22,7 +22,7 @@ from benchmarks.harness.errors import LackingError, LeftOutError, WorkerError
 from benchmarks.harness.figures import Result
 from benchmarks.harness.worker import Worker
 from benchmarks.registry import REGISTRY, Benchmark
-from benchmarks.settings import add_flags, settle
+from benchmarks.settings import FLAGS, add_flags, flag, settle
 
 ROOT = Path(__file__).parents[1]
 Registry = Mapping[str, Benchmark]
@@ -33,6 +33,7 @@ def listing(registry: Registry) -> Iterator[str]:
     for name, entry in registry.items():
         yield f"{name:14} {entry.claim} ({', '.join(entry.devices)})"
         yield from (f"{'':14}   {goal}" for goal in entry.goals)
+        yield f"{'':14}   {' '.join(map(flag, entry.reads)) or 'no flags'}"
 
 
 def measure(
@@ -114,6 +115,12 @@ def main(
     device = Worker("benchmarks.harness.records:current_device").result()
     of_device = [name for name, entry in registry.items() if device.backend in entry.devices]
     benchmarks = [registry[name] for name in args.names or of_device]
+    read = {name for entry in benchmarks for name in entry.reads}
+    if ignored := [
+        flag(name) for name in FLAGS if name not in read and vars(args)[name] is not None
+    ]:
+        known = ", ".join(flag(name) for name in FLAGS if name in read) or "none"
+        parser.error(f"{', '.join(ignored)}: not read by these benchmarks; read: {known}")
     other = against.checked_out(root, args.against) if args.against else nullcontext()
     with other as theirs:
         return run_all(benchmarks, device, args, theirs)

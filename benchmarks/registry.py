@@ -47,24 +47,29 @@ class Benchmark(NamedTuple):
     function: "package.module:name"; takes Settings, returns a Result.
     devices: backends of JAX that it runs on; "ahead" compiles for a device that is not here, and
       runs only when named.
+    reads: the settings that it depends on; no others are recorded.
     defaults: settings of its own.
     """
 
     name: str
     claim: str
     function: str
+    reads: tuple[str, ...]
     goals: tuple[Goal, ...] = ()
     devices: tuple[str, ...] = ANY
     defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 GPU = ("gpu",)
+MODEL = ("variant", "image_size", "local_size", "stride", "precision", "attention")
+TIMED = ("num_calls", "num_warm_up")
 SHARE, RATIO = "share of peak", "ratio"
 BENCHMARKS = (
     Benchmark(
         "cudnn",
         "cuDNN's attention equals XLA's in float32, gradients included",
         "benchmarks.claims.cudnn:measure",
+        (),
         (Goal("largest error", "relative", "lower", 2e-2),),
         GPU,
     ),
@@ -72,6 +77,7 @@ BENCHMARKS = (
         "step",
         "P1-P3: AFTrans's step beside two plain ViT steps and the path that stores all maps",
         "benchmarks.claims.step:measure",
+        (*MODEL, "batch", *TIMED, "only"),
         (
             Goal("aftrans / two plain steps", RATIO, "lower", 1.06, 0.99),
             Goal("naive / aftrans, time", RATIO, "higher", 2.0, 2.5, GPU),
@@ -83,6 +89,7 @@ BENCHMARKS = (
         "side_path",
         "P4: what class rows, gate, selection, labelling and crop add to the step",
         "benchmarks.claims.side_path:measure",
+        (*MODEL, "batch", *TIMED),
         (
             Goal("added, share of the step", RATIO, "lower", None, 0.02),
             Goal("added / (0.8 ms + 20 us an image)", RATIO, "lower", 1, devices=GPU),
@@ -92,12 +99,14 @@ BENCHMARKS = (
         "predict",
         "P6: images per second from global logits, with no region looked for",
         "benchmarks.claims.predict:measure",
+        (*MODEL, "batch", *TIMED),
         (Goal("speed", "images/s", "higher", 1250, 1450, GPU),),
     ),
     Benchmark(
         "torch_peer",
         "P5: our step beside PyTorch's: eager as TransFG, and two compiled plain passes",
         "benchmarks.claims.torch_peer:measure",
+        (*MODEL, "batch", *TIMED, "threads"),
         (
             Goal("ours / eager, speed", RATIO, "higher", 2.5, 4, GPU),
             Goal("ours / compiled, speed", RATIO, "higher", 0.95, 1.1, GPU),
@@ -108,6 +117,7 @@ BENCHMARKS = (
         "labelling",
         "P7: the components that scipy finds, in few iterations",
         "benchmarks.claims.labelling:measure",
+        TIMED,
         (
             Goal("iterations", "count", "lower", 8),
             Goal("slowest labelling", "ms", "lower", 0.5, devices=GPU),
@@ -119,6 +129,7 @@ BENCHMARKS = (
         "largest_batch",
         "P2: how many more images a step takes than with all maps stored",
         "benchmarks.claims.step:measure_largest_batch",
+        (*MODEL, "batch"),
         (Goal("aftrans / naive, largest batch", RATIO, "higher", 2.5, 3),),
         GPU,
         MappingProxyType({"batch": 12}),
@@ -127,11 +138,13 @@ BENCHMARKS = (
         "options",
         "ways to run the step that could be settings: what each costs or saves",
         "benchmarks.claims.options:measure",
+        (*MODEL, "batch", *TIMED, "only"),
     ),
     Benchmark(
         "loader",
         "P9: JPEG to training crop beside tf.data and PIL, and whether it hides behind the step",
         "benchmarks.claims.loader:measure",
+        ("photos", "num_calls"),
         (
             Goal("ours, 448 px, 1 thread", "images/s", "higher", 350),
             Goal("ours / tf.data, 448 px, 1 thread", RATIO, "higher", None, 1),
@@ -143,6 +156,7 @@ BENCHMARKS = (
         "large_photos",
         "P9: a 12-megapixel JPEG to 448 px, decoded at a reduced scale instead of whole",
         "benchmarks.claims.large_photos:measure",
+        ("photos", *TIMED),
         (
             Goal("smooth, whole / as loaded", RATIO, "higher", 4, 6),
             Goal("grain, whole / as loaded", RATIO, "higher", 4, 6),
@@ -154,6 +168,7 @@ BENCHMARKS = (
         "scaling",
         "P10: devices exchange the gradients once a step, and nothing within a loop",
         "benchmarks.claims.scaling:measure",
+        ("batch", *TIMED),
         (Goal("setups without one exchange", "count", "lower", 0),),
         ("cpu",),
         MappingProxyType({"num_calls": 10, "num_warm_up": 2}),
@@ -162,6 +177,7 @@ BENCHMARKS = (
         "demo_profile",
         "P11: where the demo's time goes, compilation included, checkpoints and report not",
         "benchmarks.claims.demo_profile:measure",
+        (),
         (Goal("the demo, by its parts", "s", "lower", 240, 120),),
         ("cpu",),
     ),
@@ -169,6 +185,7 @@ BENCHMARKS = (
         "start",
         "P14: seconds to the first line and to the first step, cold and compiled before",
         "benchmarks.claims.start:measure",
+        ("variant", "image_size", "local_size", "stride", "batch", "num_calls"),
         (
             Goal("first line", "s", "lower", 3, 2),
             Goal("first step, cold", "s", "lower", 40, 25),
@@ -181,25 +198,22 @@ BENCHMARKS = (
         "localization",
         "where an untrained gate looks on real photos, beside a centred box of the same area",
         "benchmarks.claims.localization:measure",
+        ("photos", "pretrained", "image_size", "stride"),
         defaults=MappingProxyType({"image_size": 448}),
     ),
     Benchmark(
         "ahead",
         "memory, traffic and compilation of the step for a device that is not here",
         "benchmarks.claims.ahead:measure",
+        ("target",),
         devices=("ahead",),
     ),
     Benchmark(
         "large",
         "what each of 8 devices that are not here holds and exchanges in a step of ViT-L/16",
         "benchmarks.claims.large:measure",
+        ("target",),
         devices=("ahead",),
-        defaults=MappingProxyType(
-            {
-                **{"variant": "l16", "image_size": 448, "local_size": 224, "stride": 16},
-                **{"batch": 8, "precision": "bfloat16"},
-            }
-        ),
     ),
 )
 REGISTRY: Mapping[str, Benchmark] = MappingProxyType({entry.name: entry for entry in BENCHMARKS})

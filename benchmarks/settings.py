@@ -96,9 +96,9 @@ class Settings:
         kernel = automatic_kernel(dtype, backend) if auto else self.attention
         return {"dtype": dtype.name, "attention": kernel}
 
-    def record(self) -> dict[str, Any]:
-        """Returns what is written of the settings, of paths their last part."""
-        values = {name: getattr(self, name) for name in FLAGS}
+    def record(self, reads: Collection[str]) -> dict[str, Any]:
+        """Returns what is written of the settings that were read, of paths their last part."""
+        values = {name: getattr(self, name) for name in FLAGS if name in reads}
         values = {name: x.name if isinstance(x, Path) else x for name, x in values.items()}
         return {name: value for name, value in values.items() if value not in (None, ())}
 
@@ -120,10 +120,15 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+def flag(name: str) -> str:
+    """Returns how a setting is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each setting; those that are not given stay None."""
-    for name, flag in FLAGS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", **flag._asdict())
+    for name, how in FLAGS.items():
+        parser.add_argument(flag(name), **how._asdict())
 
 
 def settle(backend: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:

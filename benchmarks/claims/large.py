@@ -32,7 +32,8 @@ from benchmarks.models.cases import NUM_CLASSES
 from benchmarks.models.training import gradients_function, param_shapes, random_batch
 from benchmarks.settings import Settings
 
-GPUS, IMAGES, IMAGE_SIZE, LOCAL_SIZE = "1x1x8", 8, 448, 224
+GPUS, IMAGES = "1x1x8", 8
+VARIANT, STRIDE, IMAGE_SIZE, LOCAL_SIZE = "l16", 16, 448, 224
 WAYS = (
     ("replicated", "none"),
     ("fsdp", "none"),
@@ -44,7 +45,7 @@ WAYS = (
 def compiled(target: Target, sharing: str, remat: str) -> jax.stages.Compiled:
     """Returns a step of L/16, compiled for all devices of a target."""
     config = base_config()
-    config.model.variant, config.model.stride, config.model.gelu = "l16", 16, "tanh"
+    config.model.variant, config.model.stride, config.model.gelu = VARIANT, STRIDE, "tanh"
     config.model.attention, config.model.remat = target.attention, remat
     config.data.image_size = config.data.source_size = IMAGE_SIZE
     config.data.local_size, config.train.sharding = LOCAL_SIZE, sharing
@@ -104,7 +105,8 @@ def measure(settings: Settings) -> Result:
         print(name, {what: figure.median for what, figure in found.items()}, flush=True)
     details = {
         "devices": len(target.devices),
-        "images a device": IMAGES,
+        **{"variant": VARIANT, "stride": STRIDE, "images a device": IMAGES},
+        **{"image size": IMAGE_SIZE, "local size": LOCAL_SIZE, "precision": "bfloat16"},
         "attention": target.attention,
         "collectives": counts,
     }

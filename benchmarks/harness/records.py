@@ -98,7 +98,7 @@ def write(
     content = {
         "benchmark": benchmark.name,
         "claim": benchmark.claim,
-        "settings": settings.record(),
+        "settings": settings.record(benchmark.reads),
         "figures": {name: figure.record() for name, figure in result.figures.items()},
         "details": result.details,
     }

@@ -1,10 +1,12 @@
 """The one command: its registry, what it prints and writes, and comparisons of two commits."""
 
+import ast
 import json
 import os
 import pkgutil
 import re
 import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from benchmarks.harness import records
 from benchmarks.harness.errors import WorkerError
 from benchmarks.harness.figures import Figure, Result, take_turns
 from benchmarks.registry import ANY, BENCHMARKS, REGISTRY, Benchmark, Goal
-from benchmarks.settings import Settings, settle
+from benchmarks.settings import FLAGS, Settings, settle
 
 ROOT = Path(__file__).parents[2]
 FAKES = """
@@ -71,8 +73,11 @@ def command(tmp_path, monkeypatch, capfd):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("benchmarks.__main__.Worker", Here)
     names = ("fine", "failing", "absent", "speed")
-    fakes = {name: Benchmark(name, f"is {name}", f"fakes:{name}") for name in names}
-    fakes["gpu_only"] = Benchmark("gpu_only", "needs one", "fakes:fine", devices=("gpu",))
+    reads = {"speed": ("photos", "num_calls")}
+    fakes = {
+        name: Benchmark(name, f"is {name}", f"fakes:{name}", reads.get(name, ())) for name in names
+    }
+    fakes["gpu_only"] = Benchmark("gpu_only", "needs one", "fakes:fine", (), devices=("gpu",))
 
     def run(*arguments, **options):
         try:
@@ -128,6 +133,44 @@ def test_an_unknown_name_lists_those_that_exist(command):
     assert "no benchmark fien: expected some of fine, failing" in printed
 
 
+def settings_in(module):
+    """The settings that the text of a benchmark's module reads, as far as a parser sees."""
+    behind = {
+        "config": ("variant", "stride", "attention", "precision", "image_size", "local_size"),
+        "resolved": ("precision", "attention"),
+        "pick": ("only",),
+        "take_turns": ("num_calls", "num_warm_up"),
+    }
+    tree = ast.parse(Path(module.__file__).read_text())
+    found = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "settings"
+    }
+    if any(getattr(node, "id", None) == "take_turns" for node in ast.walk(tree)):
+        found.add("take_turns")
+    return set().union(*(behind.get(name, (name,)) for name in found)) & set(FLAGS)
+
+
+@pytest.mark.parametrize("entry", BENCHMARKS, ids=lambda entry: entry.name)
+def test_a_benchmark_says_what_it_reads(entry):
+    found = settings_in(sys.modules[pkgutil.resolve_name(entry.function).__module__])
+    not_reaching = {  # the largest batch is searched beside the step, localization is DeiT-tiny's
+        "largest_batch": {"only", "num_calls", "num_warm_up"},
+        "localization": {"variant", "attention", "precision", "local_size"},
+    }
+    assert found - not_reaching.get(entry.name, set()) == set(entry.reads)
+    assert set(entry.defaults) <= set(entry.reads)
+
+
+def test_a_flag_that_no_chosen_benchmark_reads_is_refused(command):
+    status, printed = command("fine", "speed", "--batch=8", "--num-warm-up=0", "--num-calls=2")
+    assert status == 2
+    assert "--batch, --num-warm-up: not read by these benchmarks" in printed
+    assert "read: --num-calls, --photos" in printed
+    assert "--batch: not read by these benchmarks; read: none" in command("fine", "--batch=8")[1]
+
+
 def test_the_list_names_claims_and_goals(capsys):
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
@@ -153,12 +196,13 @@ def test_the_form_of_a_result(tmp_path):
     timed = take_turns({"step": list}, settings, clock=lambda: next(ticks) ** 2 / 1000)
     figures = {"step": timed["step"]._replace(error=0.5), "count": Figure(3, "count")}
     result = Result(figures, {"dtype": "float32"}, compiled_for="NVIDIA H100 80GB HBM3")
-    benchmark = Benchmark("fake", "is fast", "x:y", (Goal("step", "ms", "lower", 6, 4),))
+    reads = ("batch", "photos", "num_calls")
+    benchmark = Benchmark("fake", "is fast", "x:y", reads, (Goal("step", "ms", "lower", 6, 4),))
     path = records.write(tmp_path, benchmark, settings, result, {"device": "4 x cpu"})
     assert path == tmp_path / "h100" / "fake.json"
     written = json.loads(path.read_text())
     del written["checksum"]
-    assert written.pop("settings").items() >= {"batch": 2, "photos": "b", "num_calls": 3}.items()
+    assert written.pop("settings") == {"batch": 2, "photos": "b", "num_calls": 3}
     assert written == {
         "benchmark": "fake",
         "claim": "is fast",
