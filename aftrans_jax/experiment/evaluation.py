@@ -10,19 +10,16 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.data import check_boxes
-from aftrans_jax.experiment.lists import has_validation
-from aftrans_jax.experiment.model import ANNOTATED, predicting_logits
+from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.experiment.outcomes import write_predictions
 from aftrans_jax.experiment.parts import Experiment
 from aftrans_jax.experiment.results import skipped_images, summary
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,
-    configured,
     flat,
     is_plumbing,
     read_result,
-    written_settings,
 )
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.checkpoints import Checkpoints
@@ -161,14 +158,9 @@ def evaluate_run(
     if crops_annotated:
         check_boxes(dataset)
     progress = Progress(experiment.plan.num_steps)
-    trained = written_settings(workdir) or flat(settings)
-    best_score = f"{predicting_logits(configured(trained))}_accuracy"
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score=best_score, say=progress.say)
-    # Of numbered records there are no lists, but the set itself.
-    own_validation = dataset.validation if name == "test" else None
-    validated = own_validation is not None or has_validation(workdir, trained)
-    best = checkpoints.restore_best(experiment.state) if validated else None
-    restored = best or checkpoints.restore_latest(experiment.state)
+    checkpoints = Checkpoints(workdir / "checkpoints", say=progress.say)
+    restored = checkpoints.restore_best(experiment.state)
+    restored = restored or checkpoints.restore_latest(experiment.state)
     if restored is None:
         raise FileNotFoundError(no_checkpoint(workdir))
     state = placed(restored.state, experiment.mesh, experiment.specs)

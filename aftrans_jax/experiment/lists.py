@@ -7,12 +7,11 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed
 from aftrans_jax.experiment.data import photo_table
-from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 
@@ -72,22 +71,6 @@ def read_lists(path: Path) -> Lists | None:
         raise DamagedRecordError(
             f"{path} is damaged ({error}): expected the lists of a run"
         ) from error
-
-
-def has_validation(workdir: Path, settings: Mapping[str, Any]) -> bool:
-    """Returns whether a run chose its checkpoint on validation images, held out or its own split.
-
-    Args:
-      workdir: of the run.
-      settings: that it records, by key.
-    """
-    if settings["data.validation_fraction"] or "validation" in (read_result(workdir) or {}):
-        return True
-    try:
-        lists = read_lists(workdir / "lists.csv.gz") or {}
-    except DamagedRecordError:
-        return False
-    return any(listed.split == "validation" for listed in lists.values())
 
 
 def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]]:

@@ -37,11 +37,9 @@ class Session:
         self._experiment, self._workdir, self._stop = experiment, workdir, stop
         self.progress = progress
         self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
-        self._best_score = f"{plan.predict_from}_accuracy"
-        self._checkpoints = Checkpoints(
-            workdir / "checkpoints", best_score=self._best_score, say=progress.say
-        )
         self._split = "test" if experiment.dataset.validation is None else "validation"
+        best_by = f"{plan.predict_from}_accuracy" if self._split == "validation" else None
+        self._checkpoints = Checkpoints(workdir / "checkpoints", best_by=best_by, say=progress.say)
         stopwatch = Stopwatch()
         self._report = Report(
             plan.report_every,
@@ -90,7 +88,8 @@ class Session:
                 state = self._trained(state)
             if self.stops_early(state):
                 self.progress.say(
-                    f"stopped early at step {int(state.step)}: no better {self._best_score} in "
+                    f"stopped early at step {int(state.step)}: no better "
+                    f"{self._experiment.plan.predict_from}_accuracy in "
                     f"{self._experiment.plan.patience} evaluations of the validation images"
                 )
         return state, self._report.speed()

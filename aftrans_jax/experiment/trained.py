@@ -10,7 +10,6 @@ from absl import logging
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.lists import has_validation
 from aftrans_jax.experiment.model import (
     MODELS,
     Model,
@@ -83,14 +82,9 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
             "python -m aftrans_jax.export --format=aftrans"
         )
     trained = _untrained(settings, read_classes(path), {})
-    best_score = f"{trained.predict_from}_accuracy"
-    checkpoints = Checkpoints(path / "checkpoints", best_score=best_score, say=say)
-    best = (
-        checkpoints.restore_best(trained.params, parts=ANSWERING)
-        if has_validation(path, settings)
-        else None
-    )
-    restored = best or checkpoints.restore_latest(trained.params, parts=ANSWERING)
+    checkpoints = Checkpoints(path / "checkpoints", say=say)
+    restored = checkpoints.restore_best(trained.params, parts=ANSWERING)
+    restored = restored or checkpoints.restore_latest(trained.params, parts=ANSWERING)
     if restored is None:
         raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
     result = read_result(path)

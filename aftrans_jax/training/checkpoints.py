@@ -33,17 +33,22 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: Path, *, best_score: str, say: Callable[[str], None] = lambda line: None
+        self,
+        directory: Path,
+        *,
+        best_by: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Opens the directory, which need not exist.
 
         Args:
           directory: of the checkpoints.
-          best_score: key of the scores by which the best one is kept.
+          best_by: key of the scores by which a training keeps its best one, None for none; who
+            only reads leaves it out.
           say: shows a line to the user.
         """
         self.directory, self._say = directory.resolve(), say
-        self.scores = Scores(self.directory / "scores.json", best_by=best_score, say=say)
+        self.scores = Scores(self.directory / "scores.json", best_by=best_by, say=say)
         self._manager: ocp.CheckpointManager | None = None
         quiet_orbax()
 
@@ -125,7 +130,8 @@ class Checkpoints:
     ) -> Restored | None:
         """Returns the saved state with the best score.
 
-        None where no state that is still there was evaluated. See `restore_latest`.
+        None where the training chose none by a score, or none that is still there was evaluated.
+        See `restore_latest`.
 
         Raises:
           ValueError: the best checkpoint does not fit the template; or it is damaged and is not to

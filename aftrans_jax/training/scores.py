@@ -18,13 +18,16 @@ class Scores:
     checkpoints that had them may be gone.
     """
 
-    def __init__(self, path: Path, *, best_by: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, *, say: Callable[[str], None], best_by: str | None = None
+    ) -> None:
         """Reads the file; a damaged one is said and taken for an empty one.
 
         Args:
           path: of the file, which need not exist.
-          best_by: key of the score by which the best checkpoint is found.
           say: shows a line to the user.
+          best_by: key of the score by which a training finds its best checkpoint, which is recorded
+            with each; None where it chooses none. Who only reads goes by what is recorded.
         """
         self._path, self._best_by, self._say = path, best_by, say
         self.read_again()
@@ -74,8 +77,13 @@ class Scores:
         self._known = {key: value for key, value in self._known.items() if key in numbers}
 
     def best(self, numbers: Collection[int]) -> int | None:
-        """Returns the checkpoint with the highest finite score, the newest of equal ones."""
-        scored = {number: (self.of(number) or {}).get(self._best_by) for number in numbers}
+        """Returns the checkpoint with the highest finite score, the newest of equal ones.
+
+        None where there is no such score, or the training chose none by it.
+        """
+        newest = self._known.get(max(self._known, default=0), {})
+        best_by = self._best_by or newest.get("best_by")
+        scored = {number: (self.of(number) or {}).get(best_by) for number in numbers}
         finite = [
             (score, number)
             for number, score in scored.items()
@@ -129,8 +137,10 @@ class Kept:
 
 def _read(path: Path) -> dict[int, dict[str, Any]]:
     def is_known(number: str, facts: Any) -> bool:
-        scores = facts.get("scores", {}) if isinstance(facts, dict) else None
-        return number.isascii() and number.isdecimal() and isinstance(scores, dict)
+        if not (number.isascii() and number.isdecimal() and isinstance(facts, dict)):
+            return False
+        best_by = facts.get("best_by")
+        return isinstance(facts.get("scores", {}), dict) and isinstance(best_by, str | None)
 
     def is_sound(value: Any) -> bool:
         known = value.get("checkpoints") if isinstance(value, dict) else None

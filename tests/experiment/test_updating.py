@@ -55,7 +55,7 @@ def train(workdir, built):
 
 
 def last_state(workdir):
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
+    checkpoints = Checkpoints(workdir / "checkpoints", best_by="global_accuracy")
     return checkpoints.restore_latest(experiment().state).state
 
 

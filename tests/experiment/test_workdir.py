@@ -24,7 +24,6 @@ from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
     compare_lists,
-    has_validation,
     joined,
     read_lists,
     write_lists,
@@ -487,7 +486,7 @@ def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_report
     held_out = {"data__validation_fraction": 0.3}
     write_json(tmp_path / "config.json", tiny_config(**held_out).to_dict())
     experiment = fresh()
-    checkpoints = Checkpoints(tmp_path / "checkpoints", best_score="local_accuracy")
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_by="local_accuracy")
     for number, local, summed in ((1, 0.9, 0.1), (2, 0.1, 0.9)):
         checkpoints.save(number, experiment.state.replace(step=np.int32(number)))
         checkpoints.scores.note(number, {"local_accuracy": local, "sum_accuracy": summed})
@@ -582,21 +581,3 @@ def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):
     (workdir / "error.log").write_text("Traceback")
     run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
     assert not (workdir / "error.log").exists()
-
-
-@pytest.mark.parametrize(
-    ("fraction", "split", "expected"),
-    [(0.0, "test", False), (0.0, "validation", True), (0.1, "test", True)],
-)
-def test_a_run_with_validation_images_reports_its_best_checkpoint(
-    tmp_path, fraction, split, expected
-):
-    settings = PLAIN | {"data.validation_fraction": fraction}
-    assert has_validation(tmp_path, settings) == bool(fraction)  # no lists, as of drawn birds
-    write_lists(tmp_path / "lists.csv.gz", {"a.jpg": Listed("a", "train"), "b": Listed("a", split)})
-    assert has_validation(tmp_path, settings) == expected
-    (tmp_path / "lists.csv.gz").write_bytes(b"damaged")
-    assert has_validation(tmp_path, settings) == bool(fraction)
-    result = {"step": 1, "config": {"train": {}}} | ({"validation": {}} if expected else {})
-    write_json(tmp_path / "result.json", result)
-    assert has_validation(tmp_path, settings) == expected

@@ -35,7 +35,7 @@ def same(one, other):
 
 def written(directory, *scores, sound=()):
     """Checkpoints 1, 2, ... with the values 1, 2, ...; a score of None was not evaluated."""
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     for number, score in enumerate(scores, start=1):
         checkpoints.save(number, tree(number), sound=number in sound)
         if score is not None:
@@ -46,7 +46,7 @@ def written(directory, *scores, sound=()):
 
 def restored(directory, template=None, *, set_aside=True, said=None):
     say = (lambda line: None) if said is None else said.append
-    checkpoints = Checkpoints(directory, best_score="accuracy", say=say)
+    checkpoints = Checkpoints(directory, best_by="accuracy", say=say)
     found = checkpoints.restore_latest(
         tree(0) if template is None else template, set_aside=set_aside
     )
@@ -127,7 +127,7 @@ def test_a_damaged_newest_falls_back_and_is_set_aside(directory, kind):
     again = []
     same(restored(directory, said=again), tree(2))
     assert again == []
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     checkpoints.save(3, tree(33))  # its number is free again
     assert checkpoints.scores.of(3) is None  # and the score was of the one before
     checkpoints.close()
@@ -237,12 +237,12 @@ def test_a_damaged_file_of_scores_is_said_and_costs_the_scores_alone(directory):
     same(restored(directory, said=said), tree(3))
     assert len(said) == 1
     assert str(path) in said[0]
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     assert checkpoints.restore_best(tree(0)) is None
     checkpoints.save(4, tree(4))
     checkpoints.scores.note(4, {"accuracy": 0.1})
     checkpoints.close()
-    again = Checkpoints(directory, best_score="accuracy", say=pytest.fail)
+    again = Checkpoints(directory, best_by="accuracy", say=pytest.fail)
     same(again.restore_best(tree(0)).state, tree(4))
 
 
@@ -261,7 +261,7 @@ def test_scores_of_another_form_are_said_and_left(directory, known):
 
 def test_the_best_is_restored_with_its_scores(directory):
     written(directory, 0.2, 0.7, 0.1, 0.3)
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     state, step, scores = checkpoints.restore_best(tree(0))
     same(state, tree(2))
     assert (step, scores) == (2, {"accuracy": 0.7})
@@ -270,7 +270,7 @@ def test_the_best_is_restored_with_its_scores(directory):
 def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(directory):
     written(directory, 0.2, 0.7, 0.1, 0.3)
     break_empty(directory / "2")
-    checkpoints = Checkpoints(directory, best_score="accuracy", say=(said := []).append)
+    checkpoints = Checkpoints(directory, best_by="accuracy", say=(said := []).append)
     with pytest.raises(ValueError, match=r"the best checkpoint, 2, is damaged.*delete \S+/2: then"):
         checkpoints.restore_best(tree(0))
     assert numbers(directory) == [2, 3, 4]
@@ -297,13 +297,13 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
 def test_one_from_before_the_loss_left_its_range_is_kept(directory, sound, kept, sentence):
     written(directory, *[None] * 5, sound=sound)
     assert numbers(directory) == kept
-    assert re.match(sentence, Checkpoints(directory, best_score="accuracy").way_back())
+    assert re.match(sentence, Checkpoints(directory, best_by="accuracy").way_back())
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):
     written(directory, 0.1)
     (directory / "2.orbax-checkpoint-tmp-7" / "state").mkdir(parents=True)
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     same(checkpoints.restore_latest(tree(0)).state, tree(1))
     assert (directory / "2.orbax-checkpoint-tmp-7").exists()
     checkpoints.remove_unfinished()
@@ -328,7 +328,7 @@ def test_the_checkpoint_of_another_model_is_refused(directory, template):
 
 def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
     written(directory, 0.1)
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3700))
         with pytest.raises(
@@ -343,7 +343,7 @@ def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_parameters_that_are_not_finite_are_refused(directory, bad):
     written(directory, 0.1)
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     state = tree(2)
     state["kernel"] = state["kernel"].at[7, 1].set(bad)
     with pytest.raises(
@@ -356,7 +356,7 @@ def test_parameters_that_are_not_finite_are_refused(directory, bad):
 
 def test_a_save_survives_the_reuse_of_its_buffers(directory):
     step = jax.jit(lambda t: jax.tree.map(lambda x: -5 * x, t), donate_argnums=0)
-    checkpoints = Checkpoints(directory, best_score="accuracy")
+    checkpoints = Checkpoints(directory, best_by="accuracy")
     state = tree(1, width=200_000)
     checkpoints.save(1, state)
     for _ in range(3):
@@ -377,7 +377,7 @@ def records(workdir, split="train"):
 
 
 def last_state(experiment, workdir):
-    checkpoints = Checkpoints(workdir / "checkpoints", best_score="global_accuracy")
+    checkpoints = Checkpoints(workdir / "checkpoints", best_by="global_accuracy")
     return checkpoints.restore_latest(experiment.state).state
 
 

@@ -46,7 +46,7 @@ def test_the_evaluation_at_the_end_of_a_shorter_run_is_not_counted(tmp_path):
 
 
 def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
-    checkpoints = Checkpoints(tmp_path, best_score="local")
+    checkpoints = Checkpoints(tmp_path, best_by="local")
     actions = SaveAndEvaluate(
         num_steps=100,
         evaluate_every=30,
@@ -62,6 +62,13 @@ def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
         checkpoints.scores.begin(number, sound=True)
         actions.evaluate(TrainState(jnp.int32(number), 0, {}, (), NoLossScale()))
     assert checkpoints.scores.waited(100) == 2
+
+
+@pytest.mark.parametrize(("best_by", "found"), [("local", 1), ("sum", 2), (None, None)])
+def test_who_reads_takes_the_best_by_what_the_training_recorded(tmp_path, best_by, found):
+    evaluated(scores(tmp_path, best_by), {1: (0.8, 0.6), 2: (0.7, 0.65), 3: (0.6, 0.5)})
+    assert scores(tmp_path, None).best({1, 2, 3}) == found
+    assert scores(tmp_path, "local").best({1, 2, 3}) == 1  # who trains on goes by its own
 
 
 def test_another_score_is_counted_anew(tmp_path):
