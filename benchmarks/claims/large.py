@@ -71,11 +71,7 @@ def compiled(target: Target, sharing: str, remat: str) -> jax.stages.Compiled:
 
 
 def account(program: jax.stages.Compiled) -> tuple[dict[str, Figure], Mapping[str, Any]]:
-    """Returns what a device holds during a step, what it exchanges with others, and how often.
-
-    Of an exchange that runs beside other work, both what is given and what is made are counted: of
-    an all-gather or reduce-scatter among 8 devices, 9/8 of the whole arrays.
-    """
+    """Returns what a device holds during a step, what it exchanges with others, and how often."""
     memory = program.memory_analysis()
     assert memory is not None  # a compiler without an account of its memory
     found = collectives(program.as_text() or "")

@@ -9,8 +9,17 @@ _KINDS = (
     *("all-reduce", "all-gather", "all-to-all", "ragged-all-to-all", "reduce-scatter"),
     *("collective-permute", "collective-broadcast"),
 )
-_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\(")
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", re.M | re.S)
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(-start)?\((.*)")
+# Ends at a brace that is alone in its line, since strings within instructions have lines too.
+_COMPUTATION = re.compile(
+    r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}(?:, execution_thread=[^\n]*)?$", re.M | re.S
+)
+# Of an exchange beside other work, TPUs have the whole instruction in the fusion that starts it, in
+# each that goes on with it and in the last. A fusion is called where it stands.
+_GOES_ON = re.compile(
+    r"%async-collective-done[\w.]* = .*calls=%([\w.\-]+)|%(async_collective_fusion[\w.]*) \("
+)
+_GROUP = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
 _LOOP = re.compile(r" while\(.*?condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
 
@@ -19,8 +28,8 @@ class Collective(NamedTuple):
     """An instruction by which devices exchange arrays.
 
     kind: such as "all-reduce".
-    sizes: elements of each array that a device is given by it.
-    num_bytes: of all these arrays.
+    sizes: elements of each array that a device is given by it, and gives where it is started.
+    num_bytes: of the whole arrays: those that an all-gather makes, and a reduce-scatter takes.
     in_loop: whether a while loop repeats it.
     """
 
@@ -46,19 +55,21 @@ def collectives(hlo: str) -> list[Collective]:
     """
     blocks: dict[str, str] = dict(_COMPUTATION.findall(hlo))
     inside = _called((name for loop in _LOOP.findall(hlo) for name in loop), blocks)
-    found = [
-        _collective(kind, result, in_loop=name in inside)
-        for name, text in blocks.items()
-        for result, kind in _COLLECTIVE.findall(text)
-    ]
-    num_written = len(_COLLECTIVE.findall(hlo))
-    if len(found) != num_written or inside - blocks.keys():
+    lines = {name: _COLLECTIVE.findall(text) for name, text in blocks.items()}
+    num_written, num_read = len(_COLLECTIVE.findall(hlo)), sum(map(len, lines.values()))
+    if num_read != num_written or inside - blocks.keys():
         raise ValueError(
-            f"{len(found)} of {num_written} collectives lie in computations that could be read, "
+            f"{num_read} of {num_written} collectives lie in computations that could be read, "
             f"and of the loops' computations {sorted(inside - blocks.keys())} could not: expected "
             "all of them. Adapt benchmarks/harness/hlo.py to how this XLA prints programs"
         )
-    return found
+    counted = {done or fused for done, fused in _GOES_ON.findall(hlo)}
+    return [
+        _collective(*line, in_loop=name in inside)
+        for name, found in lines.items()
+        if name not in counted
+        for line in found
+    ]
 
 
 def _called(names: Iterable[str], blocks: Mapping[str, str]) -> set[str]:
@@ -74,9 +85,15 @@ def _called(names: Iterable[str], blocks: Mapping[str, str]) -> set[str]:
     return found
 
 
-def _collective(kind: str, result: str, *, in_loop: bool) -> Collective:
+def _collective(result: str, kind: str, start: str, rest: str, *, in_loop: bool) -> Collective:
     arrays = [(dtype, _size(shape)) for dtype, shape in _ARRAY.findall(result)]
     num_bytes = sum(-(-size * _bits(dtype) // 8) for dtype, size in arrays)
+    if (group := _GROUP.search(rest)) and kind in {"all-gather", "reduce-scatter"}:
+        among = int(group[2] or len(group[1].split(",")))
+        if start:  # parts and wholes
+            num_bytes = num_bytes * among // (among + 1)
+        elif kind == "reduce-scatter":
+            num_bytes *= among
     return Collective(kind, tuple(size for _, size in arrays), num_bytes, in_loop)
 
 

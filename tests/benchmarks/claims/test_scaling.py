@@ -60,6 +60,43 @@ def test_a_program_that_cannot_be_read_is_no_program_without_collectives(damage)
         collectives(LOOP.replace(*damage))
 
 
+# As XLA prints for TPUs: an exchange in parts, each with the instruction; lines within a string.
+PARTS = """HloModule step
+
+%first (x: bf16[2,3]) -> bf16[2,12] {
+  ROOT %all-gather.1 = bf16[2,12]{0,1:T(8,128)} all-gather(%x), replica_groups={{0,1,2,3}}
+}
+
+%async_collective_fusion.7 (x: bf16[2,3]) -> bf16[2,12] {
+  ROOT %all-gather.2 = bf16[2,12]{0,1} all-gather(%x), replica_groups={{0,1,2,3}}
+}
+
+%last (x: bf16[2,3]) -> bf16[2,12] {
+  ROOT %all-gather.3 = bf16[2,12]{0,1} all-gather(%x), replica_groups={{0,1,2,3}}
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %async-collective-start = bf16[2,12]{0,1} fusion(%p), kind=kCustom, calls=%first
+  %kernel.2 = f32[4]{0} custom-call(%p), frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 512}"
+}}, metadata={op_name="jit(f)"}
+  %fusion.7 = bf16[2,12]{0,1} fusion(%p), kind=kOutput, calls=%async_collective_fusion.7
+  %async-collective-done = bf16[2,12]{0,1} fusion(%p), kind=kCustom, calls=%last
+  %reduce-scatter.4 = f32[5]{0} reduce-scatter(%p), replica_groups={{0,1},{2,3}}, dimensions={0}
+  %started = (f32[1], f32[4]) all-gather-start(%p), replica_groups=[1,4]<=[4], dimensions={0}
+  ROOT %done = f32[4]{0} copy(%p)
+}, execution_thread="main"
+"""
+
+
+def test_an_exchange_in_parts_is_counted_once_by_its_whole_arrays():
+    assert sorted(collectives(PARTS)) == [
+        Collective("all-gather", (1, 4), 16, False),
+        Collective("all-gather", (24,), 48, False),
+        Collective("reduce-scatter", (5,), 40, False),
+    ]
+
+
 def test_collectives_of_compiled_programs():
     def once(x):
         return all_sum({"a": x.sum(axis=0), "b": (x > 0).sum()})
