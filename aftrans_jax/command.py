@@ -100,7 +100,9 @@ def _speaking(error: Exception) -> Exception:
 def _described(error: Exception) -> str:
     """Returns what an exception says, its type where the text alone says little, and a remedy."""
     text = " ".join(str(error).split("\n")).strip()
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) and error.name == "fcntl":
+        text = "files cannot be locked here: on Windows use WSL (https://aka.ms/wsl)"
+    elif isinstance(error, ImportError):
         text += ". Install what is missing: pip install -r requirements.txt"
     elif not isinstance(error, _SPEAKING) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")

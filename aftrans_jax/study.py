@@ -12,6 +12,9 @@ go on, and the exit code is 1. As runs end table.md, table.csv and table.html ar
       --config.data.name=cub --config.data.dir=/data/CUB_200_2011 \
       --config.pretrained=deit_tiny_patch16_224.npz
 
+The studies of configs/studies train 90 steps of 20, made for a few hundred photos; for a whole set
+add --config.train.steps=0 --config.train.epochs=10.
+
 With --probe nothing is trained: a logistic regression on the frozen model's class tokens answers,
 minutes a row on a CPU. It needs scikit-learn.
 

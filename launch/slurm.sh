@@ -31,5 +31,5 @@ elif [[ -z ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} && -f .venv/bin/activate ]]; then
 fi
 
 # jax.distributed reads from SLURM_* where process 0 is and which process this is.
-"${say[@]}" srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+${say[@]+"${say[@]}"} srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   python -m aftrans_jax.main --distributed "$@"

@@ -27,7 +27,7 @@ shift 2
 cd "$(dirname "$0")/.."
 
 call() { # COMMAND...
-  "${run[@]}" "$@"
+  ${run[@]+"${run[@]}"} "$@" # bash before 4.4 takes an empty list for an unset one
   [[ ${#run[@]} == 0 ]] || echo
 }
 

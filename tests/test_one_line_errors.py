@@ -93,6 +93,12 @@ def test_a_device_that_is_not_there_is_said_whatever_jax_raises(platform):
     assert "AssertionError" not in done.stderr
 
 
+def test_where_there_are_no_locks_nothing_is_to_be_installed():
+    error = said(ImportError("No module named 'fcntl'", name="fcntl"))
+    assert error == "error: files cannot be locked here: on Windows use WSL (https://aka.ms/wsl)"
+    assert "pip install" in str(said(ImportError("No module named 'clu'", name="clu")))
+
+
 def test_the_traceback_goes_to_a_file(tmp_path):
     (tmp_path / "run").mkdir()
     code = said(ValueError("why"), tmp_path / "run")

@@ -120,7 +120,7 @@ def file_kind(path: str | PathLike[str]) -> str:
     if not path.is_file():
         raise FileNotFoundError(
             f"pretrained={str(path)!r} is not a file: expected one, or the name of official "
-            "weights, such as imagenet21k/ViT-B_16, which are downloaded; "
+            "weights, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded; "
             "--config.pretrained= (empty) starts from random weights"
         )
     size = path.stat().st_size
