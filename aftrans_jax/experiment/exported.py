@@ -62,7 +62,7 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     passes = "global" if logits == "global" and not with_region else "both"
 
     def run(images: Images) -> Outputs:
-        found = answers(model, passes, False, params, images, trained.view)
+        found = answers(model, passes, False, params, images, trained.mirror)
         names = ("box", "relevance") if with_region else ()
         return {"probabilities": found["probabilities"][logits]} | {x: found[x] for x in names}
 
