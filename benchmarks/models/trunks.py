@@ -209,5 +209,6 @@ class ConvolutionViT(ViT):
         """Returns the patch embeddings of normalised images, in raster order."""
         if self.is_initializing():
             return super().embed(images)
-        embedding = self.embedding.clone(embed=embed_by_convolution, parent=None, name=None)
-        return cast(Array, embedding.apply(self.embedding.variables, images))
+        params = self.embedding.variables["params"]
+        kernel, bias = (params[name].astype(self.dtype) for name in ("kernel", "bias"))
+        return embed_by_convolution(images.astype(self.dtype), kernel, self.stride) + bias
