@@ -28,8 +28,8 @@ from aftrans_jax.paths import expand
 class Created(NamedTuple):
     """A model before training: a Flax module, and its parameters as nested arrays.
 
-    `module.apply({"params": params}, images, train=False)` takes images [batch height width 3] of
-    pixel values 0..255 and returns a `model.ModelOutput`.
+    `module.apply({"params": params}, images, train=False)` takes square images [batch height width
+    3] of pixel values 0..255 and returns a `model.ModelOutput`.
     """
 
     module: Model

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.class_row import DESCRIPTORS
-from aftrans_jax.model.crops import crop_and_resize, resample_relevance, shrink
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance, scale_of, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate
@@ -94,9 +94,13 @@ class AFTrans(nn.Module):
           boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
             whole ones; where one is NaN, the model's own is taken.
 
+        Raises:
+          ValueError: the images are not square.
+
         Paper: section 2.2.2, fig. 2.
         """
         images = self.vit.normalize(images)
+        scale = scale_of(images, self.vit.image_size)
         encoded = self.vit.encode(
             self.vit.embed(shrink(images, self.vit.image_size)),
             train=train,
@@ -105,7 +109,6 @@ class AFTrans(nn.Module):
         )
         assert encoded.log_rows is not None  # a descriptor was asked for
         assert encoded.descriptor is not None
-        scale = images.shape[1] / self.vit.image_size
         region = self._region(encoded.log_rows, encoded.descriptor, scale)
         if boxes is not None:
             known = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1, keepdims=True)  # False for NaN
