@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 import aftrans_jax.experiment.checks
 import aftrans_jax.experiment.model
+import aftrans_jax.experiment.settled
 import aftrans_jax.experiment.updating
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.parts import Experiment, build
@@ -72,7 +73,7 @@ def tiny_variants():
     """The built-in variant is two narrow layers, whose arrays are large enough to be split."""
     with contextlib.ExitStack() as patched:
         rooms = aftrans_jax.experiment
-        for module in (rooms.model, rooms.checks, rooms.updating):
+        for module in (rooms.model, rooms.checks, rooms.settled, rooms.updating):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         patched.enter_context(mock.patch.object(sharding, "SMALLEST", 64))
         yield

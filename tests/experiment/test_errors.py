@@ -48,6 +48,7 @@ VARIANTS_HERE = {**VARIANTS, "mini8": Variant(8, 8, 8, 1, 1)}
 def tiny_variant(monkeypatch, tmp_path):
     monkeypatch.setattr(model, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(checks, "VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr("aftrans_jax.experiment.settled.VARIANTS", VARIANTS_HERE)
     monkeypatch.chdir(tmp_path)
 
 
