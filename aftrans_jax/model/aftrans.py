@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.class_row import DESCRIPTORS, summarize
-from aftrans_jax.model.crops import crop_and_resize, resample_relevance, shrink
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance, scale_of, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate
@@ -97,9 +97,13 @@ class AFTrans(nn.Module):
           boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
             whole ones; where one is NaN, the model's own is taken.
 
+        Raises:
+          ValueError: the images are not square.
+
         Paper: section 2.2.2, fig. 2.
         """
         images = self.vit.normalize(images)
+        scale = scale_of(images, self.vit.image_size)
         tokens, layers = self.vit.encode(
             self.vit.embed(shrink(images, self.vit.image_size)),
             train=train,
@@ -110,7 +114,6 @@ class AFTrans(nn.Module):
                 first_patch=1 + self.vit.variant.registers,
             ),
         )
-        scale = images.shape[1] / self.vit.image_size
         region = self._region(layers, scale)
         if boxes is not None:
             known = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1, keepdims=True)  # False for NaN

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.aftrans import LocalTokens
-from aftrans_jax.model.crops import crop_and_resize, shrink
+from aftrans_jax.model.crops import crop_and_resize, scale_of, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Locate
@@ -70,8 +70,12 @@ class RAMS(nn.Module):
           images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
             image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not square.
         """
         images = self.vit.normalize(images)
+        scale = scale_of(images, self.vit.image_size)
         small, own = shrink(images, self.vit.image_size), self._branches()
         tokens, layers = self.vit.encode(
             self.vit.embed(small),
@@ -80,7 +84,7 @@ class RAMS(nn.Module):
             all_tokens=True,
             observe=projections,
         )
-        region = self._region(layers, images.shape[1] / self.vit.image_size)
+        region = self._region(layers, scale)
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
         local, _ = self.vit.encode(
             self.vit.embed(crops), train=train, own=own["local"], all_tokens=True

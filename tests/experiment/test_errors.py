@@ -49,6 +49,7 @@ def tiny_variant(monkeypatch, tmp_path):
     monkeypatch.setattr(model, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(checks, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(weights_checks, "VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr("aftrans_jax.experiment.settled.VARIANTS", VARIANTS_HERE)
     monkeypatch.chdir(tmp_path)
 
 
