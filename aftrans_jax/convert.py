@@ -42,13 +42,16 @@ def main() -> None:
 
 def _write(source: str, out: Path, patch_size: int | None, heads: int | None) -> None:
     # Not needed for --help.
+    import jax
+
+    from aftrans_jax.experiment.weights_checks import check_whole
     from aftrans_jax.weights.arrays import to_float32
     from aftrans_jax.weights.npz import save_arrays
     from aftrans_jax.weights.origins import as_text
     from aftrans_jax.weights.patch_size import resize_kernel
     from aftrans_jax.weights.reading import open_weights
-    from aftrans_jax.weights.whole import check_whole
 
+    jax.config.update("jax_platforms", "cpu")  # for shapes alone: a training keeps its device
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
     check_file(out, f"--out={out}")

@@ -9,11 +9,11 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import one_line_errors
+from aftrans_jax.command import check_suffix, one_line_errors
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import check_file, expand
 
-_SUFFIXES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
+_NAMES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}
 _PROGRAMS = ("stablehlo", "onnx")
 
 
@@ -23,7 +23,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", required=True, help="of a run, or a file of --format=aftrans")
-    parser.add_argument("--format", choices=(*_SUFFIXES, *_PROGRAMS), default="npz")
+    parser.add_argument("--format", choices=(*_NAMES, *_PROGRAMS), default="npz")
     parser.add_argument("--out", help="default: a name by the format, in the workdir")
     parser.add_argument(
         "--logits",
@@ -36,6 +36,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.format not in _PROGRAMS and (args.logits or args.region):
         parser.error(f"--logits and --region are for programs: --format={' or '.join(_PROGRAMS)}")
+    if args.out:
+        suffix = ".npz" if args.format in _NAMES else f".{args.format}"
+        check_suffix(parser, "out", args.out, (suffix,))
     with one_line_errors():
         _write(args)
 
@@ -49,7 +52,7 @@ def _write(args: argparse.Namespace) -> None:
 
     workdir = Path(expand(args.workdir))
     folder = workdir.parent if workdir.is_file() else workdir
-    name = _SUFFIXES.get(args.format, f"aftrans.{args.format}")
+    name = _NAMES.get(args.format, f"aftrans.{args.format}")
     path = Path(expand(args.out)) if args.out else folder / name
     if path.exists() and workdir.exists() and path.samefile(workdir):
         raise ValueError(f"--out={path}: expected another file than --workdir")

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import itertools
 import re
 import runpy
 import sys
@@ -68,19 +67,38 @@ def given_keys(argv: list[str]) -> list[str]:
     return [match[1] for match in matches if match]
 
 
+def canonical(argv: list[str]) -> list[str]:
+    """Returns the arguments with each flag that takes a path as `--NAME=PATH`.
+
+    `~` and `$VARIABLE` are replaced. A last flag that lacks its path stays, for absl to refuse.
+    """
+    found, rest = argv[:1], iter(argv[1:])
+    for argument in rest:
+        flag, equals, path = argument.partition("=")
+        name = flag.lstrip("-")
+        if name in _PATHS and flag in (f"-{name}", f"--{name}"):
+            given = path if equals else next(rest, None)
+            argument = flag if given is None else f"--{name}={expand(given)}"
+        found.append(argument)
+    return found
+
+
+def path_given(argv: list[str], name: str) -> str | None:
+    """Returns the path that a flag of `canonical` arguments has, None where it is not given."""
+    start = f"--{name}="
+    given = [argument.removeprefix(start) for argument in argv if argument.startswith(start)]
+    return given[-1] if given else None
+
+
 def _with_recorded(argv: list[str]) -> list[str]:
     """Returns the arguments with the record of --workdir as --config, where none is given."""
-    found = {}
-    for name in ("config", "workdir"):
-        for index, argument in enumerate(argv[1:], start=1):
-            if argument.split("=", 1)[0] in (f"--{name}", f"-{name}"):
-                found[name] = argument.partition("=")[2] or "".join(argv[index + 1 : index + 2])
-    if "config" in found or "workdir" not in found:
+    workdir = path_given(argv, "workdir")
+    if workdir is None or path_given(argv, "config") is not None:
         return argv
     record = Path(__file__).with_name("experiment") / "recorded.py"
     get_config = runpy.run_path(str(record))["get_config"]
-    get_config(found["workdir"])  # raises what ml_collections would hide
-    return [argv[0], f"--config={record}:{found['workdir']}", *argv[1:]]
+    get_config(workdir)  # raises what ml_collections would hide
+    return [argv[0], f"--config={record}:{workdir}", *argv[1:]]
 
 
 def find_config(name: str, flag: str = "config") -> str:
@@ -157,29 +175,15 @@ def _check_keys(argv: list[str]) -> None:
             )
 
 
-def _expanded(argv: list[str]) -> list[str]:
-    """Returns the arguments with `~` and `$VARIABLE` replaced in those that are paths."""
-    takes_path = {f"{dashes}{name}" for dashes in ("-", "--") for name in _PATHS}
-    found = argv[:1]
-    for before, argument in itertools.pairwise(argv):
-        flag, equals, value = argument.partition("=")
-        if before in takes_path:
-            found.append(expand(argument))
-        else:
-            found.append(f"{flag}={expand(value)}" if equals and flag in takes_path else argument)
-    return found
-
-
 def _find_configs(argv: list[str]) -> list[str]:
     """Returns the arguments with the path of the configuration in the place of its name."""
-    found = list(argv)
-    for index, argument in enumerate(argv[1:], start=1):
-        flag, equals, name = argument.partition("=")
-        if equals and flag in ("--config", "-config"):
-            found[index] = f"--config={find_config(name)}"
-        elif argv[index - 1] in ("--config", "-config"):
-            found[index] = find_config(argument)
-    return found
+    start = "--config="
+    return [
+        f"{start}{find_config(argument.removeprefix(start))}"
+        if argument.startswith(start)
+        else argument
+        for argument in argv
+    ]
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -197,7 +201,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         _check_keys(argv)
-        rest = flags.FLAGS(_find_configs(_with_recorded(_expanded(argv))))
+        rest = flags.FLAGS(_find_configs(_with_recorded(canonical(argv))))
         if CONFIG.value is not None:
             expand_paths(CONFIG.value)
         if len(rest) > 1:

@@ -28,8 +28,8 @@ from aftrans_jax.paths import expand
 class Created(NamedTuple):
     """A model before training: a Flax module, and its parameters as nested arrays.
 
-    `module.apply({"params": params}, images, train=False)` takes images [batch height width 3] of
-    pixel values 0..255 and returns a `model.ModelOutput`.
+    `module.apply({"params": params}, images, train=False)` takes square images [batch height width
+    3] of pixel values 0..255 and returns a `model.ModelOutput`.
     """
 
     module: Model
@@ -64,7 +64,8 @@ def create(
     """Returns a model and its parameters before training: AFTrans, or what the configuration names.
 
     With weights, the trunk has theirs, the local branch's class token and positions start as the
-    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights.
+    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights; what
+    was assumed of them, and what was changed to fit, is logged as warnings.
 
     Args:
       variant: "ti16", "s16", "b16", ...; "auto": that of the weights, of none "b16".
@@ -89,11 +90,11 @@ def create(
     if weights is not None:
         keys.pretrained = os.fspath(weights)
     expand_paths(keys)
-    keys, _ = settled(keys)
+    keys, left = settled(keys)
     model = float32_model(keys, num_classes)
     params, notes = initial_params(keys, model)
-    for note in notes:
-        logging.info(note)
+    for note in (*left, *notes):
+        logging.warning(note)
     return Created(model, jax.tree.map(jnp.asarray, params))
 
 
@@ -129,7 +130,7 @@ def get_config(name: str) -> Config:
 
     Raises:
       FileNotFoundError: there is no such configuration.
-      ValueError: the file takes no argument, or not this one.
+      ValueError: the file has no function get_config, or it takes no argument, or not this one.
     """
     given, colon, argument = name.partition(":")
     packaged = Path(configs.__path__[0])
@@ -140,7 +141,12 @@ def get_config(name: str) -> Config:
         raise FileNotFoundError(
             f"{name!r} is no configuration: expected one of {known}, or the path of a file .py"
         )
-    get = runpy.run_path(str(path))["get_config"]
+    get = runpy.run_path(str(path)).get("get_config")
+    if get is None:
+        raise ValueError(
+            f"{name!r}: it has no get_config: expected a function of that name that returns a "
+            "configuration, as the files of configs/ have"
+        )
     if colon and not inspect.signature(get).parameters:
         raise ValueError(f"{name!r}: {path.name} takes nothing after a colon")
     return get(*([argument] if colon else []))

@@ -36,8 +36,14 @@ from absl import app, flags, logging
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.files import make_folder
-from aftrans_jax.flags import CONFIG, find_config, given_keys, parse_flags
-from aftrans_jax.paths import expand
+from aftrans_jax.flags import (
+    CONFIG,
+    canonical,
+    find_config,
+    given_keys,
+    parse_flags,
+    path_given,
+)
 
 flags.declare_key_flag("config")
 _STUDY = flags.DEFINE_string(
@@ -146,12 +152,11 @@ def _say(line: str) -> None:
 
 def with_base(argv: list[str]) -> list[str]:
     """Returns the arguments with the study's own configuration as --config, if none is given."""
-    names = [argument.split("=", 1)[0].lstrip("-") for argument in argv[1:]]
-    if "config" in names or "study" not in names:
+    argv = canonical(argv)
+    study = path_given(argv, "study")
+    if study is None or path_given(argv, "config") is not None:
         return argv
-    place = names.index("study") + 1
-    given = argv[place].partition("=")[2] or "".join(argv[place + 1 : place + 2])
-    return [argv[0], f"--config={find_config(expand(given), 'study')}", *argv[1:]]
+    return [argv[0], f"--config={find_config(study, 'study')}", *argv[1:]]
 
 
 if __name__ == "__main__":

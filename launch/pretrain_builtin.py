@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from aftrans_jax.data.sets.synthetic import CROWN_COLORS, NUM_BARS, draw_bird
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.model.vit import ViT
+from aftrans_jax.model.vit import ViT, class_feature
 from aftrans_jax.weights.npz import save_npz
 
 IMAGE_SIZE, GRID = 64, 8
@@ -82,11 +82,11 @@ class DensePretraining(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> Answers:
-        encoded = self.vit.encode(
+        tokens, _ = self.vit.encode(
             self.vit.embed(self.vit.normalize(images)), train=True, all_tokens=True
         )
-        logits = self.vit.classify(encoded.features)
-        patches = nn.Dense(PATCH_CLASSES, name="patches")(encoded.tokens[:, 1:])
+        logits = self.vit.classify(class_feature(tokens))
+        patches = nn.Dense(PATCH_CLASSES, name="patches")(tokens[:, 1:])
         return Answers(logits[:, :NUM_COLORS], logits[:, NUM_COLORS:], patches)
 
 

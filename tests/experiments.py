@@ -11,7 +11,9 @@ from jax.sharding import Mesh
 
 import aftrans_jax.experiment.checks
 import aftrans_jax.experiment.model
+import aftrans_jax.experiment.settled
 import aftrans_jax.experiment.updating
+import aftrans_jax.experiment.weights_checks
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.parts import Experiment, build
 from aftrans_jax.model.variants import Variant
@@ -72,7 +74,8 @@ def tiny_variants():
     """The built-in variant is two narrow layers, whose arrays are large enough to be split."""
     with contextlib.ExitStack() as patched:
         rooms = aftrans_jax.experiment
-        for module in (rooms.model, rooms.checks, rooms.updating):
+        modules = (rooms.model, rooms.checks, rooms.settled, rooms.updating, rooms.weights_checks)
+        for module in modules:
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         patched.enter_context(mock.patch.object(sharding, "SMALLEST", 64))
         yield

@@ -279,7 +279,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "paths": (set(), set()),
     "hosts": (set(), {"jax"}),
     "weights": (
-        {"cache", "files", "locks"},
+        {"cache", "files", "locks", "model.variants"},
         {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"}
         | {"huggingface_hub", "safetensors"},
     ),

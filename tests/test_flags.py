@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import base_config
-from aftrans_jax.flags import SYNONYMS, _expanded, find_config, key_lines, parse_flags
+from aftrans_jax.flags import SYNONYMS, canonical, find_config, key_lines, parse_flags
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -153,9 +153,18 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
     config = parsed(monkeypatch, *arguments)
     assert (config.data.dir, config.pretrained) == (f"{tmp_path}/a", f"{tmp_path}/b")
     for arguments in (["--workdir", "~/run"], ["--workdir=~/run"], ["-workdir", "~/run"]):
-        flag, _, _ = arguments[0].partition("=")
-        expected = [flag, f"{tmp_path}/run"] if len(arguments) == 2 else [f"{flag}={tmp_path}/run"]
-        assert _expanded(["~", *arguments, "~"]) == ["~", *expected, "~"]
+        assert canonical(["~", *arguments, "~"]) == ["~", f"--workdir={tmp_path}/run", "~"]
+    assert canonical(["~", "--config.seed", "5", "-study="]) == [
+        "~",
+        "--config.seed",
+        "5",
+        "--study=",
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--config", "-config"])
+def test_a_flag_without_its_path_is_refused(monkeypatch, flag):
+    assert "Missing value for flag" in refused(monkeypatch, flag)
 
 
 def test_paths_in_the_file_of_a_configuration_are_expanded(monkeypatch, tmp_path):

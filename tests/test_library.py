@@ -236,6 +236,17 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
     assert output.logits["local"].shape == (2, 7)
 
 
+def test_what_is_assumed_of_weights_is_said(tmp_path, caplog):
+    weights = shutil.copy(MINI8, tmp_path / "deit_mini.npz")
+    config = aft.get_config("demo")
+    config.data.mean = (0.4, 0.5, 0.6)
+    aft.create("mini8", weights=weights, num_classes=7, config=config)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said[0].startswith("deit_mini.npz: model.gelu=exact, data.std=(0.229,0.224,0.225) (DeiT")
+    assert said[1].startswith("new head for 7 classes")
+    assert said[-1].startswith("data.mean is '(0.4,0.5,0.6)': set --config.data.mean='(0.485,")
+
+
 def test_a_plain_trunk_has_no_local_branch_and_its_configuration_is_left():
     config = tiny_config(model__name="vit", model__attention="cudnn")  # which is not here
     before = config.to_dict()
@@ -314,6 +325,9 @@ def test_configurations_are_found_by_name_or_path(tmp_path):
     assert aft.get_config(str(tmp_path / "mine.py")).train.steps == 10_000
     with pytest.raises(FileNotFoundError, match=r"'birds' is no configuration: .*cub, demo, dogs"):
         aft.get_config("birds")
+    (tmp_path / "other.py").write_text("def config():\n    return 1\n")
+    with pytest.raises(ValueError, match=r"other\.py': it has no get_config: expected a function"):
+        aft.get_config(str(tmp_path / "other.py"))
     with pytest.raises(ValueError, match=r"demo\.py takes nothing"):
         aft.get_config("demo:recipe=paper")
     with pytest.raises(AttributeError, match="learning_rat"):

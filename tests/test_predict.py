@@ -272,13 +272,35 @@ def test_three_hundred_images_are_named_in_order(call, photos, tmp_path):
 
 
 def test_export_writes_the_trunk_where_it_is_told(workdir, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "named without a suffix"
+    out = tmp_path / "named.npz"
     monkeypatch.setattr(sys, "argv", ["export", f"--workdir={workdir}", f"--out={out}"])
     with tiny_variants():
         export.main()
     assert capsys.readouterr().out == f"{out}\n"
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
     assert np.abs(read_npz(out)["head/kernel"]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "suffix"),
+    [
+        ("npz", "model.onnx", ".npz"),  # --format was forgotten
+        ("aftrans", "photo.png", ".npz"),
+        ("stablehlo", "x.npz", ".stablehlo"),
+        ("onnx", "x", ".onnx"),
+    ],
+)
+def test_export_writes_no_file_whose_name_is_of_another_kind(
+    workdir, tmp_path, monkeypatch, capsys, form, name, suffix
+):
+    out = tmp_path / name
+    given = [f"--workdir={workdir}", f"--format={form}", f"--out={out}"]
+    monkeypatch.setattr(sys, "argv", ["export", *given])
+    with tiny_variants(), pytest.raises(SystemExit):
+        export.main()
+    said = f"--out={out}: expected a name that ends in {suffix}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(("key", "value", "message"), UNSOUND)

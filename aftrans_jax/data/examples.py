@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+NO_BOX = np.full(4, np.nan, np.float32)
+
 
 class Example(NamedTuple):
     """One labelled image.
@@ -17,7 +19,7 @@ class Example(NamedTuple):
 
     image: UInt8[np.ndarray, "height width 3"]
     label: int
-    box: Float32[np.ndarray, "4"]
+    box: Float32[np.ndarray, "4"] = NO_BOX
 
 
 @runtime_checkable  # so that beartype can check it

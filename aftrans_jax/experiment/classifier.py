@@ -21,7 +21,7 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
-from aftrans_jax.model.views import View, once
+from aftrans_jax.model.views import mirrored
 from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.xla_options import xla_options
@@ -97,7 +97,7 @@ class Classifier:
         self.result, self._trained = trained.result, trained
         passes = "global" if self.head == "global" and not whole else "both"
         self._answers: _Answers = jax.jit(
-            partial(answers, self.module, passes, crops, view=trained.view),
+            partial(answers, self.module, passes, crops, mirror=trained.mirror),
             compiler_options=xla_options(jax.default_backend()),
         )
 
@@ -214,7 +214,7 @@ def answers(
     crops: bool,
     params: Mapping[str, Any],
     images: Images,
-    view: View = once,
+    mirror: bool = False,
 ) -> dict[str, Any]:
     """Returns the arrays of a batch that predictions are made of, None for what there is not.
 
@@ -224,7 +224,7 @@ def answers(
       crops: whether the pixels of the crops are wanted.
       params: of the module.
       images: as `Prepared` has them.
-      view: one of `model.views.VIEWS`.
+      mirror: whether the logits are the mean of an image's and its mirror image's.
 
     Returns:
       "probabilities" [batch classes] by head, "box", "relevance" and "gates" as in
@@ -233,7 +233,8 @@ def answers(
     Paper: end of section 2.2.2, table 4.
     """
     found = dict.fromkeys(("box", "relevance", "gates", "crop"))
-    output = view(partial(_PASSES[passes], model, params), images)
+    apply = partial(_PASSES[passes], model, params)
+    output = (mirrored(apply) if mirror else apply)(images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
     found = found | {"probabilities": shares}
     if (region := output.region) is None:

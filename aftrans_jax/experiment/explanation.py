@@ -17,6 +17,7 @@ from aftrans_jax.experiment.prepared import prepare, seen_part, why_unread
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
+from aftrans_jax.model.views import mirrored
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
 from aftrans_jax.report.pictures import Pixels
 from aftrans_jax.training.memory import needing_less
@@ -141,7 +142,7 @@ def _forward(trained: Trained, params: Mapping[str, Any], images: Array) -> dict
     def apply(images: Images) -> ModelOutput:
         return cast(ModelOutput, trained.model.apply({"params": params}, images, train=False))
 
-    output = trained.view(apply, images)
+    output = (mirrored(apply) if trained.mirror else apply)(images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
     assert output.region is not None
     return {"shares": shares, "region": output.region._asdict()}

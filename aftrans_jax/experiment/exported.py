@@ -23,6 +23,8 @@ INSTALL_ONNX = (
     "pip install --no-deps jax2onnx && pip install chex dm-pix equinox onnx onnx-ir onnxruntime"
 )
 _OPSET = 23
+# Bytes of parameters: flatbuffers and protobuf, which programs are kept as, end at 2 GiB.
+LARGEST = 2**31 - 2**24
 _MEANINGS = MappingProxyType(
     {
         "probabilities": "of the classes, by the {logits} logits",
@@ -62,7 +64,7 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     passes = "global" if logits == "global" and not with_region else "both"
 
     def run(images: Images) -> Outputs:
-        found = answers(model, passes, False, params, images, trained.view)
+        found = answers(model, passes, False, params, images, trained.mirror)
         names = ("box", "relevance") if with_region else ()
         return {"probabilities": found["probabilities"][logits]} | {x: found[x] for x in names}
 
@@ -83,7 +85,8 @@ def write_program(
       with_region: see `program`.
 
     Raises:
-      ValueError: the model has none of what is wanted, or jax2onnx is not installed.
+      ValueError: the model has none of what is wanted or too many parameters, or jax2onnx is not
+        installed.
     """
     run, side = program(trained, logits, with_region=with_region), trained.sizes["image_size"]
     if kind == "onnx" and (with_region or logits != "global"):
@@ -91,6 +94,12 @@ def write_program(
             "--format=onnx: jax2onnx does not convert the labelling of the region, so that only "
             "the global logits can be exported; use --logits=global without --region, or "
             "--format=stablehlo"
+        )
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(trained.params))
+    if size > LARGEST:
+        raise ValueError(
+            f"--format={kind}: the parameters have {size:,} bytes, and a program has to hold less "
+            "than 2 GiB; use --format=aftrans, or train a smaller model.variant"
         )
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
     outputs = jax.eval_shape(run, images)

@@ -158,7 +158,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     if config.pretrained:
         # Opened first, so that an absent or damaged file is reported before anything is compiled.
         with open_weights(config.pretrained) as weights:
-            check_variant(config.model.variant, weights.arrays, VARIANTS)
+            check_variant(config.model.variant, weights.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
             known, notes = _pretrained(weights.arrays, expected, keep_head)
             if "local" in expected:

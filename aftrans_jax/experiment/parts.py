@@ -41,7 +41,6 @@ from aftrans_jax.experiment.recipe import Recipe, build_recipe
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.compiled import compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
@@ -245,8 +244,8 @@ def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable)
     All share one compiled step.
     """
     specs = (sharding.WHOLE, sharding.SPLIT)
-    crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
-    step = partial(step, crops_annotated=crops_annotated, view=view)
+    crops_annotated = config.region.method == ANNOTATED
+    step = partial(step, crops_annotated=crops_annotated, mirror=config.eval.mirror)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
     batch_size = eval_batch_size(config, mesh, sources)
 

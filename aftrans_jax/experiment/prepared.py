@@ -25,7 +25,6 @@ from aftrans_jax.paths import expand
 PhotoLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 
 NUM_THREADS = 8  # that decode ahead, as many as data.num_threads
-_NO_BOX = np.full(4, np.nan, np.float32)
 
 
 class Prepared(NamedTuple):
@@ -79,7 +78,7 @@ def prepare(
     else:
         pixels = _pixels(photo)
         height, width, _ = pixels.shape
-    return Prepared(test_transform(Example(pixels, 0, _NO_BOX), **sizes).image, height, width)
+    return Prepared(test_transform(Example(pixels, 0), **sizes).image, height, width)
 
 
 def seen_part(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
+from aftrans_jax.experiment.weights_checks import check_variant
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.origins import OFFICIAL, Origin
@@ -18,9 +19,9 @@ _OF_ORIGIN = frozenset(("model.gelu", "data.mean", "data.std"))
 
 
 class _Facts(NamedTuple):
-    """Of a file of weights, or of none: its variant if known, px it was trained at, and origin."""
+    """Of a file of weights, or of none: variant, px it was trained at if known, and origin."""
 
-    variant: str | None
+    variant: str
     size: int | None
     origin: Origin
 
@@ -41,7 +42,8 @@ def settled(
       recorded: settings by key of the run that is gone on with, empty for a new one.
 
     Raises:
-      FileNotFoundError, ValueError: the file of weights is absent or cannot be read.
+      FileNotFoundError, ValueError: the file of weights is absent, cannot be read or is of another
+        variant.
     """
     left = [key for key in LEFT_TO_WEIGHTS if is_left(key, _value(config, key))]
     if not left:
@@ -97,18 +99,13 @@ def with_one_length(
 
 def _found(config: Config) -> tuple[dict[str, Any], str]:
     """Returns values by key, and how those of the origin are known, empty without weights."""
-    facts = _facts(config.pretrained)
-    variant = _given(config, "model.variant") or facts.variant or "b16"
-    if variant not in VARIANTS:
-        raise ValueError(
-            f"model.variant={variant!r} is unknown: choose one of auto, {', '.join(VARIANTS)}"
-        )
-    patch = VARIANTS[variant].patch_size
+    facts = _facts(config.pretrained, _given(config, "model.variant"))
+    patch = VARIANTS[facts.variant].patch_size
     size = facts.size or 224 // patch * patch
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
     found = {
-        "model.variant": variant,
+        "model.variant": facts.variant,
         "model.stride": patch,
         "model.gelu": facts.origin.gelu,
         "data.image_size": size,
@@ -120,13 +117,20 @@ def _found(config: Config) -> tuple[dict[str, Any], str]:
     return found, facts.origin.reason if config.pretrained else ""
 
 
-def _facts(path: str) -> _Facts:
+def _facts(path: str, variant: str | None) -> _Facts:
+    """Returns the facts of a file or of none, whose variant is the given one if there is one."""
+    if variant not in (None, *VARIANTS):
+        raise ValueError(
+            f"model.variant={variant!r} is unknown: choose one of auto, {', '.join(VARIANTS)}"
+        )
     if not path:
-        return _Facts(None, None, OFFICIAL)
+        return _Facts(variant or "b16", None, OFFICIAL)
     with open_weights(path) as weights:
         found = sizes(weights.arrays)
-        variant = next((name for name, known in VARIANTS.items() if known == found), None)
-        size = None if variant is None else weights.origin.size or trained_size(weights.arrays)
+        variant = variant or next((name for name in VARIANTS if VARIANTS[name] == found), "b16")
+        # First: sizes of another variant's file would be reported as not fitting this one's.
+        check_variant(variant, weights.arrays)
+        size = weights.origin.size or trained_size(weights.arrays)
         return _Facts(variant, size, weights.origin)
 
 

@@ -24,7 +24,6 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
-from aftrans_jax.model.views import VIEWS, View, once
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.state import ANSWERING
 
@@ -36,7 +35,7 @@ class Trained(NamedTuple):
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
     `result` is what result.json holds; its step alone where there is none that can be read, or
     that is of another step. Larger photos than `max_pixels` are refused. `settings` are the run's,
-    by key; `view` is one of `model.views.VIEWS`.
+    by key; `mirror` is `eval.mirror`.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Trained(NamedTuple):
     result: Mapping[str, Any]
     max_pixels: int
     settings: Mapping[str, Any]
-    view: View = once
+    mirror: bool = False
 
 
 def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
@@ -139,5 +138,5 @@ def _untrained(
         result=result,
         max_pixels=config.data.max_pixels,
         settings=settings,
-        view=VIEWS[config.eval.mirror],
+        mirror=config.eval.mirror,
     )

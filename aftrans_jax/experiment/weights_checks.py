@@ -1,10 +1,19 @@
-"""Whether a file of weights suits the configured model, and what to do where it does not."""
+"""Whether a file of weights is a ViT's and suits the configured model, and what to do else."""
 
-from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from aftrans_jax.model.variants import Variant
-from aftrans_jax.weights.arrays import CONVERT, AnyArrays
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.model.vit import ViT
+from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits
 from aftrans_jax.weights.fitting import sizes
+from aftrans_jax.weights.layouts import POSITIONS
+
+_OPTIONAL = ("head/", "pre_logits/")
 
 
 def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
@@ -22,18 +31,57 @@ def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
     )
 
 
-def check_variant(name: str, arrays: AnyArrays, variants: Mapping[str, Variant]) -> None:
+def check_whole(arrays: AnyArrays) -> None:
+    """Passes the arrays of a plain ViT, with or without a head, registers and `pre_logits`.
+
+    Args:
+      arrays: by official name; none is read.
+
+    Raises:
+      ValueError: some are missing, not expected, or of a shape that the others contradict.
+    """
+    found = sizes(arrays)
+    if found is None:
+        raise ValueError(
+            "it has no embedding/kernel of patches beside a block 0 of three-dimensional queries: "
+            "expected a plain ViT"
+        )
+    positions = arrays[POSITIONS].shape if POSITIONS in arrays else ()
+    tokens = positions[1] if len(positions) == 3 else 0
+    leaves: dict[str, Any] = flatten_dict(_parameters(found), sep="/")
+    shapes, wanted = (
+        {name: x.shape for name, x in tree.items() if not name.startswith(_OPTIONAL)}
+        for tree in (arrays, leaves)
+    )
+    if odd := misfits(shapes, wanted | {POSITIONS: (1, tokens, found.hidden)}):
+        raise ValueError(
+            f"it is not the whole of a plain ViT of {found.layers} layers; {odd}. Make the file "
+            "again from its source"
+        )
+
+
+def _parameters(variant: Variant) -> dict[str, Any]:
+    """Returns the parameters of a trunk that sees one patch, as shapes."""
+    patch, half = variant.patch_size, (0.5, 0.5, 0.5)
+    vit = ViT(variant, 1, patch, patch, "tanh", half, half, attention=lambda query, *_: query)
+    image = jax.ShapeDtypeStruct((1, patch, patch, 3), jnp.uint8)
+    init = partial(vit.init, jax.random.key(0), train=False)
+    return jax.eval_shape(init, image)["params"]
+
+
+def check_variant(name: str, arrays: AnyArrays) -> None:
     """Passes a file of a variant, or one that does not tell its own.
 
     Raises:
       ValueError: it is of another, which is named.
     """
-    found, variant = sizes(arrays), variants[name]
+    found, variant = sizes(arrays), VARIANTS[name]
     if found is None or found == variant:
         return
-    fitting = [f"--config.model.variant={known}" for known in variants if variants[known] == found]
-    same = variant[1:] == found[1:]
-    alike = [known for known in variants.values() if known[1:] == found[1:]]
+    fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]
+    patch = found.patch_size
+    alike = [known for known in VARIANTS.values() if known._replace(patch_size=patch) == found]
+    same = variant in alike
     wanted = dict.fromkeys(known.patch_size for known in ([variant] if same else alike))
     convert = ", or ".join(
         f"{CONVERT} --patch_size={size} --out=x.npz makes a file of patches of {size} px"
@@ -41,7 +89,7 @@ def check_variant(name: str, arrays: AnyArrays, variants: Mapping[str, Variant])
     )
     text, own = map(_described, (found, variant))
     if not fitting:
-        remedy = convert or f"there are {', '.join(variants)}"
+        remedy = convert or f"there are {', '.join(VARIANTS)}"
         raise ValueError(f"the file has {text}, as no variant has; {remedy}")
     remedies = [f"use {' or '.join(fitting)}", *([convert] if same else [])]
     raise ValueError(
@@ -49,10 +97,10 @@ def check_variant(name: str, arrays: AnyArrays, variants: Mapping[str, Variant])
     )
 
 
-def _described(size: Sequence[int]) -> str:
-    """Returns the numbers of `weights.fitting.Sizes` in words."""
-    registers = f", {size[5]} registers" if size[5] else ""
+def _described(sizes: Variant) -> str:
+    """Returns the numbers of a variant in words."""
+    registers = f", {sizes.registers} registers" if sizes.registers else ""
     return (
-        f"patches of {size[0]} px, width {size[1]}, MLP of {size[2]}, {size[3]} layers, {size[4]} "
-        f"heads{registers}"
+        f"patches of {sizes.patch_size} px, width {sizes.hidden}, MLP of {sizes.mlp}, "
+        f"{sizes.layers} layers, {sizes.heads} heads{registers}"
     )

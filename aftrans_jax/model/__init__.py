@@ -1,41 +1,22 @@
 """The models: pure JAX and Flax Linen, no files, no configuration."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.outputs import ModelOutput, Region
+from aftrans_jax.model.rams import RAMS
+from aftrans_jax.model.sacm import SACM
+from aftrans_jax.model.transfg import TransFG
+from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.model.vit import Baseline, ViT
 
-if TYPE_CHECKING:
-    from aftrans_jax.model.aftrans import AFTrans as AFTrans
-    from aftrans_jax.model.outputs import ModelOutput as ModelOutput
-    from aftrans_jax.model.outputs import Region as Region
-    from aftrans_jax.model.rams import RAMS as RAMS
-    from aftrans_jax.model.sacm import SACM as SACM
-    from aftrans_jax.model.transfg import TransFG as TransFG
-    from aftrans_jax.model.variants import VARIANTS as VARIANTS
-    from aftrans_jax.model.variants import Variant as Variant
-    from aftrans_jax.model.vit import Baseline as Baseline
-    from aftrans_jax.model.vit import ViT as ViT
-
-# Imported when they are asked for, so that a module of the room costs no other.
-_PLACES = {
-    "AFTrans": "aftrans",
-    "Baseline": "vit",
-    "ModelOutput": "outputs",
-    "RAMS": "rams",
-    "Region": "outputs",
-    "SACM": "sacm",
-    "TransFG": "transfg",
-    "VARIANTS": "variants",
-    "Variant": "variants",
-    "ViT": "vit",
-}
-__all__ = list(_PLACES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = [
+    "RAMS",
+    "SACM",
+    "VARIANTS",
+    "AFTrans",
+    "Baseline",
+    "ModelOutput",
+    "Region",
+    "TransFG",
+    "Variant",
+    "ViT",
+]

@@ -1,18 +1,21 @@
 """AFTrans: global pass -> region -> local pass, one trunk for both."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.class_row import DESCRIPTORS
-from aftrans_jax.model.crops import crop_and_resize, resample_relevance, shrink
+from aftrans_jax.model.class_row import DESCRIPTORS, summarize
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance, scale_of, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate
 from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
-from aftrans_jax.model.vit import ViT
+from aftrans_jax.model.vit import ViT, class_feature
 
 
 def guide(
@@ -94,27 +97,32 @@ class AFTrans(nn.Module):
           boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
             whole ones; where one is NaN, the model's own is taken.
 
+        Raises:
+          ValueError: the images are not square.
+
         Paper: section 2.2.2, fig. 2.
         """
         images = self.vit.normalize(images)
-        encoded = self.vit.encode(
+        scale = scale_of(images, self.vit.image_size)
+        tokens, layers = self.vit.encode(
             self.vit.embed(shrink(images, self.vit.image_size)),
             train=train,
-            describe=DESCRIPTORS[self.descriptor],
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
+            observe=partial(
+                summarize,
+                describe=DESCRIPTORS[self.descriptor],
+                first_patch=1 + self.vit.variant.registers,
+            ),
         )
-        assert encoded.log_rows is not None  # a descriptor was asked for
-        assert encoded.descriptor is not None
-        scale = images.shape[1] / self.vit.image_size
-        region = self._region(encoded.log_rows, encoded.descriptor, scale)
+        region = self._region(layers, scale)
         if boxes is not None:
             known = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1, keepdims=True)  # False for NaN
             whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
             region = region._replace(box=jnp.where(known, whole, region.box))
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
         patches = self._guide(self.vit.embed(crops), region, scale)
-        local = self.vit.encode(patches, train=train, own=self.local())
-        features = {"global": encoded.features, "local": local.features}
+        local, _ = self.vit.encode(patches, train=train, own=self.local())
+        features = {"global": class_feature(tokens), "local": class_feature(local)}
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, region)
 
@@ -125,9 +133,9 @@ class AFTrans(nn.Module):
         """
         return self.vit(images, train=False)
 
-    def _region(self, log_rows: Array, descriptor: Array, scale: float) -> Region:
+    def _region(self, layers: Sequence[tuple[Array, Array]], scale: float) -> Region:
         """Returns the region; `scale` is from pixels of the global image to those of the source."""
-        rows = self.sacm(log_rows, descriptor)
+        rows = self.sacm(*(jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)))
         gate, layer_rows = rows.of(self.layers)
         side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
         grid = (-1, side, side)

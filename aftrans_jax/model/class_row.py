@@ -5,7 +5,6 @@ whatever kernel computes the attention. No tokens x tokens array is stored.
 """
 
 from collections.abc import Callable
-from functools import partial
 from types import MappingProxyType
 
 import jax
@@ -18,19 +17,11 @@ from aftrans_jax.model.attention import scores
 QUERY_CHUNK = 128
 
 Descriptor = Callable[[Array, Array, Array], Array]
-Summary = tuple[Array, Array]  # log class rows [batch heads patches] and descriptor [batch]
 
 
-def summarizer(
-    describe: Descriptor | None, first_patch: int
-) -> Callable[[Array, Array], Summary] | None:
-    """Returns `summarize` with a descriptor, None without, as an encoder takes it."""
-    if describe is None:
-        return None
-    return partial(summarize, describe=describe, first_patch=first_patch)
-
-
-def summarize(query: Array, key: Array, describe: Descriptor, first_patch: int = 1) -> Summary:
+def summarize(
+    query: Array, key: Array, describe: Descriptor, first_patch: int = 1
+) -> tuple[Float[Array, "batch heads patches"], Float[Array, " batch"]]:
     """Returns a layer's log class rows and their descriptor; no gradient flows through either.
 
     Args:

@@ -24,6 +24,21 @@ def shrink(
     return jnp.einsum("ih,bhwc,jw->bijc", rows, images, cols, precision="highest")
 
 
+def scale_of(images: Float[Array, "batch height width channels"], size: int) -> float:
+    """Returns how many pixels of square images one pixel is of the same at size x size.
+
+    Raises:
+      ValueError: they are not square: one number would put boxes in the wrong place.
+    """
+    height, width = images.shape[1:3]
+    if height != width:
+        raise ValueError(
+            f"images of {height} x {width} px: expected square ones. Resize them to {height} x "
+            f"{height} px, or pad them"
+        )
+    return height / size
+
+
 def crop_and_resize(
     images: Float[Array, "batch height width channels"],
     boxes: Num[Array, "batch 4"],

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import AttentionKernel
-from aftrans_jax.model.class_row import Summary
 from aftrans_jax.model.variants import Variant
 
 # Of a layer's queries and keys [batch tokens heads head_dim] to what a model wants to know of them.
@@ -30,35 +29,6 @@ class BranchTokens(NamedTuple):
 
     cls: Array
     pos_embedding: Array
-
-
-class Encoded(NamedTuple):
-    """An encoder's output.
-
-    tokens: normalised [batch tokens hidden], the class token alone unless all were asked for.
-    log_rows: class rows [batch layers heads patches], float32, None without a descriptor.
-    descriptor: [batch layers], float32, likewise.
-
-    Intermediates are returned, never sown, so their shapes stand in signatures.
-    """
-
-    tokens: Array
-    log_rows: Array | None
-    descriptor: Array | None
-
-    @property
-    def features(self) -> Float[Array, "batch hidden"]:
-        """The class token in float32, which the head reads."""
-        return self.tokens[:, 0].astype(jnp.float32)
-
-
-def encoded(tokens: Array, summaries: Sequence[Summary | None]) -> Encoded:
-    """Returns an encoder's output from its normalised tokens and the summaries of all layers."""
-    known = [summary for summary in summaries if summary is not None]
-    if not known:
-        return Encoded(tokens, None, None)
-    log_rows, descriptors = zip(*known, strict=True)
-    return Encoded(tokens, jnp.stack(log_rows, axis=1), jnp.stack(descriptors, axis=1))
 
 
 class PositionEmbedding(nn.Module):
@@ -194,7 +164,7 @@ class Encoder(nn.Module):
 
     Unless `all_tokens` asks for more, the last block computes only keys and values for all tokens
     and the rest for the class token alone; its output is the same. `select` chooses or changes the
-    tokens that enter the last block.
+    tokens that enter the last block. What was observed is returned, never sown.
 
     Follows: vit_jax Encoder.
     """

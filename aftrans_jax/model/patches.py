@@ -1,14 +1,11 @@
 """Overlapping patches and their embedding."""
 
 import math
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-Embed = Callable[[Array, Array, int], Array]
 
 
 class PatchEmbedding(nn.Module):
@@ -19,7 +16,6 @@ class PatchEmbedding(nn.Module):
       patch_size: side of a patch in pixels.
       stride: distance between patches in pixels.
       dtype: of the computation; parameters stay float32.
-      embed: of images, kernel and stride; `embed_automatically` when None.
 
     Follows: vit_jax VisionTransformer, whose embedding is a flax Conv.
 
@@ -30,7 +26,6 @@ class PatchEmbedding(nn.Module):
     patch_size: int
     stride: int
     dtype: jnp.dtype
-    embed: Embed | None = None
 
     @nn.compact
     def __call__(
@@ -40,7 +35,7 @@ class PatchEmbedding(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.hidden,))
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
-        return (self.embed or embed_automatically)(images, kernel, self.stride) + bias
+        return embed_automatically(images, kernel, self.stride) + bias
 
 
 def embed_automatically(

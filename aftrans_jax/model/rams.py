@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.aftrans import LocalTokens
-from aftrans_jax.model.crops import crop_and_resize, shrink
+from aftrans_jax.model.crops import crop_and_resize, scale_of, shrink
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Locate
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
-from aftrans_jax.model.vit import ViT
+from aftrans_jax.model.vit import ViT, class_feature
 
 CLASS_TOKENS = 2  # in every pass: the global branch reads the first, the local branch the second
 
@@ -70,22 +70,26 @@ class RAMS(nn.Module):
           images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
             image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not square.
         """
         images = self.vit.normalize(images)
+        scale = scale_of(images, self.vit.image_size)
         small, own = shrink(images, self.vit.image_size), self._branches()
-        tokens, layers = self.vit.Transformer(
-            self.vit.with_class_token(self.vit.embed(small), own["global"]),
+        tokens, layers = self.vit.encode(
+            self.vit.embed(small),
             train=train,
+            own=own["global"],
             all_tokens=True,
             observe=projections,
         )
-        region = self._region(layers, images.shape[1] / self.vit.image_size)
+        region = self._region(layers, scale)
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
-        local = self.vit.encode(
+        local, _ = self.vit.encode(
             self.vit.embed(crops), train=train, own=own["local"], all_tokens=True
         )
-        features = {"global": tokens[:, 0], "local": local.tokens[:, 1]}
-        features = {name: feature.astype(jnp.float32) for name, feature in features.items()}
+        features = {"global": class_feature(tokens, 0), "local": class_feature(local, 1)}
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, region)
 
@@ -93,7 +97,8 @@ class RAMS(nn.Module):
         """Returns the global logits: no rollout, no crop, no second pass."""
         patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
         own = self._branches()["global"]
-        return self.vit.classify(self.vit.encode(patches, train=False, own=own).features)
+        tokens, _ = self.vit.encode(patches, train=False, own=own)
+        return self.vit.classify(class_feature(tokens, 0))
 
     def _branches(self) -> dict[str, BranchTokens]:
         """Returns both class tokens, each with its position, and the positions of the patches."""

@@ -80,9 +80,11 @@ def most_relevant(
 
     Choice: an option beside the paper's largest component, which may miss the hottest patch.
     """
-    # In steps of a part in a million of the largest, so that sums are the same in any order.
+    # In steps of a part in a million of the largest, so that sums are the same in any order; in
+    # larger ones where so many patches of the largest would weigh 2^31 together.
+    steps = min(10**6, (2**31 - 1) // relevance[0].size)
     share = relevance / jnp.maximum(relevance.max(axis=(1, 2), keepdims=True), 1e-30)
-    return heaviest_component(mask, jnp.maximum(jnp.round(share * 1e6), 1).astype(jnp.int32))
+    return heaviest_component(mask, jnp.maximum(jnp.round(share * steps), 1).astype(jnp.int32))
 
 
 def extreme_values(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
-from aftrans_jax.model.vit import ViT
+from aftrans_jax.model.vit import ViT, class_feature
 
 
 def class_row_of_product(
@@ -67,14 +67,8 @@ class TransFG(nn.Module):
           train: whether dropout and stochastic depth are on.
         """
         patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
-        tokens, _ = self.vit.Transformer(
-            self.vit.with_class_token(patches, None),
-            train=train,
-            all_tokens=False,
-            observe=projections,
-            select=select_parts,
-        )
-        features = tokens[:, 0].astype(jnp.float32)
+        tokens, _ = self.vit.encode(patches, train=train, observe=projections, select=select_parts)
+        features = class_feature(tokens)
         return ModelOutput({"global": self.vit.classify(features)}, {"global": features}, None)
 
     def predict(self, images: Images) -> Float[Array, "batch classes"]:

@@ -1,7 +1,6 @@
-"""How often a model looks at an image before it answers: once, or at its mirror image too."""
+"""A second look at an image before a model answers: at its mirror image."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,36 +10,30 @@ from aftrans_jax.model.outputs import Images, ModelOutput
 
 # Of images, and perhaps of boxes to be cropped.
 Apply = Callable[..., ModelOutput]
-View = Callable[..., ModelOutput]
 
 
-def once(apply: Apply, images: Images, **boxes: Float[Array, "batch 4"]) -> ModelOutput:
-    """Returns what a model makes of its images."""
-    return apply(images, **boxes)
-
-
-def with_mirrored(apply: Apply, images: Images, **boxes: Float[Array, "batch 4"]) -> ModelOutput:
-    """Returns the same, with logits that are the mean of those of an image and its mirror image.
+def mirrored(apply: Apply) -> Apply:
+    """Returns `apply` with the mean logits of an image and of its mirror image.
 
     Logits and not probabilities, so that the sum of both branches is the mean of both sums; their
     softmax is the geometric mean of both images' probabilities, rescaled. Region and features are
     the image's own. It takes two passes.
 
     Args:
-      apply: of a model.
-      images: pixel values.
-      boxes: to be cropped, (top, left, bottom, right) in pixels of the images.
+      apply: of a model; its images are pixel values, its boxes (top, left, bottom, right) in pixels
+        of the images.
     """
-    images = jnp.asarray(images)
-    width = images.shape[2]
-    turned = {
-        name: jnp.stack([top, width - right, bottom, width - left], axis=1)
-        for name, box in boxes.items()
-        for top, left, bottom, right in [box.T]
-    }
-    output, mirrored = apply(images, **boxes), apply(images[:, :, ::-1], **turned)
-    means = jax.tree.map(lambda one, other: (one + other) / 2, output.logits, mirrored.logits)
-    return output._replace(logits=means)
 
+    def twice(images: Images, **boxes: Float[Array, "batch 4"]) -> ModelOutput:
+        images = jnp.asarray(images)
+        width = images.shape[2]
+        turned = {
+            name: jnp.stack([top, width - right, bottom, width - left], axis=1)
+            for name, box in boxes.items()
+            for top, left, bottom, right in [box.T]
+        }
+        output, other = apply(images, **boxes), apply(images[:, :, ::-1], **turned)
+        means = jax.tree.map(lambda one, two: (one + two) / 2, output.logits, other.logits)
+        return output._replace(logits=means)
 
-VIEWS: Mapping[bool, View] = MappingProxyType({False: once, True: with_mirrored})
+    return twice

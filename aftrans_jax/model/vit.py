@@ -7,15 +7,15 @@ that has them.
 
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
-from aftrans_jax.model.class_row import Descriptor, summarizer
 from aftrans_jax.model.crops import shrink
-from aftrans_jax.model.encoder import BranchTokens, Encoded, Encoder, encoded
+from aftrans_jax.model.encoder import BranchTokens, Encoder, Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
 from aftrans_jax.model.variants import Variant
@@ -23,6 +23,16 @@ from aftrans_jax.model.variants import Variant
 GELUS = MappingProxyType(
     {"tanh": partial(nn.gelu, approximate=True), "exact": partial(nn.gelu, approximate=False)}
 )
+
+
+def class_feature(
+    tokens: Float[Array, "batch tokens hidden"], index: int = 0
+) -> Float[Array, "batch hidden"]:
+    """Returns the class token of an encoder's output in float32, which the head reads.
+
+    RAMS-Trans alone has a second one, at index 1.
+    """
+    return tokens[:, index].astype(jnp.float32)
 
 
 class ViT(nn.Module):
@@ -101,24 +111,25 @@ class ViT(nn.Module):
         *,
         train: bool,
         own: BranchTokens | None = None,
-        describe: Descriptor | None = None,
         all_tokens: bool = False,
-    ) -> Encoded:
-        """Returns the encoder's output for a class token followed by patches.
+        observe: Observe | None = None,
+        select: Select | None = None,
+    ) -> tuple[Float[Array, "batch tokens hidden"], list[Any]]:
+        """Returns normalised tokens, the class token first, and what was observed in each layer.
 
         Args:
           patches: embeddings from `embed`.
           train: whether dropout and stochastic depth are on.
           own: a branch's own class token and positions; the trunk's when None.
-          describe: one of `class_row.DESCRIPTORS`; class rows are returned with the descriptor.
           all_tokens: whether patch tokens are wanted from the last block.
+          observe: of a layer's queries and keys, what is to be known of them.
+          select: chooses or changes the tokens that enter the last block.
 
         Paper: section 2.1, eq. 1 to 3.
         """
         tokens = self.with_class_token(patches, own)
-        observe = summarizer(describe, 1 + self.variant.registers)
-        return encoded(
-            *self.Transformer(tokens, train=train, all_tokens=all_tokens, observe=observe)
+        return self.Transformer(
+            tokens, train=train, all_tokens=all_tokens, observe=observe, select=select
         )
 
     def with_class_token(
@@ -150,7 +161,7 @@ class ViT(nn.Module):
         return BranchTokens(self.cls, self.Transformer.posembed_input())
 
     def classify(self, features: Float[Array, "batch hidden"]) -> Float[Array, "batch classes"]:
-        """Returns the logits of class tokens from `Encoded.features`.
+        """Returns the logits of class tokens from `class_feature`.
 
         Paper: eq. 4, before the softmax.
         """
@@ -163,7 +174,7 @@ class ViT(nn.Module):
     def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
         """Returns the class tokens of images of pixel values 0..255, shrunk to the image size."""
         images = shrink(self.normalize(images), self.image_size)
-        return self.encode(self.embed(images), train=train).features
+        return class_feature(self.encode(self.embed(images), train=train)[0])
 
 
 class Baseline(nn.Module):

@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.views import View, once
+from aftrans_jax.model.views import mirrored
 from aftrans_jax.training.losses import branch_losses, total_loss
 from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.metrics import (
@@ -51,7 +51,7 @@ def eval_step(
     loss_weights: Mapping[str, float],
     all_sum: Callable[[Averages], Averages],
     crops_annotated: bool = False,
-    view: View = once,
+    mirror: bool = False,
 ) -> tuple[Averages, Examples]:
     """Returns averages over all devices' real images, and of each image here what came out.
 
@@ -66,14 +66,14 @@ def eval_step(
       loss_weights: alpha and beta by branch; further terms belong to training alone.
       all_sum: of a tree to its sum over all devices.
       crops_annotated: whether the local branch sees the annotated box, where there is one.
-      view: one of `model.views.VIEWS`.
+      mirror: whether the logits are the mean of an image's and its mirror image's.
     """
 
     def apply(images: Images, **boxes: Any) -> ModelOutput:
         return cast(ModelOutput, model.apply({"params": params}, images, train=False, **boxes))
 
     boxes = {"boxes": batch["box"]} if crops_annotated else {}
-    output = view(apply, batch["image"], **boxes)
+    output = (mirrored(apply) if mirror else apply)(batch["image"], **boxes)
     logits, mask = prediction_logits(output.logits), batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)

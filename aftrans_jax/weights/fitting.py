@@ -12,6 +12,7 @@ import scipy.ndimage
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
+from aftrans_jax.model.variants import Variant
 from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
 from aftrans_jax.weights.layouts import POSITIONS, REGISTERS
 from aftrans_jax.weights.npz import Params
@@ -30,31 +31,22 @@ class Pretrained(NamedTuple):
     positions: Float[np.ndarray, "1 tokens hidden"]
 
 
-class Sizes(NamedTuple):
-    """What a file tells of its model, in the order of `model.variants.Variant`."""
-
-    patch_size: int
-    hidden: int
-    mlp: int
-    layers: int
-    heads: int
-    registers: int = 0
-
-
-def sizes(arrays: AnyArrays) -> Sizes | None:
-    """Returns the sizes of the model that the arrays are of, None where they do not tell."""
+def sizes(arrays: AnyArrays) -> Variant | None:
+    """Returns the sizes of the ViT that the arrays are of, None where they do not tell."""
     block = "Transformer/encoderblock_0"
     query = f"{block}/MultiHeadDotProductAttention_1/query/kernel"
     names = ("embedding/kernel", f"{block}/MlpBlock_3/Dense_0/kernel", query)
     shapes = [arrays[name].shape for name in names if name in arrays]
-    if list(map(len, shapes)) != [4, 2, 3]:
+    if list(map(len, shapes)) != [4, 2, 3] or not all(map(all, shapes)):
         return None
     embedding, mlp, query_shape = shapes
+    if query_shape[1] > embedding[3]:  # more heads than channels
+        return None
     blocks = (re.match(r"Transformer/encoderblock_(\d+)/", name) for name in arrays)
     layers = len({match[1] for match in blocks if match})
     registers = arrays[REGISTERS].shape if REGISTERS in arrays else (1, 0, 0)
     count = registers[1] if len(registers) == 3 else 0
-    return Sizes(embedding[0], embedding[3], mlp[1], layers, query_shape[1], count)
+    return Variant(embedding[0], embedding[3], mlp[1], layers, query_shape[1], count)
 
 
 def trained_size(arrays: AnyArrays) -> int | None:

@@ -16,7 +16,7 @@ from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
-from aftrans_jax.weights.names import HUB, weights_name
+from aftrans_jax.weights.names import HUB, is_downloaded, weights_name
 from aftrans_jax.weights.npz import WHOLE_MODEL, open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
@@ -51,9 +51,23 @@ def open_weights(source: str, *, heads: int | None = None) -> Iterator[Weights]:
     """
     with naming(source):
         path = weights_file(source)
-        form = file_format(path)
-        with READERS[form](path) as arrays:
-            yield _weights(arrays, path, source, form, heads)
+        with _kept(source, path):
+            form = file_format(path)
+            with READERS[form](path) as arrays:
+                yield _weights(arrays, path, source, form, heads)
+
+
+@contextlib.contextmanager
+def _kept(source: str, path: Path) -> Iterator[None]:
+    """Names the file of the cache where a damaged one is to be downloaded again."""
+    try:
+        yield
+    except ValueError as error:
+        if "download" not in str(error) or not is_downloaded(source):
+            raise
+        # The hub's library has links to its files, and would make a deleted link again.
+        file = path.resolve()
+        raise ValueError(f"{error} (kept in {file}: delete it and start again)") from error
 
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int | None) -> Weights:

@@ -61,12 +61,13 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
             f"{hidden} numbers below {prefix} are 6 heads of most models and 12 of MoCo v3's: "
             f"{CONVERT} --heads=6 --out=x.npz makes a file that tells"
         )
-    num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
-    if not num_heads or hidden % num_heads:
+    if not hidden or hidden % (heads or _HEAD_DIM):
+        told = f"is no multiple of {heads} heads" if heads else "does not tell the heads"
         raise ValueError(
-            f"a width of {hidden} does not tell the heads, or not {heads}: expected a multiple of "
-            f"64. {CONVERT} --heads=N --out=x.npz makes a file that tells"
+            f"a width of {hidden} {told}: expected a multiple of {heads or _HEAD_DIM}. {CONVERT} "
+            "--heads=N --out=x.npz makes a file that tells"
         )
+    num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
     if heads is None:
         notes.append(
             f"{num_heads} heads of {hidden // num_heads} assumed: no array tells their number"

@@ -24,9 +24,8 @@ from aftrans_jax.config import recipe_config
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.updating import build_optimizer
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.class_row import class_row_descriptor
+from aftrans_jax.model.class_row import class_row_descriptor, summarize
 from aftrans_jax.model.crops import crop_and_resize
-from aftrans_jax.model.encoder import Encoded
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SELECTIONS
@@ -104,8 +103,9 @@ def patch_parts(batch: int) -> dict[str, Part]:
 def trunk_parts(batch: int) -> dict[str, Part]:
     """Returns two encoder blocks, the last for the class token alone, by trunk."""
 
-    def encode(module: ViT, patches: Array) -> Encoded:
-        return module.encode(patches, train=True, describe=class_row_descriptor)
+    def encode(module: ViT, patches: Array) -> tuple[Array, list[Any]]:
+        observe = partial(summarize, describe=class_row_descriptor)
+        return module.encode(patches, train=True, observe=observe)
 
     parts: dict[str, Part] = {}
     patches, half = shape(batch, SIDE**2, B16.hidden), (0.5, 0.5, 0.5)

@@ -30,7 +30,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "grain, restart markers": {"restart_marker_rows": 1},
     "grain, progressive": {"progressive": True},
 }
-_NO_BOX = np.full(4, np.nan, np.float32)
 
 
 def encode(image: Image.Image, **options: Any) -> bytes:
@@ -55,7 +54,7 @@ def with_grain(image: Image.Image) -> Image.Image:
 def square(data: bytes, resize_size: int | None) -> np.ndarray:
     """Returns a JPEG as the square that a training example is cut from."""
     pixels = decode_photo(data, "photo", resize_size=resize_size).pixels
-    return resize(Example(pixels, 0, _NO_BOX), SIZE).image
+    return resize(Example(pixels, 0), SIZE).image
 
 
 def measure(settings: Settings) -> Result:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,11 +13,10 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.class_row import Descriptor
-from aftrans_jax.model.encoder import BranchTokens, Encoded
+from aftrans_jax.model.encoder import BranchTokens, Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import VARIANTS, Variant
-from aftrans_jax.model.vit import Baseline, ViT
+from aftrans_jax.model.vit import Baseline, ViT, class_feature
 from benchmarks.models import trunks
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -33,12 +32,15 @@ class EveryTokenViT(ViT):
         *,
         train: bool,
         own: BranchTokens | None = None,
-        describe: Descriptor | None = None,
         all_tokens: bool = True,
-    ) -> Encoded:
+        observe: Observe | None = None,
+        select: Select | None = None,
+    ) -> tuple[Array, list[Any]]:
         """Returns all tokens of the last block."""
         del all_tokens
-        return super().encode(patches, train=train, own=own, describe=describe, all_tokens=True)
+        return super().encode(
+            patches, train=train, own=own, all_tokens=True, observe=observe, select=select
+        )
 
 
 class TwoPasses(AFTrans):
@@ -52,7 +54,8 @@ class TwoPasses(AFTrans):
         features: dict[str, Array] = {}
         own: BranchTokens | None
         for name, pixels, own in (("global", images, None), ("local", crops, self.local())):
-            features[name] = self.vit.encode(self.vit.embed(pixels), train=train, own=own).features
+            tokens, _ = self.vit.encode(self.vit.embed(pixels), train=train, own=own)
+            features[name] = class_feature(tokens)
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, None)
 

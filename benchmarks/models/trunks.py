@@ -14,22 +14,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import scores
-from aftrans_jax.model.class_row import (
-    Descriptor,
-    Summary,
-    class_row_descriptor,
-    summarize,
-    summarizer,
-)
-from aftrans_jax.model.encoder import BranchTokens, Encoded, EncoderBlock, MlpBlock, encoded
+from aftrans_jax.model.class_row import class_row_descriptor
+from aftrans_jax.model.encoder import BranchTokens, EncoderBlock, MlpBlock, Observe, Select
 from aftrans_jax.model.patches import embed_by_convolution
 from aftrans_jax.model.vit import GELUS, ViT
 
 Tree = Mapping[str, Any]
 Trees = Sequence[Tree]
-Describe = Descriptor | None
-Layer = tuple[Array, Summary | None]  # tokens after a layer, what it says of its class row
-Layers = tuple[Array, list[Summary | None]]
+Watch = Observe | None
+Layer = tuple[Array, Any]  # tokens after a layer, and what was observed in it
+Layers = tuple[Array, list[Any]]
 
 
 class LayeredViT(ViT):
@@ -41,40 +35,42 @@ class LayeredViT(ViT):
         *,
         train: bool,
         own: BranchTokens | None = None,
-        describe: Descriptor | None = None,
         all_tokens: bool = False,
-    ) -> Encoded:
+        observe: Observe | None = None,
+        select: Select | None = None,
+    ) -> Layers:
         """Returns what `ViT.encode` returns.
 
         Raises:
-          ValueError: dropout or stochastic depth is asked for.
+          ValueError: dropout or stochastic depth is asked for, or a selection of tokens.
         """
         if self.is_initializing():
-            return super().encode(patches, train=train, own=own, describe=describe)
+            return super().encode(patches, train=train, own=own, observe=observe)
+        if select is not None:
+            self.refuse(f"{select}", "no selection of tokens")
         if self.dropout or self.stochastic_depth:
             self.refuse(f"dropout={self.dropout}, stochastic_depth={self.stochastic_depth}", "0, 0")
         params = self.Transformer.variables["params"]
         layers = [params[f"encoderblock_{layer}"] for layer in range(self.variant.layers)]
         tokens = self.with_class_token(patches, own)
-        tokens, summaries = self.run(layers, tokens, describe, all_tokens)
-        return encoded(self.norm(params["encoder_norm"], tokens), summaries)
+        tokens, observed = self.run(layers, tokens, observe, all_tokens)
+        return self.norm(params["encoder_norm"], tokens), observed
 
-    def run(self, layers: Trees, tokens: Array, describe: Describe, all_tokens: bool) -> Layers:
-        """Returns the tokens after all layers, and what each layer says of its class row."""
-        summaries = []
+    def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
+        """Returns the tokens after all layers, and what was observed in each."""
+        all_observed = []
         for layer in layers:
             class_only = layer is layers[-1] and not all_tokens
-            tokens, summary = self.block(layer, tokens, describe, class_only)
-            summaries.append(summary)
-        return tokens, summaries
+            tokens, observed = self.block(layer, tokens, observe, class_only)
+            all_observed.append(observed)
+        return tokens, all_observed
 
-    def block(self, params: Tree, tokens: Array, describe: Describe, class_only: bool) -> Layer:
+    def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
         """Returns what an encoder block returns."""
         block = EncoderBlock(
             self.variant, GELUS[self.gelu], self.attention, 0.0, 0.0, self.dtype, parent=None
         )
-        settings: dict[str, Any] = {"observe": summarizer(describe, 1), "class_only": class_only}
-        return cast(Any, block.apply({"params": params}, tokens, train=False, **settings))
+        return cast(Any, block.apply({"params": params}, tokens, False, observe, class_only))
 
     def norm(self, params: Tree, tokens: Array) -> Array:
         """Returns normalised tokens."""
@@ -93,18 +89,18 @@ class LayeredViT(ViT):
 class WrittenOutViT(LayeredViT):
     """The trunk with an encoder block's arithmetic in view."""
 
-    def block(self, params: Tree, tokens: Array, describe: Describe, class_only: bool) -> Layer:
+    def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
         projections = params["MultiHeadDotProductAttention_1"]
         normed = self.norm(params["LayerNorm_0"], tokens)
         kept = 1 if class_only else tokens.shape[1]
         query, key, value = self.project(projections, normed[:, :kept], normed)
-        attended, summary = self.attend(query, key, value, describe)
+        attended, observed = self.attend(query, key, value, observe)
         out = nn.DenseGeneral(tokens.shape[-1], axis=(-2, -1), dtype=self.dtype, parent=None)
         tokens = tokens[:, :kept] + cast(Array, out.apply({"params": projections["out"]}, attended))
         mlp = MlpBlock(self.variant.mlp, GELUS[self.gelu], 0.0, self.dtype, parent=None)
         normed = self.norm(params["LayerNorm_2"], tokens)
         tokens += cast(Array, mlp.apply({"params": params["MlpBlock_3"]}, normed, train=False))
-        return tokens, summary
+        return tokens, observed
 
     def project(self, params: Tree, queries: Array, tokens: Array) -> tuple[Array, Array, Array]:
         """Returns query, key and value [batch tokens heads head_dim]."""
@@ -114,10 +110,10 @@ class WrittenOutViT(LayeredViT):
         query, key, value = (dense.apply({"params": params[name]}, x) for name, x in named)
         return cast(Any, (query, key, value))
 
-    def attend(self, query: Array, key: Array, value: Array, describe: Describe) -> Layer:
-        """Returns attended queries and what an encoder block says of the class row."""
-        summary = None if describe is None else summarize(query, key, describe)
-        return self.attention(query, key, value), summary
+    def attend(self, query: Array, key: Array, value: Array, observe: Watch) -> Layer:
+        """Returns attended queries and what was observed."""
+        attended = self.attention(query, key, value)
+        return attended, None if observe is None else observe(query, key)
 
 
 class NaiveViT(WrittenOutViT):
@@ -128,21 +124,22 @@ class NaiveViT(WrittenOutViT):
     Neither a fused kernel nor the last block's shortcut is used.
     """
 
-    def run(self, layers: Trees, tokens: Array, describe: Describe, all_tokens: bool) -> Layers:
+    def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
         del all_tokens
-        if describe not in (None, class_row_descriptor):
+        describe = getattr(observe, "keywords", {}).get("describe")  # of `summarize`'s arguments
+        if observe is not None and describe is not class_row_descriptor:
             self.refuse(f"{describe}", "class_row_descriptor")
-        return super().run(layers, tokens, describe, all_tokens=True)
+        return super().run(layers, tokens, observe, all_tokens=True)
 
-    def attend(self, query: Array, key: Array, value: Array, describe: Describe) -> Layer:
+    def attend(self, query: Array, key: Array, value: Array, observe: Watch) -> Layer:
         maps = jax.nn.softmax(scores(query, key, "bqhd,bkhd->bhqk"), axis=-1).astype(self.dtype)
         attended = jnp.einsum("bhqk,bkhd->bqhd", maps, value)
-        if describe is None:
+        if observe is None:
             return attended, None
         # Below the smallest normal number there is nothing left to take a logarithm of.
         row = jnp.maximum(maps[:, :, 0, 1:].astype(jnp.float32), jnp.finfo(jnp.float32).tiny)
         log_row = jnp.log(jax.lax.stop_gradient(row))
-        return attended, (log_row, describe(query, key, log_row))
+        return attended, (log_row, class_row_descriptor(query, key, log_row))
 
 
 class FusedProductViT(WrittenOutViT):
@@ -165,14 +162,14 @@ class FusedProductViT(WrittenOutViT):
 class ScannedViT(LayeredViT):
     """The trunk with one compiled block, run over the stacked parameters of all but the last."""
 
-    def run(self, layers: Trees, tokens: Array, describe: Describe, all_tokens: bool) -> Layers:
+    def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[:-1])
 
         def body(tokens: Array, layer: Tree) -> Layer:
-            return self.block(layer, tokens, describe, False)
+            return self.block(layer, tokens, observe, False)
 
         tokens, first = jax.lax.scan(body, tokens, stacked)
-        tokens, last = self.block(layers[-1], tokens, describe, not all_tokens)
+        tokens, last = self.block(layers[-1], tokens, observe, not all_tokens)
         each = [jax.tree.map(lambda x, i=i: x[i], first) for i in range(len(layers) - 1)]
         return tokens, [*each, last]
 
@@ -180,8 +177,8 @@ class ScannedViT(LayeredViT):
 class RematViT(LayeredViT):
     """The trunk that keeps a block's input alone, and computes the block again going backward."""
 
-    def block(self, params: Tree, tokens: Array, describe: Describe, class_only: bool) -> Layer:
-        block = partial(super().block, describe=describe, class_only=class_only)
+    def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
+        block = partial(super().block, observe=observe, class_only=class_only)
         return jax.checkpoint(block, policy=self.policy())(params, tokens)
 
     def policy(self) -> Callable[..., bool] | None:
@@ -199,8 +196,8 @@ class RematButProductsViT(RematViT):
 class Float32ResidualViT(LayeredViT):
     """The trunk whose residual stream is float32 while its blocks compute in half precision."""
 
-    def run(self, layers: Trees, tokens: Array, describe: Describe, all_tokens: bool) -> Layers:
-        return super().run(layers, tokens.astype(jnp.float32), describe, all_tokens)
+    def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
+        return super().run(layers, tokens.astype(jnp.float32), observe, all_tokens)
 
 
 class ConvolutionViT(ViT):
@@ -212,5 +209,6 @@ class ConvolutionViT(ViT):
         """Returns the patch embeddings of normalised images, in raster order."""
         if self.is_initializing():
             return super().embed(images)
-        embedding = self.embedding.clone(embed=embed_by_convolution, parent=None, name=None)
-        return cast(Array, embedding.apply(self.embedding.variables, images))
+        params = self.embedding.variables["params"]
+        kernel, bias = (params[name].astype(self.dtype) for name in ("kernel", "bias"))
+        return embed_by_convolution(images.astype(self.dtype), kernel, self.stride) + bias

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aftrans_jax import main
 from aftrans_jax.config import base_config
-from aftrans_jax.experiment import checks, model
+from aftrans_jax.experiment import checks, model, weights_checks
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.experiment.settled import settled
@@ -48,6 +48,8 @@ VARIANTS_HERE = {**VARIANTS, "mini8": Variant(8, 8, 8, 1, 1)}
 def tiny_variant(monkeypatch, tmp_path):
     monkeypatch.setattr(model, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(checks, "VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr(weights_checks, "VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr("aftrans_jax.experiment.settled.VARIANTS", VARIANTS_HERE)
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import apply, flat, random_params
 
+from aftrans_jax.experiment import exported
 from aftrans_jax.experiment.exported import program, write_program
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.experiment.trained import Trained, load_trained, save_trained
@@ -236,6 +237,16 @@ def test_what_a_model_has_not_is_refused(trained):
         program(some_model("vit"), "sum", with_region=False)
     with pytest.raises(ValueError, match=r"--region: .*'vit'"):
         program(some_model("vit"), "global", with_region=True)
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
+def test_a_program_that_its_form_cannot_hold_is_refused(trained, tmp_path, monkeypatch, kind):
+    size = sum(x.nbytes for x in flat(trained.params).values())
+    monkeypatch.setattr(exported, "LARGEST", size - 1)
+    message = rf"--format={kind}: .*{size:,} bytes, .*less than 2 GiB.*--format=aftrans"
+    with pytest.raises(ValueError, match=message):
+        write_program(tmp_path / "x", trained, kind, "global", with_region=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_onnx_gives_the_same_numbers(trained, tmp_path, rng):

@@ -22,7 +22,6 @@ from aftrans_jax.experiment.exported import write_program
 from aftrans_jax.experiment.launch import launch_evaluation
 from aftrans_jax.experiment.outcomes import read_predictions
 from aftrans_jax.experiment.trained import load_trained
-from aftrans_jax.model.views import VIEWS
 from aftrans_jax.training import sharding
 
 
@@ -62,7 +61,7 @@ def test_predictions_are_the_mean_of_two_looks(predictions, paths):
         once = jax.nn.softmax(own.logits[name]) if name != "sum" else probabilities + 1
         assert np.abs(probabilities - once).max() > 0.01
     np.testing.assert_array_equal([one.box for one in found[:16]], own.region.box)
-    one_pass = jax.jit(partial(answers, model.module, "global", False, view=VIEWS[True]))
+    one_pass = jax.jit(partial(answers, model.module, "global", False, mirror=True))
     quick = one_pass(model.params, images)["probabilities"]["global"]
     np.testing.assert_allclose(quick, jax.nn.softmax(logits["global"]), atol=1e-5)
 

@@ -9,7 +9,6 @@ from flax.traverse_util import flatten_dict
 
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.experiment.weights_checks import check_variant
-from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.npz import save_npz
 
 NUM_CLASSES = 7
@@ -109,7 +108,7 @@ def test_every_patch_size_that_a_variant_of_the_width_has_is_named():
     }
     for variant, wanted in (("b16", ["16", "14"]), ("s14", ["14"])):
         with pytest.raises(ValueError, match="as no variant has; python") as caught:
-            check_variant(variant, arrays, VARIANTS)
+            check_variant(variant, arrays)
         found = re.findall(r"convert SOURCE --patch_size=(\d+) --out=x", str(caught.value))
         assert found == wanted
 

@@ -97,9 +97,16 @@ def test_what_is_given_stays(given, changed):
     assert left(**given)[0] == left()[0] | changed
 
 
-def test_a_file_that_does_not_tell_is_left_to_the_check_that_names_it(tmp_path):
-    path = write_npz(tmp_path / "odd.npz", layers=5)
-    assert left(pretrained=path)[0]["model.variant"] == "b16"
+def test_a_file_of_another_variant_is_named_and_not_the_image_size_that_follows_from_it(tmp_path):
+    size = {"hidden": 768, "mlp": 3072, "heads": 12, "patch": 14, "tokens": 1 + 37**2}
+    path = write_npz(tmp_path / "b14.npz", **size)
+    with pytest.raises(ValueError, match=r"b14\.npz'.* use --config\.model\.variant=b14; python"):
+        left(pretrained=path, model__variant="b16")
+    with pytest.raises(ValueError, match=r"has patches of 16 px, .* 5 layers, .*as no variant has"):
+        left(pretrained=write_npz(tmp_path / "odd.npz", layers=5))
+
+
+def test_what_is_absent_or_unknown_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         left(pretrained=str(tmp_path / "absent.npz"))
     with pytest.raises(ValueError, match=r"model\.variant='b17' is unknown: choose one of auto, "):

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import to_float32
 from aftrans_jax.weights.fitting import fit_to_model, sizes
@@ -45,7 +44,7 @@ def outputs(weights: Weights, images: np.ndarray, num_classes: int) -> dict[str,
     assert found is not None
     side = images.shape[1]
     pixels = (tuple(origin.mean), tuple(origin.std))
-    vit = ViT(Variant(*found), num_classes, side, found.patch_size, origin.gelu, *pixels)
+    vit = ViT(found, num_classes, side, found.patch_size, origin.gelu, *pixels)
     arrays = to_float32(weights.arrays)
     expected = jax.eval_shape(lambda: vit.init(jax.random.key(0), images, train=False))["params"]
     has_head = "head/bias" in arrays

@@ -3,14 +3,16 @@
 `make_vit_timm.py` wrote them and says how.
 """
 
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from npz_file import read_npz
 
-from aftrans_jax.model.class_row import class_row_descriptor
+from aftrans_jax.model.class_row import class_row_descriptor, summarize
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import GELUS, ViT
 from aftrans_jax.weights.fitting import fit_to_model
@@ -26,7 +28,14 @@ ATOL = 2e-5
 
 def run(vit: ViT, images: np.ndarray):
     patches = vit.embed(vit.normalize(images))
-    return vit(images, train=False), vit.encode(patches, train=False, describe=class_row_descriptor)
+    observe = partial(summarize, describe=class_row_descriptor)
+    tokens, layers = vit.encode(patches, train=False, observe=observe)
+    class_rows = jnp.stack([row for row, _ in layers], axis=1)
+    return {
+        "logits": vit(images, train=False),
+        "class_token": tokens[:, 0],
+        "class_rows": class_rows,
+    }
 
 
 def outputs(golden: dict[str, np.ndarray], gelu: str) -> dict[str, np.ndarray]:
@@ -39,12 +48,7 @@ def outputs(golden: dict[str, np.ndarray], gelu: str) -> dict[str, np.ndarray]:
         read_npz(FOLDER / "vit_timm.npz"), shapes["params"], keep_head=True
     )
     assert notes == ()
-    logits, encoded = jax.jit(lambda p: vit.apply({"params": p}, images, method=run))(params)
-    return {
-        "logits": logits,
-        "class_token": encoded.tokens[:, 0],
-        "class_rows": encoded.log_rows,
-    }
+    return jax.jit(lambda p: vit.apply({"params": p}, images, method=run))(params)
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,12 @@ def test_the_crop_is_cut_from_a_larger_source(subject, rng, source_size):
     check_against_float64(subject[0], photos, {})
 
 
+def test_photos_that_are_not_square_are_refused_where_a_region_is_cut(subject):
+    photos = np.zeros((1, 22, 44, 3), np.uint8)
+    with pytest.raises(ValueError, match="images of 22 x 44 px: expected square ones"):
+        tiny_aftrans().apply({"params": subject[0]}, photos, train=False)
+
+
 def test_given_boxes_replace_the_models_own(subject):
     params, images = subject
     output = tiny.apply(tiny_aftrans(), params, images, train=False)

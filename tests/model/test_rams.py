@@ -55,6 +55,11 @@ def test_both_branches_agree_with_float64(params, rng, source_size, threshold):
     assert len(boxes) > 1
 
 
+def test_photos_that_are_not_square_are_refused(params):
+    with pytest.raises(ValueError, match="images of 33 x 22 px: expected square ones"):
+        MODEL.apply({"params": params}, np.zeros((1, 33, 22, 3), np.uint8), train=False)
+
+
 def random_layers(rng, num_layers=4, batch=2, tokens=9, heads=3, width=5) -> list[Projections]:
     shape = (batch, tokens, heads, width)
     draw = (rng.normal(size=(2, *shape)).astype(np.float32) for _ in range(num_layers))

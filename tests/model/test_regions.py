@@ -73,6 +73,14 @@ def test_the_most_relevant_component_may_be_the_smaller_one():
     )
 
 
+def test_many_patches_as_relevant_are_summed_without_overflow():
+    """109 x 109 patches, of 10,000 of which each is the most relevant."""
+    mask = np.ones((1, 109, 109), bool)
+    mask[0, 100] = mask[0, 101:, 10:] = False
+    box = locate(mask, mask / 4, Geometry(448, 16, 4), 16, "most_relevant_component")
+    assert tuple(box[0].tolist()) == (0, 0, 412, 448)
+
+
 MASKS = hnp.arrays(bool, (3, 9, 9))
 # Quarters: sums are exact, so that two components that tie do so in every arithmetic.
 RELEVANCE = hnp.arrays(np.float32, (3, 9, 9), elements=st.sampled_from([0.25, 0.5, 0.75, 1.0]))

@@ -41,10 +41,9 @@ def test_parts_agree_with_float64(subject):
 
     def parts(module, images):
         found = []
-        module.vit.Transformer(
-            module.vit.with_class_token(module.vit.embed(module.vit.normalize(images)), None),
+        module.vit.encode(
+            module.vit.embed(module.vit.normalize(images)),
             train=False,
-            all_tokens=False,
             observe=projections,
             select=lambda tokens, layers: found.append(part_indices(layers)) or tokens,
         )
@@ -112,10 +111,8 @@ def test_only_the_class_token_and_the_parts_reach_the_last_block(subject):
             return select_parts(jnp.where(kept, tokens, noise), layers)
 
         trunk = module.vit
-        tokens, _ = trunk.Transformer(
-            trunk.with_class_token(trunk.embed(trunk.normalize(images)), None),
-            train=False, all_tokens=False, observe=projections, select=select,
-        )  # fmt: skip
+        patches = trunk.embed(trunk.normalize(images))
+        tokens, _ = trunk.encode(patches, train=False, observe=projections, select=select)
         return trunk.classify(tokens[:, 0])
 
     plain = tiny.apply(MODEL, params, images, train=False).logits["global"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aftrans_jax.model.outputs import ModelOutput, Region
-from aftrans_jax.model.views import VIEWS
+from aftrans_jax.model.views import mirrored
 
 HEIGHT, WIDTH = 4, 6
 
@@ -25,19 +25,14 @@ def images(rng):
     return rng.integers(0, 256, (3, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def test_one_look_is_the_models(images):
-    found, expected = VIEWS[False](looking, images), looking(images)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
 def test_two_looks_have_mean_logits_and_the_images_own_region(images):
-    found, own = VIEWS[True](looking, images), looking(images)
+    found, own = mirrored(looking)(images), looking(images)
     x = images.astype(np.float64)
     for name, values in (("global", x[:, 0, :, 0]), ("local", x[:, 1, :, 1] ** 2)):
         np.testing.assert_allclose(found.logits[name], (values + values[:, ::-1]) / 2)
     jax.tree.map(np.testing.assert_array_equal, found[1:], own[1:])
-    mirrored = VIEWS[True](looking, images[:, :, ::-1])
-    jax.tree.map(np.testing.assert_allclose, mirrored.logits, found.logits)
+    turned = mirrored(looking)(images[:, :, ::-1])
+    jax.tree.map(np.testing.assert_allclose, turned.logits, found.logits)
 
 
 def test_boxes_that_are_asked_for_are_mirrored_for_the_mirror_image(images):
@@ -48,7 +43,7 @@ def test_boxes_that_are_asked_for_are_mirrored_for_the_mirror_image(images):
         return looking(images, boxes)
 
     boxes = jnp.array([[0, 1, 2, 3.0], [1, 0, 4, 6.0], [np.nan] * 4])
-    found = VIEWS[True](noting, images, boxes=boxes)
+    found = mirrored(noting)(images, boxes=boxes)
     np.testing.assert_array_equal(found.region.box, boxes)
     (image, first), (turned, second) = seen
     np.testing.assert_array_equal(first, boxes)

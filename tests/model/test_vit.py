@@ -1,5 +1,7 @@
 """The trunk against the float64 reference, published sizes and the real DeiT-tiny."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,9 @@ import tiny
 from npz_file import read_npz
 from PIL import Image
 
-from aftrans_jax.model.class_row import DESCRIPTORS
+from aftrans_jax.model.class_row import DESCRIPTORS, summarize
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.model.vit import ViT
+from aftrans_jax.model.vit import ViT, class_feature
 from aftrans_jax.weights.fitting import fit_to_model
 
 HALF = (0.5, 0.5, 0.5)
@@ -56,15 +58,17 @@ def test_class_rows_agree_with_float64_to_1e_4_log_units(rng):
 
         def rows(module, x, describe=describe, all_tokens=name == "full_map"):
             patches = module.embed(module.normalize(x))
-            return module.encode(patches, train=False, describe=describe, all_tokens=all_tokens)
+            observe = partial(summarize, describe=describe)
+            _, layers = module.encode(patches, train=False, all_tokens=all_tokens, observe=observe)
+            return [jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)]
 
-        encoded = tiny.apply(vit, params, images, method=rows)
+        log_rows, descriptor = tiny.apply(vit, params, images, method=rows)
         for row, image in enumerate(images):
             log_attention = oracles.vit(
                 tiny.flat(params), tiny.normalized(image), tiny.STRIDE, "exact"
             ).log_attention
-            np.testing.assert_allclose(encoded.log_rows[row], log_attention[:, :, 0, 1:], atol=1e-4)
-            found = np.asarray(encoded.descriptor[row], np.float64)
+            np.testing.assert_allclose(log_rows[row], log_attention[:, :, 0, 1:], atol=1e-4)
+            found = np.asarray(descriptor[row], np.float64)
             found = (found - found.mean()) / (found.std() + 1e-6)
             expected = oracles.descriptor(log_attention, name)
             np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -85,11 +89,11 @@ def test_last_block_for_the_class_token_alone_is_exact(rng):
 
     def logits(params, all_tokens):
         def run(module, x):
-            encoded = module.encode(
+            tokens, _ = module.encode(
                 module.embed(module.normalize(x)), train=False, all_tokens=all_tokens
             )
-            assert encoded.tokens.shape[1] == (50 if all_tokens else 1)
-            return module.classify(encoded.features)
+            assert tokens.shape[1] == (50 if all_tokens else 1)
+            return module.classify(class_feature(tokens))
 
         return tiny.apply(vit, params, images, method=run)
 

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,6 +17,7 @@ from aftrans_jax.weights import download
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.names import is_official, weights_name
 from aftrans_jax.weights.npz import open_npz
+from aftrans_jax.weights.reading import open_weights
 
 NAME = "imagenet21k+imagenet2012/ViT-Ti_16"
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -185,6 +187,25 @@ def test_two_at_once_download_it_once(server):
     assert len(found) == 3
     assert found[0].read_bytes() == CONTENT
     assert server.requests == [0]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 250_000])
+def test_a_damaged_file_of_the_cache_is_named_and_not_one_that_does_not_fit(cache, cut):
+    """What the message says to download again is not while the file lies there."""
+    path = cache / f"{NAME}.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, a=np.ones(2, "f4"), b=np.random.default_rng(0).random(99_999))
+    path.write_bytes(path.read_bytes()[:cut])
+    kept = re.escape(f"(kept in {path}: delete it and start again)")
+    message = rf"^pretrained='{re.escape(NAME)}': .* {kept}$"
+    with pytest.raises(ValueError, match=message), open_weights(NAME):
+        pass
+    with pytest.raises(ValueError, match="download") as caught, open_weights(str(path)):
+        pass
+    assert "kept in" not in str(caught.value)
+    np.savez(path, a=np.ones(2, "f4"))
+    with pytest.raises(ValueError, match=r"of another kind$"), open_weights(NAME):
+        raise ValueError("of another kind")
 
 
 def test_official_weights_of_one_file_name_are_not_the_same():

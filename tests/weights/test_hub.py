@@ -2,14 +2,17 @@
 
 import hashlib
 import http.server
+import re
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.names import is_downloaded, weights_name
+from aftrans_jax.weights.reading import open_weights
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -72,6 +75,19 @@ def test_a_name_is_downloaded_once_with_what_lies_beside(server):
     assert path.with_name("config.json").read_bytes() == b"{}"
     assert not path.with_name("preprocessor_config.json").exists()
     assert weights_file("hf:timm/vit_x.augreg") == path
+
+
+def test_a_damaged_file_is_downloaded_again_once_what_is_named_is_deleted():
+    path = weights_file("hf:timm/vit_x.augreg")
+    path.write_bytes(b"")
+    with (
+        pytest.raises(ValueError, match="it is empty: download") as caught,
+        open_weights("hf:timm/vit_x.augreg"),
+    ):
+        pass
+    named = re.search(r"\(kept in (.*): delete it and start again\)$", str(caught.value))[1]
+    Path(named).unlink()
+    assert weights_file("hf:timm/vit_x.augreg").read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("revision", ["", f"@{COMMIT}"])

@@ -59,8 +59,19 @@ def test_heads_are_of_64_numbers_unless_more_is_known(arrays):
         (4, 16, 64)
     )
     assert not any("heads" in note for note in notes)
-    with pytest.raises(ValueError, match="a width of 64 does not tell the heads"):
+    with pytest.raises(ValueError, match="a width of 64 is no multiple of 5 heads: expected"):
         named(arrays, heads=5)
+
+
+def test_a_width_that_is_no_multiple_of_64_does_not_tell_the_heads(arrays):
+    """Of 96 numbers, as mini8 has in 3 heads."""
+    arrays = {
+        name: np.ones([side * 3 // 2 if side % 64 == 0 else side for side in x.shape], "f4")
+        for name, x in arrays.items()
+    }
+    with pytest.raises(ValueError, match="a width of 96 does not tell the heads: expected a mul"):
+        named(dict(arrays))
+    assert "Transformer/encoderblock_0/LayerNorm_0/bias" in named(arrays, heads=3)[0]
 
 
 SURPLUS = {

@@ -178,7 +178,7 @@ def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None
 
 def _masked_row(image_size: int) -> _Row:
     image = np.zeros((image_size, image_size, 3), np.uint8)
-    return _row(Example(image, 0, np.full(4, np.nan, np.float32)), -1)
+    return _row(Example(image, 0), -1)
 
 
 def _row(example: Example, index: int) -> _Row:

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from aftrans_jax.data.examples import Example
+from aftrans_jax.data.examples import NO_BOX, Example
 from aftrans_jax.data.loading.decode import MAX_PIXELS, Photo, read_photo
 from aftrans_jax.data.loading.names import locate
-
-_NO_BOX = np.full(4, np.nan, np.float32)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value, so == would raise
@@ -56,7 +54,7 @@ class PhotoTable:
 
     def box(self, index: int) -> Float32[np.ndarray, "4"]:
         """Returns the box of one image, NaN where there is none."""
-        return _NO_BOX if self.boxes is None else self.boxes[index]
+        return NO_BOX if self.boxes is None else self.boxes[index]
 
     def path(self, index: int) -> Path:
         """Returns the path of an image as the disk spells it; see `locate`."""

@@ -137,7 +137,8 @@ function largest(labels) {
 function mostRelevant(labels, fused) {
   const highest = Math.max(fused.reduce((a, b) => Math.max(a, b)), Math.fround(1e-30));
   const share = fused.map((value) => float32(value / highest));
-  return heaviestComponent(labels, share.map((x) => Math.max(roundHalfEven(float32(x * 1e6)), 1)));
+  const steps = Math.min(1e6, Math.floor((2 ** 31 - 1) / fused.length));
+  return heaviestComponent(labels, share.map((x) => Math.max(roundHalfEven(float32(x * steps)), 1)));
 }
 
 function extremeValues(labels) {
