@@ -103,9 +103,9 @@ class Table:
         self.problems = []
         try:
             self._write(finished)
-        except (OSError, ValueError) as error:  # trainings are worth more than a table
+        except Exception as error:  # whatever it is: trainings are worth more than a table
             self.problems = ["the table"]
-            self._say(f"the table FAILED: {error}")
+            self._say(f"the table FAILED: {type(error).__name__}: {error}")
         ended = time.monotonic()
         self._due, self._num_runs = ended + 9 * (ended - began), len(finished)
 

@@ -216,15 +216,22 @@ def test_a_study_is_probed_row_by_row(tmp_path):
         "AFTrans": Row(),
     }
     tables, said = [], []
+
+    def write_table(done):
+        tables.append([run.row for run in done])
+        if len(tables) == 1:
+            raise TypeError("once")  # which ends no probe
+
     with tiny_variants():
         runs = probe_plan(Study("t", rows, "whole"), tiny_config(), tmp_path / "study", given=())
         failures = run_probes(
             runs,
             tmp_path / "features",
-            write_table=lambda done: tables.append([run.row for run in done]),
+            write_table=write_table,
             say=said.append,
         )
     assert failures == ["absent"]
+    assert "the table FAILED: TypeError: once" in said
     assert tables == [["whole"], ["whole", "AFTrans"]]
     assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
         *("[1/3] whole", "[2/3] absent FAILED", "[3/3] AFTrans")
