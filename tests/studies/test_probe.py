@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -92,6 +93,25 @@ def test_logits_are_scikit_learns_on_features_by_hand(result):
         assert result.accuracies[head] == (named == truth).mean()
     assert result.num_train == 24
     assert 0 < result.area <= 1
+
+
+def test_what_has_not_converged_is_no_result(result, cache, monkeypatch):
+    monkeypatch.setattr(aftrans_jax.studies.probe, "_MAX_ITERATIONS", 1)
+    with pytest.raises(ValueError, match="global class tokens: lbfgs failed to converge"):
+        probed(cache)
+
+
+def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, cache, monkeypatch):
+    """As its 1.7.0 has SciPy 1.17 warn of an option."""
+
+    class Warns(sklearn.linear_model.LogisticRegression):
+        def fit(self, *data):
+            warnings.warn("an option is deprecated", DeprecationWarning, stacklevel=1)
+            return super().fit(*data)
+
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression", Warns)
+    with pytest.warns(DeprecationWarning, match="an option is deprecated"):
+        assert probed(cache).accuracies == result.accuracies
 
 
 def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
