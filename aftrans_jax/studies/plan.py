@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.evaluation import annotated_scores
+from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     completed,
@@ -113,11 +114,13 @@ def is_finished(run: Run) -> bool:
     A training is of the same steps; where they are left open, of the same epochs.
 
     Raises:
-      ValueError: it holds a run of other settings, or one that was scored with others.
+      ValueError: it holds a run of other settings or photos, or one that was scored with others.
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:
         check_may_train(run.workdir, settings)
+        if moved := moved_photos(run):
+            check_moved(run.workdir, *map(Path, moved))
     elif not is_finished(run.trained):
         return False
     if (result := run.result()) is None:
@@ -129,6 +132,15 @@ def is_finished(run: Run) -> bool:
         return False
     _check_answers(run, scored, settings)
     return True
+
+
+def moved_photos(run: Run) -> tuple[str, str] | None:
+    """Returns where a run's directory says that its photos are, and where the study says it.
+
+    None where both are the same, or nothing was trained there.
+    """
+    old, new = trained_settings(run.workdir).get("data.dir"), run.config.data.dir
+    return None if old in (None, new) else (old, new)
 
 
 def _check_answers(run: Run, scored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
