@@ -164,11 +164,19 @@ def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | 
     took: dict[str, list[float]] = {}
     everything: list[float] = []
     for run in finished:
-        seconds = (run.result() or {}).get("seconds")
-        if isinstance(seconds, int | float):
-            took.setdefault(run.row, []).append(float(seconds))
-            everything += [] if run.trained else [float(seconds)]
+        if (seconds := _seconds(run.result() or {})) is not None:
+            took.setdefault(run.row, []).append(seconds)
+            everything += [] if run.trained else [seconds]
     if not everything:
         return None
     similar = ((run.row, [0.0] if run.trained else everything) for run in runs)
     return sum(statistics.median(took.get(row, others)) for row, others in similar)
+
+
+def _seconds(result: Mapping[str, Any]) -> float | None:
+    """Returns how long a run took: its last start, or the training of all its steps if longer."""
+    if (seconds := result.get("seconds")) is None:
+        return None
+    train, speed = result["config"]["train"], result.get("images_per_second")
+    steps = result.get("stopped_at_step", train["steps"])
+    return max(float(seconds), steps * train["batch_size"] / speed if speed else 0.0)

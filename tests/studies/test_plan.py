@@ -198,6 +198,22 @@ def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
     assert expected_seconds(found[2:], found[:2]) == 20 + 10 + 30 + 20
 
 
+def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
+    """It records the seconds since its last start alone, and its speed."""
+    first, *_ = found = runs(tmp_path)
+    finish(first, 10.0)
+    path = first.workdir / "result.json"
+    result = json.loads(path.read_text())
+    for told, seconds in (
+        ({"images_per_second": 0.5}, 6 * first.config.train.batch_size / 0.5),
+        ({"images_per_second": 0.5, "stopped_at_step": 3}, 3 * first.config.train.batch_size / 0.5),
+        ({"images_per_second": 1e4}, 10),  # what is no training took the rest
+        ({"images_per_second": None}, 10),  # nothing was left to train
+    ):
+        path.write_text(json.dumps(result | told))
+        assert expected_seconds(found[3:4], [first]) == seconds
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
