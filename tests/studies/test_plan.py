@@ -220,6 +220,7 @@ def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
         ("x = 1", "describes no study: expected a function get_study"),
         ("get_study = lambda: 3", "describes no study"),
         ("get_study = lambda: Study('t', {'a': Row()}, base='b')", "base='b' is no row: choose"),
+        ("get_study = lambda: Study('t', {'a': Row()}, 'a', 0)", "num_seeds=0: expected 1 or more"),
         ("get_study = lambda: Study('t', {'a b': Row(), 'A-b': Row()}, base='a b')", "rename"),
         ("get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')", "choose of global"),
         (
