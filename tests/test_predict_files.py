@@ -258,13 +258,16 @@ def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monk
     assert "and 3 more" in text
 
 
-def test_an_error_without_a_text_is_told_by_its_type(call, photos, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("text", "shown"), [("", "MemoryError"), ("no 2 GiB", "no 2 GiB")])
+def test_a_want_of_memory_names_the_photo(call, photos, tmp_path, monkeypatch, text, shown):
+    """And its type, where it has no text."""
+
     def no_memory(*args, **kwargs):
-        raise MemoryError
+        raise MemoryError(text)
 
     monkeypatch.setattr(classifier, "prepare", no_memory)
     (path,) = some(photos, 1)
-    reason = f"{path!r}: MemoryError"
+    reason = f"{path!r}: {shown}"
     for name in ("p.csv", "p.jsonl"):
         files = (f"--out={tmp_path / name}", f"--report={tmp_path}/p.html")
         _, said = call(path, *files, code=1)
