@@ -44,7 +44,7 @@ def call(trained_run, monkeypatch, capsys):
 
 
 def read_csv(path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -129,6 +129,8 @@ def test_odd_names_are_read_again(call, photos, tmp_path):
         name.decode(errors="surrogateescape").encode(errors="backslashreplace").decode()
         for name in ODD
     }
+    # By which Excel knows that names are UTF-8.
+    assert (tmp_path / "p.csv").read_bytes().startswith(b'\xef\xbb\xbf"file"')
     (tmp_path / "p.html").read_text(encoding="utf-8")
 
 
