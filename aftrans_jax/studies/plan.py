@@ -19,6 +19,7 @@ from aftrans_jax.experiment.workdir import (
 )
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
+from aftrans_jax.training.precision import meant_precision
 
 # What may change in a directory and changes the answers: runs that differ in it have no mean.
 _ANSWERS = ("eval.mirror", "train.precision")
@@ -130,7 +131,7 @@ def is_finished(run: Run) -> bool:
         key = "train.epochs"
     if run.trained is None and scored[key] != settings[key]:
         return False
-    _check_answers(run, scored, settings)
+    _check_answers(run, result, scored, settings)
     return True
 
 
@@ -143,10 +144,17 @@ def moved_photos(run: Run) -> tuple[str, str] | None:
     return None if old in (None, new) else (old, new)
 
 
-def _check_answers(run: Run, scored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _check_answers(
+    run: Run, result: Mapping[str, Any], scored: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
     """Raises ValueError where the scores of a run are not comparable with those of this study."""
+    device = result.get("device", "").rpartition(" x ")[2]
+    then, now = (
+        {**x, "train.precision": meant_precision(x["train.precision"], device)}
+        for x in (scored, settings)
+    )
     for key in _ANSWERS:
-        if scored[key] != settings[key]:
+        if then[key] != now[key]:
             name = "result" if run.trained is None else "eval-test-annotated"
             raise ValueError(
                 f"{run.workdir} was scored with {key}={scored[key]!r}, and the study has "

@@ -1,6 +1,7 @@
 """From rows of changes to runs: order, settings, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -117,6 +118,27 @@ def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
     assert said[0].endswith("move result.json out of that folder to have the run scored again")
     (run.workdir / "result.json").rename(tmp_path / "moved.json")
     assert not is_finished(old)  # it goes on, and is scored as the others
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"), [("1 x cpu", "float32"), ("8 x NVIDIA H100 80GB HBM3", "bfloat16")]
+)
+def test_what_auto_meant_where_a_run_was_scored_is_no_other_setting(tmp_path, device, precision):
+    study = Study("s", {"a": Row()}, "a")
+
+    def planned(precision):
+        base = tiny_config(train__precision=precision)
+        return plan(study, base, tmp_path, num_seeds=1, given=())[0]
+
+    for then, now in (("auto", precision), (precision, "auto")):
+        run = planned(then)
+        finish(run, 10.0)
+        path = run.workdir / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"device": device}))
+        assert is_finished(planned(now))
+        with pytest.raises(ValueError, match=f"precision='{then}', .*precision='float16' now"):
+            is_finished(planned("float16"))
+        shutil.rmtree(run.workdir)
 
 
 CEILING = Study(
