@@ -111,6 +111,7 @@ def find_config(name: str, flag: str = "config") -> str:
 
     Raises:
       FileNotFoundError: there is neither.
+      ValueError: the file of a configuration has no `get_config()`.
     """
     given, colon, argument = name.partition(":")
     path, packaged = Path(given), Path(configs.__path__[0])
@@ -124,6 +125,10 @@ def find_config(name: str, flag: str = "config") -> str:
         raise FileNotFoundError(
             f"--{flag}={given} is no file: expected the path of one, or a {kind} of the "
             f"package: {', '.join(names)}"
+        )
+    if flag == "config" and "get_config" not in runpy.run_path(str(path)):
+        raise ValueError(
+            f"{path} has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
         )
     return f"{path}{colon}{argument}"
 

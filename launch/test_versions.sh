@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs the tests of model, training and weights, the hosted notebook, Slurm's launcher, a study that
-# is killed three times, and a demo of five steps with the oldest packages that pyproject.toml admits,
-# which are those of hosted notebooks, with the pinned ones, and with the newest of the registry; none
-# has TensorFlow, TensorBoard or OpenCV. Then, with TensorFlow, prepares sets of tensorflow-datasets,
-# which must be those in tests/golden/tfds.zip. Prints a table; exits with 1 where something failed.
+# Runs the tests of model, training, weights and intervals, the hosted notebook, Slurm's launcher, a
+# study that is killed three times, and a demo of five steps with the oldest packages that
+# pyproject.toml admits, which are those of hosted notebooks, with the pinned ones, and with the newest
+# of the registry; none has TensorFlow, TensorBoard or OpenCV. Then, with TensorFlow, prepares sets of
+# tensorflow-datasets, which must be those in tests/golden/tfds.zip. Prints a table; exits with 1 where
+# something failed.
 #   bash launch/test_versions.sh [oldest] [pinned] [newest] [tfds] [trunks]
 # The last, only where it is named: the newest with PyTorch, timm and transformers (5 GB), whose
 # models of every family with random weights must give features and logits that ours give.
@@ -57,7 +58,7 @@ tests() { # STACK
     "$python" -m pytest -p no:cacheprovider tests/data/sets/{run,test}_tfds.py
   else
     "$python" -m pytest -p no:cacheprovider tests/model tests/training tests/weights \
-      tests/launch/run_notebook.py tests/launch/run_slurm.py tests/studies/run_killed.py
+      tests/launch/run_notebook.py tests/launch/run_slurm.py tests/studies/{test_intervals,run_killed}.py
   fi
 }
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from aftrans_jax import configs
 from aftrans_jax.config import base_config
 from aftrans_jax.flags import SYNONYMS, canonical, find_config, key_lines, parse_flags
+from aftrans_jax.study import with_base
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -95,6 +96,17 @@ def test_an_unknown_file_ends_the_command_with_one_line(monkeypatch):
         parsed(monkeypatch, "--config=configs/nosuch.py", "--config.seed=5")
     assert caught.value.code.startswith("error: --config=configs/nosuch.py is no file: ")
     assert "\n" not in caught.value.code
+
+
+@pytest.mark.parametrize("flag", ["config", "study"])
+def test_a_file_without_a_configuration_is_named(monkeypatch, flag):
+    """A study may leave its base to --config."""
+    Path("own.py").write_text("get_study = None")
+    with pytest.raises(SystemExit) as caught:
+        parsed(monkeypatch, *with_base(["study", f"--{flag}=own.py"])[1:])
+    assert caught.value.code == (
+        "error: own.py has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
+    )
 
 
 # ---------------------------------------------------------------------------- what cannot be parsed

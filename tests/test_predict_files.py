@@ -44,7 +44,7 @@ def call(trained_run, monkeypatch, capsys):
 
 
 def read_csv(path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -129,6 +129,8 @@ def test_odd_names_are_read_again(call, photos, tmp_path):
         name.decode(errors="surrogateescape").encode(errors="backslashreplace").decode()
         for name in ODD
     }
+    # By which Excel knows that names are UTF-8.
+    assert (tmp_path / "p.csv").read_bytes().startswith(b'\xef\xbb\xbf"file"')
     (tmp_path / "p.html").read_text(encoding="utf-8")
 
 
@@ -258,13 +260,16 @@ def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monk
     assert "and 3 more" in text
 
 
-def test_an_error_without_a_text_is_told_by_its_type(call, photos, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("text", "shown"), [("", "MemoryError"), ("no 2 GiB", "no 2 GiB")])
+def test_a_want_of_memory_names_the_photo(call, photos, tmp_path, monkeypatch, text, shown):
+    """And its type, where it has no text."""
+
     def no_memory(*args, **kwargs):
-        raise MemoryError
+        raise MemoryError(text)
 
     monkeypatch.setattr(classifier, "prepare", no_memory)
     (path,) = some(photos, 1)
-    reason = f"{path!r}: MemoryError"
+    reason = f"{path!r}: {shown}"
     for name in ("p.csv", "p.jsonl"):
         files = (f"--out={tmp_path / name}", f"--report={tmp_path}/p.html")
         _, said = call(path, *files, code=1)

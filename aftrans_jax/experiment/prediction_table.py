@@ -1,5 +1,6 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
+import codecs
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ class PredictionTable:
         make_folder(self._path.parent)
         self._file = _own(self._partial)
         if self._line is _csv_line:
-            self._file.write(_csv_row(_header(self._columns)))
+            # Without the mark Excel takes UTF-8 for the alphabet of the country.
+            self._file.write(codecs.BOM_UTF8 + _csv_row(_header(self._columns)))
         return self
 
     def write(self, path: str, found: Prediction | Exception) -> None:

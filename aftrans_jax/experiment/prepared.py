@@ -44,8 +44,14 @@ class _Undecoded(NamedTuple):
 
 
 def why_unread(path: str, error: Exception) -> str:
-    """Returns why a photo could not be read; of an error without a text, its path and the type."""
-    return str(error) or f"{path!r}: {type(error).__name__}"
+    """Returns why a photo could not be read, with its path, which a want of memory does not name.
+
+    An error without a text is told by its type.
+    """
+    text = str(error)
+    if text and not isinstance(error, MemoryError):
+        return text
+    return f"{path!r}: {text or type(error).__name__}"
 
 
 def is_one(photos: Any) -> bool:

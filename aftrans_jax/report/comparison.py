@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.report.charts import FRAME
+from aftrans_jax.report.drawing import FRAME, Plot
 from aftrans_jax.report.html import write_page
 from aftrans_jax.report.photos import Rectangle
 from aftrans_jax.report.pictures import Panel
-from aftrans_jax.report.plots import Plot
 
 
 class Disagreement(NamedTuple):

@@ -17,8 +17,9 @@ from aftrans_jax.report.answers import (
     confused,
     confusion,
 )
-from aftrans_jax.report.charts import Chart, reliability
-from aftrans_jax.report.plots import Measured, Plot, dots
+from aftrans_jax.report.charts import reliability
+from aftrans_jax.report.drawing import Plot
+from aftrans_jax.report.plots import Measured, dots
 
 MAX_CLASSES = 200  # rows of the table, and side of the matrix
 MAX_NAMED = 20  # classes of a matrix with names and numbers
@@ -99,7 +100,7 @@ class Summary(NamedTuple):
     pairs: Sequence[PairRow]
     pairs_left_out: int
     calibration: Calibration
-    reliability: Chart | None
+    reliability: Plot | None
 
 
 def summary(answers: Answers, baseline: Baseline | None) -> Summary:

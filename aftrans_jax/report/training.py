@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.charts import Chart, Records, bars, curves, points_of
+from aftrans_jax.report.charts import bars
+from aftrans_jax.report.drawing import Plot
+from aftrans_jax.report.plots import Records, curves, points_of
 
 _ANY = 1e-12  # lower end of an axis whose values may be tiny
 
@@ -14,7 +16,7 @@ def training_charts(
     history: Mapping[str, Records],
     gates: Float[np.ndarray, "images layers"] | None,
     reported: str,
-) -> list[Chart]:
+) -> list[Plot]:
     """Returns what was recorded over steps, and the gates, as far as there are finite values.
 
     All curves share their x axis; accuracies lie on 0 to 100 %, those of training and of the split
@@ -42,14 +44,16 @@ def training_charts(
         (f"Accuracy of the {reported} logits, %", accuracies, {"peak": 100.0}),
         ("Loss", losses, {}),
         ("Training loss of each branch", branches, {}),
-        ("Learning rate", rate, {"floor": _ANY}),
-        ("Norm of the gradient, before it is clipped", norm, {"floor": _ANY}),
+        ("Learning rate", rate, {"least": _ANY}),
+        ("Norm of the gradient, before it is clipped", norm, {"least": _ANY}),
     ]
     found = []
     for title, lines, axes in drawings:
         known = {name: points for name, points in lines.items() if points is not None}
         if known and not (lines is branches and len(known) < 2):
-            found.append(curves(title, known, last=last, **axes))
+            names = dict(enumerate(known))
+            numbered = dict(enumerate(known.values()))
+            found.append(curves(title, numbered, names=names, last=last, **axes))
     if gates is not None and (gates := gates[np.isfinite(gates).all(axis=1)]).size:
         title = "Gate of each layer: 1 counts its attention in full, 0 shuts it out"
         found.append(bars(title, gates.mean(axis=0), gates.std(axis=0)))

@@ -72,6 +72,8 @@ def load_study(path: Path) -> Study:
         raise ValueError(
             f"{path}: base={study.base!r} is no row: choose one of {', '.join(study.rows)}"
         )
+    if study.num_seeds < 1:
+        raise ValueError(f"{path}: num_seeds={study.num_seeds}: expected 1 or more")
     slugs: dict[str, str] = {}
     for name, row in study.rows.items():
         if not slug(name) or slug(name) in slugs:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.evaluation import annotated_scores
+from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     completed,
@@ -18,6 +19,7 @@ from aftrans_jax.experiment.workdir import (
 )
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
+from aftrans_jax.training.precision import meant_precision
 
 # What may change in a directory and changes the answers: runs that differ in it have no mean.
 _ANSWERS = ("eval.mirror", "train.precision")
@@ -113,11 +115,13 @@ def is_finished(run: Run) -> bool:
     A training is of the same steps; where they are left open, of the same epochs.
 
     Raises:
-      ValueError: it holds a run of other settings, or one that was scored with others.
+      ValueError: it holds a run of other settings or photos, or one that was scored with others.
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:
         check_may_train(run.workdir, settings)
+        if moved := moved_photos(run):
+            check_moved(run.workdir, *map(Path, moved))
     elif not is_finished(run.trained):
         return False
     if (result := run.result()) is None:
@@ -127,14 +131,30 @@ def is_finished(run: Run) -> bool:
         key = "train.epochs"
     if run.trained is None and scored[key] != settings[key]:
         return False
-    _check_answers(run, scored, settings)
+    _check_answers(run, result, scored, settings)
     return True
 
 
-def _check_answers(run: Run, scored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def moved_photos(run: Run) -> tuple[str, str] | None:
+    """Returns where a run's directory says that its photos are, and where the study says it.
+
+    None where both are the same, or nothing was trained there.
+    """
+    old, new = trained_settings(run.workdir).get("data.dir"), run.config.data.dir
+    return None if old in (None, new) else (old, new)
+
+
+def _check_answers(
+    run: Run, result: Mapping[str, Any], scored: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
     """Raises ValueError where the scores of a run are not comparable with those of this study."""
+    device = result.get("device", "").rpartition(" x ")[2]
+    then, now = (
+        {**x, "train.precision": meant_precision(x["train.precision"], device)}
+        for x in (scored, settings)
+    )
     for key in _ANSWERS:
-        if scored[key] != settings[key]:
+        if then[key] != now[key]:
             name = "result" if run.trained is None else "eval-test-annotated"
             raise ValueError(
                 f"{run.workdir} was scored with {key}={scored[key]!r}, and the study has "
@@ -152,11 +172,19 @@ def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | 
     took: dict[str, list[float]] = {}
     everything: list[float] = []
     for run in finished:
-        seconds = (run.result() or {}).get("seconds")
-        if isinstance(seconds, int | float):
-            took.setdefault(run.row, []).append(float(seconds))
-            everything += [] if run.trained else [float(seconds)]
+        if (seconds := _seconds(run.result() or {})) is not None:
+            took.setdefault(run.row, []).append(seconds)
+            everything += [] if run.trained else [seconds]
     if not everything:
         return None
     similar = ((run.row, [0.0] if run.trained else everything) for run in runs)
     return sum(statistics.median(took.get(row, others)) for row, others in similar)
+
+
+def _seconds(result: Mapping[str, Any]) -> float | None:
+    """Returns how long a run took: its last start, or the training of all its steps if longer."""
+    if (seconds := result.get("seconds")) is None:
+        return None
+    train, speed = result["config"]["train"], result.get("images_per_second")
+    steps = result.get("stopped_at_step", train["steps"])
+    return max(float(seconds), steps * train["batch_size"] / speed if speed else 0.0)

@@ -56,7 +56,8 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
 
     Raises:
       RuntimeError: scikit-learn is not installed.
-      ValueError, FileNotFoundError: as `features.frozen_features`.
+      ValueError, FileNotFoundError: as `features.frozen_features`; or a regression has not
+        converged.
     """
     new_classifier()  # whose absence is better known before minutes of features
     found = frozen_features(config, cache, say)
@@ -104,16 +105,23 @@ def _logits(
     Mapping[str, Float[np.ndarray, "images classes"]],
     Int[np.ndarray, " classes"],
 ]:
-    """Returns the logits of the test images by head, and the class of each column."""
+    """Returns the logits of the test images by head, and the class of each column.
+
+    Raises:
+      ValueError: a regression has not converged.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
     labels = found.train.labels
     logits: dict[str, np.ndarray] = {}
     for branch, tokens in found.train.branches.items():
         classifier = new_classifier()
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            classifier.fit(tokens.astype(np.float64), labels)
-        if warned:  # one that has not converged is no result
-            raise ValueError(f"{branch} class tokens: {warned[0].message}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                classifier.fit(tokens.astype(np.float64), labels)
+            except ConvergenceWarning as warning:
+                raise ValueError(f"{branch} class tokens: {warning}") from warning
         values = classifier.decision_function(found.test.branches[branch].astype(np.float64))
         # Of two classes scikit-learn gives the difference of the logits alone.
         logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2

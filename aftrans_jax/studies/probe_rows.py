@@ -14,7 +14,7 @@ from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
 from aftrans_jax.studies.rows import Say, heads_of, row_config
-from aftrans_jax.studies.study import accuracies, duration
+from aftrans_jax.studies.study import Table, accuracies, duration
 from aftrans_jax.training.records import write_json
 
 
@@ -58,7 +58,7 @@ def run_probes(
     write_table: Callable[[Sequence[Run]], None],
     say: Say,
 ) -> list[str]:
-    """Probes every row and writes the table after each; returns the names of rows that failed.
+    """Probes every row and writes the table after each; returns the names of what failed.
 
     A row leaves predictions.csv and result.json, as a training does. Rows that were probed before
     take their features from `cache`.
@@ -71,9 +71,9 @@ def run_probes(
 
     Raises:
       RuntimeError: scikit-learn is not installed.
-      OSError: the table cannot be written.
     """
     new_classifier()  # whose absence no row survives
+    table = Table(write_table, say)
     said: set[str] = set()
     done: list[Run] = []
     failures: list[str] = []
@@ -92,11 +92,11 @@ def run_probes(
         said.update(found.notes)
         _write(run, found, time.monotonic() - began)
         done.append(run)
-        write_table(done)
+        table.update(done, at_once=True)
         took = duration(time.monotonic() - began)
         area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
         say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
-    return failures
+    return failures + table.problems
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:

@@ -5,17 +5,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from aftrans_jax.experiment.finished import record_kept
-from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.workdir import flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
-from aftrans_jax.studies.plan import Run, is_finished
+from aftrans_jax.studies.plan import Run, is_finished, moved_photos
 from aftrans_jax.training.records import write_json
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -120,11 +118,18 @@ def _evaluation(run: Run) -> list[str]:
     """
     if run.trained is not None and not is_finished(run.trained):
         raise ValueError(f"{run.trained.name} is not finished, which it evaluates")
-    recorded, place = trained_settings(run.workdir), run.config.data.dir
-    if recorded.get("data.dir", place) != place:
-        check_moved(run.workdir, Path(recorded["data.dir"]), Path(place))
-        record_kept(run.workdir, {"data.dir": (recorded["data.dir"], place)})
+    record_moved(run)
     return ["--mode=eval", *(f"--config.{key}={value}" for key, value in ANNOTATED_BOXES.items())]
+
+
+def record_moved(run: Run) -> None:
+    """Writes into the directory of a finished run where its photos lie now.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    if moved := moved_photos(run):
+        record_kept(run.workdir, {"data.dir": moved})
 
 
 class Stop:

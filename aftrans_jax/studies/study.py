@@ -9,7 +9,7 @@ from tqdm import tqdm
 from aftrans_jax.experiment.data import has_boxes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
-from aftrans_jax.studies.processes import Job, train_all
+from aftrans_jax.studies.processes import Job, record_moved, train_all
 from aftrans_jax.studies.rows import Say
 
 
@@ -103,9 +103,9 @@ class Table:
         self.problems = []
         try:
             self._write(finished)
-        except (OSError, ValueError) as error:  # trainings are worth more than a table
+        except Exception as error:  # whatever it is: trainings are worth more than a table
             self.problems = ["the table"]
-            self._say(f"the table FAILED: {error}")
+            self._say(f"the table FAILED: {type(error).__name__}: {error}")
         ended = time.monotonic()
         self._due, self._num_runs = ended + 9 * (ended - began), len(finished)
 
@@ -134,6 +134,8 @@ def run_study(
     """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     say(progress.summary())
+    for run in progress.finished:  # no process of theirs does
+        record_moved(run)
     table = Table(write_table, say)
     table.update(progress.finished)
 

@@ -9,7 +9,8 @@ import numpy as np
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.files import write_bytes
 from aftrans_jax.report.comparison import Comparison, write_comparison
-from aftrans_jax.report.plots import Measured, Plot, by_layer, curves, dots, scatter
+from aftrans_jax.report.drawing import Plot
+from aftrans_jax.report.plots import Measured, by_layer, curves, dots, points_of, scatter
 from aftrans_jax.studies.definition import Study
 from aftrans_jax.studies.pictures import disagreements, sights
 from aftrans_jax.studies.plan import Run
@@ -130,8 +131,9 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     which = f"seed {seeds.pop()}" if len(seeds) == 1 else "each row's first run"
     histories = {i: read_history(runs[i].workdir / "metrics.jsonl") for i in sorted(runs)}
     for key in ("loss", "accuracy"):
-        plot = curves(f"Training {key}, {which}", histories, key)
-        found += [] if plot is None else [plot]
+        known = {i: points_of(history, key) for i, history in histories.items()}
+        if lines := {i: points for i, points in known.items() if points is not None}:
+            found.append(curves(f"Training {key}, {which}", lines))
     return found
 
 

@@ -85,12 +85,19 @@ class Precision(NamedTuple):
     loss_scale: NoLossScale | DynamicLossScale
 
 
+def meant_precision(name: str, device: str) -> str:
+    """Returns the precision that a name means: of "auto" by the backend, or a kind of device."""
+    if name != "auto":
+        return name
+    return "float32" if device == "cpu" else "bfloat16"
+
+
 PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
     {
         "bfloat16": lambda: Precision(jnp.dtype(jnp.bfloat16), NoLossScale()),
         "float16": lambda: Precision(jnp.dtype(jnp.float16), DynamicLossScale()),
         "float32": lambda: Precision(jnp.dtype(jnp.float32), NoLossScale()),
-        "auto": lambda: PRECISIONS["float32" if jax.default_backend() == "cpu" else "bfloat16"](),
+        "auto": lambda: PRECISIONS[meant_precision("auto", jax.default_backend())](),
     }
 )
 

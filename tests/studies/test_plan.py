@@ -1,6 +1,7 @@
 """From rows of changes to runs: order, settings, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -119,6 +120,27 @@ def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
     assert not is_finished(old)  # it goes on, and is scored as the others
 
 
+@pytest.mark.parametrize(
+    ("device", "precision"), [("1 x cpu", "float32"), ("8 x NVIDIA H100 80GB HBM3", "bfloat16")]
+)
+def test_what_auto_meant_where_a_run_was_scored_is_no_other_setting(tmp_path, device, precision):
+    study = Study("s", {"a": Row()}, "a")
+
+    def planned(precision):
+        base = tiny_config(train__precision=precision)
+        return plan(study, base, tmp_path, num_seeds=1, given=())[0]
+
+    for then, now in (("auto", precision), (precision, "auto")):
+        run = planned(then)
+        finish(run, 10.0)
+        path = run.workdir / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"device": device}))
+        assert is_finished(planned(now))
+        with pytest.raises(ValueError, match=f"precision='{then}', .*precision='float16' now"):
+            is_finished(planned("float16"))
+        shutil.rmtree(run.workdir)
+
+
 CEILING = Study(
     "s",
     {
@@ -198,12 +220,29 @@ def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
     assert expected_seconds(found[2:], found[:2]) == 20 + 10 + 30 + 20
 
 
+def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
+    """It records the seconds since its last start alone, and its speed."""
+    first, *_ = found = runs(tmp_path)
+    finish(first, 10.0)
+    path = first.workdir / "result.json"
+    result = json.loads(path.read_text())
+    for told, seconds in (
+        ({"images_per_second": 0.5}, 6 * first.config.train.batch_size / 0.5),
+        ({"images_per_second": 0.5, "stopped_at_step": 3}, 3 * first.config.train.batch_size / 0.5),
+        ({"images_per_second": 1e4}, 10),  # what is no training took the rest
+        ({"images_per_second": None}, 10),  # nothing was left to train
+    ):
+        path.write_text(json.dumps(result | told))
+        assert expected_seconds(found[3:4], [first]) == seconds
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("x = 1", "describes no study: expected a function get_study"),
         ("get_study = lambda: 3", "describes no study"),
         ("get_study = lambda: Study('t', {'a': Row()}, base='b')", "base='b' is no row: choose"),
+        ("get_study = lambda: Study('t', {'a': Row()}, 'a', 0)", "num_seeds=0: expected 1 or more"),
         ("get_study = lambda: Study('t', {'a b': Row(), 'A-b': Row()}, base='a b')", "rename"),
         ("get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')", "choose of global"),
         (

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -92,6 +93,25 @@ def test_logits_are_scikit_learns_on_features_by_hand(result):
         assert result.accuracies[head] == (named == truth).mean()
     assert result.num_train == 24
     assert 0 < result.area <= 1
+
+
+def test_what_has_not_converged_is_no_result(result, cache, monkeypatch):
+    monkeypatch.setattr(aftrans_jax.studies.probe, "_MAX_ITERATIONS", 1)
+    with pytest.raises(ValueError, match="global class tokens: lbfgs failed to converge"):
+        probed(cache)
+
+
+def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, cache, monkeypatch):
+    """As its 1.7.0 has SciPy 1.17 warn of an option."""
+
+    class Warns(sklearn.linear_model.LogisticRegression):
+        def fit(self, *data):
+            warnings.warn("an option is deprecated", DeprecationWarning, stacklevel=1)
+            return super().fit(*data)
+
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression", Warns)
+    with pytest.warns(DeprecationWarning, match="an option is deprecated"):
+        assert probed(cache).accuracies == result.accuracies
 
 
 def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
@@ -216,15 +236,22 @@ def test_a_study_is_probed_row_by_row(tmp_path):
         "AFTrans": Row(),
     }
     tables, said = [], []
+
+    def write_table(done):
+        tables.append([run.row for run in done])
+        if len(tables) == 1:
+            raise TypeError("once")  # which ends no probe
+
     with tiny_variants():
         runs = probe_plan(Study("t", rows, "whole"), tiny_config(), tmp_path / "study", given=())
         failures = run_probes(
             runs,
             tmp_path / "features",
-            write_table=lambda done: tables.append([run.row for run in done]),
+            write_table=write_table,
             say=said.append,
         )
     assert failures == ["absent"]
+    assert "the table FAILED: TypeError: once" in said
     assert tables == [["whole"], ["whole", "AFTrans"]]
     assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
         *("[1/3] whole", "[2/3] absent FAILED", "[3/3] AFTrans")

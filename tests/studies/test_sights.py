@@ -9,12 +9,18 @@ from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.experiment.lists import record_lists
 from aftrans_jax.experiment.outcomes import write_predictions
+from aftrans_jax.experiment.workdir import read_settings
 from aftrans_jax.report.comparison import Answer
 from aftrans_jax.studies import pictures
+from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, disagreements, sights
+from aftrans_jax.studies.plan import plan
+from aftrans_jax.studies.study import run_study
 from aftrans_jax.studies.tables import figures
 from aftrans_jax.studies.trials import Line, lines_of, read_trial
+from aftrans_jax.studies.written import write_study
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)
@@ -96,18 +102,54 @@ def test_boxes_of_smaller_photos_and_of_central_crops_lie_where_they_were(tmp_pa
     assert central_box == pytest.approx(expected, abs=0.11)
 
 
+def photos(folder, level=0):
+    """Plants a photo in each class and split; returns the settings of the set."""
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (folder / place).mkdir(parents=True)
+        Image.new("RGB", (600, 150), (level,) * 3).save(folder / place / "x.png")
+    return {"data__name": "folder", "data__dir": str(folder)}
+
+
 def test_photos_keep_their_shape_and_boxes_their_place(tmp_path):
     """A model's square of 32 px, on a photo of 600 x 150 px that is shown at 448 x 112."""
-    for place in ("train/a", "train/b", "test/a", "test/b"):
-        (tmp_path / "photos" / place).mkdir(parents=True)
-        Image.new("RGB", (600, 150)).save(tmp_path / "photos" / place / "x.png")
-    changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos")}
+    changes = photos(tmp_path / "photos")
     dataset, _ = load_dataset(tiny_config(**changes))
     own = lines(tmp_path, "AFTrans", boxes=BOXES, tested=2, dataset=dataset, **changes)
     first = sights(own)[0]
     assert (first.panel.width, first.panel.height) == (PHOTO_PX, 112)
     top, left, bottom, right = BOXES[0] / 32  # of the model's square
     assert first.looks[0].box == (448 * left, 112 * top, 448 * (right - left), 112 * (bottom - top))
+
+
+def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_path):
+    """The directories of its runs record where they were, and then where they are."""
+    changes, said = photos(tmp_path / "here"), []
+    dataset, _ = load_dataset(tiny_config(**changes))
+    own = tmp_path / "out" / "a"
+    own.mkdir(parents=True)
+    lines(own, "seed0", boxes=BOXES, tested=2, dataset=dataset, **changes)
+    record_lists(own / "seed0", dataset, is_resumed=False)
+
+    def restarted(**changes):
+        study, base = Study("t", {"a": Row(heads=("global",))}, "a"), tiny_config(**changes)
+        with tiny_variants():
+            return run_study(
+                plan(study, base, tmp_path / "out", num_seeds=1, given=()),
+                num_jobs=1,
+                command=["false"],
+                environment=None,
+                write_table=lambda runs: write_study(study, tmp_path / "out", runs, ""),
+                say=said.append,
+            )
+
+    failures, _ = restarted(**photos(tmp_path / "others", level=9))
+    assert failures == ["a, seed 0"]
+    assert "x.png' is another photo" in said[0]
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert restarted(**changes | {"data__dir": str(tmp_path / "there")}) == ([], 0)
+    page = (tmp_path / "out" / "table.html").read_text()
+    assert page.count('<image id="photo') == 2
+    assert read_settings(own / "seed0")["data.dir"] == str(tmp_path / "there")
 
 
 def test_images_that_all_have_tested_are_shown(tmp_path):

@@ -38,16 +38,17 @@ def test_a_table_that_takes_long_is_written_seldom_and_at_the_end(clock):
     assert written == [1, 28, 40]
 
 
-def test_a_table_that_cannot_be_written_is_said_and_tried_again(clock):
+@pytest.mark.parametrize("kind", [OSError, TypeError])  # a full disk, a fault of the program
+def test_a_table_that_cannot_be_written_is_said_and_tried_again(clock, kind):
     said, works = [], []
 
     def write(finished):
         if not works:
-            raise OSError("full")
+            raise kind("full")
 
     table = Table(write, said.append)
     table.update([RUN])
-    assert (table.problems, said) == (["the table"], ["the table FAILED: full"])
+    assert (table.problems, said) == (["the table"], [f"the table FAILED: {kind.__name__}: full"])
     works.append(True)
     table.update([RUN] * 2)
     assert table.problems == []
