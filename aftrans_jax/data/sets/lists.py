@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record
+from aftrans_jax.files import named
 
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
@@ -100,7 +101,7 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
         the names of files.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      OSError: there is no such file, or the disk does not give it; the message names it.
       ValueError: it is not UTF-8.
     """
     try:
@@ -109,6 +110,8 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
         text = data.decode("utf-8-sig", "surrogateescape" if any_bytes and not wide else "strict")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
+    except OSError as error:
+        raise named(error, path) from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
