@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
 from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
+from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")
 _REMEDY = (
@@ -69,15 +69,13 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
 
     Raises:
       ValueError: see `check_rows`; nothing has been written.
+      OSError: the disk is full, read-only or gone; the file is named.
     """
     path, rows = Path(path), list(rows)
     check_rows(path, rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:

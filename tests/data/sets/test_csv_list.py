@@ -1,7 +1,9 @@
 """CSV files that list photos: what spreadsheets make of them, damaged ones, and writing them."""
 
 import csv
+import errno
 import io
+import os
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -244,6 +246,22 @@ def test_the_file_is_as_spreadsheets_expect(tmp_path):
     text = (tmp_path / "list.csv").read_bytes().decode("utf-8")
     assert text.startswith('path,label,split\na/ä.jpg,"say ""wren"", or",train\n')
     assert [tuple(row) for row in csv.reader(io.StringIO(text))][1:] == rows
+
+
+def test_a_full_disk_leaves_an_older_file_alone_and_is_named(tmp_path, monkeypatch):
+    """The temporary file was left, and errors named none."""
+    path = tmp_path / "list.csv"
+    path.write_text("an older file")
+
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
+        write_csv(path, [("a.jpg", "wren", "train"), ("b.jpg", "wren", "test")])
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
+        ("list.csv", "an older file")
+    ]
 
 
 @pytest.mark.parametrize(
