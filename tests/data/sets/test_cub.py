@@ -1,6 +1,8 @@
 """The CUB reader: tiny copies in the official layout, every way to break them, the real lists."""
 
+import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,23 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
 def test_a_table_refuses_what_cannot_be(names, labels, boxes, message):
     with pytest.raises(ValueError, match=message):
         PhotoTable(Path("set"), names, labels, 2, boxes)
+
+
+def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
+    """As a disk on the network takes its time for each; the missing ones are told in order."""
+    names = tuple(f"{number}.jpg" for number in range(5000))
+    for name in (there := names[3::7]):
+        (tmp_path / name).touch()
+    threads, is_file = set(), os.path.isfile
+
+    def recorded(path):
+        threads.add(threading.get_ident())
+        return is_file(path)
+
+    monkeypatch.setattr(os.path, "isfile", recorded)
+    missing = PhotoTable(tmp_path, names, (0,) * len(names), 1).missing()
+    assert missing == [name for name in names if name not in set(there)]
+    assert len(threads) > 1
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason=f"{LISTS} is not here")
