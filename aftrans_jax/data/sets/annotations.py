@@ -106,14 +106,13 @@ def annotations(
     counts = len(train), len(test)
     least = (int(needs_training), 1)
     _check_counts(counts, least, len(class_names), official, source, remedy)
-    num_classes = len(class_names)
     return Annotations(
         name,
-        _table(root, train, num_classes),
-        _table(root, test, num_classes),
+        _table(root, train),
+        _table(root, test),
         tuple(class_names),
         official,
-        _table(root, validation, num_classes) if validation else None,
+        _table(root, validation) if validation else None,
         tuple(notes),
     )
 
@@ -165,13 +164,12 @@ def _check_counts(
         )
 
 
-def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTable:
+def _table(root: Path, records: Sequence[Record]) -> PhotoTable:
     boxes = np.array([record.box for record in records], np.float32).reshape(-1, 4)
     return PhotoTable(
         root,
         tuple(record.name for record in records),
         tuple(record.label for record in records),
-        num_classes,
         None if np.isnan(boxes).all() else boxes,
     )
 

@@ -25,34 +25,15 @@ class PhotoTable:
     Attributes:
       root: folder below which the images lie.
       names: path of each image relative to `root`, with forward slashes.
-      labels: class of each image, in [0, num_classes).
-      num_classes: number of classes of the whole data set.
+      labels: class of each image.
       boxes: (top, left, bottom, right) of each image, half-open, in pixels of the file as it is
         stored; NaN where one image lacks a box, None where all do.
-
-    Raises:
-      ValueError: the columns disagree in length, or hold impossible values.
     """
 
     root: Path
     names: tuple[str, ...]
     labels: tuple[int, ...]
-    num_classes: int
     boxes: Float32[np.ndarray, "examples 4"] | None = None
-
-    def __post_init__(self) -> None:
-        num_boxes = len(self.names) if self.boxes is None else len(self.boxes)
-        if not len(self.names) == len(self.labels) == num_boxes:
-            raise ValueError(
-                f"{self.root}: {len(self.names)} names, {len(self.labels)} labels and {num_boxes} "
-                "boxes: expected as many of each. Correct the lists of this split."
-            )
-        for name, label in zip(self.names, self.labels, strict=True):
-            if not (isinstance(label, int) and 0 <= label < self.num_classes):
-                raise ValueError(
-                    f"{str(self.root / name)!r}: label {label!r}: expected an int in "
-                    f"[0, {self.num_classes}). Correct the label or the list of classes."
-                )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -175,7 +175,7 @@ def test_evaluation_repeats_itself_in_order_and_crops_the_centre():
 def test_an_unreadable_file_is_named_by_both_loaders(tmp_path, num_threads):
     (tmp_path / "bird 7.jpg").write_bytes(b"404: Not Found")
     for root, error in ((tmp_path, ValueError), (Path("nowhere"), FileNotFoundError)):
-        source = PhotoSource(PhotoTable(root, ("bird 7.jpg",), (0,), 1))
+        source = PhotoSource(PhotoTable(root, ("bird 7.jpg",), (0,)))
         for stream in (train, evaluate):
             with pytest.raises(error, match=r"bird 7\.jpg"):
                 next(stream(source, num_threads=num_threads))

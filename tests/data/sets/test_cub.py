@@ -165,19 +165,6 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
         read_cub(write(tmp_path, rows))
 
 
-@pytest.mark.parametrize(
-    ("names", "labels", "boxes", "message"),
-    [
-        (("a",), (0, 1), None, "1 names, 2 labels"),
-        (("a", "b"), (0, 1), np.zeros((1, 4), np.float32), "2 labels and 1 boxes"),
-        (("a", "b"), (0, 2), None, r"b': label 2: expected an int in \[0, 2\)"),
-    ],
-)
-def test_a_table_refuses_what_cannot_be(names, labels, boxes, message):
-    with pytest.raises(ValueError, match=message):
-        PhotoTable(Path("set"), names, labels, 2, boxes)
-
-
 def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
     """As a disk on the network takes its time for each; the missing ones are told in order."""
     names = tuple(f"{number}.jpg" for number in range(5000))
@@ -190,7 +177,7 @@ def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
         return is_file(path)
 
     monkeypatch.setattr(os.path, "isfile", recorded)
-    missing = PhotoTable(tmp_path, names, (0,) * len(names), 1).missing()
+    missing = PhotoTable(tmp_path, names, (0,) * len(names)).missing()
     assert missing == [name for name in names if name not in set(there)]
     assert len(threads) > 1
 
