@@ -115,7 +115,8 @@ def examine(
       num_threads: images decoded at the same time, at least 1; no others are held in memory.
       max_pixels: an image file of more counts as undecodable.
     """
-    missing, surplus, notes = _on_disk(listed)
+    lists = listed if isinstance(listed, Annotations) else None
+    missing, surplus, notes = _on_disk(lists) if lists else (set(), (), ())
     sources = _sources(listed, max_pixels)
     places = [
         (Listed(split, name, label), source, index)
@@ -130,13 +131,13 @@ def examine(
         name=listed.name,
         splits=tuple(sources),
         notes=notes,
-        root=listed.train.root if isinstance(listed, Annotations) else None,
+        root=lists.train.root if lists else None,
         class_names=listed.class_names,
-        official=listed.official if isinstance(listed, Annotations) else None,
+        official=lists.official if lists else None,
         tiny_px=tiny_px,
         listed=tuple(image for image, _, _ in places),
         missing=tuple(image for image, _, _ in places if image.name in missing),
-        missing_remedy=listed.missing_remedy if isinstance(listed, Annotations) else "",
+        missing_remedy=lists.missing_remedy if lists else "",
         surplus=surplus,
         undecodable=tuple(look.image for look in looks if look.error),
         error=next((look.error for look in looks if look.error), ""),
@@ -165,12 +166,8 @@ def _labels(source: Source) -> Sequence[int]:
     return labels.tolist()
 
 
-def _on_disk(
-    listed: Annotations | Dataset,
-) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
+def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
     """Returns listed images without a file, photos that are not listed, and notes."""
-    if not isinstance(listed, Annotations):
-        return set(), (), ()
     root, tables = listed.train.root, listed.tables().values()
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes

@@ -183,13 +183,13 @@ def cub_records(
     expected = f"one of the {len(class_ids)} class ids in classes.txt"
     known = {class_id: class_id for class_id in class_ids}
     classes = rows("image_class_labels.txt", lambda text: known[int(text)], expected, names)
-    in_train = {"1": True, "0": False}.__getitem__
-    train = rows("train_test_split.txt", in_train, "1 (train) or 0 (test)", names)
+    split_of = {"1": "train", "0": "test"}.__getitem__
+    splits = rows("train_test_split.txt", split_of, "1 (train) or 0 (test)", names)
     boxes = dict.fromkeys(names, NO_BOX)
     if (root / "bounding_boxes.txt").is_file():
         expected = "finite numbers x y width height, the last two above 0"
         boxes = rows("bounding_boxes.txt", xywh_box, expected, names)
-    return [Record(names[row], classes[row], train[row], boxes[row]) for row in names]
+    return [Record(names[row], classes[row], splits[row], boxes[row]) for row in names]
 
 
 def consecutive_labels(records: Sequence[Record], class_ids: Sequence[int]) -> list[Record]:

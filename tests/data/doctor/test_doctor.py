@@ -66,7 +66,7 @@ def planted(root, images, official=None):
     for number, (split, class_name, picture) in enumerate(images):
         name = f"{class_name}/{number:03d}.png"
         plant(root / name, picture)
-        records.append(Record(name, CLASSES.index(class_name), split == "train"))
+        records.append(Record(name, CLASSES.index(class_name), split))
     lists = annotations(
         "birds", root, records, CLASSES, official=None, source=root, remedy="Restore it."
     )
