@@ -5,11 +5,10 @@ Two images are the same picture when all their decoded pixels are equal.
 
 import contextlib
 import hashlib
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,14 +16,11 @@ from tqdm import tqdm
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.decode import MAX_PIXELS
 from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.loading.threads import in_threads
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.photos import PhotoSource
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 UNKNOWN = -1  # label of a record that cannot be read
 
@@ -124,7 +120,8 @@ def examine(
         for index, (name, label) in enumerate(zip(source.names, _labels(source), strict=True))
     ]
     present = [place for place in places if place[0].name not in missing]
-    looks = _in_threads(lambda place: _look(*place), present, num_threads)
+    limits = {"num_threads": num_threads, "ahead": 4 * num_threads}
+    looks = in_threads(lambda place: _look(*place), present, **limits)
     looks = list(tqdm(looks, "examining", len(present), leave=False, disable=None))
     readable = [look for look in looks if not look.error]
     return Diagnosis(
@@ -177,21 +174,6 @@ def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str,
         surplus = [name for name in found.photos if composed(name) not in names]
         notes = (*notes, *found.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
-
-
-def _in_threads(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
-) -> Iterator[_Result]:
-    """Yields the results in order; a few items are under way at a time."""
-    # Threads, not processes: decoding and hashing release the interpreter's lock.
-    with ThreadPoolExecutor(num_threads) as pool:
-        waiting = deque()
-        for item in items:
-            if len(waiting) == 4 * num_threads:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(function, item))
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _look(image: Listed, source: Source, index: int) -> _Look:
