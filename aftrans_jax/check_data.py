@@ -118,7 +118,7 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
     validation = f", {number['validation']} validation" if number["validation"] else ""
     return (
         f"wrote {target}: {number['train']} training{validation} and {number['test']} test images; "
-        f"train on them by --config.data.name=csv --config.data.dir={target}"
+        f"train on them by --config.data.name=csv --config.data.dir={shlex.quote(str(target))}"
     )
 
 

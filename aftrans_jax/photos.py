@@ -4,8 +4,9 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from aftrans_jax.command import say
 from aftrans_jax.data.sets.files import FoundFiles, find_files, helpers_among
@@ -79,10 +80,36 @@ def _matches(pattern: str) -> FoundFiles:
     pattern = re.sub("//+", "/", pattern)  # as the matches are written
     first = min(pattern.index(char) for char in _MAGIC if char in pattern)
     root = pattern[: pattern.rfind("/", 0, first) + 1]  # what every match begins with
-    names = [match.removeprefix(root) for match in sorted(glob.glob(pattern, recursive=True))]
-    helpers = dict.fromkeys(helpers_among(root, names, asked=pattern[len(root) :].split("/")))
-    kept = (_below(root + name) for name in names if name not in helpers)
+    parts = pattern[len(root) :].split("/")
+    found = sorted(_expanded(root, parts))
+    names = [path.removeprefix(root).removesuffix("/") for path in found]
+    helpers = dict.fromkeys(helpers_among(root, names, asked=parts))
+    kept = (_below(root + name or ".") for name in names if name not in helpers)
     return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
+
+
+def _expanded(folder: str, parts: Sequence[str], above: tuple[Path, ...] = ()) -> Iterator[str]:
+    """Yields what parts of a glob match in a folder; `above` are the real folders on the way.
+
+    As `glob.glob` does, but not through links to a folder that contains them, of which two in one
+    folder keep it from ending. `**` at the end is the folder, whose photos are all those below.
+    """
+    here = Path(os.path.realpath(folder))
+    if any(parent.is_relative_to(here) for parent in above):
+        return
+    part, *rest = parts or [""]
+    if part in ("", "**") and not any(rest):
+        yield folder
+    elif part == "**":
+        yield from _expanded(folder, rest, above)
+        for name in glob.glob("*/", root_dir=folder):
+            yield from _expanded(folder + name, parts, (*above, here))
+    else:
+        for name in glob.glob(part, root_dir=folder):
+            if os.path.isdir(folder + name):
+                yield from _expanded(f"{folder}{name}/", rest, (*above, here))
+            elif not rest:
+                yield folder + name
 
 
 def _joined(found: Iterable[FoundFiles]) -> FoundFiles:

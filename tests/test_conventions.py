@@ -286,11 +286,11 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "training": ({"files", "model"}, None),
     "data.examples": (set(), PLAIN),
     "data.loading": (
-        {"data.examples"},
+        {"data.examples", "files"},
         PLAIN | {"absl", "cv2", "grain", "pillow_heif", "psutil", "scipy"},
     ),
     "data.sets": (
-        {"data.examples", "data.loading"},
+        {"data.examples", "data.loading", "files"},
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),

@@ -1,5 +1,6 @@
 """Which photos the arguments of `predict` and `explain` mean, and what is said of the others."""
 
+import glob
 import os
 
 import pytest
@@ -82,6 +83,32 @@ def test_globs_find_what_they_name_and_classes_named_as_helpers(tmp_path, monkey
     assert find(["*/@eaDir/*"])[0] == ["a/@eaDir/1.jpg"]
     assert find(["@eaDir/*", "**/*.jpg"]) == (["fist/3.jpg", "thumbs/2.jpg"], 1)
     assert find(["t*/*"])[0] == ["thumbs/2.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "**", "*", "a*/**/*.jpg", "*/**", "**/a/**/*.jpg"])
+def test_globs_follow_the_links_that_folders_do(tmp_path, monkeypatch, pattern):
+    """Not those to a folder that contains them, by one way or two; others are."""
+    monkeypatch.chdir(plant(tmp_path, "set/a/1.jpg", "set/a/b/2.jpg", "beside/3.jpg"))
+    for path, goal in (("set/a/up", ".."), ("set/a/here", "."), ("set/a/beside", "../../beside")):
+        os.symlink(goal, path)
+    os.symlink("../set", "beside/back")
+    os.symlink("itself", "itself")
+    wanted = ["set/a/1.jpg", "set/a/b/2.jpg", "set/a/beside/3.jpg"]
+    assert find(["set"]) == (wanted, 0)
+    with pytest.raises(ValueError, match="no images"):
+        find(["itself/*.jpg"])
+    found, problems = find([f"set/{pattern}"])
+    assert (sorted(found), problems) == (wanted, 0)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*/", "**/", "*/b/*", "**/b", "?/[!b]*", "**/.h/*", "b/*", "**", "a/**"]
+)
+def test_globs_match_what_those_of_python_do(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(plant(tmp_path, "a/b/1.jpg", "a/2.jpg", "b/3.jpg", "b/[c]/4.jpg", ".h/5.jpg"))
+    wanted = find([path.rstrip("/") for path in glob.glob(pattern, recursive=True)])[0]
+    found, num_problems = find([pattern])
+    assert ({os.path.normpath(path) for path in found}, num_problems) == (set(wanted), 0)
 
 
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):

@@ -1,10 +1,8 @@
 """Photos as people have them, of any kind and size, to images as a trained model takes them."""
 
-import collections
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +16,7 @@ from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo, read_photo
 from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import decodable_formats, open_photo
 from aftrans_jax.data.loading.orientation import orientation, turn
+from aftrans_jax.data.loading.threads import in_threads
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.paths import expand
 
@@ -110,7 +109,7 @@ def seen_part(
 def prepared(
     photos: Iterable[PhotoLike], load: Callable[[Any], Prepared], *, ahead: int
 ) -> Iterator[tuple[PhotoLike, Prepared | Exception]]:
-    """Yields each photo with its image as the model takes it, or with why it cannot be read.
+    """Returns an iterator over each photo and its image as the model takes it, or why it has none.
 
     Threads work ahead of what is asked for, so that memory does not grow with the number of photos.
     Pixels in memory are copied first: the caller may change them as soon as the next photo is asked
@@ -122,25 +121,17 @@ def prepared(
       ahead: how many photos may be held.
     """
 
-    def attempt(photo: PhotoLike | _Undecoded | Exception) -> Prepared | Exception:
+    def attempt(
+        owned: tuple[PhotoLike, PhotoLike | _Undecoded | Exception],
+    ) -> tuple[PhotoLike, Prepared | Exception]:
+        photo, pixels = owned
         try:
-            return photo if isinstance(photo, Exception) else load(photo)
+            return photo, pixels if isinstance(pixels, Exception) else load(pixels)
         except (OSError, ValueError, MemoryError) as error:
-            return error
+            return photo, error
 
-    pool = ThreadPoolExecutor(NUM_THREADS)
-    try:
-        waiting = collections.deque()
-        for photo in photos:
-            waiting.append((photo, pool.submit(attempt, _owned(photo))))
-            if len(waiting) > ahead:
-                first, image = waiting.popleft()
-                yield first, image.result()
-        while waiting:
-            first, image = waiting.popleft()
-            yield first, image.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    each = ((photo, _owned(photo)) for photo in photos)
+    return in_threads(attempt, each, num_threads=NUM_THREADS, ahead=ahead)
 
 
 def _owned(photo: PhotoLike) -> PhotoLike | _Undecoded | Exception:

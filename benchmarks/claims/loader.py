@@ -131,7 +131,7 @@ def measure(settings: Settings) -> Result:
         if settings.photos is None:
             write_photos(folder)
         names = tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg")))
-        photos = PhotoSource(PhotoTable(folder, names, (0,) * len(names), 1))
+        photos = PhotoSource(PhotoTable(folder, names, (0,) * len(names)))
         details = {
             "photos": "drawn" if settings.photos is None else folder.name,
             "num_photos": len(names),

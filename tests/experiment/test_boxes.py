@@ -38,7 +38,7 @@ def listed(*boxes):
     """Photos that are not there."""
     names = tuple(f"{number}.png" for number in range(len(boxes)))
     table = None if set(boxes) == {NONE} else np.array(boxes, np.float32)
-    return PhotoSource(PhotoTable(Path("nowhere"), names, (0,) * len(names), 2, table))
+    return PhotoSource(PhotoTable(Path("nowhere"), names, (0,) * len(names), table))
 
 
 @pytest.mark.parametrize(

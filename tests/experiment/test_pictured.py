@@ -64,7 +64,7 @@ def test_boxes_lie_on_the_photo_where_the_model_saw_them(is_cached, resize_size)
 def as_file(tmp_path):
     Image.fromarray(OnePhoto()[0].image).save(tmp_path / "a.jpg", quality=95)
     boxes = np.array([WHITE], np.float32)
-    return PhotoSource(PhotoTable(tmp_path, ("a.jpg",), (0,), 1, boxes), resize_size=40)
+    return PhotoSource(PhotoTable(tmp_path, ("a.jpg",), (0,), boxes), resize_size=40)
 
 
 def as_record(tmp_path):

@@ -40,7 +40,7 @@ def trained(tmp_path):
 def scored(run: Path, data_dir: Path, root: Path, *names: str) -> tuple[list[str], list[str]]:
     used, notes = used_images(run, data_dir)
     assert notes == []
-    table = PhotoTable(root, names, (0,) * len(names), 1)
+    table = PhotoTable(root, names, (0,) * len(names))
     kept, notes = leave_out_used(PhotoSource(table), table, used)
     return list(kept.names), notes
 
@@ -148,7 +148,7 @@ def test_few_files_are_read(trained, tmp_path, monkeypatch):
     plant(tmp_path / "other", **there)
     (photos / "val/gull/3.jpg").write_text("")  # has no content to compare
     table, used = (
-        PhotoTable(tmp_path / "other", tuple(there), (0,) * 3, 1),
+        PhotoTable(tmp_path / "other", tuple(there), (0,) * 3),
         used_images(run, photos),
     )
     read, opened = [], Path.open

@@ -5,11 +5,10 @@ Two images are the same picture when all their decoded pixels are equal.
 
 import contextlib
 import hashlib
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,14 +16,11 @@ from tqdm import tqdm
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.decode import MAX_PIXELS
 from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.loading.threads import in_threads
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.photos import PhotoSource
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 UNKNOWN = -1  # label of a record that cannot be read
 
@@ -115,7 +111,8 @@ def examine(
       num_threads: images decoded at the same time, at least 1; no others are held in memory.
       max_pixels: an image file of more counts as undecodable.
     """
-    missing, surplus, notes = _on_disk(listed)
+    lists = listed if isinstance(listed, Annotations) else None
+    missing, surplus, notes = _on_disk(lists) if lists else (set(), (), ())
     sources = _sources(listed, max_pixels)
     places = [
         (Listed(split, name, label), source, index)
@@ -123,20 +120,21 @@ def examine(
         for index, (name, label) in enumerate(zip(source.names, _labels(source), strict=True))
     ]
     present = [place for place in places if place[0].name not in missing]
-    looks = _in_threads(lambda place: _look(*place), present, num_threads)
+    limits = {"num_threads": num_threads, "ahead": 4 * num_threads}
+    looks = in_threads(lambda place: _look(*place), present, **limits)
     looks = list(tqdm(looks, "examining", len(present), leave=False, disable=None))
     readable = [look for look in looks if not look.error]
     return Diagnosis(
         name=listed.name,
         splits=tuple(sources),
         notes=notes,
-        root=listed.train.root if isinstance(listed, Annotations) else None,
+        root=lists.train.root if lists else None,
         class_names=listed.class_names,
-        official=listed.official if isinstance(listed, Annotations) else None,
+        official=lists.official if lists else None,
         tiny_px=tiny_px,
         listed=tuple(image for image, _, _ in places),
         missing=tuple(image for image, _, _ in places if image.name in missing),
-        missing_remedy=listed.missing_remedy if isinstance(listed, Annotations) else "",
+        missing_remedy=lists.missing_remedy if lists else "",
         surplus=surplus,
         undecodable=tuple(look.image for look in looks if look.error),
         error=next((look.error for look in looks if look.error), ""),
@@ -165,12 +163,8 @@ def _labels(source: Source) -> Sequence[int]:
     return labels.tolist()
 
 
-def _on_disk(
-    listed: Annotations | Dataset,
-) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
+def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
     """Returns listed images without a file, photos that are not listed, and notes."""
-    if not isinstance(listed, Annotations):
-        return set(), (), ()
     root, tables = listed.train.root, listed.tables().values()
     names = {composed(name) for table in tables for name in table.names}
     surplus, notes = [], listed.notes
@@ -180,21 +174,6 @@ def _on_disk(
         surplus = [name for name in found.photos if composed(name) not in names]
         notes = (*notes, *found.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
-
-
-def _in_threads(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
-) -> Iterator[_Result]:
-    """Yields the results in order; a few items are under way at a time."""
-    # Threads, not processes: decoding and hashing release the interpreter's lock.
-    with ThreadPoolExecutor(num_threads) as pool:
-        waiting = deque()
-        for item in items:
-            if len(waiting) == 4 * num_threads:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(function, item))
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _look(image: Listed, source: Source, index: int) -> _Look:

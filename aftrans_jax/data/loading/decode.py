@@ -14,6 +14,7 @@ from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import KindError, jpeg2000_bits, open_photo, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
+from aftrans_jax.files import named
 
 MAX_PIXELS = 100_000_000
 
@@ -67,14 +68,17 @@ def read_photo(
     """Returns the photo in a file; see `decode_photo`.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      OSError: there is no such file, or the disk does not give it; the message names it.
       ValueError: the file is not a complete image of at most `max_pixels`, or a folder or a pipe;
         the message names it.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for whoever writes to it
         raise ValueError(f"{os.fspath(path)!r} is no regular file: expected an image file")
-    data, name = Path(path).read_bytes(), os.fspath(path)
-    return decode_photo(data, name, max_pixels=max_pixels, resize_size=resize_size)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise named(error, Path(path)) from None
+    return decode_photo(data, os.fspath(path), max_pixels=max_pixels, resize_size=resize_size)
 
 
 def decode_photo(

@@ -46,6 +46,10 @@ def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | No
         if isinstance(key, int):
             grey = np.where(values == key, np.uint8(255), grey)
         return Rgb(np.repeat(grey[..., None], 3, axis=2), guess)
+    key = image.info.get("transparency")
+    if raw_mode(image) in ("L;2", "L;4") and isinstance(key, int):
+        # Pillow scales the samples to 8 bits, and not the one that is transparent.
+        image.info["transparency"] = key * 255 // (2 ** int(raw_mode(image)[2]) - 1)
     found = _from_16_bits(image, reopen, told) if ";16" in raw_mode(image) else None
     if image.format == "JPEG2000" and told and told > 14:
         _check_brightness(image, told)

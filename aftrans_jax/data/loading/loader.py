@@ -81,13 +81,12 @@ def train_batches(
       skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
-      ValueError: the batch cannot be shared by the processes, or another value is out of range.
-        While iterating: an image cannot be decoded; the message names the file.
+      ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
+        decoded; the message names the file.
 
     Follows: grain `MapDataset`, whose order and randomness are functions of seed and index.
     """
-    num_rows = _rows_per_process(batch_size, process_index, process_count)
-    _check_start(seed, start_step)
+    num_rows = _rows_per_process(batch_size, process_count)
     sizes = {"image_size": image_size, "resize_size": resize_size}
     transform = partial(train_transform, crop=crop, augment=augment, **sizes)
     masked = _masked_row(image_size)
@@ -132,7 +131,7 @@ def eval_batches(
       ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
         decoded; the message names the file.
     """
-    num_rows = _rows_per_process(batch_size, process_index, process_count)
+    num_rows = _rows_per_process(batch_size, process_count)
     sizes = {"image_size": image_size, "resize_size": resize_size}
     masked = _masked_row(image_size)
 
@@ -145,23 +144,13 @@ def eval_batches(
     return _batches(elements[process_index::process_count], num_rows, num_threads)
 
 
-def _rows_per_process(batch_size: int, process_index: int, process_count: int) -> int:
+def _rows_per_process(batch_size: int, process_count: int) -> int:
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
             f"batch size {batch_size} on {process_count} processes: expected a positive multiple "
             f"of {process_count}. Change train.batch_size."
         )
-    if not 0 <= process_index < process_count:
-        raise ValueError(
-            f"process_index {process_index}: expected one in [0, {process_count}). Pass "
-            "jax.process_index() and jax.process_count()."
-        )
     return batch_size // process_count
-
-
-def _check_start(seed: int, start_step: int) -> None:
-    if seed < 0 or start_step < 0:
-        raise ValueError(f"seed {seed}, start_step {start_step}: expected 0 or more. Correct them.")
 
 
 def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None:

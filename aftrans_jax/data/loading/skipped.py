@@ -1,5 +1,7 @@
 """The record of images that could not be read, for runs that go on without them."""
 
+import threading
+
 import numpy as np
 from absl import logging
 from jaxtyping import Bool
@@ -8,6 +10,7 @@ from aftrans_jax.data.examples import Source
 
 _FEW = 10  # fewer unreadable images say nothing about the disk
 _ENOUGH = 200  # images asked for, which tell a disk that is gone from a folder that is damaged
+_RECENT = 2 * _ENOUGH  # images asked for last, so that as many damaged ones are half of them
 
 
 class Skipped:
@@ -22,33 +25,40 @@ class Skipped:
         self._source = source
         self._enough = min(_ENOUGH, len(source) // (4 * num_processes))
         self.flags = np.zeros(len(source), bool)
-        self._seen = np.zeros(len(source), bool)
+        self._recent: dict[
+            int, bool
+        ] = {}  # image -> whether it was unreadable; the last comes last
+        self._lock = threading.Lock()
 
     def saw(self, index: int) -> None:
-        """Records that an image was asked for.
-
-        `note` compares with the number of these, since a process may read only a share of them.
-        """
-        self._seen[index] = True
+        """Records that an image was asked for, for `note` to compare with."""
+        with self._lock:
+            self._recent.pop(index, None)
+            self._recent[index] = False
+            if len(self._recent) > _RECENT:
+                del self._recent[next(iter(self._recent))]
 
     def note(self, index: int, error: Exception) -> None:
         """Records an unreadable image, and logs a warning the first time.
 
         Raises:
-          ValueError: more than half of the images asked for are unreadable, and at least ten are.
-            Then the disk is likely to be at fault, not the images. Until 200 images were asked for,
-            or a quarter of this process's, nothing is concluded: names are in order, so damaged
-            images may be next to one another.
+          ValueError: of the 400 images that this process asked for last, more than half are
+            unreadable, and at least ten are. Then the disk is likely to be at fault, not the
+            images. Until 200 images were asked for, or a quarter of this process's, nothing is
+            concluded: names are in order, so damaged images may be next to one another.
         """
-        if self.flags[index]:
-            return
-        self.flags[index] = True
-        number, total = int(self.flags.sum()), int(self._seen.sum())
-        logging.warning("skipping unreadable image %d (%d so far): %s", index, number, error)
+        with self._lock:
+            is_known, self.flags[index] = bool(self.flags[index]), True
+            self._recent[index] = True
+            number, total = sum(self._recent.values()), len(self._recent)
+        if not is_known:
+            so_far = int(self.flags.sum())
+            logging.warning("skipping unreadable image %d (%d so far): %s", index, so_far, error)
         if total >= self._enough and number >= _FEW and 2 * number > total:
             raise ValueError(
-                f"{number} of {total} images so far cannot be read; data.on_error='skip': expected "
-                f"at least half of them intact. Check that the disk is mounted. The last: {error}"
+                f"{number} of the last {total} images cannot be read; data.on_error='skip': "
+                "expected at least half of them intact. Check that the disk is mounted. The last: "
+                f"{error}"
             ) from error
 
     def names(self, flags: Bool[np.ndarray, " examples"]) -> list[str]:

@@ -22,16 +22,14 @@ _MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that 
 class Record(NamedTuple):
     """One image as the lists describe it; `name` is a path relative to the folder of images.
 
-    `box` is (top, left, bottom, right), half-open, in pixels of the file as it is stored;
-    `train` is False for an image of the test split, and for one of a validation split of its own,
-    where `validation` is True.
+    `split` is "train", "validation" or "test"; `box` is (top, left, bottom, right), half-open, in
+    pixels of the file as it is stored.
     """
 
     name: str
     label: int
-    train: bool
+    split: str
     box: Box = NO_BOX
-    validation: bool = False
 
 
 class Annotations(NamedTuple):
@@ -98,22 +96,20 @@ def annotations(
     """
     _check_each_once(records, root, source, remedy)
     ordered = sorted(records, key=lambda record: (composed(record.name), record.name))
-    train, test = (
-        [record for record in ordered if record.train == train and not record.validation]
-        for train in (True, False)
+    train, validation, test = (
+        _table(root, [record for record in ordered if record.split == split])
+        for split in ("train", "validation", "test")
     )
-    validation = [record for record in ordered if record.validation]
     counts = len(train), len(test)
     least = (int(needs_training), 1)
     _check_counts(counts, least, len(class_names), official, source, remedy)
-    num_classes = len(class_names)
     return Annotations(
         name,
-        _table(root, train, num_classes),
-        _table(root, test, num_classes),
+        train,
+        test,
         tuple(class_names),
         official,
-        _table(root, validation, num_classes) if validation else None,
+        validation if len(validation) else None,
         tuple(notes),
     )
 
@@ -165,13 +161,12 @@ def _check_counts(
         )
 
 
-def _table(root: Path, records: Sequence[Record], num_classes: int) -> PhotoTable:
+def _table(root: Path, records: Sequence[Record]) -> PhotoTable:
     boxes = np.array([record.box for record in records], np.float32).reshape(-1, 4)
     return PhotoTable(
         root,
         tuple(record.name for record in records),
         tuple(record.label for record in records),
-        num_classes,
         None if np.isnan(boxes).all() else boxes,
     )
 

@@ -111,7 +111,7 @@ def _records(
         if not (1 <= left <= right and 1 <= top <= bottom):
             raise ValueError(row)
         box = (float(top - 1), float(left - 1), float(bottom), float(right))
-        return name, Record(name, class_id - 1, test == 0, box)
+        return name, Record(name, class_id - 1, "test" if test else "train", box)
 
     columns = ["class", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", *columns]
     expected = (

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,12 +9,16 @@ from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
 from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
+from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
     "CSV file, the name of its class, and train, val or test."
 )
+
+# A class may have the bytes of its folder, which a list of that disk keeps.
+_SAVE = "The list is not UTF-8: save it as 'CSV UTF-8'"
 
 
 def read_csv(
@@ -29,7 +32,7 @@ def read_csv(
     are an error, because one of them may be the split under another name.
 
     Args:
-      path: of the file, UTF-8; names may have bytes that are not.
+      path: of the file, UTF-8; paths, and classes named as their folders, may have other bytes.
       test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
       seed: decides which images are held out, at least 0.
       evaluates: see `from_names`.
@@ -57,7 +60,10 @@ def read_csv(
         evaluates=evaluates,
     )
     remedy = f"Paths start at {printable(str(path.parent))}, the folder of the CSV file: move it to"
-    return lists._replace(missing_remedy=f"{remedy} where its paths start, or correct them.")
+    remedy = f"{remedy} where its paths start, or correct them."
+    if any(map(_odd, photos)):
+        remedy = f"{_SAVE}. Or, where these are the bytes of the files' names: {remedy}"
+    return lists._replace(missing_remedy=remedy)
 
 
 def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
@@ -69,15 +75,13 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
 
     Raises:
       ValueError: see `check_rows`; nothing has been written.
+      OSError: the disk is full, read-only or gone; the file is named.
     """
     path, rows = Path(path), list(rows)
     check_rows(path, rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
@@ -92,7 +96,7 @@ def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
             raise ValueError(
                 f"{path}: {row}: expected a path inside {path.parent} with forward slashes, a class"
                 f" name and one of {', '.join(SPLIT_NAMES)}, without carriage returns or white "
-                "space at their ends. Rename the file or the class."
+                "space at their ends, the class in UTF-8. Rename the file or the class."
             )
 
 
@@ -104,7 +108,12 @@ def _is_faithful(path: str, class_name: str, split: str) -> bool:
         return False
     fields = (path, class_name, split)
     whole = all(field and field == field.strip() and "\r" not in field for field in fields)
-    return kept and whole and split.lower() in SPLIT_NAMES
+    return kept and whole and _odd(class_name) <= _odd(path) and split.lower() in SPLIT_NAMES
+
+
+def _odd(text: str) -> set[str]:
+    """Returns the bytes that are not UTF-8, as Python keeps them in the names of files."""
+    return set() if text.isascii() else {char for char in text if "\udc80" <= char <= "\udcff"}
 
 
 def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
@@ -124,6 +133,8 @@ def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
         except ValueError as error:
             raise row_error(path, number, row, f"a path inside {path.parent}", _REMEDY) from error
         photo = NamedPhoto(name, values["label"], values.get("split", ""))
+        if not _odd(photo.class_name) <= _odd(name):
+            raise row_error(path, number, row, "a label in UTF-8", f"{_SAVE}.")
         if not photo.class_name:
             raise row_error(path, number, row, "the name of a class", _REMEDY)
         if photo.split.lower() not in splits:

@@ -44,8 +44,8 @@ def read_dogs(directory: str | Path) -> Annotations:
     boxes = root / "Annotation"
     box = _box if boxes.is_dir() else lambda path: NO_BOX
     records = [
-        Record(name, class_id - 1, path == paths[0], box((boxes / name).with_suffix("")))
-        for path, names in splits.items()
+        Record(name, class_id - 1, split, box((boxes / name).with_suffix("")))
+        for split, names in zip(("train", "test"), splits.values(), strict=True)
         for name, class_id in names.items()
     ]
     return annotations(

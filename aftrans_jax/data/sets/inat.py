@@ -61,9 +61,9 @@ def read_inat2017(directory: str | Path, *, supercategory: str = "") -> Annotati
     class_ids = _choose(train.categories, supercategory)
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
     records = [
-        Record(name, label_of[class_id], split is train)
-        for split in (train, test)
-        for name, class_id in split.images
+        Record(name, label_of[class_id], split)
+        for split, listed in (("train", train), ("test", test))
+        for name, class_id in listed.images
         if class_id in label_of
     ]
     return annotations(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record
+from aftrans_jax.files import named
 
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
@@ -100,7 +101,7 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
         the names of files.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      OSError: there is no such file, or the disk does not give it; the message names it.
       ValueError: it is not UTF-8.
     """
     try:
@@ -109,6 +110,8 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
         text = data.decode("utf-8-sig", "surrogateescape" if any_bytes and not wide else "strict")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
+    except OSError as error:
+        raise named(error, path) from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -180,13 +183,13 @@ def cub_records(
     expected = f"one of the {len(class_ids)} class ids in classes.txt"
     known = {class_id: class_id for class_id in class_ids}
     classes = rows("image_class_labels.txt", lambda text: known[int(text)], expected, names)
-    in_train = {"1": True, "0": False}.__getitem__
-    train = rows("train_test_split.txt", in_train, "1 (train) or 0 (test)", names)
+    split_of = {"1": "train", "0": "test"}.__getitem__
+    splits = rows("train_test_split.txt", split_of, "1 (train) or 0 (test)", names)
     boxes = dict.fromkeys(names, NO_BOX)
     if (root / "bounding_boxes.txt").is_file():
         expected = "finite numbers x y width height, the last two above 0"
         boxes = rows("bounding_boxes.txt", xywh_box, expected, names)
-    return [Record(names[row], classes[row], train[row], boxes[row]) for row in names]
+    return [Record(names[row], classes[row], splits[row], boxes[row]) for row in names]
 
 
 def consecutive_labels(records: Sequence[Record], class_ids: Sequence[int]) -> list[Record]:

@@ -67,7 +67,7 @@ def from_names(
     splits, notes = _splits_of(photos, source, remedy, test_fraction, seed, evaluates)
     labels = [label_of[photo.class_name] for photo in photos]
     records = [
-        Record(photo.path, label, split == "train", validation=split == "validation")
+        Record(photo.path, label, split)
         for photo, label, split in zip(photos, labels, splits, strict=True)
     ]
     return annotations(

@@ -1,9 +1,10 @@
 """One split of a set that tensorflow-datasets has prepared: records, read at random."""
 
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ class TfdsSource:
 
     def at(self, size: int | None) -> "TfdsSource":
         """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
-        return replace(self, resize_size=size)
+        other = copy.copy(self)  # with the names that all records were read for
+        object.__setattr__(other, "resize_size", size)
+        return other
 
     def record(self, index: int) -> _Record:
         """Returns a record as it is stored, its image not decoded.

@@ -66,7 +66,7 @@ def planted(root, images, official=None):
     for number, (split, class_name, picture) in enumerate(images):
         name = f"{class_name}/{number:03d}.png"
         plant(root / name, picture)
-        records.append(Record(name, CLASSES.index(class_name), split == "train"))
+        records.append(Record(name, CLASSES.index(class_name), split))
     lists = annotations(
         "birds", root, records, CLASSES, official=None, source=root, remedy="Restore it."
     )
@@ -493,8 +493,12 @@ def test_the_list_that_is_proposed_can_be_written(refused, tmp_path, capsys):
     photos.joinpath("train/Crow/2.png").write_bytes(b"")
     said = refused(*photos_given)
     (flag,) = (word for word in shlex.split(said) if word.startswith("--write"))
+    capsys.readouterr()
     refused(*photos_given, flag)
-    assert "wrote" in capsys.readouterr().out
+    last = capsys.readouterr().out.rpartition("train on them by ")[2]
+    name, place = shlex.split(last.partition("\n")[0])
+    assert name == "--config.data.name=csv"
+    assert place == f"--config.data.dir={photos / 'clean.csv'}"
 
 
 def test_twins_that_a_drawn_validation_split_divides_are_a_problem(cub, refused, capsys):

@@ -45,7 +45,7 @@ def photos(tmp_path, rng):
     for name, shape in zip(names, shapes, strict=True):
         Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(tmp_path / name)
     boxes = np.array([(1, 2, 6, 7)] * 5 + [(np.nan,) * 4], np.float32)
-    return PhotoSource(PhotoTable(tmp_path, names, (0, 1, 2, 0, 1, 2), 3, boxes))
+    return PhotoSource(PhotoTable(tmp_path, names, (0, 1, 2, 0, 1, 2), boxes))
 
 
 def assert_same(stream, other):

@@ -39,12 +39,14 @@ def tiff(samples, *, order="<", **tags):
     return head + data + struct.pack(f"{order}H", len(entries)) + rows + bytes(4) + extra
 
 
-def png(samples, **chunks):
-    """A PNG of 16 bits a sample; `chunks` stand before the data, such as sBIT=b"\x0c"."""
+def png(samples, *, bits=16, **chunks):
+    """A PNG of 16 bits a sample, or fewer; `chunks` stand before the data, such as sBIT=b"\x0c"."""
     samples = np.atleast_3d(samples)
     height, width, channels = samples.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    head = struct.pack(">IIBBBBB", width, height, 16, [0, 4, 2, 6][channels - 1], 0, 0, 0)
+    sample_bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(height, -1, 2), axis=2)
+    packed = np.packbits(sample_bits[..., 16 - bits :].reshape(height, -1), axis=1)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    head = struct.pack(">IIBBBBB", width, height, bits, [0, 4, 2, 6][channels - 1], 0, 0, 0)
     parts = [(b"IHDR", head), *((name.encode(), body) for name, body in chunks.items())]
     data = b"\x89PNG\r\n\x1a\n"
     for kind, body in [*parts, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]:
@@ -158,6 +160,15 @@ def test_a_tiff_with_alpha_that_uses_12_of_16_bits(order, opaque, extra):
     np.testing.assert_array_equal(pixels[0], 255)
     np.testing.assert_array_equal(pixels[1:], samples[1:, :, :3] >> 4)
     assert "read as 12 bits" in guess
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_one_grey_level_of_few_bits_that_is_transparent(bits):
+    levels = np.arange(2**bits)[None]
+    for level in levels[0, :: max(1, 2**bits // 16)]:
+        pixels, _ = decoded(png(levels, bits=bits, tRNS=bytes([0, level])))
+        expected = np.where(levels == level, 255, levels * 255 // (2**bits - 1))
+        np.testing.assert_array_equal(pixels[..., 0], expected)
 
 
 def test_one_sample_or_colour_of_16_bits_that_is_transparent():

@@ -37,7 +37,7 @@ def test_the_box_stays_around_what_it_held(tmp_path, number, suffix):
     options |= {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(stored()).save(tmp_path / f"a.{suffix}", exif=exif, **options)
     boxes = np.array([BOX], np.float32)
-    example = PhotoSource(PhotoTable(tmp_path, (f"a.{suffix}",), (0,), 1, boxes))[0]
+    example = PhotoSource(PhotoTable(tmp_path, (f"a.{suffix}",), (0,), boxes))[0]
     assert example.image.shape[:2] == ((30, 20) if number > 4 else (20, 30))
     np.testing.assert_array_equal(example.box, bounds(example.image))
 

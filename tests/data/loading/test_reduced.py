@@ -171,7 +171,7 @@ def photos(tmp_path):
         shape = (203, 301) if number % 3 else (64, 90)
         (tmp_path / name).write_bytes(jpeg(drawn(*shape, number), orientation=number))
     boxes = np.array([(8, 16, 56, 88)] * 7 + [(np.nan,) * 4], np.float32)
-    return PhotoSource(PhotoTable(tmp_path, names, tuple(range(8)), 8, boxes), resize_size=24)
+    return PhotoSource(PhotoTable(tmp_path, names, tuple(range(8)), boxes), resize_size=24)
 
 
 def test_boxes_are_scaled_with_the_image(photos):

@@ -76,7 +76,7 @@ def test_more_than_half_of_those_seen_is_too_much(process_count, number):
     """A disk that is gone, as each process sees it: a quarter of its share, ten images or more."""
     source = Damaged(range(30), OSError, length=60)
     sharing = OPTIONS | {"process_count": process_count, "num_threads": 0}
-    expected = rf"{number} of {number} images so far cannot be read.*at least half"
+    expected = rf"{number} of the last {number} images cannot be read.*at least half"
     with pytest.raises(ValueError, match=expected):
         list(eval_batches(source, **sharing, skipped=Skipped(source, process_count)))
     late = Damaged(range(29, 58), OSError, length=60)  # 29 of 58 is half
@@ -91,15 +91,47 @@ def test_few_damaged_images_next_to_one_another_are_skipped():
     assert skipped.flags.nonzero()[0].tolist() == list(range(10))
 
 
-@pytest.mark.parametrize(("number", "goes_on"), [(199, True), (200, False)])
-def test_of_many_images_the_first_200_tell(number, goes_on):
-    source = Damaged(range(number), length=5000)
+def test_of_many_images_the_first_200_tell():
+    source = Damaged(range(200), length=5000)
     batches = eval_batches(source, **OPTIONS, num_threads=0, skipped=Skipped(source))
-    if goes_on:
-        assert sum(int(batch["mask"].sum()) for batch in batches) == 5000 - number
-    else:
-        with pytest.raises(ValueError, match="200 of 200 images so far"):
-            list(batches)
+    with pytest.raises(ValueError, match="200 of the last 200 images"):
+        list(batches)
+
+
+class Vanishing(Damaged):
+    """A disk that is gone after some images have been read."""
+
+    def __init__(self, length, after):
+        super().__init__((), OSError, length)
+        self.after = after
+
+    def __getitem__(self, index):
+        self.after -= 1
+        if self.after < 0:
+            self.broken = range(len(self))
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(("length", "after", "until"), [(60, 200, 31), (5000, 12000, 201)])
+@pytest.mark.parametrize("were_broken", [0, 40])
+def test_a_disk_that_vanishes_later_is_noticed_at_once(length, after, until, were_broken):
+    """After epochs without an error, and of images that are recorded as unreadable already."""
+    source = Vanishing(length, after)
+    skipped = Skipped(source)
+    skipped.flags[:were_broken] = True
+    with pytest.raises(ValueError, match=f"{until} of the last .* cannot be read"):
+        for _ in train_batches(source, **TRAINING, num_threads=0, skipped=skipped):
+            pass
+    assert source.after == -until
+
+
+@pytest.mark.parametrize("start", [0, 700, 4801])
+def test_a_damaged_folder_is_skipped_wherever_it_is(start):
+    source = Damaged(range(start, start + 199), length=5000)
+    skipped = Skipped(source)
+    for _ in range(2):
+        batches = eval_batches(source, **OPTIONS, num_threads=0, skipped=skipped)
+        assert sum(int(batch["mask"].sum()) for batch in batches) == 5000 - 199
 
 
 def test_other_errors_are_not_swallowed():

@@ -2,6 +2,7 @@
 
 import io
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.stats import ks_2samp
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading import opencv, transforms
 from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.sets.lists import read_text
 
 FEW = settings(deadline=None, max_examples=25)
 NO_BOX = np.full(4, np.nan, np.float32)
@@ -118,6 +120,14 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
         decode_image(tmp_path / "bird.jpg")
     with pytest.raises(FileNotFoundError, match=r"nobody\.jpg"):
         decode_image(tmp_path / "nobody.jpg")
+
+
+def test_a_file_that_cannot_be_read_is_named():
+    """A disk's error names none; Linux gives it for the memory at 0 of any process."""
+    path = Path("/proc/self/mem")
+    for read in (decode_image, partial(read_text, remedy="")):
+        with pytest.raises(OSError, match=rf"Input/output error: '{path}'"):
+            read(path)
 
 
 @FEW

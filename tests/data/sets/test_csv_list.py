@@ -1,7 +1,9 @@
 """CSV files that list photos: what spreadsheets make of them, damaged ones, and writing them."""
 
 import csv
+import errno
 import io
+import os
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -62,6 +64,27 @@ def test_a_list_in_another_folder_than_its_paths_start_at_is_told_to_move(tmp_pa
         photo_dataset(lists)
     assert str(caught.value).endswith(f"every listed image. {remedy}")
     assert problems(examine(lists, tiny_px=4, num_threads=1))[0].endswith(remedy)
+
+
+@pytest.mark.parametrize("code", ["cp1252", "mac_roman"])
+def test_a_list_that_is_not_utf_8_is_told_how_to_be_saved(tmp_path, code):
+    """Excel's plain CSV: classes got names such as `Zaunk\\udcf6nig` without a word."""
+    path = tmp_path / "list.csv"
+    path.write_bytes("\n".join([HEADER, "a/1.jpg,Zaunkönig,train"]).encode(code))
+    with pytest.raises(
+        ValueError, match=r"row 2: 'a/1.jpg,Zaunk\\udc.*UTF-8.* save it as 'CSV UTF-8'"
+    ):
+        read_csv(path)
+    names = ["Zaunkönig", "Amsel"]
+    rows = [f"{name}/{i}.jpg,{name},{('train', 'test')[i]}" for name in names for i in range(2)]
+    path.write_bytes("\n".join([HEADER, *rows]).encode(code))
+    with pytest.raises(FileNotFoundError, match=r"every listed image.* save it as 'CSV UTF-8'"):
+        photo_dataset(read_csv(path))
+    for row in rows:  # on a disk of that encoding the list is right
+        photo = os.path.join(os.fsencode(tmp_path), row.split(",")[0].encode(code))
+        os.makedirs(os.path.dirname(photo), exist_ok=True)
+        Path(os.fsdecode(photo)).touch()
+    assert len(photo_dataset(read_csv(path)).train) == 2
 
 
 SPACES = st.text(" ", max_size=2)
@@ -246,6 +269,22 @@ def test_the_file_is_as_spreadsheets_expect(tmp_path):
     assert [tuple(row) for row in csv.reader(io.StringIO(text))][1:] == rows
 
 
+def test_a_full_disk_leaves_an_older_file_alone_and_is_named(tmp_path, monkeypatch):
+    """The temporary file was left, and errors named none."""
+    path = tmp_path / "list.csv"
+    path.write_text("an older file")
+
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
+        write_csv(path, [("a.jpg", "wren", "train"), ("b.jpg", "wren", "test")])
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
+        ("list.csv", "an older file")
+    ]
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -260,6 +299,7 @@ def test_the_file_is_as_spreadsheets_expect(tmp_path):
         ("a.jpg", "wr\ren", "train"),
         ("a.jpg", "", "train"),
         ("a.jpg", "wren", ""),
+        ("a.jpg", "Zaunk\udcf6nig", "train"),
         ("a.jpg", "wren", "fold 1"),
     ],
 )

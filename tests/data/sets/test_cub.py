@@ -1,6 +1,8 @@
 """The CUB reader: tiny copies in the official layout, every way to break them, the real lists."""
 
+import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -163,17 +165,21 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
         read_cub(write(tmp_path, rows))
 
 
-@pytest.mark.parametrize(
-    ("names", "labels", "boxes", "message"),
-    [
-        (("a",), (0, 1), None, "1 names, 2 labels"),
-        (("a", "b"), (0, 1), np.zeros((1, 4), np.float32), "2 labels and 1 boxes"),
-        (("a", "b"), (0, 2), None, r"b': label 2: expected an int in \[0, 2\)"),
-    ],
-)
-def test_a_table_refuses_what_cannot_be(names, labels, boxes, message):
-    with pytest.raises(ValueError, match=message):
-        PhotoTable(Path("set"), names, labels, 2, boxes)
+def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
+    """As a disk on the network takes its time for each; the missing ones are told in order."""
+    names = tuple(f"{number}.jpg" for number in range(5000))
+    for name in (there := names[3::7]):
+        (tmp_path / name).touch()
+    threads, is_file = set(), os.path.isfile
+
+    def recorded(path):
+        threads.add(threading.get_ident())
+        return is_file(path)
+
+    monkeypatch.setattr(os.path, "isfile", recorded)
+    missing = PhotoTable(tmp_path, names, (0,) * len(names)).missing()
+    assert missing == [name for name in names if name not in set(there)]
+    assert len(threads) > 1
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason=f"{LISTS} is not here")

@@ -23,6 +23,7 @@ from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets import tfds_source
+from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.data.sets.tfds import read_tfds
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 
@@ -152,6 +153,23 @@ def test_names_that_records_share_get_their_numbers(tmp_path):
     source = tfds_source.TfdsSource(records, tmp_path, "test", 1)
     assert source.names == ("a.jpg (test/00000)", "b.jpg", "a.jpg (test/00002)")
     assert source.at(32).names == source.names
+
+
+def test_a_split_whose_names_were_asked_for_is_not_read_whole_again(tmp_path):
+    """As when validation images are held out, and then read at a reduced scale."""
+    asked = []
+
+    class Records(list):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    records = Records({"label": 0, "image/filename": name} for name in (b"a", b"b", b"c"))
+    source = tfds_source.TfdsSource(records, tmp_path, "test", 1)
+    part = Subset(source, (2, 1))
+    assert (part.names, part.at(32).names, part.at(32).labels) == (("c", "b"), ("c", "b"), (0, 0))
+    assert asked == [0, 1, 2]
+    assert (source.resize_size, source.at(32).resize_size) == (None, 32)
 
 
 def test_a_damaged_record_is_told_by_its_number(copied, tmp_path):
