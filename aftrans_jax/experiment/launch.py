@@ -109,7 +109,8 @@ def _with_length(
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
     What is left open is as recorded, but steps where the epochs are others; so are steps that are
-    no others than the recorded ones, as of `--workdir` alone with `train.epochs`.
+    no others than the recorded ones, as of `--workdir` alone with `train.epochs`. Before anything
+    is trained, recorded steps and a warm-up that follow from epochs are left to the data again.
 
     Args:
       config: not changed.
@@ -117,13 +118,15 @@ def _with_length(
       recorded: those of a run that has.
     """
     config, known = copy.deepcopy(config), written.get("train.epochs")
-    others = known and config.train.epochs not in (0, known)
-    if others and config.train.steps == written["train.steps"]:
-        config.train.steps = 0
+    train, steps = config.train, written.get("train.steps")
+    if known and train.steps == steps and train.epochs and not (recorded and train.epochs == known):
+        train.steps = 0
+        if not recorded and train.warmup_steps == written["train.warmup_steps"] == steps // 20:
+            train.warmup_steps = -1
     config, notes = with_one_length(config, written)
     train = config.train
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
-        train.steps = recorded["train.steps"]
+        train.steps = steps
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = recorded["train.warmup_steps"]
     return config, notes
