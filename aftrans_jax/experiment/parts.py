@@ -24,7 +24,7 @@ from aftrans_jax.experiment.batches import (
     global_train_batches,
     processes_here,
 )
-from aftrans_jax.experiment.checks import check, check_patience
+from aftrans_jax.experiment.checks import check, check_evaluations
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
@@ -135,8 +135,11 @@ def build(
     mesh, trains, skips = sharding.data_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
-    dataset, notes = _loaded(config, evaluated)
+    dataset, notes = load_dataset(config, evaluated, processes_here())
     config = with_steps(config, len(dataset.train))
+    if trains:
+        has_validation = dataset.validation is not None
+        notes += (*check_evaluations(config, has_validation=has_validation), *rate_notes(config))
     splits = dataset.splits()
     skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
@@ -167,15 +170,6 @@ def build(
         skipped,
         config.to_dict(),
     )
-
-
-def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Dataset, tuple[str, ...]]:
-    """Returns the data set and notes; of a training, checked with what it needs of them."""
-    dataset, notes = load_dataset(config, evaluated, processes_here())
-    if evaluated is not None:
-        return dataset, notes
-    check_patience(config, has_validation=dataset.validation is not None)
-    return dataset, (*notes, *rate_notes(config))
 
 
 def _params(

@@ -136,6 +136,15 @@ def test_steps_are_those_of_the_epochs(steps, epochs, warmup, expected):
     assert (found.steps, found.warmup_steps) == expected
 
 
+def test_evaluations_are_an_epoch_apart():
+    config = base_config()
+    config.eval.every = 0
+    assert with_steps(config, 259).eval.every == 22  # 259 / 12 and a rest
+    assert with_steps(config, 5).eval.every == 1
+    config.eval.every = 7
+    assert with_steps(config, 259).eval.every == 7
+
+
 def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path):
     workdir = tmp_path / "run"
     model = {"model__name": "vit"}  # compiles soonest, and each number of steps is another program
