@@ -20,12 +20,14 @@ from aftrans_jax.experiment.image_folders import used_images
 from aftrans_jax.experiment.lists import list_notes
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.results import recorded_line
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     configured,
+    finished_result,
     flat,
     read_classes,
     read_settings,
@@ -62,6 +64,13 @@ def launch_training(
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
+    if not restores and (result := finished_result(workdir, config.train.steps)):
+        progress.say(
+            "already finished, and its checkpoints are gone: nothing to train. To train it again, "
+            f"move {workdir / 'result.json'} away too"
+        )
+        progress.say(recorded_line(result))
+        return result
     for line in (*length, *notes):
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from experiments import edit, fresh, tiny_config
+from experiments import NUM_TEST, edit, fresh, tiny_config
 from places import ROOT
 
 from aftrans_jax.config import base_config
@@ -20,6 +20,7 @@ from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
 from aftrans_jax.experiment.image_folders import check_moved
+from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
@@ -31,6 +32,7 @@ from aftrans_jax.experiment.lists import (
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.recorded import get_config
 from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,
@@ -512,6 +514,21 @@ def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finish
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == [1, 2, 3, 4, 5, 6, 6]
+
+
+def test_a_finished_run_whose_checkpoints_are_gone_is_left_alone(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    config = tiny_config(pretrained="gone.npz")  # nothing is read
+    write_json(workdir / "config.json", config.to_dict())
+    before = contents(workdir)
+    with StopRequest() as stop:
+        result = launch_training(config, workdir, stop)
+    assert result == read_result(workdir)
+    assert contents(workdir) == before
+    said = capsys.readouterr().out
+    assert f"its checkpoints are gone: nothing to train. To train it again, move {workdir}" in said
+    assert f"its result: accuracy on {NUM_TEST} test images" in said
 
 
 def test_it_runs_off_the_main_thread(tmp_path):
