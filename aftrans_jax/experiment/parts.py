@@ -18,6 +18,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets.holdout import Subset
+from aftrans_jax.experiment.agreement import check_agreement
 from aftrans_jax.experiment.batches import (
     eval_batch_size,
     global_eval_batches,
@@ -128,7 +129,8 @@ def build(
       say: shows a line to the user.
 
     Raises:
-      ValueError: a value is unknown or does not go with the others.
+      ValueError: a value is unknown or does not go with the others, or other processes of the run
+        have others.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
@@ -145,6 +147,7 @@ def build(
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
+    check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
     sharing = sharding.SHARINGS[config.train.sharding](state, mesh.size)
