@@ -283,21 +283,43 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
 
 
 @pytest.mark.parametrize(
-    ("sound", "kept", "sentence"),
+    ("precision", "sound", "kept", "sentence"),
     [
         (
+            "float16",
             (1, 2),
             [2, 4, 5],
             r".*rate .* needs another --workdir; .*here.* 2, .* rm -r \S+/4 \S+/5$",
         ),
-        ((1, 2, 3, 4, 5), [4, 5], r".*float32 or bfloat16 goes on here, .* 5, before .*range$"),
-        ((), [4, 5], r"There is no checkpoint from before .*: start again in another --workdir"),
+        (
+            "float16",
+            (1, 2, 3, 4, 5),
+            [4, 5],
+            r".*float32 or bfloat16 goes on here, .* 5, before .*range$",
+        ),
+        ("bfloat16", (1, 2), [2, 4, 5], r"(?!.*bfloat16).*precision=float32 goes on here"),
+        (
+            "float32",  # here the same steps would diverge again
+            (1, 2),
+            [2, 4, 5],
+            r"(?!.*(precision|rm -r))Start again in another .*rate.*batch 2 here is from before",
+        ),
+        (
+            "float16",
+            (),
+            [4, 5],
+            r"There is no checkpoint from before .*: start again in another .*precision=float32$",
+        ),
+        ("float32", (), [4, 5], r"(?!.*precision)There is no checkpoint from .*warmup_steps$"),
     ],
 )
-def test_one_from_before_the_loss_left_its_range_is_kept(directory, sound, kept, sentence):
+def test_one_from_before_the_loss_left_its_range_is_kept(
+    directory, precision, sound, kept, sentence
+):
     written(directory, *[None] * 5, sound=sound)
     assert numbers(directory) == kept
-    assert re.match(sentence, Checkpoints(directory, best_by="accuracy").way_back())
+    checkpoints = Checkpoints(directory, best_by="accuracy", precision=precision)
+    assert re.match(sentence, checkpoints.way_back())
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):
