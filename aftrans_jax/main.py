@@ -5,6 +5,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -37,6 +38,16 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
+
+
+@flags.multi_flags_validator(
+    ["distributed", "coordinator", "num_processes", "process_id"],
+    "--num_processes and --process_id belong to --coordinator=HOST:PORT of process 0: give it too, "
+    "or leave both out",
+)
+def _joins_if_numbered(given: dict[str, Any]) -> bool:
+    is_numbered = given["num_processes"] is not None or given["process_id"] is not None
+    return not is_numbered or bool(given["distributed"] or given["coordinator"])
 
 
 def main(argv: list[str]) -> None:
