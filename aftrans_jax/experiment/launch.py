@@ -74,8 +74,7 @@ def launch_training(
     for line in (*length, *notes):
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)
-    settings = experiment.settings
-    return run(experiment, workdir, mode="train", settings=settings, stop=stop, command=command)
+    return run(experiment, workdir, stop, command)
 
 
 def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:
@@ -109,7 +108,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
+    return evaluate_run(experiment, workdir, name=name)
 
 
 def _with_length(

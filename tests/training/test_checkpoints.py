@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import fresh, tiny_config
+from experiments import fresh, train
 
-from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.training import stored
@@ -411,16 +411,15 @@ def stop_at_3(request, number):
 
 
 def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, capsys):
-    settings = tiny_config().to_dict()
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    result = run(fresh(), whole, mode="train", settings=settings)
+    result = train(fresh(), whole)
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(StopRequest, "__call__", stop_at_3)
         with pytest.raises(Stopped, match="SIGTERM: stopped and saved at step 3: the same command"):
-            run(fresh(), cut, mode="train", settings=settings)
+            train(fresh(), cut)
     assert not (cut / "result.json").exists()
-    again = run(fresh(), cut, mode="train", settings=settings)
+    again = train(fresh(), cut)
     assert "resuming" in capsys.readouterr().out
 
     one, two = (last_state(fresh(), workdir) for workdir in (whole, cut))
@@ -439,7 +438,7 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
     before = everything(cut)
     capsys.readouterr()
     result = read_result(cut)
-    assert run(fresh(), cut, mode="train", settings=settings) == result
+    assert train(fresh(), cut) == result
     said = capsys.readouterr().out
     assert "already finished at step 6: nothing to train" in said
     assert f"global {result['global_accuracy']:.1%}" in said
@@ -450,4 +449,4 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
 
 def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--mode=eval finds no checkpoint.*train first"):
-        run(fresh(), tmp_path, mode="eval", settings=tiny_config().to_dict())
+        evaluate_run(fresh(), tmp_path, name="test")
