@@ -43,7 +43,8 @@ def check_agreement(
     shared = {key: value for key, value in flat(settings).items() if key not in _OWN}
     sizes = {split: len(source) for split, source in dataset.splits().items()}
     lists = [dataset.class_names, sizes, listed_images(dataset)]  # in their order
-    own = [_crc(shared), _crc(lists), checksum(flatten_dict(params, sep="/"))]
+    arrays: dict[str, Any] = dict(flatten_dict(params, sep="/"))
+    own = [_crc(shared), _crc(lists), checksum(arrays)]
     everyone = multihost_utils.process_allgather(np.array(own, np.uint32))
     for (what, remedy), found in zip(_FACTS.items(), everyone.T, strict=True):
         others = np.flatnonzero(found != found[0])

@@ -126,7 +126,7 @@ def _with_length(
       recorded: those of a run that has.
     """
     config, known = copy.deepcopy(config), written.get("train.epochs")
-    train, steps = config.train, written.get("train.steps")
+    train, steps = config.train, written.get("train.steps", 0)
     if known and train.steps == steps and train.epochs and not (recorded and train.epochs == known):
         train.steps = 0
         if not recorded and train.warmup_steps == written["train.warmup_steps"] == steps // 20:

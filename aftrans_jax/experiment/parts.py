@@ -25,7 +25,7 @@ from aftrans_jax.experiment.batches import (
     global_train_batches,
     processes_here,
 )
-from aftrans_jax.experiment.checks import check, check_evaluations
+from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
@@ -38,7 +38,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
-from aftrans_jax.experiment.recipe import Recipe, build_recipe
+from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
@@ -129,19 +129,14 @@ def build(
       say: shows a line to the user.
 
     Raises:
-      ValueError: a value is unknown or does not go with the others, or other processes of the run
-        have others.
+      ValueError: a value is unknown, does not go with the others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
     mesh, trains, skips = sharding.data_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
-    dataset, notes = load_dataset(config, evaluated, processes_here())
-    config = with_steps(config, len(dataset.train))
-    if trains:
-        has_validation = dataset.validation is not None
-        notes += (*check_evaluations(config, has_validation=has_validation), *rate_notes(config))
+    config, dataset, notes = _loaded(config, evaluated)
     splits = dataset.splits()
     skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
@@ -173,6 +168,15 @@ def build(
         skipped,
         config.to_dict(),
     )
+
+
+def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Config, Dataset, Sequence[str]]:
+    """Returns the configuration with its steps, the data set, and notes; a training is checked."""
+    dataset, notes = load_dataset(config, evaluated, processes_here())
+    config, holds_out = with_steps(config, len(dataset.train)), dataset.validation is not None
+    if evaluated is None:
+        notes += check_evaluations(config, has_validation=holds_out) + rate_notes(config)
+    return config, dataset, notes
 
 
 def _params(
@@ -237,10 +241,7 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
 
 
 def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
-    """Returns a function that evaluates one of some sources, or part of one, in some way.
-
-    All share one compiled step.
-    """
+    """Returns what evaluates a source, or part of one, in some way; all by one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated, view = config.region.method == ANNOTATED, VIEWS[config.eval.mirror]
     step = partial(step, crops_annotated=crops_annotated, view=view)

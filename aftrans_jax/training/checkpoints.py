@@ -4,7 +4,6 @@ import contextlib
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
+from aftrans_jax.training.precision import WIDER
 from aftrans_jax.training.quiet import quiet_orbax
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.scores import Kept, Scores
@@ -24,9 +24,6 @@ from aftrans_jax.training.stored import (
     fit,
     flat_arrays,
 )
-
-# Of a training's type, those that hold larger numbers, or the same more exactly.
-_WIDER = MappingProxyType({"float16": "float32 or bfloat16", "bfloat16": "float32", "float32": ""})
 
 
 class Checkpoints:
@@ -56,7 +53,7 @@ class Checkpoints:
           say: shows a line to the user.
         """
         self.directory, self._say = directory.resolve(), say
-        self._wider = _WIDER[precision]
+        self._wider = WIDER[precision]
         path = self.directory / "scores.json"
         self.scores = Scores(path, best_by=best_by, made_by=made_by, say=say)
         self._manager: ocp.CheckpointManager | None = None
@@ -95,7 +92,9 @@ class Checkpoints:
         with self._writing():
             if self._manager is None:
                 self._manager = self._open()
-            _check_room(host, self.directory)
+            needed = sum(array.nbytes for array in host.values())
+            if (free := shutil.disk_usage(self.directory).free) < 1.2 * needed:
+                raise OSError(f"{free / 1e6:.0f} MB are free, it needs {needed / 1e6:.0f} MB")
             self.scores.begin(number, sound=sound)
             self._manager.save(
                 number,
@@ -258,10 +257,3 @@ class Checkpoints:
                 self._say(f"checkpoint {number} was moved to {target}")
         if set_aside:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
-
-
-def _check_room(host: Arrays, directory: Path) -> None:
-    needed = sum(array.nbytes for array in host.values())
-    free = shutil.disk_usage(directory).free
-    if free < 1.2 * needed:
-        raise OSError(f"{free / 1e6:.0f} MB are free, a checkpoint needs {needed / 1e6:.0f} MB")

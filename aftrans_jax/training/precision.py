@@ -93,6 +93,8 @@ PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
         "auto": lambda: PRECISIONS["float32" if jax.default_backend() == "cpu" else "bfloat16"](),
     }
 )
+# Of a training's type, those that hold larger numbers, or the same ones more exactly.
+WIDER = MappingProxyType({"float16": "float32 or bfloat16", "bfloat16": "float32", "float32": ""})
 
 
 def where_finite(is_finite: Array, new: Tree, old: Tree) -> Tree:

@@ -95,7 +95,7 @@ class Scores:
         newest = self._known.get(max(self._known, default=0), {})
         best_by, made_by = self._best_by or newest.get("best_by"), newest.get("made_by")
         scored = {
-            number: (self.of(number) or {}).get(best_by)
+            number: (self.of(number) or {}).get(best_by or "")
             for number in numbers
             if self._best_by or self._known.get(number, {}).get("made_by") == made_by
         }
@@ -119,7 +119,7 @@ class Scores:
             waited, best = 0, None  # another score was counted by
         if (scores := self.of(newest)) is None or not facts.get("is_due", True):
             return waited, best
-        score = scores.get(self._best_by, math.nan)
+        score = scores.get(self._best_by or "", math.nan)
         if math.isfinite(score) and (best is None or score > best):
             return 0, score
         return waited + 1, best

@@ -20,6 +20,7 @@ from aftrans_jax.experiment import checks, data, model, parts, trained, updating
 from aftrans_jax.experiment.data import READERS
 from aftrans_jax.experiment.model import MODELS, build_model, predicting_logits
 from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.updating import build_optimizer, rate_notes
 from aftrans_jax.model.variants import VARIANTS, Variant
@@ -575,12 +576,12 @@ def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
 
 def test_stopping_early_needs_held_out_images():
     config = changed(train__patience=3)
-    assert checks.check_evaluations(config, has_validation=True) == ()
-    assert checks.check_evaluations(base(), has_validation=False) == ()
+    assert check_evaluations(config, has_validation=True) == ()
+    assert check_evaluations(base(), has_validation=False) == ()
     with pytest.raises(
         ValueError, match=r"train.patience=3 .*data.validation_fraction=0.1, or .*=0$"
     ):
-        checks.check_evaluations(config, has_validation=False)
+        check_evaluations(config, has_validation=False)
 
 
 @pytest.mark.parametrize(
@@ -590,18 +591,18 @@ def test_stopping_early_needs_evaluations_before_the_end(steps, every, remedy):
     """The evaluations at 100, 200, 300 and 400 of which three may be no better than the first."""
     config = changed(train__patience=3, train__steps=steps, eval__every=every)
     with pytest.raises(ValueError, match=rf"{steps} steps .*eval.every={every}: {remedy}"):
-        checks.check_evaluations(config, has_validation=True)
+        check_evaluations(config, has_validation=True)
     config.train.steps += 1
-    assert checks.check_evaluations(config, has_validation=True) == ()
+    assert check_evaluations(config, has_validation=True) == ()
 
 
 def test_held_out_images_that_choose_nothing_are_said():
     config = changed(train__steps=375, eval__every=375)
-    (note,) = checks.check_evaluations(config, has_validation=True)
+    (note,) = check_evaluations(config, has_validation=True)
     assert "eval.every=375 of 375 steps" in note
     assert "--config.eval.every=37 " in note
     config.eval.every = 374
-    assert checks.check_evaluations(config, has_validation=True) == ()
+    assert check_evaluations(config, has_validation=True) == ()
 
 
 @pytest.mark.parametrize(
