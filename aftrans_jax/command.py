@@ -54,7 +54,9 @@ def show(line: str) -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Iterator[None]:
+def one_line_errors(
+    log_folder: Callable[[], Path | None] = lambda: None, *, has_begun: Callable[[], bool] = bool
+) -> Iterator[None]:
     """Ends the process with one line on standard error when anything fails within.
 
     The process is the command's own, so Pillow's limit of pixels is lifted in it.
@@ -65,7 +67,9 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
     Args:
       log_folder: where error.log with the traceback goes, asked for when something has failed;
         None for no log. There is none either where the folder cannot be written or belongs to
-        another process, and none is made for an error whose message says all.
+        another process.
+      has_begun: whether anything was written there by then. Before, an error whose message says
+        all leaves the folder as it was.
 
     Raises:
       SystemExit: with status 1, or 130 after Ctrl-C.
@@ -84,7 +88,7 @@ def one_line_errors(log_folder: Callable[[], Path | None] = lambda: None) -> Ite
         raise SystemExit(1) from None
     except Exception as error:  # whatever it is, a user gets one line and not a traceback
         error = _speaking(error)
-        where = _write_log(log_folder, error)
+        where = _write_log(log_folder, has_begun, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
 
 
@@ -110,13 +114,15 @@ def _described(error: Exception) -> str:
     return ". ".join([text.removesuffix("."), *remedies]) if remedies else text
 
 
-def _write_log(log_folder: Callable[[], Path | None], error: Exception) -> str:
+def _write_log(
+    log_folder: Callable[[], Path | None], has_begun: Callable[[], bool], error: Exception
+) -> str:
     """Returns where the traceback was written, in words, or nothing where it could not be."""
     try:
         folder = log_folder()
         if folder is None or isinstance(error, BlockingIOError):  # a lock: see `experiment.lock`
             return ""
-        if isinstance(error, _SPEAKING) and not folder.is_dir():  # nothing was begun there
+        if isinstance(error, _SPEAKING) and not has_begun():
             return ""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")

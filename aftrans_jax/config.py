@@ -16,13 +16,13 @@ LEFT_TO_WEIGHTS = (
     *("model.variant", "model.stride", "model.gelu"),
     *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),
 )
-LEFT_TO_DATA = ("train.steps", "train.warmup_steps")
+LEFT_TO_DATA = ("train.steps", "train.warmup_steps", "eval.every")
 
 
 def is_left(key: str, value: Any) -> bool:
     """Returns whether a key has the value that leaves it open; lists are tuples."""
     if key in LEFT_TO_DATA:
-        return value == {"train.steps": 0, "train.warmup_steps": -1}[key]
+        return value == (-1 if key == "train.warmup_steps" else 0)
     return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
 
 
@@ -161,7 +161,7 @@ def base_config() -> Config:
     # Answer by the mean of the logits of an image and of its mirror image, in twice the time.
     config.eval.mirror = False
     config.eval.batch_size = 48  # over all devices
-    config.eval.every = 1000  # batches; the end is always evaluated
+    config.eval.every = 1000  # batches; 0: an epoch; the end is always evaluated
 
     config.report = ConfigDict()
     config.report.num_images = 36  # of report/index.html: mistakes, and every class

@@ -5,6 +5,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -12,6 +13,7 @@ from ml_collections import config_flags
 from aftrans_jax import __version__
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
+from aftrans_jax.experiment.starts import read_starts
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 from aftrans_jax.hosts import joined, leave_at_once
 
@@ -39,6 +41,16 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is.")
 
 
+@flags.multi_flags_validator(
+    ["distributed", "coordinator", "num_processes", "process_id"],
+    "--num_processes and --process_id belong to --coordinator=HOST:PORT of process 0: give it too, "
+    "or leave both out",
+)
+def _joins_if_numbered(given: dict[str, Any]) -> bool:
+    is_numbered = given["num_processes"] is not None or given["process_id"] is not None
+    return not is_numbered or bool(given["distributed"] or given["coordinator"])
+
+
 def main(argv: list[str]) -> None:
     """Trains or evaluates as the flags say.
 
@@ -49,12 +61,18 @@ def main(argv: list[str]) -> None:
     workdir = _workdir()
     if not _PROCESS_ID.value:  # at once: what follows takes seconds
         print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
+    before = read_starts(workdir)
     is_one_of_many = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     hosts = joined(*given) if is_one_of_many else contextlib.nullcontext()
     try:
-        # An evaluation writes its scores alone.
-        with one_line_errors(lambda: workdir if _MODE.value == "train" else None), hosts:
+        with (
+            one_line_errors(
+                lambda: workdir if _MODE.value == "train" else None,  # an evaluation writes scores
+                has_begun=lambda: read_starts(workdir) != before,
+            ),
+            hosts,
+        ):
             _run(workdir)
     except SystemExit as error:
         if is_one_of_many and isinstance(error.code, str):

@@ -4,7 +4,8 @@
 
 `configs/dogs.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
 `configs/dogs.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
-Hardware: meant for one GPU or TPU host. No full run has been made yet.
+Hardware: meant for one GPU or TPU host (of 8 chips: `--config.train.batch_size=16`). No full run
+has been made yet.
 """
 
 from aftrans_jax.config import Config, recipe_config

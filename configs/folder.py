@@ -23,4 +23,5 @@ def get_config() -> Config:
     config.train.steps, config.train.epochs, config.train.warmup_steps = 0, 10.0, -1
     config.train.learning_rate = 0.01
     config.train.save_every = 100  # a few hundred images are a few hundred steps
+    config.eval.every = 0  # an epoch: a few hundred steps would see no evaluation on the way
     return config

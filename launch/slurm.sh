@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Trains on the GPUs of several nodes under Slurm, one process for each GPU. Arguments go to
 # aftrans_jax.main; the same command resumes.
-#   sbatch launch/slurm.sh --config=configs/cub.py --config.data.dir=... --workdir=...
+#   sbatch launch/slurm.sh --config=configs/cub.py --config.data.dir=... --workdir=... \
+#     --config.train.batch_size=16
 #   bash launch/slurm.sh --dry-run --config=...   # prints the command and runs nothing
-# Data and workdir lie where all nodes see them. Options of sbatch go before the script:
+# The batch is a multiple of the GPUs. Data and workdir lie where all nodes see them. Options of
+# sbatch go before the script:
 #   sbatch --nodes=1 --gpus-per-node=8 --ntasks-per-node=8 --partition=... launch/slurm.sh ...
 #
 #SBATCH --job-name=aftrans

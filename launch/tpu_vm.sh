@@ -5,9 +5,11 @@ usage="usage: bash launch/tpu_vm.sh [--dry-run] NAME ZONE [arguments of aftrans_
 Copies this checkout to every host of a Cloud TPU VM, installs it there once, and trains on all of
 them together. The same command resumes. --dry-run prints the commands and runs none.
 
-The VM is made before and deleted afterwards, for example:
+The VM is made before and deleted afterwards, for example (the batch is a multiple of its chips):
   gcloud compute tpus tpu-vm create NAME --zone=ZONE --accelerator-type=v5litepod-16 \\
     --version=v2-alpha-tpuv5-lite
+  bash launch/tpu_vm.sh NAME ZONE --config=configs/cub.py --config.data.dir=... --workdir=... \\
+    --config.train.batch_size=16
   gcloud compute tpus tpu-vm delete NAME --zone=ZONE
 
 With more than one host, data.dir and --workdir lie where all of them see them (Filestore or

@@ -1,9 +1,11 @@
 """A run of seconds: the built-in birds at 32 px on a trunk of two narrow layers."""
 
 import contextlib
+import copy
 import functools
 import json
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax
@@ -16,6 +18,8 @@ import aftrans_jax.experiment.updating
 import aftrans_jax.experiment.weights_checks
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.parts import Experiment, build
+from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.training import sharding
 from aftrans_jax.training.state import TrainState
@@ -93,6 +97,21 @@ def tiny_experiment(num_devices=None, **changes) -> Experiment:
 def _compiled(num_devices, precision, changes) -> tuple[Experiment, TrainState]:
     experiment = tiny_experiment(num_devices, train__precision=precision, **dict(changes))
     return experiment, jax.device_get(experiment.state)
+
+
+def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
+    """Trains in a directory, or resumes what it holds; returns its result."""
+    with StopRequest() as stop:
+        return run(experiment, workdir, stop)
+
+
+def with_settings(experiment: Experiment, **changes) -> Experiment:
+    """The experiment that says of itself to have other settings; keys as of `tiny_config`."""
+    settings = copy.deepcopy(dict(experiment.settings))
+    for key, value in changes.items():
+        group, _, name = key.rpartition("__")
+        (settings[group] if group else settings)[name] = value
+    return experiment._replace(settings=settings)
 
 
 def fresh(num_devices=4, precision="float32", **changes) -> Experiment:

@@ -7,7 +7,7 @@ from absl import flags
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from aftrans_jax import configs
+from aftrans_jax import configs, main  # whose flags they are
 from aftrans_jax.config import base_config
 from aftrans_jax.flags import SYNONYMS, canonical, find_config, key_lines, parse_flags
 from aftrans_jax.study import with_base
@@ -32,15 +32,23 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def parsed(monkeypatch, *arguments):
-    argv = ["main", *arguments]
+    argv = [main.__name__, *arguments]
     monkeypatch.setattr("sys.argv", argv)
     with flagsaver.flagsaver():
-        assert parse_flags(argv) == ["main"]
+        assert parse_flags(argv) == argv[:1]
         return flags.FLAGS.config
 
 
 def test_the_package_has_configurations():
     assert {"cub.py", "demo.py", "folder.py"} <= {path.name for path in PACKAGED.glob("*.py")}
+
+
+@pytest.mark.parametrize("flag", ["--num_processes=2", "--process_id=0"])
+def test_a_process_is_numbered_for_a_coordinator_alone(monkeypatch, flag):
+    given = ("--config=configs/demo.py", flag)
+    with pytest.raises(SystemExit, match=r"belong to --coordinator=HOST:PORT of process 0: give"):
+        parsed(monkeypatch, *given)
+    assert parsed(monkeypatch, *given, "--coordinator=a:1") == parsed(monkeypatch, given[0])
 
 
 @pytest.mark.parametrize("argument", ["", ":recipe=transfg"])

@@ -16,8 +16,11 @@ from aftrans_jax.command import one_line_errors, show
 from aftrans_jax.paths import expand
 
 
-def said(error: BaseException, folder: Path | None = None) -> str | int | None:
-    with pytest.raises(SystemExit) as caught, one_line_errors(lambda: folder):
+def said(
+    error: BaseException, folder: Path | None = None, has_begun: bool = True
+) -> str | int | None:
+    errors = one_line_errors(lambda: folder, has_begun=lambda: has_begun)
+    with pytest.raises(SystemExit) as caught, errors:
         raise error
     return caught.value.code
 
@@ -106,10 +109,12 @@ def test_the_traceback_goes_to_a_file(tmp_path):
     assert "ValueError: why" in (tmp_path / "run" / "error.log").read_text()
 
 
-def test_no_folder_is_made_for_what_was_refused_but_for_a_fault_of_the_program(tmp_path):
-    assert said(ValueError("why"), tmp_path / "run") == "error: why"
+def test_what_was_refused_leaves_no_traceback_but_a_fault_of_the_program_does(tmp_path):
+    assert said(ValueError("why"), tmp_path / "run", has_begun=False) == "error: why"
     assert not (tmp_path / "run").exists()
-    assert "(traceback in " in str(said(KeyError("why"), tmp_path / "run"))
+    assert said(ValueError("why"), tmp_path, has_begun=False) == "error: why"
+    assert not (tmp_path / "error.log").exists()
+    assert "(traceback in " in str(said(KeyError("why"), tmp_path / "run", has_begun=False))
     assert "KeyError: 'why'" in (tmp_path / "run" / "error.log").read_text()
 
 

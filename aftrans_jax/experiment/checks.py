@@ -64,7 +64,6 @@ _POSITIVE = (
     "train.report_every",
     "train.save_every",
     "eval.batch_size",
-    "eval.every",
     "sacm.reduction",
     "data.num_train",
     "data.num_test",
@@ -83,6 +82,7 @@ _NOT_NEGATIVE = (
     "train.epochs",
     "train.weight_decay",
     "train.patience",
+    "eval.every",
     "report.num_images",
 )
 _RATES = (
@@ -153,16 +153,6 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     if trains:
         check_recipe(config, num_devices)
     _check_geometry(config)
-
-
-def check_patience(config: Config, *, has_validation: bool) -> None:
-    """Raises a ValueError where a training is to stop by held-out images and there are none."""
-    if config.train.patience and not has_validation:
-        raise ValueError(
-            f"train.patience={config.train.patience} stops by the accuracy on held-out images, and "
-            "there are none: set --config.data.validation_fraction=0.1, or give the data a val/ "
-            "split; or --config.train.patience=0"
-        )
 
 
 def _value(config: Config, key: str) -> Any:

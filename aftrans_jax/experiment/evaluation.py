@@ -129,13 +129,7 @@ def _scored(settings: Mapping[str, Any]) -> list[Any]:
     return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in _OTHER_SET[1:])]
 
 
-def evaluate_run(
-    experiment: Experiment,
-    workdir: Path,
-    *,
-    name: str,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
     What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
@@ -146,7 +140,6 @@ def evaluate_run(
       experiment: of the run, built with `restores`.
       workdir: of the run.
       name: of the set that is scored.
-      settings: the configuration as plain values, written with the scores.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
@@ -154,7 +147,7 @@ def evaluate_run(
         be cropped, and there are none.
     """
     began, dataset = time.monotonic(), experiment.dataset
-    crops_annotated = settings["region"]["method"] == ANNOTATED
+    crops_annotated = experiment.settings["region"]["method"] == ANNOTATED
     if crops_annotated:
         check_boxes(dataset)
     progress = Progress(experiment.plan.num_steps)
@@ -167,7 +160,7 @@ def evaluate_run(
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
     show_scores(evaluation, int(state.step), name, progress)
-    result = summary(experiment, state, evaluation, settings) | {
+    result = summary(experiment, state, evaluation) | {
         "seconds": time.monotonic() - began,
         "skipped_images": skipped_images(experiment),
     }

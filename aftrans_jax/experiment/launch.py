@@ -20,12 +20,14 @@ from aftrans_jax.experiment.image_folders import used_images
 from aftrans_jax.experiment.lists import list_notes
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.results import recorded_line
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,
     configured,
+    finished_result,
     flat,
     read_classes,
     read_settings,
@@ -62,11 +64,17 @@ def launch_training(
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
+    if not restores and (result := finished_result(workdir, config.train.steps)):
+        progress.say(
+            "already finished, and its checkpoints are gone: nothing to train. To train it again, "
+            f"move {workdir / 'result.json'} away too"
+        )
+        progress.say(recorded_line(result))
+        return result
     for line in (*length, *notes):
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)
-    settings = experiment.settings
-    return run(experiment, workdir, mode="train", settings=settings, stop=stop, command=command)
+    return run(experiment, workdir, stop, command)
 
 
 def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
-    return evaluate_run(experiment, workdir, name=name, settings=config.to_dict())
+    return evaluate_run(experiment, workdir, name=name)
 
 
 def _with_length(
@@ -109,7 +117,8 @@ def _with_length(
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
     What is left open is as recorded, but steps where the epochs are others; so are steps that are
-    no others than the recorded ones, as of `--workdir` alone with `train.epochs`.
+    no others than the recorded ones, as of `--workdir` alone with `train.epochs`. Before anything
+    is trained, recorded steps and a warm-up that follow from epochs are left to the data again.
 
     Args:
       config: not changed.
@@ -117,13 +126,15 @@ def _with_length(
       recorded: those of a run that has.
     """
     config, known = copy.deepcopy(config), written.get("train.epochs")
-    others = known and config.train.epochs not in (0, known)
-    if others and config.train.steps == written["train.steps"]:
-        config.train.steps = 0
+    train, steps = config.train, written.get("train.steps", 0)
+    if known and train.steps == steps and train.epochs and not (recorded and train.epochs == known):
+        train.steps = 0
+        if not recorded and train.warmup_steps == written["train.warmup_steps"] == steps // 20:
+            train.warmup_steps = -1
     config, notes = with_one_length(config, written)
     train = config.train
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:
-        train.steps = recorded["train.steps"]
+        train.steps = steps
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = recorded["train.warmup_steps"]
     return config, notes

@@ -18,13 +18,14 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets.holdout import Subset
+from aftrans_jax.experiment.agreement import check_agreement
 from aftrans_jax.experiment.batches import (
     eval_batch_size,
     global_eval_batches,
     global_train_batches,
     processes_here,
 )
-from aftrans_jax.experiment.checks import check, check_patience
+from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.experiment.model import (
@@ -37,7 +38,7 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
-from aftrans_jax.experiment.recipe import Recipe, build_recipe
+from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
@@ -127,20 +128,20 @@ def build(
       say: shows a line to the user.
 
     Raises:
-      ValueError: a value is unknown or does not go with the others.
+      ValueError: a value is unknown, does not go with the others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
     mesh, trains, skips = sharding.data_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
-    dataset, notes = _loaded(config, evaluated)
-    config = with_steps(config, len(dataset.train))
+    config, dataset, notes = _loaded(config, evaluated)
     splits = dataset.splits()
     skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, restores, say)
+    check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
     sharing = sharding.SHARINGS[config.train.sharding](state, mesh.size)
@@ -168,13 +169,13 @@ def build(
     )
 
 
-def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Dataset, tuple[str, ...]]:
-    """Returns the data set and notes; of a training, checked with what it needs of them."""
+def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Config, Dataset, Sequence[str]]:
+    """Returns the configuration with its steps, the data set, and notes; a training is checked."""
     dataset, notes = load_dataset(config, evaluated, processes_here())
-    if evaluated is not None:
-        return dataset, notes
-    check_patience(config, has_validation=dataset.validation is not None)
-    return dataset, (*notes, *rate_notes(config))
+    config, holds_out = with_steps(config, len(dataset.train)), dataset.validation is not None
+    if evaluated is None:
+        notes += check_evaluations(config, has_validation=holds_out) + rate_notes(config)
+    return config, dataset, notes
 
 
 def _params(
@@ -239,10 +240,7 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
 
 
 def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
-    """Returns a function that evaluates one of some sources, or part of one, in some way.
-
-    All share one compiled step.
-    """
+    """Returns what evaluates a source, or part of one, in some way; all by one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated = config.region.method == ANNOTATED
     step = partial(step, crops_annotated=crops_annotated, mirror=config.eval.mirror)

@@ -132,5 +132,39 @@ def check_recipe(config: Config, num_devices: int) -> None:
         )
 
 
+def check_evaluations(config: Config, *, has_validation: bool) -> tuple[str, ...]:
+    """Returns a note where held-out images choose nothing, since the end alone is evaluated.
+
+    Args:
+      config: of a training, its steps known.
+      has_validation: whether images are held out.
+
+    Raises:
+      ValueError: the training is to stop by held-out images and cannot: there are none, or it ends
+        before enough evaluations.
+    """
+    patience, every, steps = config.train.patience, config.eval.every, config.train.steps
+    if patience and not has_validation:
+        raise ValueError(
+            f"train.patience={patience} stops by the accuracy on held-out images, and there are "
+            "none: set --config.data.validation_fraction=0.1, or give the data a val/ split; or "
+            "--config.train.patience=0"
+        )
+    if patience and steps <= (patience + 1) * every:  # the first one is better than none
+        lower = (steps - 1) // (patience + 1)
+        remedy = f"use --config.eval.every={lower} or less" if lower else "train longer"
+        raise ValueError(
+            f"train.patience={patience} cannot stop a training of {steps} steps that is evaluated "
+            f"every eval.every={every}: {remedy}, or --config.train.patience=0"
+        )
+    if has_validation and steps <= every:
+        return (
+            f"note: the validation images choose no checkpoint, since eval.every={every} of "
+            f"{steps} steps evaluates the end alone: --config.eval.every={max(1, steps // 10)} "
+            "gives more to choose from",
+        )
+    return ()
+
+
 def _mean_colour(config: Config) -> UInt8[np.ndarray, "3"]:
     return np.round(255 * np.asarray(config.data.mean, np.float64)).clip(0, 255).astype(np.uint8)

@@ -52,12 +52,7 @@ def devices() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
-def summary(
-    experiment: Experiment,
-    state: TrainState,
-    evaluation: Evaluation,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
     A score is None where the model has no such branch or region. The losses are cross-entropies:
@@ -78,7 +73,7 @@ def summary(
         "num_train": len(dataset.train),
         "num_classes": len(dataset.class_names),
         "device": devices(),
-        "config": dict(settings),
+        "config": dict(experiment.settings),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},

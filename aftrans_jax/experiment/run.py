@@ -2,14 +2,13 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from clu import parameter_overview
 
-from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.finished import applied, record_kept, unapplied
 from aftrans_jax.experiment.image_folders import check_moved
 from aftrans_jax.experiment.lists import list_notes, record_lists
@@ -38,15 +37,9 @@ from aftrans_jax.training.state import TrainState
 
 
 def run(
-    experiment: Experiment,
-    workdir: Path,
-    *,
-    mode: str,
-    settings: Mapping[str, Any],
-    stop: StopRequest | None = None,
-    command: str = "",
+    experiment: Experiment, workdir: Path, stop: StopRequest, command: str = ""
 ) -> dict[str, Any]:
-    """Returns what result.json holds, or the scores of an evaluation.
+    """Returns what result.json holds.
 
     The same call starts a run and resumes it. A finished one is left as it is.
 
@@ -54,9 +47,7 @@ def run(
       experiment: as `build` returns it.
       workdir: holds what the table in docs/training.md says afterwards; checkpoints that it holds
         already are resumed.
-      mode: "train", or "eval" to score its own test split, see `evaluate_run`.
-      settings: the configuration as plain values, written to config.json.
-      stop: of the program, where signals are watched already.
+      stop: of the program.
       command: that started it, for the record; "" where there is none.
 
     Raises:
@@ -65,35 +56,22 @@ def run(
         that does not fit.
       OSError, FloatingPointError: from reading images, checkpoints and training.
     """
-    if mode == "eval":
-        return evaluate_run(experiment, workdir, name="test", settings=settings)
-    if stop is None:
-        with StopRequest() as stop:
-            return run(
-                experiment, workdir, mode=mode, settings=settings, stop=stop, command=command
-            )
     make_folder(workdir)
     if jax.process_index() > 0:
-        return _run(experiment, workdir, settings, stop, command)
+        return _run(experiment, workdir, stop, command)
     with locked(workdir):
-        return _run(experiment, workdir, settings, stop, command)
+        return _run(experiment, workdir, stop, command)
 
 
-def _run(
-    experiment: Experiment,
-    workdir: Path,
-    settings: Mapping[str, Any],
-    stop: StopRequest,
-    command: str,
-) -> dict[str, Any]:
+def _run(experiment: Experiment, workdir: Path, stop: StopRequest, command: str) -> dict[str, Any]:
     progress = Progress(experiment.plan.num_steps)
-    notes = _check_record(experiment, workdir, settings)
+    notes = _check_record(experiment, workdir)
     if jax.process_index() == 0 and not numbers(workdir / "checkpoints"):
         forget_earlier(workdir)
     session = Session(experiment, workdir, progress, stop)
     together = True
     try:
-        result = _finish(experiment, workdir, settings, session, notes, command)
+        result = _finish(experiment, workdir, session, notes, command)
     except Exception:
         together = jax.process_count() == 1  # else the others wait for this one elsewhere
         raise
@@ -108,7 +86,6 @@ def _run(
 def _finish(
     experiment: Experiment,
     workdir: Path,
-    settings: Mapping[str, Any],
     session: Session,
     notes: Sequence[str],
     command: str,
@@ -116,7 +93,7 @@ def _finish(
     began, plan, progress = time.monotonic(), experiment.plan, session.progress
     state, is_resumed = session.start()
     check_length(workdir, int(state.step), plan.num_steps)
-    found = changes(trained_settings(workdir), flat(settings))
+    found = changes(trained_settings(workdir), flat(experiment.settings))
     recorded = finished_result(workdir, plan.num_steps)
     # As its own record says, whatever score decides now.
     was_early = recorded is not None and recorded.get("stopped_at_step") == int(state.step)
@@ -133,16 +110,16 @@ def _finish(
         progress.say(recorded_line(recorded))
         return recorded
     if jax.process_index() == 0:
-        _record(experiment, state, workdir, settings, is_resumed)
+        _record(experiment, state, workdir, is_resumed)
         if command:
             note_start(workdir, command)
-    session.log.write_settings(flat(settings))
+    session.log.write_settings(flat(experiment.settings))
     speed = {"images_per_second": math.nan}
     if not is_finished:
         state, speed = session.train(state)
     evaluation, figures = session.evaluate(state)
     figures |= {**speed, "seconds": time.monotonic() - began}
-    result = summary(experiment, *evaluation, settings) | figures
+    result = summary(experiment, *evaluation) | figures
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
     seen = look(experiment, *evaluation)
@@ -156,7 +133,7 @@ def _finish(
     return result
 
 
-def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, Any]) -> list[str]:
+def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
     """Returns notes on the record and the lists of the run so far.
 
     Raises:
@@ -167,7 +144,7 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
     notes: list[str] = []
     try:
         recorded = read_settings(workdir, notes.append)
-        found = changes(recorded or {}, flat(settings))
+        found = changes(recorded or {}, flat(experiment.settings))
         check_same_training(workdir, found)
         if "data.dir" in found:
             check_moved(workdir, *map(Path, found["data.dir"]))
@@ -186,15 +163,9 @@ def _check_record(experiment: Experiment, workdir: Path, settings: Mapping[str, 
     return notes + list_notes(workdir, experiment.dataset)
 
 
-def _record(
-    experiment: Experiment,
-    state: TrainState,
-    workdir: Path,
-    settings: Mapping[str, Any],
-    is_resumed: bool,
-) -> None:
+def _record(experiment: Experiment, state: TrainState, workdir: Path, is_resumed: bool) -> None:
     """Writes what is trained from here on."""
-    write_json(workdir / "config.json", settings)
+    write_json(workdir / "config.json", experiment.settings)
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     # Without values, of which a process may hold a part.
     overview = parameter_overview.get_parameter_overview(

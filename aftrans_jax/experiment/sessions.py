@@ -39,7 +39,15 @@ class Session:
         self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
         self._split = "test" if experiment.dataset.validation is None else "validation"
         best_by = f"{plan.predict_from}_accuracy" if self._split == "validation" else None
-        self._checkpoints = Checkpoints(workdir / "checkpoints", best_by=best_by, say=progress.say)
+        # Precision moves scores by rounding alone; the mirror image raises them.
+        made_by = "an image and its mirror image" if experiment.settings["eval"]["mirror"] else ""
+        self._checkpoints = Checkpoints(
+            workdir / "checkpoints",
+            best_by=best_by,
+            made_by=made_by,
+            precision=plan.dtype,
+            say=progress.say,
+        )
         stopwatch = Stopwatch()
         self._report = Report(
             plan.report_every,

@@ -60,7 +60,7 @@ def settled(
 
 
 def with_steps(config: Config, num_images: int) -> Config:
-    """Returns a configuration with the number of steps of its epochs, and of its warm-up, locked.
+    """Returns a configuration with the steps of its epochs, warm-up and evaluations set, locked.
 
     Args:
       config: not changed.
@@ -73,6 +73,7 @@ def with_steps(config: Config, num_images: int) -> Config:
     train.steps = train.steps or math.ceil(train.epochs * num_images / train.batch_size)
     if is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = train.steps // 20  # as the paper's 500 of 10,000
+    result.eval.every = result.eval.every or max(1, math.ceil(num_images / train.batch_size))
     return result
 
 

@@ -59,7 +59,8 @@ class StopRequest:
             self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
             self._watch()
             self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
-            self.listen()
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -71,11 +72,6 @@ class StopRequest:
                 sys.unraisablehook = self._previous_hook
             signal.set_wakeup_fd(self._previous_wakeup)
             self._sending.close()  # ends the thread
-
-    def listen(self) -> None:
-        """Installs the handlers, again after a library has replaced them."""
-        for number in self._previous:
-            signal.signal(number, self._note)
 
     @contextlib.contextmanager
     def deferring(self, *, agreeing: bool = True) -> Iterator[None]:

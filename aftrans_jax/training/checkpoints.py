@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
+from aftrans_jax.training.precision import WIDER
 from aftrans_jax.training.quiet import quiet_orbax
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.scores import Kept, Scores
@@ -37,6 +38,8 @@ class Checkpoints:
         directory: Path,
         *,
         best_by: str | None = None,
+        made_by: str = "",
+        precision: str = "float32",
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Opens the directory, which need not exist.
@@ -45,10 +48,14 @@ class Checkpoints:
           directory: of the checkpoints.
           best_by: key of the scores by which a training keeps its best one, None for none; who
             only reads leaves it out.
+          made_by: how such a training evaluates, see `Scores`.
+          precision: type that the training computes in.
           say: shows a line to the user.
         """
         self.directory, self._say = directory.resolve(), say
-        self.scores = Scores(self.directory / "scores.json", best_by=best_by, say=say)
+        self._wider = WIDER[precision]
+        path = self.directory / "scores.json"
+        self.scores = Scores(path, best_by=best_by, made_by=made_by, say=say)
         self._manager: ocp.CheckpointManager | None = None
         quiet_orbax()
 
@@ -85,7 +92,9 @@ class Checkpoints:
         with self._writing():
             if self._manager is None:
                 self._manager = self._open()
-            _check_room(host, self.directory)
+            needed = sum(array.nbytes for array in host.values())
+            if (free := shutil.disk_usage(self.directory).free) < 1.2 * needed:
+                raise OSError(f"{free / 1e6:.0f} MB are free, it needs {needed / 1e6:.0f} MB")
             self.scores.begin(number, sound=sound)
             self._manager.save(
                 number,
@@ -151,19 +160,24 @@ class Checkpoints:
         """Returns what a run that diverged can be gone on with: which checkpoint and settings."""
         known = self.numbers()
         sound = self.scores.newest_sound(known)
+        changes = "a lower train.learning_rate or a longer train.warmup_steps"
         if sound is None:
             where = "in another --workdir" if known else "here, where nothing is saved yet"
+            wider = ", or train.precision=float32" if self._wider else ""
             return (
                 f"There is no checkpoint from before the loss left its range: start again {where}, "
-                "with a lower train.learning_rate, a longer train.warmup_steps, or "
-                "train.precision=float32"
+                f"with {changes}{wider}"
             )
         ruined = [str(self.directory / str(number)) for number in known if number > sound]
         back = f"; first go back to it: rm -r {' '.join(ruined)}" if ruined else ""
+        if not self._wider:  # the same steps would be computed again, to the same end
+            return (
+                f"Start again in another --workdir, with {changes}; the checkpoint of batch "
+                f"{sound} here is from before the loss left its range"
+            )
         return (
-            "A lower train.learning_rate or a longer train.warmup_steps needs another --workdir; "
-            "train.precision=float32 or bfloat16 goes on here, from the checkpoint of batch "
-            f"{sound}, before the loss left its range{back}"
+            f"A{changes[1:]} needs another --workdir; train.precision={self._wider} goes on "
+            f"here, from the checkpoint of batch {sound}, before the loss left its range{back}"
         )
 
     def remove_unfinished(self) -> None:
@@ -243,10 +257,3 @@ class Checkpoints:
                 self._say(f"checkpoint {number} was moved to {target}")
         if set_aside:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
-
-
-def _check_room(host: Arrays, directory: Path) -> None:
-    needed = sum(array.nbytes for array in host.values())
-    free = shutil.disk_usage(directory).free
-    if free < 1.2 * needed:
-        raise OSError(f"{free / 1e6:.0f} MB are free, a checkpoint needs {needed / 1e6:.0f} MB")

@@ -100,6 +100,8 @@ PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
         "auto": lambda: PRECISIONS[meant_precision("auto", jax.default_backend())](),
     }
 )
+# Of a training's type, those that hold larger numbers, or the same ones more exactly.
+WIDER = MappingProxyType({"float16": "float32 or bfloat16", "bfloat16": "float32", "float32": ""})
 
 
 def where_finite(is_finite: Array, new: Tree, old: Tree) -> Tree:

@@ -19,7 +19,12 @@ class Scores:
     """
 
     def __init__(
-        self, path: Path, *, say: Callable[[str], None], best_by: str | None = None
+        self,
+        path: Path,
+        *,
+        say: Callable[[str], None],
+        best_by: str | None = None,
+        made_by: str = "",
     ) -> None:
         """Reads the file; a damaged one is said and taken for an empty one.
 
@@ -28,8 +33,10 @@ class Scores:
           say: shows a line to the user.
           best_by: key of the score by which a training finds its best checkpoint, which is recorded
             with each; None where it chooses none. Who only reads goes by what is recorded.
+          made_by: of a training that has `best_by`, how it evaluates, which is recorded with each
+            score; those that were made in another way do not count.
         """
-        self._path, self._best_by, self._say = path, best_by, say
+        self._path, self._best_by, self._made_by, self._say = path, best_by, made_by, say
         self.read_again()
 
     def read_again(self) -> None:
@@ -41,9 +48,10 @@ class Scores:
             self._known = {}
 
     def of(self, number: int) -> Mapping[str, float] | None:
-        """Returns the scores of a checkpoint, None where it was not evaluated."""
-        scores = self._known.get(number, {}).get("scores")
-        if scores is None:
+        """Returns the scores of a checkpoint, None where it has none that count."""
+        facts = self._known.get(number, {})
+        scores = facts.get("scores")
+        if scores is None or (self._best_by and facts.get("made_by") != self._made_by):
             return None
         return {key: math.nan if value is None else value for key, value in scores.items()}
 
@@ -51,7 +59,7 @@ class Scores:
         """Records a checkpoint that is about to be written, in the place of an earlier one."""
         waited, best = self._standing(number - 1)
         standing = {"waited": waited, "best": best, "best_by": self._best_by}
-        self._known[number] = {"sound": sound, **standing}
+        self._known[number] = {"sound": sound, "made_by": self._made_by, **standing}
         self._write()
 
     def note(self, number: int, scores: Mapping[str, float], *, is_due: bool = True) -> None:
@@ -63,7 +71,10 @@ class Scores:
           is_due: whether that was one of those at intervals, which are counted; a longer run would
             not have the one at the end.
         """
+        waited, best = self._standing(number - 1)
         facts = self._known.setdefault(number, {})
+        if facts.get("made_by") != self._made_by:  # as it was begun, or scored, by another run
+            facts |= {"waited": waited, "best": best, "made_by": self._made_by}
         facts |= {"scores": dict(scores), "is_due": is_due}
         self._write()
 
@@ -82,8 +93,12 @@ class Scores:
         None where there is no such score, or the training chose none by it.
         """
         newest = self._known.get(max(self._known, default=0), {})
-        best_by = self._best_by or newest.get("best_by")
-        scored = {number: (self.of(number) or {}).get(best_by) for number in numbers}
+        best_by, made_by = self._best_by or newest.get("best_by"), newest.get("made_by")
+        scored = {
+            number: (self.of(number) or {}).get(best_by or "")
+            for number in numbers
+            if self._best_by or self._known.get(number, {}).get("made_by") == made_by
+        }
         finite = [
             (score, number)
             for number, score in scored.items()
@@ -100,11 +115,11 @@ class Scores:
         newest = max((key for key in self._known if key <= number), default=-1)
         facts = self._known.get(newest, {})
         waited, best = facts.get("waited", 0), facts.get("best")
-        if facts.get("best_by") != self._best_by:  # another score was counted by
-            waited, best = 0, None
+        if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
+            waited, best = 0, None  # another score was counted by
         if (scores := self.of(newest)) is None or not facts.get("is_due", True):
             return waited, best
-        score = scores.get(self._best_by, math.nan)
+        score = scores.get(self._best_by or "", math.nan)
         if math.isfinite(score) and (best is None or score > best):
             return 0, score
         return waited + 1, best
@@ -139,8 +154,8 @@ def _read(path: Path) -> dict[int, dict[str, Any]]:
     def is_known(number: str, facts: Any) -> bool:
         if not (number.isascii() and number.isdecimal() and isinstance(facts, dict)):
             return False
-        best_by = facts.get("best_by")
-        return isinstance(facts.get("scores", {}), dict) and isinstance(best_by, str | None)
+        named = all(isinstance(facts.get(key), str | None) for key in ("best_by", "made_by"))
+        return isinstance(facts.get("scores", {}), dict) and named
 
     def is_sound(value: Any) -> bool:
         known = value.get("checkpoints") if isinstance(value, dict) else None

@@ -19,6 +19,7 @@ def get_config() -> Config:
     config.pretrained = ""  # data set and weights are the command line's
     config.data.validation_fraction = 0.2
     config.data.cache = "ram"
+    config.eval.every = 1000  # the end alone: the last states are compared, as they are reported
     return config
 
 

@@ -20,6 +20,7 @@ from aftrans_jax.experiment import checks, data, model, parts, trained, updating
 from aftrans_jax.experiment.data import READERS
 from aftrans_jax.experiment.model import MODELS, build_model, predicting_logits
 from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.updating import build_optimizer, rate_notes
 from aftrans_jax.model.variants import VARIANTS, Variant
@@ -377,12 +378,12 @@ def test_the_logits_that_answer(name, logits, expected):
 
 POSITIVE = words("""
     train.steps train.batch_size train.learning_rate train.clip_norm train.report_every
-    train.save_every eval.batch_size eval.every sacm.reduction data.num_train data.num_test
+    train.save_every eval.batch_size sacm.reduction data.num_train data.num_test
     data.mixing_strength
 """)
 NOT_NEGATIVE = words("""
     seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
-    train.weight_decay train.patience report.num_images
+    train.weight_decay train.patience eval.every report.num_images
 """)
 RATES = words("""
     data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
@@ -575,12 +576,33 @@ def test_the_warm_up_must_be_shorter_than_the_training(warmup, steps):
 
 def test_stopping_early_needs_held_out_images():
     config = changed(train__patience=3)
-    checks.check_patience(config, has_validation=True)
-    checks.check_patience(base(), has_validation=False)
+    assert check_evaluations(config, has_validation=True) == ()
+    assert check_evaluations(base(), has_validation=False) == ()
     with pytest.raises(
         ValueError, match=r"train.patience=3 .*data.validation_fraction=0.1, or .*=0$"
     ):
-        checks.check_patience(config, has_validation=False)
+        check_evaluations(config, has_validation=False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "remedy"), [(400, 100, "use --config.eval.every=99"), (4, 1, "train longer")]
+)
+def test_stopping_early_needs_evaluations_before_the_end(steps, every, remedy):
+    """The evaluations at 100, 200, 300 and 400 of which three may be no better than the first."""
+    config = changed(train__patience=3, train__steps=steps, eval__every=every)
+    with pytest.raises(ValueError, match=rf"{steps} steps .*eval.every={every}: {remedy}"):
+        check_evaluations(config, has_validation=True)
+    config.train.steps += 1
+    assert check_evaluations(config, has_validation=True) == ()
+
+
+def test_held_out_images_that_choose_nothing_are_said():
+    config = changed(train__steps=375, eval__every=375)
+    (note,) = check_evaluations(config, has_validation=True)
+    assert "eval.every=375 of 375 steps" in note
+    assert "--config.eval.every=37 " in note
+    config.eval.every = 374
+    assert check_evaluations(config, has_validation=True) == ()
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ import jax
 import numpy as np
 import pytest
 from compilation import on_devices
-from experiments import NUM_TEST, fresh, tiny_config
+from experiments import NUM_TEST, fresh, train
 from places import ROOT
 
 from aftrans_jax.experiment.batches import processes_here
 from aftrans_jax.experiment.outcomes import read_predictions
-from aftrans_jax.experiment.run import run
 from benchmarks.claims.scaling import free_port
 from benchmarks.harness.hlo import collectives, num_loops
 
@@ -26,13 +25,12 @@ import sys
 import jax
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from pathlib import Path
-from experiments import tiny_config, tiny_experiment
+from experiments import tiny_experiment, train
 from aftrans_jax.experiment.batches import processes_here
-from aftrans_jax.experiment.run import run
 from places import ROOT
 print("processes here:", processes_here())
 experiment = tiny_experiment()
-run(experiment, Path(sys.argv[3]), mode="train", settings=tiny_config().to_dict())
+train(experiment, Path(sys.argv[3]))
 batches = experiment.train_batches(0)
 for _ in range(3):  # an epoch
     shards = next(batches)["index"].addressable_shards
@@ -111,7 +109,7 @@ def test_two_processes_are_one(tmp_path):
         for index in range(2)
     ]
     try:
-        alone = run(fresh(), tmp_path / "one", mode="train", settings=tiny_config().to_dict())
+        alone = train(fresh(), tmp_path / "one")
         outputs = [process.communicate(timeout=240)[0] for process in processes]
     finally:
         for process in processes:

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from experiments import fresh, tiny_config, tiny_variants
+from experiments import fresh, tiny_variants, train, with_settings
 
-from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.training.stored import flat_arrays, read_arrays
 
@@ -16,32 +16,29 @@ VIT = {"model__name": "vit"}  # compiles soonest
 def lengthened(precision, num_steps):
     """The compiled experiment, its schedule included, of more steps."""
     built = fresh(1, precision, **VIT)
+    built = with_settings(built, train__steps=num_steps)
     return built._replace(plan=built.plan._replace(num_steps=num_steps))
-
-
-def settings(precision, num_steps=6):
-    return tiny_config(train__precision=precision, train__steps=num_steps, **VIT).to_dict()
 
 
 # float32 is what all other tests train, lengthen, evaluate and load.
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_what_was_trained_is_lengthened_evaluated_and_loaded(precision, tmp_path):
     workdir = tmp_path / "run"
-    first = run(fresh(1, precision, **VIT), workdir, mode="train", settings=settings(precision))
-    evaluated = run(fresh(1, precision, **VIT), workdir, mode="eval", settings=settings(precision))
+    first = train(fresh(1, precision, **VIT), workdir)
+    evaluated = evaluate_run(fresh(1, precision, **VIT), workdir, name="test")
     assert evaluated["test_loss"] == first["test_loss"]
     with tiny_variants():
         trained = load_trained(workdir)
     stored = read_arrays(workdir / "checkpoints" / str(first["step"] + first["skipped_steps"]))
     for path, array in flat_arrays({"params": trained.params}).items():
         np.testing.assert_array_equal(array, stored[path])
-    result = run(lengthened(precision, 8), workdir, mode="train", settings=settings(precision, 8))
+    result = train(lengthened(precision, 8), workdir)
     assert result["step"] == 8
     assert result["skipped_steps"] >= first["skipped_steps"]
     assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 8
     # And on with another precision: only float16 has a loss scale.
     other = "float32" if precision == "float16" else "float16"
-    changed = run(lengthened(other, 9), workdir, mode="train", settings=settings(other, 9))
+    changed = train(lengthened(other, 9), workdir)
     assert changed["step"] == 9
 
 

@@ -7,7 +7,7 @@ import pytest
 from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
-from aftrans_jax.experiment.launch import launch_training
+from aftrans_jax.experiment.launch import _with_length, launch_training
 from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import changes, flat, read_settings
@@ -143,6 +143,15 @@ def test_steps_are_those_of_the_epochs(steps, epochs, warmup, expected):
     assert (found.steps, found.warmup_steps) == expected
 
 
+def test_evaluations_are_an_epoch_apart():
+    config = base_config()
+    config.eval.every = 0
+    assert with_steps(config, 259).eval.every == 22  # 259 / 12 and a rest
+    assert with_steps(config, 5).eval.every == 1
+    config.eval.every = 7
+    assert with_steps(config, 259).eval.every == 7
+
+
 def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path):
     workdir = tmp_path / "run"
     model = {"model__name": "vit"}  # compiles soonest, and each number of steps is another program
@@ -177,8 +186,31 @@ def test_given_steps_go_before_epochs(tmp_path, capsys):
         assert "train.epochs=1.0 is not used: train.steps=5 decides" in capsys.readouterr().out
         assert read_settings(tmp_path / "run")["train.epochs"] == 0
         assert launch_training(config, tmp_path / "run", stop)["step"] == 5
-        # A run that was killed before its first checkpoint goes on by its record.
-        (tmp_path / "killed").mkdir()
-        write_json(tmp_path / "killed" / "config.json", config.to_dict())
-        assert launch_training(config, tmp_path / "killed", stop)["step"] == 5
-    assert read_settings(tmp_path / "killed")["train.epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, (0, -1, 10.0)),  # steps and warm-up are those of the data again
+        ({"train__batch_size": 6}, (0, -1, 10.0)),
+        ({"train__epochs": 20.0}, (0, -1, 20.0)),
+        ({"train__steps": 50}, (50, 16, 0.0)),
+        ({"train__warmup_steps": 7}, (0, 7, 10.0)),
+    ],
+)
+def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(changed, expected):
+    record = {"train__steps": 320, "train__epochs": 10.0, "train__warmup_steps": 16}
+    written = flat(tiny_config(**record).to_dict())
+    found, _ = _with_length(tiny_config(**(record | changed)), written, {})
+    assert (found.train.steps, found.train.warmup_steps, found.train.epochs) == expected
+
+
+def test_a_run_of_epochs_that_was_killed_before_its_first_checkpoint_trains_them_all(tmp_path):
+    config = tiny_config(
+        train__steps=3, train__epochs=1.0, train__warmup_steps=0, model__name="vit"
+    )
+    write_json(tmp_path / "config.json", config.to_dict())
+    config.train.batch_size = 4
+    with tiny_variants(), StopRequest() as stop:
+        assert launch_training(config, tmp_path, stop)["step"] == 6  # 24 birds, 4 at a time
+    assert read_settings(tmp_path)["train.epochs"] == 1

@@ -6,9 +6,9 @@ import signal
 import jax
 import numpy as np
 import pytest
-from experiments import fresh, tiny_config, tiny_variants
+from experiments import fresh, tiny_variants, train
 
-from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.trained import load_trained
 from aftrans_jax.experiment.workdir import finished_result, read_result
@@ -29,7 +29,6 @@ CHANGES = {
     "train__steps": 8,
     "eval__every": 1,
 }
-SETTINGS = tiny_config(train__precision="float16", **CHANGES).to_dict()
 
 
 def experiment(scores=None, patience=0):
@@ -48,10 +47,6 @@ def experiment(scores=None, patience=0):
         plan=built.plan._replace(patience=patience),
         evaluate={**built.evaluate, "validation": validate},
     )
-
-
-def train(workdir, built):
-    return run(built, workdir, mode="train", settings=SETTINGS)
 
 
 def last_state(workdir):
@@ -78,7 +73,7 @@ def stop_at(number):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("recipe") / "whole"
-    return workdir, train(workdir, experiment())
+    return workdir, train(experiment(), workdir)
 
 
 def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, monkeypatch):
@@ -86,8 +81,8 @@ def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, m
     with monkeypatch.context() as interrupted:
         interrupted.setattr(StopRequest, "__call__", stop_at(5))
         with pytest.raises(Stopped):
-            train(tmp_path / "cut", experiment())
-    again = train(tmp_path / "cut", experiment())
+            train(experiment(), tmp_path / "cut")
+    again = train(experiment(), tmp_path / "cut")
     state, start = last_state(workdir), experiment().state
     assert int(state.step) == 8
     same(last_state(tmp_path / "cut"), state)
@@ -100,7 +95,7 @@ def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, m
     same(loaded.params, state.answering())
     answered, raw = (jax.tree.leaves(x) for x in (loaded.params, state.whole(state.params)))
     assert not all(np.array_equal(x, y) for x, y in zip(answered, raw, strict=True))
-    evaluated = run(experiment(), workdir, mode="eval", settings=SETTINGS)
+    evaluated = evaluate_run(experiment(), workdir, name="test")
     assert evaluated["test_loss"] == result["test_loss"]
 
 
@@ -114,7 +109,7 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
         raise KeyboardInterrupt
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
-    result = train(straight, experiment(SCORES, 2))
+    result = train(experiment(SCORES, 2), straight)
     said = capsys.readouterr().out
     assert "no better global_accuracy in 2 evaluations of the validation images" in said
     state = last_state(straight)
@@ -124,16 +119,16 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     with monkeypatch.context() as interrupted:
         interrupted.setattr(StopRequest, "__call__", stop_at(2))
         with pytest.raises(Stopped):
-            train(cut, experiment(SCORES, 2))
+            train(experiment(SCORES, 2), cut)
     for number in (5, 6):  # the evaluations are made up for
         with pytest.raises(KeyboardInterrupt):
-            train(cut, experiment({**SCORES, number: cut_short}, 2))
-    again = train(cut, experiment(SCORES, 2))
+            train(experiment({**SCORES, number: cut_short}, 2), cut)
+    again = train(experiment(SCORES, 2), cut)
     same(last_state(cut), state)
     assert again["stopped_at_step"] == result["stopped_at_step"]
     assert again["test_loss"] == result["test_loss"]
     capsys.readouterr()
-    assert train(cut, experiment(SCORES, 2)) == read_result(cut)
+    assert train(experiment(SCORES, 2), cut) == read_result(cut)
     step = result["stopped_at_step"]
     assert f"already finished early (train.patience) at step {step}" in capsys.readouterr().out
     assert finished_result(cut, 8) is not None
@@ -141,5 +136,5 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     for facts in scores["checkpoints"].values():  # as if another score had been counted by
         facts["best_by"] = "sum_accuracy"
     write_json(cut / "checkpoints" / "scores.json", {"checkpoints": scores["checkpoints"]})
-    assert train(cut, experiment(SCORES, 2)) == read_result(cut)
+    assert train(experiment(SCORES, 2), cut) == read_result(cut)
     assert "stopped early at step" in (cut / "report" / "index.html").read_text()

@@ -11,15 +11,21 @@ import threading
 
 import numpy as np
 import pytest
-from experiments import edit, fresh, tiny_config
+from experiments import NUM_TEST, edit, fresh, tiny_config, train, with_settings
 from places import ROOT
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
-from aftrans_jax.experiment.evaluation import evaluation_settings, free_name, set_name
+from aftrans_jax.experiment.evaluation import (
+    evaluate_run,
+    evaluation_settings,
+    free_name,
+    set_name,
+)
 from aftrans_jax.experiment.image_folders import check_moved
+from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.lists import (
     Listed,
     check_lists,
@@ -30,7 +36,7 @@ from aftrans_jax.experiment.lists import (
 )
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.recorded import get_config
-from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,
@@ -436,8 +442,7 @@ def test_a_second_process_is_told_of_the_first_and_a_dead_one_does_not_block(tmp
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    settings = tiny_config().to_dict()
-    return workdir, run(fresh(), workdir, mode="train", settings=settings)
+    return workdir, train(fresh(), workdir)
 
 
 def contents(workdir):
@@ -449,14 +454,14 @@ def test_another_seed_in_the_same_directory_is_refused_and_leaves_it_alone(finis
     workdir, _ = finished
     before = contents(workdir)
     with pytest.raises(ValueError, match="seed was 0, is now 1"):
-        run(fresh(), workdir, mode="train", settings=tiny_config(seed=1).to_dict())
+        train(with_settings(fresh(), seed=1), workdir)
     assert contents(workdir) == before
 
 
 def test_a_missing_result_is_made_again_from_the_checkpoint(finished, capsys):
     workdir, result = finished
     (workdir / "result.json").unlink()
-    again = run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    again = train(fresh(), workdir)
     assert again["test_loss"] == result["test_loss"]
     assert json.loads((workdir / "result.json").read_text())["step"] == 6
     assert "images/s" not in capsys.readouterr().out  # nothing was trained
@@ -476,7 +481,7 @@ def test_a_damaged_small_file_stops_no_run(finished, tmp_path, name, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(finished[0], workdir)
     (workdir / name).write_bytes(b'\xff{"')
-    result = run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    result = train(fresh(), workdir)
     assert result["test_loss"] == finished[1]["test_loss"]
     said = capsys.readouterr().out
     assert name.startswith(("result", "metrics")) or str(workdir / name) in said
@@ -492,8 +497,8 @@ def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_report
         checkpoints.scores.note(number, {"local_accuracy": local, "sum_accuracy": summed})
     checkpoints.close()
     by_sum = experiment._replace(plan=experiment.plan._replace(predict_from="sum"))
-    settings = tiny_config(**held_out, eval__logits="sum").to_dict()
-    assert run(by_sum, tmp_path, mode="eval", settings=settings)["step"] == 1
+    by_sum = with_settings(by_sum, **held_out, eval__logits="sum")
+    assert evaluate_run(by_sum, tmp_path, name="test")["step"] == 1
 
 
 def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finished, tmp_path):
@@ -506,7 +511,7 @@ def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finish
         (workdir / name).touch()
     built = fresh()
     built = built._replace(skipped={"train": Skipped(built.dataset.train, 1)})
-    result = run(built, workdir, mode="train", settings=tiny_config().to_dict())
+    result = train(built, workdir)
     assert result["skipped_images"] == {"train": []}
     assert not any((workdir / name).exists() for name in earlier)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
@@ -514,13 +519,25 @@ def test_a_new_run_takes_nothing_over_from_one_whose_checkpoints_are_gone(finish
     assert steps == [1, 2, 3, 4, 5, 6, 6]
 
 
+def test_a_finished_run_whose_checkpoints_are_gone_is_left_alone(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    config = tiny_config(pretrained="gone.npz")  # nothing is read
+    write_json(workdir / "config.json", config.to_dict())
+    before = contents(workdir)
+    with StopRequest() as stop:
+        result = launch_training(config, workdir, stop)
+    assert result == read_result(workdir)
+    assert contents(workdir) == before
+    said = capsys.readouterr().out
+    assert f"its checkpoints are gone: nothing to train. To train it again, move {workdir}" in said
+    assert f"its result: accuracy on {NUM_TEST} test images" in said
+
+
 def test_it_runs_off_the_main_thread(tmp_path):
     results = []
-    settings = tiny_config().to_dict()
     thread = threading.Thread(
-        target=lambda: results.append(
-            run(fresh(), tmp_path / "run", mode="train", settings=settings)["step"]
-        )
+        target=lambda: results.append(train(fresh(), tmp_path / "run")["step"])
     )
     thread.start()
     thread.join()
@@ -547,20 +564,19 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
 def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     edit(workdir, "train.steps", 600)  # and stopped before the first step
-    settings = tiny_config().to_dict()
-    assert run(fresh(), workdir, mode="train", settings=settings) == read_result(workdir)
+    assert train(fresh(), workdir) == read_result(workdir)
     assert read_settings(workdir)["train.steps"] == 6
     shorter = fresh()
     shorter = shorter._replace(plan=shorter.plan._replace(num_steps=5))
     with pytest.raises(ValueError, match=r"6 trained steps, more than train\.steps=5: raise.*=5$"):
-        run(shorter, workdir, mode="train", settings=tiny_config(train__steps=5).to_dict())
+        train(with_settings(shorter, train__steps=5), workdir)
 
 
 def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     before = read_settings(workdir)
-    other = tiny_config(eval__mirror=True, report__num_images=3).to_dict()
-    assert run(fresh(), workdir, mode="train", settings=other) == read_result(workdir)
+    other = with_settings(fresh(), eval__mirror=True, report__num_images=3)
+    assert train(other, workdir) == read_result(workdir)
     said = capsys.readouterr().out
     assert "not applied, since the run is finished: eval.mirror=True, report.num_images=3" in said
     assert f"--mode=eval --workdir={workdir} --config.eval.mirror=True\n" in said
@@ -571,13 +587,12 @@ def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
 def test_where_the_data_of_a_finished_run_were_moved_is_recorded(finished, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     before = read_settings(workdir)
-    moved = tiny_config(data__dir="moved").to_dict()
-    assert run(fresh(), workdir, mode="train", settings=moved) == read_result(workdir)
+    assert train(with_settings(fresh(), data__dir="moved"), workdir) == read_result(workdir)
     assert read_settings(workdir) == before | {"data.dir": "moved"}
 
 
 def test_a_success_takes_the_error_of_an_earlier_failure_away(finished):
     workdir, _ = finished
     (workdir / "error.log").write_text("Traceback")
-    run(fresh(), workdir, mode="train", settings=tiny_config().to_dict())
+    train(fresh(), workdir)
     assert not (workdir / "error.log").exists()

@@ -18,16 +18,19 @@ CHANGES = VIT | {"train__save_every": 4, "eval__every": 4, "train__steps": 6}
 
 def run_in(workdir: Path, mode: str = "train") -> str:
     """Runs or resumes the tiny run; returns what it says."""
-    from experiments import fresh, tiny_config
+    from experiments import fresh, train, with_settings
 
-    from aftrans_jax.experiment.run import run
+    from aftrans_jax.experiment.evaluation import evaluate_run
 
     experiment = fresh(num_devices=1, **VIT)
     plan = experiment.plan._replace(save_every=4, evaluate_every=4)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        settings = tiny_config(**CHANGES).to_dict()
-        run(experiment._replace(plan=plan), workdir, mode=mode, settings=settings)
+        experiment = with_settings(experiment._replace(plan=plan), **CHANGES)
+        if mode == "train":
+            train(experiment, workdir)
+        else:
+            evaluate_run(experiment, workdir, name="test")
     return said.getvalue()
 
 

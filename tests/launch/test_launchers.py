@@ -1,7 +1,9 @@
 """The launchers' commands: what they print, and Slurm's run by two processes."""
 
 import functools
+import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +15,9 @@ import yaml
 from places import ROOT
 from slurm import job, outputs
 
-from aftrans_jax import flags, main
+from aftrans_jax import flags, get_config, main
+from aftrans_jax.experiment import checks
+from aftrans_jax.experiment.settled import settled
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *(ROOT / "benchmarks").glob("*.sh"), ROOT / ".ci" / "run"])
@@ -95,6 +99,43 @@ def test_the_job_gives_flags_that_there_are():
     (container,) = manifests()["Job"]["spec"]["template"]["spec"]["containers"]
     assert "--distributed" in container["args"]
     assert known_flags(container["args"])
+
+
+def check_trains(arguments: list[str], num_devices: int) -> None:
+    """Fails where a run by these arguments would be refused on so many devices."""
+    given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    config = get_config(Path(given["config"]).stem)
+    config.pretrained = ""  # it would be downloaded
+    if batch_size := given.get("config.train.batch_size"):
+        config.train.batch_size = int(batch_size)
+    checks.check(settled(config)[0], num_devices=num_devices)
+
+
+def shown(text: str, command: str) -> list[str]:
+    """The flags of main in the first call of a command that a script's own text shows."""
+    (first, *_) = re.findall(rf"{command} .*--config=(?:.*\\\n)*.*", text)
+    return [word for word in first.split() if word.startswith("--") and "=" in word]
+
+
+def test_the_shown_commands_train_on_the_devices_that_are_shown():
+    pod = manifests()["Job"]["spec"]["template"]["spec"]
+    chips = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x")
+    (container,) = pod["containers"]
+    arguments = [argument for argument in container["args"] if "=" in argument]
+    check_trains(arguments, math.prod(map(int, chips)))
+
+    slurm = (LAUNCH / "slurm.sh").read_text()
+    nodes, gpus = re.findall(r"^#SBATCH --(?:nodes|gpus-per-node)=(\d+)$", slurm, re.M)
+    check_trains(shown(slurm, "sbatch launch/slurm.sh"), int(nodes) * int(gpus))
+
+    vm = (LAUNCH / "tpu_vm.sh").read_text()
+    (chips,) = re.findall(r"--accelerator-type=v5litepod-(\d+)", vm)
+    check_trains(shown(vm, "bash launch/tpu_vm.sh NAME ZONE"), int(chips))
+
+
+def test_a_batch_that_cannot_be_split_is_refused():
+    with pytest.raises(ValueError, match="cannot be split over 16 devices"):
+        check_trains(["--config=configs/cub.py"], 16)
 
 
 # ------------------------------------------------------------------------- Slurm, TPU VMs

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import fresh, tiny_config
+from experiments import fresh, train
 
-from aftrans_jax.experiment.run import run
+from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.training import stored
@@ -283,21 +283,43 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
 
 
 @pytest.mark.parametrize(
-    ("sound", "kept", "sentence"),
+    ("precision", "sound", "kept", "sentence"),
     [
         (
+            "float16",
             (1, 2),
             [2, 4, 5],
             r".*rate .* needs another --workdir; .*here.* 2, .* rm -r \S+/4 \S+/5$",
         ),
-        ((1, 2, 3, 4, 5), [4, 5], r".*float32 or bfloat16 goes on here, .* 5, before .*range$"),
-        ((), [4, 5], r"There is no checkpoint from before .*: start again in another --workdir"),
+        (
+            "float16",
+            (1, 2, 3, 4, 5),
+            [4, 5],
+            r".*float32 or bfloat16 goes on here, .* 5, before .*range$",
+        ),
+        ("bfloat16", (1, 2), [2, 4, 5], r"(?!.*bfloat16).*precision=float32 goes on here"),
+        (
+            "float32",  # here the same steps would diverge again
+            (1, 2),
+            [2, 4, 5],
+            r"(?!.*(precision|rm -r))Start again in another .*rate.*batch 2 here is from before",
+        ),
+        (
+            "float16",
+            (),
+            [4, 5],
+            r"There is no checkpoint from before .*: start again in another .*precision=float32$",
+        ),
+        ("float32", (), [4, 5], r"(?!.*precision)There is no checkpoint from .*warmup_steps$"),
     ],
 )
-def test_one_from_before_the_loss_left_its_range_is_kept(directory, sound, kept, sentence):
+def test_one_from_before_the_loss_left_its_range_is_kept(
+    directory, precision, sound, kept, sentence
+):
     written(directory, *[None] * 5, sound=sound)
     assert numbers(directory) == kept
-    assert re.match(sentence, Checkpoints(directory, best_by="accuracy").way_back())
+    checkpoints = Checkpoints(directory, best_by="accuracy", precision=precision)
+    assert re.match(sentence, checkpoints.way_back())
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):
@@ -389,16 +411,15 @@ def stop_at_3(request, number):
 
 
 def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, capsys):
-    settings = tiny_config().to_dict()
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    result = run(fresh(), whole, mode="train", settings=settings)
+    result = train(fresh(), whole)
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(StopRequest, "__call__", stop_at_3)
         with pytest.raises(Stopped, match="SIGTERM: stopped and saved at step 3: the same command"):
-            run(fresh(), cut, mode="train", settings=settings)
+            train(fresh(), cut)
     assert not (cut / "result.json").exists()
-    again = run(fresh(), cut, mode="train", settings=settings)
+    again = train(fresh(), cut)
     assert "resuming" in capsys.readouterr().out
 
     one, two = (last_state(fresh(), workdir) for workdir in (whole, cut))
@@ -417,7 +438,7 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
     before = everything(cut)
     capsys.readouterr()
     result = read_result(cut)
-    assert run(fresh(), cut, mode="train", settings=settings) == result
+    assert train(fresh(), cut) == result
     said = capsys.readouterr().out
     assert "already finished at step 6: nothing to train" in said
     assert f"global {result['global_accuracy']:.1%}" in said
@@ -428,4 +449,4 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
 
 def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--mode=eval finds no checkpoint.*train first"):
-        run(fresh(), tmp_path, mode="eval", settings=tiny_config().to_dict())
+        evaluate_run(fresh(), tmp_path, name="test")

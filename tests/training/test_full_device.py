@@ -2,9 +2,8 @@
 
 import jax
 import pytest
-from experiments import fresh, tiny_config
+from experiments import fresh, train
 
-from aftrans_jax.experiment.run import run
 from aftrans_jax.training.evaluation import evaluate
 from aftrans_jax.training.memory import needing_less
 
@@ -26,11 +25,6 @@ def test_other_errors_are_left_alone():
 
 def test_a_training_step_and_an_evaluation_have_remedies_of_their_own(tmp_path):
     with pytest.raises(RuntimeError, match=r"is full: raise train\.accumulation_steps"):
-        run(
-            fresh()._replace(train_step=full),
-            tmp_path / "run",
-            mode="train",
-            settings=tiny_config().to_dict(),
-        )
+        train(fresh()._replace(train_step=full), tmp_path / "run")
     with pytest.raises(RuntimeError, match=r"is full: lower eval\.batch_size"):
         evaluate(full, [{}])

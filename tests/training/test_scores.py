@@ -13,8 +13,8 @@ from aftrans_jax.training.scores import Scores
 from aftrans_jax.training.state import TrainState
 
 
-def scores(path, best_by="local"):
-    return Scores(path / "scores.json", best_by=best_by, say=pytest.fail)
+def scores(path, best_by="local", made_by=""):
+    return Scores(path / "scores.json", best_by=best_by, made_by=made_by, say=pytest.fail)
 
 
 def evaluated(known, values):
@@ -78,6 +78,21 @@ def test_another_score_is_counted_anew(tmp_path):
     assert known.waited(3) == 0
     evaluated(known, {4: (0.5, 0.75), 5: (0.4, 0.7)})
     assert known.waited(5) == 1
+
+
+def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
+    evaluated(scores(tmp_path), {1: (0.8, 0), 2: (0.7, 0), 3: (0.6, 0)})
+    known = scores(tmp_path, made_by="mirror")
+    assert known.best({1, 2, 3}) is None
+    assert known.of(3) is None  # so it is evaluated again
+    assert known.waited(3) == 0
+    known.note(3, {"local": 0.65})
+    evaluated(known, {4: (0.64, 0)})
+    for reader in (known, scores(tmp_path, None)):
+        assert reader.best({1, 2, 3, 4}) == 3
+    assert scores(tmp_path, made_by="mirror").waited(4) == 1
+    assert scores(tmp_path).best({1, 2, 3, 4}) == 1
+    assert scores(tmp_path).waited(4) == 0
 
 
 def test_checkpoints_that_are_gone_say_nothing(tmp_path):

@@ -1,0 +1,56 @@
+"""Whether the processes of a run on several hosts train the same: settings, lists and weights."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
+
+from aftrans_jax.data.examples import Dataset
+from aftrans_jax.experiment.lists import listed_images
+from aftrans_jax.experiment.workdir import flat
+from aftrans_jax.training.stored import checksum
+
+# What may be its own on each host: where files are, and how they are read.
+_OWN = ("pretrained", "data.dir", "data.num_threads", "data.cache")
+_FACTS = {
+    "settings": "give every process the same --config and the same keys",
+    "lists of images": "give every host the same files, such as those of a disk that all see",
+    "weights to start from": "give every host the same file of weights, and a --workdir on a disk "
+    "that all see",
+}
+
+
+def check_agreement(
+    settings: Mapping[str, Any], dataset: Dataset, params: Mapping[str, Any]
+) -> None:
+    """Raises ValueError in every process where one of them would train something else.
+
+    Predictions would be wrong without a word, or processes wait for each other for ever. Every
+    process has to ask. Contents of images are not compared.
+
+    Args:
+      settings: the configuration as plain values.
+      dataset: with its splits.
+      params: before the first step, on the host.
+    """
+    if jax.process_count() == 1:
+        return
+    shared = {key: value for key, value in flat(settings).items() if key not in _OWN}
+    sizes = {split: len(source) for split, source in dataset.splits().items()}
+    lists = [dataset.class_names, sizes, listed_images(dataset)]  # in their order
+    arrays: dict[str, Any] = dict(flatten_dict(params, sep="/"))
+    own = [_crc(shared), _crc(lists), checksum(arrays)]
+    everyone = multihost_utils.process_allgather(np.array(own, np.uint32))
+    for (what, remedy), found in zip(_FACTS.items(), everyone.T, strict=True):
+        others = np.flatnonzero(found != found[0])
+        if others.size:
+            raise ValueError(f"process {others[0]} has other {what} than process 0: {remedy}")
+
+
+def _crc(value: Any) -> int:
+    return zlib.crc32(json.dumps(value).encode())
