@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array
 
 from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.experiment.prediction import heading
-from aftrans_jax.experiment.prepared import prepare, seen_part, why_unread
+from aftrans_jax.experiment.prepared import prepare, why_unread
 from aftrans_jax.experiment.trained import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from aftrans_jax.data.examples import Dataset, Example, at_size
+from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.experiment.prepared import seen_part
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.chosen import Chosen, choose
 from aftrans_jax.report.photos import SIDES_PX

@@ -1,6 +1,5 @@
 """Photos as people have them, of any kind and size, to images as a trained model takes them."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -84,26 +83,6 @@ def prepare(
         pixels = _pixels(photo)
         height, width, _ = pixels.shape
     return Prepared(test_transform(Example(pixels, 0), **sizes).image, height, width)
-
-
-def seen_part(
-    pixels: UInt8[np.ndarray, "height width 3"], sizes: Mapping[str, int], longest: int
-) -> UInt8[np.ndarray, "rows cols 3"]:
-    """Returns the middle of a photo, which the model is given, at its own aspect ratio.
-
-    Args:
-      pixels: of the photo.
-      sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
-      longest: px, side that it is shrunk to where it is larger.
-    """
-    share = sizes["image_size"] / sizes["resize_size"]
-    height, width, _ = pixels.shape
-    box = tuple(
-        side * (1 + sign * share) / 2 for sign, side in itertools.product((-1, 1), (width, height))
-    )
-    scale = min(1, longest / (share * max(height, width)))
-    shown = [max(1, round(scale * share * side)) for side in (width, height)]
-    return np.asarray(Image.fromarray(pixels).resize(shown, Image.Resampling.LANCZOS, box=box))
 
 
 def prepared(

@@ -3,6 +3,7 @@
 Everything is uint8 on the host; the device casts and normalises.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -107,6 +108,26 @@ def test_transform(example: Example, *, image_size: int, resize_size: int) -> Ex
     """
     offset = _margin(image_size, resize_size) // 2
     return _crop(resize(example, resize_size), offset, offset, image_size, image_size)
+
+
+def seen_part(
+    pixels: UInt8[np.ndarray, "height width 3"], sizes: Mapping[str, int], longest: int
+) -> UInt8[np.ndarray, "rows cols 3"]:
+    """Returns the middle of a photo, which the model is given, at its own aspect ratio.
+
+    Args:
+      pixels: of the photo.
+      sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
+      longest: px, side that it is shrunk to where it is larger.
+    """
+    share = sizes["image_size"] / sizes["resize_size"]
+    height, width, _ = pixels.shape
+    box = tuple(
+        side * (1 + sign * share) / 2 for sign, side in itertools.product((-1, 1), (width, height))
+    )
+    scale = min(1, longest / (share * max(height, width)))
+    shown = [max(1, round(scale * share * side)) for side in (width, height)]
+    return np.asarray(Image.fromarray(pixels).resize(shown, Image.Resampling.LANCZOS, box=box))
 
 
 def _margin(image_size: int, resize_size: int) -> int:
