@@ -8,8 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aftrans_jax.experiment.classifier import Classifier as Classifier
-    from aftrans_jax.experiment.prediction import Prediction as Prediction
+    from aftrans_jax.inference.classifier import Classifier as Classifier
+    from aftrans_jax.inference.prediction import Prediction as Prediction
     from aftrans_jax.library import create as create
     from aftrans_jax.library import get_config as get_config
     from aftrans_jax.library import load as load
@@ -23,8 +23,8 @@ _PLACES = {
     "create": "library",
     "train": "library",
     "get_config": "library",
-    "Classifier": "experiment.classifier",
-    "Prediction": "experiment.prediction",
+    "Classifier": "inference.classifier",
+    "Prediction": "inference.prediction",
 }
 _ROOMS = ("config", "model", "weights")
 __all__ = ["Classifier", "Prediction", "__version__", "create", "get_config", "load", "train"]

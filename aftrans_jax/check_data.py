@@ -18,7 +18,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.csv_list import check_rows, write_csv
-from aftrans_jax.data.sets.named import in_order
+from aftrans_jax.data.sets.named_classes import in_order
 from aftrans_jax.flags import CONFIG, parse_flags
 from aftrans_jax.paths import check_place
 
@@ -36,8 +36,8 @@ def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
     del argv
     # Not needed for --help.
+    from aftrans_jax.experiment.auto_settings import settled
     from aftrans_jax.experiment.data import lists_as_trained
-    from aftrans_jax.experiment.settled import settled
 
     target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():

@@ -36,8 +36,8 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors():
         os.environ["JAX_PLATFORMS"] = "cpu"  # no device is needed
-        from aftrans_jax.studies.compared import changed, lines_between
-        from aftrans_jax.studies.written import write_table
+        from aftrans_jax.studies.comparison import changed, lines_between
+        from aftrans_jax.studies.table_files import write_table
 
         lines = lines_between([Path(expand(path)) for path in args.runs], args.logits)
         workdir = Path(expand(args.workdir))

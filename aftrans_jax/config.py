@@ -10,8 +10,8 @@ from aftrans_jax.paths import expand
 # be of any plain type.
 Config = Any
 
-# Keys that may be left open, for `experiment.settled` to set them: to the weights, where they are
-# "auto", 0 or (), and to the number of training images.
+# Keys that may be left open, for `experiment.auto_settings` to set them: to the weights, where they
+# are "auto", 0 or (), and to the number of training images.
 LEFT_TO_WEIGHTS = (
     *("model.variant", "model.stride", "model.gelu"),
     *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),

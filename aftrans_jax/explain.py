@@ -51,8 +51,8 @@ def main() -> None:
                 f"--max_photos={len(paths)} shows all"
             )
         # Not needed for --help, nor for what is said of the arguments.
-        from aftrans_jax.experiment.explanation import explain
-        from aftrans_jax.experiment.trained import load_trained
+        from aftrans_jax.inference.explanation import explain
+        from aftrans_jax.inference.trained_model import load_trained
 
         workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
         check_file(out, f"--out={args.out}")

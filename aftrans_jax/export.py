@@ -45,8 +45,8 @@ def main() -> None:
 
 def _write(args: argparse.Namespace) -> None:
     # Not needed for --help.
-    from aftrans_jax.experiment.exported import write_program
-    from aftrans_jax.experiment.trained import load_trained, save_trained
+    from aftrans_jax.inference.programs import write_program
+    from aftrans_jax.inference.trained_model import load_trained, save_trained
     from aftrans_jax.weights.npz import save_npz
     from aftrans_jax.weights.origins import Origin, as_text
 

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from aftrans_jax import __version__
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.experiment.starts import read_starts
+from aftrans_jax.experiment.command_log import read_starts
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 from aftrans_jax.hosts import joined, leave_at_once
 

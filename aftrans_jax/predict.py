@@ -54,12 +54,12 @@ def main() -> None:
 def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Prints or writes what the model says; returns how many images could not be read."""
     # Not needed for --help, nor for what is said of the arguments.
-    from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
-    from aftrans_jax.experiment.prediction import heading
-    from aftrans_jax.experiment.prediction_page import PredictionPage
-    from aftrans_jax.experiment.prediction_table import PredictionTable
-    from aftrans_jax.experiment.prepared import why_unread
-    from aftrans_jax.experiment.trained import check_logits, load_trained
+    from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+    from aftrans_jax.inference.prediction import heading
+    from aftrans_jax.inference.prediction_page import PredictionPage
+    from aftrans_jax.inference.prediction_table import PredictionTable
+    from aftrans_jax.inference.preprocessing import why_unread
+    from aftrans_jax.inference.trained_model import check_logits, load_trained
 
     for option in ("out", "report"):
         if given := getattr(args, option):

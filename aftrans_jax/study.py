@@ -89,7 +89,7 @@ def _run(path: Path, workdir: Path) -> None:
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
     from aftrans_jax.studies.study import dry_run, run_study, with_boxes
-    from aftrans_jax.studies.written import write_study
+    from aftrans_jax.studies.table_files import write_study
 
     study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
@@ -127,7 +127,7 @@ def _probe(path: Path, workdir: Path) -> None:
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes
     from aftrans_jax.studies.study import with_boxes
-    from aftrans_jax.studies.written import write_study
+    from aftrans_jax.studies.table_files import write_study
 
     keep_compiled()
     study = load_study(path)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from aftrans_jax.config import Config, recipe_config
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.model.attention import (
     KERNELS,
     automatic_kernel,

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
-from aftrans_jax.experiment.trained import Trained, load_trained
+from aftrans_jax.inference.trained_model import Trained, load_trained
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.report.pictures import PREDICTED, draw_box, overlay_heat
 from aftrans_jax.training.metrics import prediction_logits

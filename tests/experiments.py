@@ -11,13 +11,13 @@ from unittest import mock
 import jax
 from jax.sharding import Mesh
 
+import aftrans_jax.experiment.auto_settings
 import aftrans_jax.experiment.checks
 import aftrans_jax.experiment.model
-import aftrans_jax.experiment.settled
-import aftrans_jax.experiment.updating
+import aftrans_jax.experiment.optimization
 import aftrans_jax.experiment.weights_checks
 from aftrans_jax.config import base_config
-from aftrans_jax.experiment.parts import Experiment, build
+from aftrans_jax.experiment.build import Experiment, build
 from aftrans_jax.experiment.run import run
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import Variant

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment import classifier, trained
 from aftrans_jax.experiment import model as experiment_model
-from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.experiment.model import Model
-from aftrans_jax.experiment.trained import Trained, load_trained
+from aftrans_jax.inference import classifier, trained_model
+from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.trained_model import Trained, load_trained
 
 _compiled: dict[tuple[bytes, ...], Classifier] = {}
 _blank: dict[tuple[str, int], dict[str, Any]] = {}
@@ -43,6 +43,6 @@ def once(monkeypatch) -> None:
             _blank[key] = experiment_model.blank_params(config, model)
         return _blank[key]
 
-    monkeypatch.setattr(trained, "load_trained", load)
-    monkeypatch.setattr(trained, "blank_params", blank_params)
+    monkeypatch.setattr(trained_model, "load_trained", load)
+    monkeypatch.setattr(trained_model, "blank_params", blank_params)
     monkeypatch.setattr(classifier, "Classifier", compiled)

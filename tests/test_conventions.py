@@ -269,7 +269,7 @@ def own(path: Path) -> set[str]:
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
-BEHIND_COMMANDS |= {"paths", "photos", "studies"}
+BEHIND_COMMANDS |= {"inference", "paths", "photos", "studies"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -300,6 +300,11 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         {"config", "data", "files", "locks", "model", "paths", "report", "training", "weights"},
         None,
     ),
+    "inference": (
+        {"config", "data", "experiment", "files", "locks", "model", "paths", "report", "training"}
+        | {"weights"},
+        None,
+    ),
     "studies": (
         {"config", "data", "experiment", "files", "model", "report", "training", "weights"},
         None,
@@ -307,7 +312,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "command": ({"data.loading"}, {"tqdm"}),
     "flags": ({"config", "configs", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
-    "library": ({"config", "configs", "experiment", "paths"}, None),
+    "library": ({"config", "configs", "experiment", "inference", "paths"}, None),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 

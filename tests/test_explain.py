@@ -15,10 +15,10 @@ from PIL import Image
 from aftrans_jax import explain
 from aftrans_jax.config import base_config
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
-from aftrans_jax.experiment import explanation
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
-from aftrans_jax.experiment.prepared import prepare
-from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.inference import explanation
+from aftrans_jax.inference.preprocessing import prepare
+from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.regions import locate_region
 from aftrans_jax.model.sacm import SELECTIONS, GatedRows, relevance
 from aftrans_jax.report.explanation import write_explanation
@@ -82,7 +82,7 @@ def photos(tmp_path_factory):
 def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         model = tiny(name)
-        monkeypatch.setattr("aftrans_jax.experiment.trained.load_trained", lambda _: model)
+        monkeypatch.setattr("aftrans_jax.inference.trained_model.load_trained", lambda _: model)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""

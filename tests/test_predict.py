@@ -16,9 +16,9 @@ from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, predict
-from aftrans_jax.experiment import classifier
-from aftrans_jax.experiment.classifier import BATCH_SIZE, Classifier
-from aftrans_jax.experiment.prepared import prepare, prepared
+from aftrans_jax.inference import classifier
+from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.preprocessing import prepare, prepared
 
 NUM_TEST, NUM_STEPS = 60, 60
 

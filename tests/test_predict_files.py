@@ -15,8 +15,8 @@ from loaded import once
 from PIL import Image
 
 from aftrans_jax import predict
-from aftrans_jax.experiment import classifier, prediction_table
-from aftrans_jax.experiment.prediction_table import PredictionTable
+from aftrans_jax.inference import classifier, prediction_table
+from aftrans_jax.inference.prediction_table import PredictionTable
 from aftrans_jax.report import predictions as page
 
 HEADS = ("global", "local", "sum")
@@ -244,8 +244,8 @@ def test_the_page_shows_photo_heat_map_and_crop(call, photos, tmp_path):
 
 
 def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("aftrans_jax.experiment.prediction_page.MAX_CARDS", 4)
-    monkeypatch.setattr("aftrans_jax.experiment.prediction_page.MAX_FAILURES", 2)
+    monkeypatch.setattr("aftrans_jax.inference.prediction_page.MAX_CARDS", 4)
+    monkeypatch.setattr("aftrans_jax.inference.prediction_page.MAX_FAILURES", 2)
     for number in range(5):
         (tmp_path / f"bad{number}.png").write_bytes(b"")
     call(photos, tmp_path, f"--report={tmp_path}/p.html", code=1)
@@ -293,7 +293,7 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
 
 def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
-    from aftrans_jax.experiment import prediction_page
+    from aftrans_jax.inference import prediction_page
 
     found = classifier.Prediction(
         photo="a",

@@ -11,9 +11,9 @@ from PIL import Image
 from places import ROOT
 
 from aftrans_jax import library
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import read_lists
-from aftrans_jax.experiment.settled import settled
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.npz import save_npz

@@ -7,7 +7,7 @@ import pytest
 from places import ROOT
 
 from aftrans_jax import predict
-from aftrans_jax.experiment.prediction_table import FORMATS
+from aftrans_jax.inference.prediction_table import FORMATS
 
 SLOW = {"jax", "flax", "optax", "orbax", "grain", "scipy", "clu", "cv2", "jinja2", "sklearn"}
 SLOW |= {"tensorflow", "tensorflow_datasets", "tensorboard", "matplotlib", "pandas", "requests"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.predictions_csv import read_predictions
 from aftrans_jax.experiment.workdir import (
     PLUMBING,
     changes,

@@ -20,9 +20,9 @@ from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS
-from aftrans_jax.training.groups import trainable
 from aftrans_jax.training.mixing import MIXINGS
 from aftrans_jax.training.optimizer import OPTIMIZERS
+from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.sharding import SHARINGS
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
+from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
-from aftrans_jax.experiment.outcomes import write_predictions
-from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.predictions_csv import write_predictions
 from aftrans_jax.experiment.results import skipped_images, summary
 from aftrans_jax.experiment.workdir import (
     PLUMBING,

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config, is_left
+from aftrans_jax.experiment.auto_settings import settled, with_one_length
+from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.experiment.evaluation import (
@@ -17,12 +19,10 @@ from aftrans_jax.experiment.evaluation import (
     no_checkpoint,
 )
 from aftrans_jax.experiment.image_folders import used_images
-from aftrans_jax.experiment.lists import list_notes
+from aftrans_jax.experiment.image_lists import list_notes
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.parts import build
 from aftrans_jax.experiment.results import recorded_line
 from aftrans_jax.experiment.run import run
-from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     check_may_train,

@@ -15,11 +15,11 @@ from aftrans_jax import __version__
 from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.baseline import find_baseline
+from aftrans_jax.experiment.build import Experiment
+from aftrans_jax.experiment.command_log import read_starts
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.outcomes import write_predictions
-from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.experiment.pictured import Look, pictures
-from aftrans_jax.experiment.starts import read_starts
+from aftrans_jax.experiment.predictions_csv import write_predictions
+from aftrans_jax.experiment.report_images import Look, pictures
 from aftrans_jax.experiment.workdir import changes, configured, flat
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip

@@ -9,16 +9,16 @@ from typing import Any
 import jax
 from clu import parameter_overview
 
-from aftrans_jax.experiment.finished import applied, record_kept, unapplied
+from aftrans_jax.experiment.build import Experiment
+from aftrans_jax.experiment.command_log import forget_earlier, note_start
 from aftrans_jax.experiment.image_folders import check_moved
-from aftrans_jax.experiment.lists import list_notes, record_lists
+from aftrans_jax.experiment.image_lists import list_notes, record_lists
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.parts import Experiment
-from aftrans_jax.experiment.pictured import look
+from aftrans_jax.experiment.report_images import look
 from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
 from aftrans_jax.experiment.sessions import Session
+from aftrans_jax.experiment.setting_changes import applied, record_kept, unapplied
 from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.starts import forget_earlier, note_start
 from aftrans_jax.experiment.workdir import (
     changes,
     check_length,

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.results import skipped_images
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.chosen import Chosen
 from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown
 from aftrans_jax.report.pictures import Picture
+from aftrans_jax.report.shown_images import Chosen
 
 
 class Said(NamedTuple):

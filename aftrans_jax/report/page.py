@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.chosen import Chosen
 from aftrans_jax.report.drawing import FRAME
 from aftrans_jax.report.gallery import gallery
 from aftrans_jax.report.html import percent, write_page
 from aftrans_jax.report.pictures import Number, Picture
 from aftrans_jax.report.plots import Records
+from aftrans_jax.report.shown_images import Chosen
 from aftrans_jax.report.summary import Baseline, summary
 from aftrans_jax.report.training import training_charts
 

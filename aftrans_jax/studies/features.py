@@ -74,7 +74,7 @@ def frozen_features(config: Config, cache: Path, say: Say) -> Extracted:
       say: shows a line to the user.
 
     Raises:
-      ValueError, FileNotFoundError: as `experiment.parts.build`; or the annotated boxes are to be
+      ValueError, FileNotFoundError: as `experiment.build.build`; or the annotated boxes are to be
         seen, and the set has none.
     """
     config = config.copy_and_resolve_references()

@@ -10,7 +10,7 @@ from jaxtyping import Num
 from aftrans_jax.data.examples import Source, at_size
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
-from aftrans_jax.experiment.pictured import seen
+from aftrans_jax.experiment.report_images import seen
 from aftrans_jax.experiment.workdir import configured, read_classes
 from aftrans_jax.report.comparison import Answer, Disagreement, Group, Look, Sight
 from aftrans_jax.report.photos import Rectangle

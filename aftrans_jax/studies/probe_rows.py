@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.outcomes import write_predictions
+from aftrans_jax.experiment.predictions_csv import write_predictions
 from aftrans_jax.experiment.results import devices
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import Study, slug

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from aftrans_jax.experiment.finished import record_kept
 from aftrans_jax.experiment.lock import locked
+from aftrans_jax.experiment.setting_changes import record_kept
 from aftrans_jax.experiment.workdir import flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES

@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config, expand_paths, is_left
+from aftrans_jax.experiment.auto_settings import settled, with_one_length
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.model import MODELS, predicting_logits
-from aftrans_jax.experiment.settled import settled, with_one_length
 from aftrans_jax.experiment.workdir import configured, flat
 from aftrans_jax.studies.definition import Row
 

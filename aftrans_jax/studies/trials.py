@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.model import predicting_logits
-from aftrans_jax.experiment.outcomes import Predictions, read_predictions
+from aftrans_jax.experiment.predictions_csv import Predictions, read_predictions
 from aftrans_jax.experiment.workdir import (
     completed,
     configured,

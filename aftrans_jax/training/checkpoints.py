@@ -12,11 +12,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
-from aftrans_jax.training.precision import WIDER
-from aftrans_jax.training.quiet import quiet_orbax
-from aftrans_jax.training.records import numbers
-from aftrans_jax.training.scores import Kept, Scores
-from aftrans_jax.training.stored import (
+from aftrans_jax.training.checkpoint_reading import (
     Arrays,
     Restored,
     checksum,
@@ -24,6 +20,10 @@ from aftrans_jax.training.stored import (
     fit,
     flat_arrays,
 )
+from aftrans_jax.training.orbax_messages import quiet_orbax
+from aftrans_jax.training.precision import WIDER
+from aftrans_jax.training.records import numbers
+from aftrans_jax.training.scores import Kept, Scores
 
 
 class Checkpoints:

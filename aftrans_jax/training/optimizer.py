@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from aftrans_jax.training.groups import decayed, rate_scales
+from aftrans_jax.training.parameter_groups import decayed, rate_scales
 
 
 def learning_rate_schedule(*, peak: float, warmup_steps: int, num_steps: int) -> optax.Schedule:

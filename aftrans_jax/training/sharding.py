@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from aftrans_jax.training.groups import joined
+from aftrans_jax.training.parameter_groups import joined
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.xla_options import xla_options
 

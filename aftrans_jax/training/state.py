@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from aftrans_jax.training.averaging import MovingAverage, NoAverage
-from aftrans_jax.training.groups import Path, divided, joined
+from aftrans_jax.training.parameter_groups import Path, divided, joined
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale, where_finite
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.

@@ -6,8 +6,8 @@
 import re
 from pathlib import Path
 
-from aftrans_jax.weights.beside import is_timm, read_beside
 from aftrans_jax.weights.names import FOLDER_FILES, HUB
+from aftrans_jax.weights.sidecar_files import is_timm, read_beside
 
 _NONE = f"has none of {', '.join(FOLDER_FILES)}"
 _OFFLINE = "HF_HUB_OFFLINE is set: unset it, or give the path of the model's folder"

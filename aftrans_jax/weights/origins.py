@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aftrans_jax.weights.beside import Told, triple
 from aftrans_jax.weights.namings import Naming
+from aftrans_jax.weights.sidecar_files import Told, triple
 
 _MAX_SIZE = 10_000  # px
 _HALVES = (0.5, 0.5, 0.5)

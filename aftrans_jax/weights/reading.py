@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aftrans_jax.weights.arrays import AnyArrays, naming
-from aftrans_jax.weights.beside import Told, check_model_name, told_beside
 from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
@@ -21,6 +20,7 @@ from aftrans_jax.weights.npz import WHOLE_MODEL, open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
+from aftrans_jax.weights.sidecar_files import Told, check_model_name, told_beside
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})

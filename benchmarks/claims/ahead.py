@@ -21,8 +21,8 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from aftrans_jax.config import recipe_config
-from aftrans_jax.experiment.settled import settled
-from aftrans_jax.experiment.updating import build_optimizer
+from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import class_row_descriptor, summarize
 from aftrans_jax.model.crops import crop_and_resize

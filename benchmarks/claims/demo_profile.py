@@ -8,7 +8,7 @@ import jax
 import psutil
 
 from aftrans_jax.configs.demo import get_config
-from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.build import build
 from aftrans_jax.training.sharding import replicate
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.settings import Settings

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import build_model
-from aftrans_jax.experiment.settled import settled
-from aftrans_jax.experiment.updating import build_optimizer
-from aftrans_jax.training.compiled import compiled_step
+from aftrans_jax.experiment.optimization import build_optimizer
+from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, SPLIT, shardings
 from aftrans_jax.training.state import create_state

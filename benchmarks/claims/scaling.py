@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from aftrans_jax.config import recipe_config
 from aftrans_jax.configs.demo import get_config
-from aftrans_jax.experiment.parts import build
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.build import build
 from benchmarks.harness.figures import Figure, Result, take_turns
 from benchmarks.harness.hlo import Collective, collectives, num_loops
 from benchmarks.harness.worker import Talk, Worker

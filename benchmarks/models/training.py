@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import loss_weights
-from aftrans_jax.experiment.updating import build_optimizer
+from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.sharding import ALONE, Sharing
 from aftrans_jax.training.state import create_state

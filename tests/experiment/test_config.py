@@ -16,13 +16,15 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
-from aftrans_jax.experiment import checks, data, model, parts, trained, updating
+from aftrans_jax.experiment import build as building
+from aftrans_jax.experiment import checks, data, model, optimization
+from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.data import READERS
 from aftrans_jax.experiment.model import MODELS, build_model, predicting_logits
-from aftrans_jax.experiment.parts import build
+from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
-from aftrans_jax.experiment.settled import settled
-from aftrans_jax.experiment.updating import build_optimizer, rate_notes
+from aftrans_jax.inference import trained_model
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
@@ -132,7 +134,7 @@ class Recorder:
 
 def test_build_reads_every_key(tiny_variant, monkeypatch):
     """Without `check`, which reads nearly all of them by itself: what counts is to be used."""
-    monkeypatch.setattr(parts, "check", lambda config, **rules: None)
+    monkeypatch.setattr(building, "check", lambda config, **rules: None)
     read: set[str] = set()
     config = Recorder(tiny_config(data__dir="nowhere"), read)
     built = build(config)
@@ -151,7 +153,7 @@ def attribute_chain(node: ast.AST) -> list[str] | None:
     return [node.id, *names] if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("module", [checks, data, model, parts, trained, updating])
+@pytest.mark.parametrize("module", [building, checks, data, model, optimization, trained_model])
 def test_no_key_is_read_that_does_not_exist(module):
     """On all paths, those that no test takes included."""
     groups = {key.split(".")[0] for key in KEYS}

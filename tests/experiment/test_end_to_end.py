@@ -16,7 +16,7 @@ from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, main, predict
-from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.predictions_csv import read_predictions
 from aftrans_jax.weights.reading import open_weights
 
 RESULT_KEYS = {

@@ -14,9 +14,9 @@ from PIL import Image
 from aftrans_jax import main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model, weights_checks
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.weights.npz import save_npz
@@ -49,7 +49,7 @@ def tiny_variant(monkeypatch, tmp_path):
     monkeypatch.setattr(model, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(checks, "VARIANTS", VARIANTS_HERE)
     monkeypatch.setattr(weights_checks, "VARIANTS", VARIANTS_HERE)
-    monkeypatch.setattr("aftrans_jax.experiment.settled.VARIANTS", VARIANTS_HERE)
+    monkeypatch.setattr("aftrans_jax.experiment.auto_settings.VARIANTS", VARIANTS_HERE)
     monkeypatch.chdir(tmp_path)
 
 

@@ -15,13 +15,13 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from aftrans_jax import compare
-from aftrans_jax.experiment import recorded
-from aftrans_jax.experiment.classifier import Classifier, answers
-from aftrans_jax.experiment.explanation import explanations
-from aftrans_jax.experiment.exported import write_program
+from aftrans_jax.experiment import recorded_config
 from aftrans_jax.experiment.launch import launch_evaluation
-from aftrans_jax.experiment.outcomes import read_predictions
-from aftrans_jax.experiment.trained import load_trained
+from aftrans_jax.experiment.predictions_csv import read_predictions
+from aftrans_jax.inference.classifier import Classifier, answers
+from aftrans_jax.inference.explanation import explanations
+from aftrans_jax.inference.programs import write_program
+from aftrans_jax.inference.trained_model import load_trained
 from aftrans_jax.training import sharding
 
 
@@ -84,7 +84,7 @@ def result(workdir):
     everything = sharding.data_mesh()
     one = Mesh(everything.devices[:1], everything.axis_names)
     with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
-        return launch_evaluation(recorded.get_config(str(workdir)), workdir, ())
+        return launch_evaluation(recorded_config.get_config(str(workdir)), workdir, ())
 
 
 def test_a_run_is_compared_with_one_that_looks_twice(

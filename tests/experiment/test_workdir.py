@@ -25,8 +25,7 @@ from aftrans_jax.experiment.evaluation import (
     set_name,
 )
 from aftrans_jax.experiment.image_folders import check_moved
-from aftrans_jax.experiment.launch import launch_training
-from aftrans_jax.experiment.lists import (
+from aftrans_jax.experiment.image_lists import (
     Listed,
     check_lists,
     compare_lists,
@@ -34,8 +33,9 @@ from aftrans_jax.experiment.lists import (
     read_lists,
     write_lists,
 )
+from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.recorded import get_config
+from aftrans_jax.experiment.recorded_config import get_config
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import (
     PLUMBING,

@@ -17,7 +17,7 @@ from slurm import job, outputs
 
 from aftrans_jax import flags, get_config, main
 from aftrans_jax.experiment import checks
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.auto_settings import settled
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *(ROOT / "benchmarks").glob("*.sh"), ROOT / ".ci" / "run"])

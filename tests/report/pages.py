@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.chosen import choose
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import Picture
+from aftrans_jax.report.shown_images import choose
 
 VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle"}
 

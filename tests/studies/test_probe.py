@@ -21,7 +21,7 @@ import aftrans_jax.studies.features
 from aftrans_jax import study
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.outcomes import read_predictions
+from aftrans_jax.experiment.predictions_csv import read_predictions
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies.definition import Row, Study

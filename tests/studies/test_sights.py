@@ -9,8 +9,8 @@ from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
-from aftrans_jax.experiment.lists import record_lists
-from aftrans_jax.experiment.outcomes import write_predictions
+from aftrans_jax.experiment.image_lists import record_lists
+from aftrans_jax.experiment.predictions_csv import write_predictions
 from aftrans_jax.experiment.workdir import read_settings
 from aftrans_jax.report.comparison import Answer
 from aftrans_jax.studies import pictures
@@ -18,9 +18,9 @@ from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, disagreements, sights
 from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.study import run_study
+from aftrans_jax.studies.table_files import write_study
 from aftrans_jax.studies.tables import figures
 from aftrans_jax.studies.trials import Line, lines_of, read_trial
-from aftrans_jax.studies.written import write_study
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)

@@ -16,8 +16,8 @@ from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.training import stored
+from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
 from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.stored import checksum, flat_arrays
 
 
 def tree(value, width=300):

@@ -6,8 +6,8 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from aftrans_jax.training.groups import decayed, divided, joined, rate_scales, trainable
 from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
+from aftrans_jax.training.parameter_groups import decayed, divided, joined, rate_scales, trainable
 
 # Of a trunk of two blocks: is it decayed, and its learning rate at a layer decay of 0.5.
 PARAMETERS = {

@@ -13,12 +13,12 @@ from training import linear
 
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training import sharding
-from aftrans_jax.training.compiled import compiled_step
+from aftrans_jax.training.checkpoint_reading import flat_arrays
+from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, WHOLE, placed
 from aftrans_jax.training.state import create_state
-from aftrans_jax.training.stored import flat_arrays
 from aftrans_jax.training.train_step import mean_gradients
 
 RULES = {"momentum": 0.9, "clip_norm": 0.5, "weight_decay": 0.1, "layer_decay": 1.0}

@@ -12,13 +12,13 @@ from training import linear
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import Baseline, ViT
 from aftrans_jax.training.averaging import MovingAverage
-from aftrans_jax.training.compiled import compiled_step
-from aftrans_jax.training.groups import trainable
+from aftrans_jax.training.checkpoint_reading import flat_arrays
+from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import optimizer
+from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.sharding import ALONE, DATA_AXIS, replicate, replicated
 from aftrans_jax.training.state import ANSWERING, create_state
-from aftrans_jax.training.stored import flat_arrays
 from aftrans_jax.training.train_step import mean_gradients, train_step
 
 RULES = {"momentum": 0.9, "clip_norm": 1.0, "weight_decay": 0.1, "layer_decay": 0.5}

@@ -8,8 +8,8 @@ import tiny
 from flax import linen as nn
 
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import blank_params, build_model
-from aftrans_jax.experiment.settled import settled
 from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.vit import Baseline

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 
-from aftrans_jax.experiment.single_file import read_saved
+from aftrans_jax.inference.single_file import read_saved
 from aftrans_jax.weights.reading import open_weights
 
 TREE = {"embedding": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from aftrans_jax.weights.arrays import to_float32
-from aftrans_jax.weights.beside import Size, Told, check_model_name, told_beside
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.origins import as_text, converted_origin, from_text
+from aftrans_jax.weights.sidecar_files import Size, Told, check_model_name, told_beside
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 HIDDEN, MLP, LAYERS = 64, 96, 2

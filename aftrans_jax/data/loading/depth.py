@@ -8,7 +8,7 @@ from jaxtyping import Num, UInt8, UInt16
 from PIL import Image
 
 from aftrans_jax.data.loading.formats import KindError
-from aftrans_jax.data.loading.wide import highest_bits, joined, lowest_bits, raw_mode
+from aftrans_jax.data.loading.sixteen_bits import highest_bits, joined, lowest_bits, raw_mode
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT = 258, 281, 339  # tags of TIFF

@@ -8,7 +8,7 @@ from pathlib import Path
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error
-from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
+from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
 from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")

@@ -9,7 +9,7 @@ from pathlib import Path
 from aftrans_jax.data.loading.formats import photo_suffixes
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import find_files, subfolders
-from aftrans_jax.data.sets.named import SPLIT_NAMES, NamedPhoto, from_names
+from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
 
 _REMEDY = (
     "Arrange the images as train/<class>/ and test/<class>/, or as <class>/ alone, and set data.dir"

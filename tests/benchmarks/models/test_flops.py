@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from aftrans_jax.config import recipe_config
-from aftrans_jax.experiment.settled import settled
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.model.variants import VARIANTS
 from benchmarks.models.cases import CASES, case_flops, flops
 

@@ -20,7 +20,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 from aftrans_jax.experiment.classes import Relabelled
 from aftrans_jax.experiment.data import load_dataset, read_lists
-from aftrans_jax.experiment.prepared import prepare
+from aftrans_jax.inference.preprocessing import prepare
 
 NO_BOX = np.full(4, np.nan, np.float32)
 SCALES = {2: 24, 4: 12, 8: 6}  # scale -> side of the square that the photo below is for

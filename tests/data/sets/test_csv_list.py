@@ -20,7 +20,7 @@ from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
-from aftrans_jax.data.sets.named import SPLIT_NAMES
+from aftrans_jax.data.sets.named_classes import SPLIT_NAMES
 
 FEW = settings(deadline=None, max_examples=25)
 HEADER = "path,label,split"

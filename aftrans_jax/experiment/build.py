@@ -19,6 +19,7 @@ from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.experiment.agreement import check_agreement
+from aftrans_jax.experiment.auto_settings import settled, with_steps
 from aftrans_jax.experiment.batches import (
     eval_batch_size,
     global_eval_batches,
@@ -38,12 +39,11 @@ from aftrans_jax.experiment.model import (
     loss_weights,
     predicting_logits,
 )
+from aftrans_jax.experiment.optimization import build_optimizer, build_state, rate_notes
 from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
-from aftrans_jax.experiment.settled import settled, with_steps
-from aftrans_jax.experiment.updating import build_optimizer, build_state, rate_notes
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.compiled import compiled_step
+from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.precision import PRECISIONS

@@ -6,8 +6,8 @@ import optax
 
 from aftrans_jax.config import Config
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.training.groups import trainable
 from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
+from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import apply, flat, random_params
 
-from aftrans_jax.experiment import exported
-from aftrans_jax.experiment.exported import program, write_program
 from aftrans_jax.experiment.model import build_model
-from aftrans_jax.experiment.trained import Trained, load_trained, save_trained
 from aftrans_jax.experiment.workdir import flat as by_key
+from aftrans_jax.inference import programs
+from aftrans_jax.inference.programs import program, write_program
+from aftrans_jax.inference.trained_model import Trained, load_trained, save_trained
 
 NAMES = ("Grün", "a/b", "c,d")
 SIDE = 32
@@ -242,7 +242,7 @@ def test_what_a_model_has_not_is_refused(trained):
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
 def test_a_program_that_its_form_cannot_hold_is_refused(trained, tmp_path, monkeypatch, kind):
     size = sum(x.nbytes for x in flat(trained.params).values())
-    monkeypatch.setattr(exported, "LARGEST", size - 1)
+    monkeypatch.setattr(programs, "LARGEST", size - 1)
     message = rf"--format={kind}: .*{size:,} bytes, .*less than 2 GiB.*--format=aftrans"
     with pytest.raises(ValueError, match=message):
         write_program(tmp_path / "x", trained, kind, "global", with_region=False)

@@ -7,8 +7,8 @@ import pytest
 from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
+from aftrans_jax.experiment.auto_settings import settled, with_steps
 from aftrans_jax.experiment.launch import _with_length, launch_training
-from aftrans_jax.experiment.settled import settled, with_steps
 from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.experiment.workdir import changes, flat, read_settings
 from aftrans_jax.training.records import write_json

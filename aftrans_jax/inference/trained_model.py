@@ -17,13 +17,13 @@ from aftrans_jax.experiment.model import (
     build_model,
     predicting_logits,
 )
-from aftrans_jax.experiment.single_file import read_saved, save
 from aftrans_jax.experiment.workdir import (
     configured,
     read_classes,
     read_result,
     read_settings,
 )
+from aftrans_jax.inference.single_file import read_saved, save
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.state import ANSWERING
 

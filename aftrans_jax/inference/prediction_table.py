@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, NamedTuple
 
-from aftrans_jax.experiment.prediction import Prediction
-from aftrans_jax.experiment.prepared import why_unread
 from aftrans_jax.files import csv_text, make_folder
+from aftrans_jax.inference.prediction import Prediction
+from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.locks import own
 from aftrans_jax.training.records import finite
 

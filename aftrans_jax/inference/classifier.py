@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from aftrans_jax.experiment.model import MODELS, Model
-from aftrans_jax.experiment.prediction import Prediction, box_on_photo, heading
-from aftrans_jax.experiment.prepared import PhotoLike, Prepared, is_one, prepare, prepared
-from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.inference.prediction import Prediction, box_on_photo, heading
+from aftrans_jax.inference.preprocessing import PhotoLike, Prepared, is_one, prepare, prepared
+from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput

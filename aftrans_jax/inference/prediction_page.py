@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.experiment.prediction import Prediction
-from aftrans_jax.experiment.prepared import why_unread
 from aftrans_jax.files import make_folder
+from aftrans_jax.inference.prediction import Prediction
+from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.report.predictions import (
     MAX_CARDS,
     MAX_FAILURES,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.inference.trained_model import Trained
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels, half-open
 

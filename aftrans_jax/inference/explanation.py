@@ -13,9 +13,9 @@ from jaxtyping import Array
 
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import seen_part
-from aftrans_jax.experiment.prediction import heading
-from aftrans_jax.experiment.prepared import prepare, why_unread
-from aftrans_jax.experiment.trained import Trained
+from aftrans_jax.inference.prediction import heading
+from aftrans_jax.inference.preprocessing import prepare, why_unread
+from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.views import mirrored

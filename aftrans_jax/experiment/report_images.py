@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from aftrans_jax.data.examples import Dataset, Example, at_size
 from aftrans_jax.data.loading.transforms import seen_part
-from aftrans_jax.experiment.parts import Experiment
+from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.chosen import Chosen, choose
 from aftrans_jax.report.photos import SIDES_PX
 from aftrans_jax.report.pictures import Box, Picture, Pixels
+from aftrans_jax.report.shown_images import Chosen, choose
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.state import TrainState
 

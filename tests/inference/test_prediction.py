@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from aftrans_jax.experiment.prediction import Prediction, box_on_photo
-from aftrans_jax.experiment.prepared import is_one, prepare, prepared
+from aftrans_jax.inference.prediction import Prediction, box_on_photo
+from aftrans_jax.inference.preprocessing import is_one, prepare, prepared
 
 SIZES = {"image_size": 24, "resize_size": 32}
 

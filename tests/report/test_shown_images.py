@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import answers
 
-from aftrans_jax.report.chosen import choose
+from aftrans_jax.report.shown_images import choose
 
 
 @settings(deadline=None, max_examples=80)
