@@ -25,9 +25,8 @@ class Skipped:
         self._source = source
         self._enough = min(_ENOUGH, len(source) // (4 * num_processes))
         self.flags = np.zeros(len(source), bool)
-        self._recent: dict[
-            int, bool
-        ] = {}  # image -> whether it was unreadable; the last comes last
+        # By image, in the order in which they were asked for: whether it was unreadable.
+        self._recent: dict[int, bool] = {}
         self._lock = threading.Lock()
 
     def saw(self, index: int) -> None:
