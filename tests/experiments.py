@@ -78,8 +78,8 @@ def tiny_variants():
     """The built-in variant is two narrow layers, whose arrays are large enough to be split."""
     with contextlib.ExitStack() as patched:
         rooms = aftrans_jax.experiment
-        modules = (rooms.model, rooms.checks, rooms.settled, rooms.updating, rooms.weights_checks)
-        for module in modules:
+        modules = (rooms.model, rooms.checks, rooms.auto_settings, rooms.optimization)
+        for module in (*modules, rooms.weights_checks):
             patched.enter_context(mock.patch.object(module, "VARIANTS", _VARIANTS))
         patched.enter_context(mock.patch.object(sharding, "SMALLEST", 64))
         yield

@@ -77,6 +77,6 @@ def test_the_table_of_predictions_has_names_with_line_ends(tmp_path):
     with PredictionTable(tmp_path / "x.csv", heads=("global",), top=1) as table:
         for name in ODD:
             table.write(f"a{name}", ValueError(f"b{name}"))
-    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "x.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["file"], row["error"]) for row in rows] == [(f"a{x}", f"b{x}") for x in ODD]

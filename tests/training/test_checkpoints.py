@@ -15,7 +15,7 @@ from experiments import fresh, train
 from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.experiment.signals import Stopped, StopRequest
 from aftrans_jax.experiment.workdir import read_result
-from aftrans_jax.training import stored
+from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
 from aftrans_jax.training.checkpoints import Checkpoints
 
@@ -156,7 +156,7 @@ def test_what_cannot_be_read_is_not_taken_for_damaged(directory, monkeypatch):
         return open(path, *arguments, **options)
 
     flip_a_byte(directory / "2")  # so that orbax fails
-    monkeypatch.setattr(stored, "open", refuse, raising=False)
+    monkeypatch.setattr(checkpoint_reading, "open", refuse, raising=False)
     with pytest.raises(PermissionError, match="Permission denied"):
         restored(directory)
     assert numbers(directory) == [1, 2]
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_not_taken_for_damaged(directory, monkeypatch):
 
 def test_one_that_vanishes_while_it_is_read_is_passed_over_for_the_newer(directory, monkeypatch):
     written(directory, 0.1, 0.2)
-    decode, said = stored._decode, []
+    decode, said = checkpoint_reading._decode, []
 
     def deleted_meanwhile(folder):
         if folder.name == "2":  # a training has written 3 and deleted 2
@@ -173,7 +173,7 @@ def test_one_that_vanishes_while_it_is_read_is_passed_over_for_the_newer(directo
             raise ValueError("NOT_FOUND")
         return decode(folder)
 
-    monkeypatch.setattr(stored, "_decode", deleted_meanwhile)
+    monkeypatch.setattr(checkpoint_reading, "_decode", deleted_meanwhile)
     same(restored(directory, set_aside=False, said=said), tree(1))
     assert said == []
     assert numbers(directory) == [1, 3]
@@ -181,10 +181,10 @@ def test_one_that_vanishes_while_it_is_read_is_passed_over_for_the_newer(directo
 
 def test_every_process_reads_what_the_first_one_has_chosen(directory, monkeypatch):
     written(directory, 0.1, 0.2)
-    monkeypatch.setattr(stored, "jax", SimpleNamespace(process_index=lambda: 1))
+    monkeypatch.setattr(checkpoint_reading, "jax", SimpleNamespace(process_index=lambda: 1))
     for chosen, expected in ((1, tree(1)), (-1, None)):
         told = SimpleNamespace(broadcast_one_to_all=lambda _, chosen=chosen: np.int32(chosen))
-        monkeypatch.setattr(stored, "multihost_utils", told)
+        monkeypatch.setattr(checkpoint_reading, "multihost_utils", told)
         same(restored(directory, set_aside=False), expected)
     monkeypatch.setattr(told, "broadcast_one_to_all", lambda _: np.int32(3))
     with pytest.raises(
