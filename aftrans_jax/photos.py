@@ -89,10 +89,10 @@ def _matches(pattern: str) -> FoundFiles:
 
 
 def _expanded(folder: str, parts: Sequence[str], above: tuple[Path, ...] = ()) -> Iterator[str]:
-    """Yields what parts of a glob match in a folder; `above` are the real folders on the way.
+    """Yields what parts of a glob match in a folder; `above` are the real folders that `**` passed.
 
-    As `glob.glob` does, but not through links to a folder that contains them, of which two in one
-    folder keep it from ending. `**` at the end is the folder, whose photos are all those below.
+    As `glob.glob` does, but `**` not through links to a folder that contains them, of which two in
+    one folder keep it from ending. `**` at the end is the folder, whose photos are all those below.
     """
     here = Path(os.path.realpath(folder))
     if any(parent.is_relative_to(here) for parent in above):
@@ -107,7 +107,7 @@ def _expanded(folder: str, parts: Sequence[str], above: tuple[Path, ...] = ()) -
     else:
         for name in glob.glob(part, root_dir=folder):
             if os.path.isdir(folder + name):
-                yield from _expanded(f"{folder}{name}/", rest, (*above, here))
+                yield from _expanded(f"{folder}{name}/", rest)
             elif not rest:
                 yield folder + name
 

@@ -55,7 +55,7 @@ def folder(trained_run, photos, tmp_path, monkeypatch):
     init = jax.jit(functools.partial(vit.init, train=False))  # far cheaper than op by op
     params = init(jax.random.key(0), images)["params"]
     save_npz(tmp_path / "deit_tiny_patch16_224.npz", jax.device_get(params))
-    for module in ("checks", "model", "settled", "weights_checks"):
+    for module in ("checks", "model", "auto_settings", "weights_checks"):
         monkeypatch.setattr(f"aftrans_jax.experiment.{module}.VARIANTS", known)
     monkeypatch.setattr(library, "launch_training", functools.partial(trained, trained_run))
     monkeypatch.chdir(tmp_path)

@@ -17,9 +17,11 @@ from aftrans_jax.training.checkpoint_reading import checksum
 
 # What may be its own on each host: where files are, and how they are read.
 _OWN = ("pretrained", "data.dir", "data.num_threads", "data.cache")
+# Lists come first: some settings follow from the number of images.
 _FACTS = {
-    "settings": "give every process the same --config and the same keys",
     "lists of images": "give every host the same files, such as those of a disk that all see",
+    "settings": "give every process the same --config, the same keys and the same file of weights, "
+    "which some of them follow from",
     "weights to start from": "give every host the same file of weights, and a --workdir on a disk "
     "that all see",
 }
@@ -44,7 +46,7 @@ def check_agreement(
     sizes = {split: len(source) for split, source in dataset.splits().items()}
     lists = [dataset.class_names, sizes, listed_images(dataset)]  # in their order
     arrays: dict[str, Any] = dict(flatten_dict(params, sep="/"))
-    own = [_crc(shared), _crc(lists), checksum(arrays)]
+    own = [_crc(lists), _crc(shared), checksum(arrays)]
     everyone = multihost_utils.process_allgather(np.array(own, np.uint32))
     for (what, remedy), found in zip(_FACTS.items(), everyone.T, strict=True):
         others = np.flatnonzero(found != found[0])

@@ -189,9 +189,14 @@ def _predictions(scores: Path) -> Path:
     return scores.with_suffix(".predictions.csv")
 
 
+def absent_checkpoints(workdir: Path) -> str:
+    """Returns what is said where a trained model is wanted and no checkpoint is there."""
+    way = "train first"
+    if read_result(workdir):  # a training would leave it alone
+        way = "bring them back from a copy, or move result.json away too and train again"
+    return f"{(workdir / 'checkpoints').resolve()} holds no checkpoint: {way}"
+
+
 def no_checkpoint(workdir: Path) -> str:
     """Returns what is said where there is nothing to evaluate."""
-    return (
-        f"--mode=eval finds no checkpoint in {(workdir / 'checkpoints').resolve()}: train first, "
-        "or pass the --workdir of a run that was trained"
-    )
+    return f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"

@@ -1,6 +1,7 @@
 """From flags to a run: which directory, which configuration, train or evaluate."""
 
 import copy
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _with_length(
 
     What is left open is as recorded, but steps where the epochs are others; so are steps that are
     no others than the recorded ones, as of `--workdir` alone with `train.epochs`. Before anything
-    is trained, recorded steps and a warm-up that follow from epochs are left to the data again.
+    is trained, recorded steps, a warm-up and evaluations that follow from epochs are left to the
+    data again.
 
     Args:
       config: not changed.
@@ -131,6 +133,8 @@ def _with_length(
         train.steps = 0
         if not recorded and train.warmup_steps == written["train.warmup_steps"] == steps // 20:
             train.warmup_steps = -1
+        if not recorded and config.eval.every == written["eval.every"] == math.ceil(steps / known):
+            config.eval.every = 0
     config, notes = with_one_length(config, written)
     train = config.train
     if recorded and is_left("train.steps", train.steps) and train.epochs == known:

@@ -10,6 +10,7 @@ from absl import logging
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.experiment.evaluation import absent_checkpoints
 from aftrans_jax.experiment.model import (
     MODELS,
     Model,
@@ -85,7 +86,7 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
     restored = checkpoints.restore_best(trained.params, parts=ANSWERING)
     restored = restored or checkpoints.restore_latest(trained.params, parts=ANSWERING)
     if restored is None:
-        raise FileNotFoundError(f"{checkpoints.directory} holds no checkpoint: train first")
+        raise FileNotFoundError(absent_checkpoints(path))
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened
         result = {"step": restored.step}

@@ -1,4 +1,4 @@
-"""Orbax checkpoints that are checked when they are read: the last two, the best, the last sound."""
+"""Orbax checkpoints, checked when they are read: the last two, one that is best, one sound."""
 
 import contextlib
 import shutil

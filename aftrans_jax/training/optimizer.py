@@ -76,8 +76,8 @@ def optimizer(
       schedule: step -> learning rate.
       momentum: of SGD; of AdamW and LAMB the decay of the mean gradient, b1.
       clip_norm: of the gradients of all parameters that train.
-      weight_decay: of kernels alone, see `groups.decayed`.
-      layer_decay: 1 for one rate everywhere, see `groups.rate_scales`.
+      weight_decay: of kernels alone, see `parameter_groups.decayed`.
+      layer_decay: 1 for one rate everywhere, see `parameter_groups.rate_scales`.
       num_layers: of the trunk.
 
     Follows: TransFG train.py, SGD with clipping.

@@ -131,7 +131,7 @@ class Scores:
 
 
 class Kept:
-    """Orbax's preservation policy: the newest two, the best, and the newest sound one."""
+    """Orbax's preservation policy: the newest two, the best if any, and the newest sound one."""
 
     def __init__(self, scores: Scores) -> None:
         """Takes the scores, which forget what is not kept."""

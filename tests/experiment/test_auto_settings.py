@@ -200,9 +200,18 @@ def test_given_steps_go_before_epochs(tmp_path, capsys):
 )
 def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(changed, expected):
     record = {"train__steps": 320, "train__epochs": 10.0, "train__warmup_steps": 16}
+    record["eval__every"] = 32  # once an epoch
     written = flat(tiny_config(**record).to_dict())
     found, _ = _with_length(tiny_config(**(record | changed)), written, {})
     assert (found.train.steps, found.train.warmup_steps, found.train.epochs) == expected
+    assert found.eval.every == (32 if found.train.steps else 0)
+
+
+def test_evaluations_that_are_not_once_an_epoch_stay_as_they_are_given():
+    record = {"train__steps": 320, "train__epochs": 10.0, "eval__every": 50}
+    written = flat(tiny_config(**record).to_dict())
+    found, _ = _with_length(tiny_config(**record), written, {})
+    assert (found.train.steps, found.eval.every) == (0, 50)
 
 
 def test_a_run_of_epochs_that_was_killed_before_its_first_checkpoint_trains_them_all(tmp_path):

@@ -198,8 +198,8 @@ def test_evaluation_without_a_checkpoint(call, cub):
         call(*TINY, f"--config.data.dir={cub}", "--mode=eval")
     assert not Path("run").exists()  # a reader creates nothing
     assert caught.value.code == (
-        f"error: --mode=eval finds no checkpoint in {Path('run/checkpoints').resolve()}: train "
-        "first, or pass the --workdir of a run that was trained"
+        f"error: --mode=eval: {Path('run/checkpoints').resolve()} holds no checkpoint: train "
+        "first, or pass the --workdir of a trained run"
     )
 
 
@@ -448,5 +448,5 @@ def test_saved_weights_fine_tune(call, cub, weights):
     """The fixture's weights are sound, so what the tests above report is what they broke."""
     save_npz("x.npz", weights)
     arguments = (*TINY, f"--config.data.dir={cub}", "--config.pretrained=x.npz")
-    with pytest.raises(SystemExit, match="finds no checkpoint"):
+    with pytest.raises(SystemExit, match="holds no checkpoint"):
         call(*arguments, "--mode=eval")

@@ -13,7 +13,6 @@ from experiments import edit, tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax import main
-from aftrans_jax.training.checkpoints import Checkpoints
 
 FLAT = [f"{name}/{number}.png" for name in ("gull", "tern") for number in range(10)]
 
@@ -183,20 +182,6 @@ def test_the_own_set_is_scored_after_its_training_images_are_gone(split, tmp_pat
         (tmp_path / "train").rename(photos / "train")
     assert (again["num_test"], again["test_loss"]) == (2, own["test_loss"])
     assert "20 images are removed since the run was started" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("has_val", [False, True])
-def test_a_set_tells_its_own_validation_split_where_nothing_is_recorded(split, tmp_path, has_val):
-    """As of numbered records, which have no lists, before the end of the training."""
-    workdir = shutil.copytree(split, tmp_path / "run")
-    photos = shutil.copytree(split.parent / "photos", tmp_path / "photos")
-    plant(photos, *(["val/gull/x.png"] if has_val else []))
-    edit(workdir, "data.dir", str(photos))
-    for name in ("lists.csv.gz", "result.json"):
-        (workdir / name).unlink()
-    with mock.patch.object(Checkpoints, "restore_best", return_value=None) as best:
-        call("--mode=eval", f"--workdir={workdir}")
-    assert best.called == has_val
 
 
 def test_training_still_needs_training_images(tmp_path):
