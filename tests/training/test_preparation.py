@@ -49,7 +49,8 @@ def test_smoothed_losses_are_torchs(seed, smoothing):
     for name, branch in logits.items():
         nats = -scipy.special.log_softmax(branch, axis=1)
         expected = (1 - smoothing) * nats[np.arange(3), LABELS] + smoothing * nats.mean(axis=1)
-        np.testing.assert_allclose(found[name], weights[LABELS] * expected, rtol=1e-4)
+        # Logits of 8 and more are 1e-6 apart in float32, which is all of a loss that is nearly 0.
+        np.testing.assert_allclose(found[name], weights[LABELS] * expected, rtol=1e-4, atol=4e-6)
 
 
 def test_hard_targets_are_labels(rng):
