@@ -1,4 +1,4 @@
-"""What each of many devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler's account.
+"""What each of 8 devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler.
 
     pip install "jax[tpu]"; python -m benchmarks large --target=v5e:2x4x1
     pip install "jax[cuda12]"; python -m benchmarks large --target=h100_sxm.txtpb
