@@ -1,13 +1,11 @@
 """Collects what the page of predictions shows, while photos are read."""
 
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import UInt8
 
 from aftrans_jax.data.loading.names import printable
-from aftrans_jax.files import make_folder
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.report.predictions import (
@@ -21,29 +19,17 @@ from aftrans_jax.report.predictions import (
 
 
 class PredictionPage:
-    """A page that a `with` block fills and its end writes, whole or not at all.
+    """A page of the first `MAX_CARDS` photos that are added, and of how many more there were.
 
-    It shows the first `MAX_CARDS` photos and says how many more there were, so that browsers open
-    it, and memory does not grow with the photos.
+    So browsers open it, and memory does not grow with the photos.
     """
 
-    def __init__(self, path: Path, heading: str, *, top: int, has_table: bool) -> None:
-        """Takes where the page goes.
-
-        Args:
-          path: of the HTML file.
-          heading: which head answers, and how right it was.
-          top: how many of the likeliest classes are shown.
-          has_table: whether a table of all photos is written too.
-        """
-        self._path, self._heading, self._top, self._has_table = path, heading, top, has_table
+    def __init__(self, *, top: int) -> None:
+        """Takes how many of the likeliest classes are shown."""
+        self._top = top
         self._cards: list[PredictionCard] = []
         self._failures: list[tuple[str, str]] = []
         self._num_named = self._num_failed = 0
-
-    def __enter__(self) -> "PredictionPage":
-        make_folder(self._path.parent)  # at once, not after an hour
-        return self
 
     def add(
         self,
@@ -75,23 +61,24 @@ class PredictionPage:
                 )
             )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            write_prediction_page(
-                self._path,
-                title=f"{self._num_named:,} photo{'s' * (self._num_named != 1)} named",
-                heading=self._heading,
-                cards=self._cards,
-                num_left_out=self._num_named - len(self._cards),
-                has_table=self._has_table,
-                failures=self._failures,
-                num_failures=self._num_failed,
-            )
+    def write(self, path: Path, heading: str, *, has_table: bool) -> None:
+        """Writes the page, whole or not at all.
+
+        Args:
+          path: of the HTML file.
+          heading: which head answers, and how right it was.
+          has_table: whether a table of all photos is written too.
+        """
+        write_prediction_page(
+            path,
+            title=f"{self._num_named:,} photo{'s' * (self._num_named != 1)} named",
+            heading=heading,
+            cards=self._cards,
+            num_left_out=self._num_named - len(self._cards),
+            has_table=has_table,
+            failures=self._failures,
+            num_failures=self._num_failed,
+        )
 
 
 def _sight(found: Prediction, image: UInt8[np.ndarray, "size size 3"]) -> Sight:
