@@ -290,7 +290,7 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
     assert row["heads"]["local"][1] is row["top"][0][1] is None
 
 
-def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
+def test_a_cropped_photo_keeps_the_box_in_its_place(rng):
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
     from aftrans_jax.inference import prediction_page
 
@@ -308,7 +308,7 @@ def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
         crop=rng.integers(0, 256, (8, 8, 3), dtype=np.uint8),
     )
     image = np.zeros((64, 64, 3), np.uint8)
-    sight = prediction_page._sight(found, image)
-    assert (sight.height, sight.width, sight.box) == (50, 100, (0.5, 0.5, 1.0, 1.0))
-    card = page.prediction_card("a", sight, top=found.top(2), heads=found.answers)
+    picture = prediction_page._picture("a", found, image)
+    assert (picture.image.shape, picture.box) == ((32, 64, 3), (16, 32, 32, 64))
+    card = page.prediction_card(picture, found.crop, top=found.top(2), heads=found.answers)
     assert [round(panel.width / panel.height, 1) for panel in card.panels] == [2.0, 2.0, 2.0]

@@ -8,14 +8,12 @@ from jaxtyping import UInt8
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
-from aftrans_jax.report.predictions import (
-    MAX_CARDS,
-    MAX_FAILURES,
-    PredictionCard,
-    Sight,
-    prediction_card,
-    write_prediction_page,
-)
+from aftrans_jax.report.html import write_page
+from aftrans_jax.report.pictures import Picture
+from aftrans_jax.report.predictions import PredictionCard, in_proportion, prediction_card
+
+MAX_CARDS = 200  # photos on a page: it lies in one file, of about 0.1 MB a photo
+MAX_FAILURES = 20  # names of photos that could not be read
 
 
 class PredictionPage:
@@ -52,25 +50,20 @@ class PredictionPage:
         assert image is not None
         self._num_named += 1
         if len(self._cards) < MAX_CARDS:
-            self._cards.append(
-                prediction_card(
-                    printable(path),
-                    _sight(found, image),
-                    top=found.top(self._top),
-                    heads=found.answers,
-                )
-            )
+            picture, top = _picture(printable(path), found, image), found.top(self._top)
+            self._cards.append(prediction_card(picture, found.crop, top=top, heads=found.answers))
 
     def write(self, path: Path, heading: str, *, has_table: bool) -> None:
-        """Writes the page, whole or not at all.
+        """Writes the page, whole or not at all; it opens from disk and needs no network.
 
         Args:
-          path: of the HTML file.
+          path: of the HTML file; its folder is made where it is missing.
           heading: which head answers, and how right it was.
           has_table: whether a table of all photos is written too.
         """
-        write_prediction_page(
+        write_page(
             path,
+            "predictions.html",
             title=f"{self._num_named:,} photo{'s' * (self._num_named != 1)} named",
             heading=heading,
             cards=self._cards,
@@ -78,13 +71,17 @@ class PredictionPage:
             has_table=has_table,
             failures=self._failures,
             num_failures=self._num_failed,
+            has_box=any(len(card.panels) > 1 for card in self._cards),
         )
 
 
-def _sight(found: Prediction, image: UInt8[np.ndarray, "size size 3"]) -> Sight:
+def _picture(name: str, found: Prediction, image: UInt8[np.ndarray, "size size 3"]) -> Picture:
+    """Returns what the model saw of a photo, in its proportion."""
     top, left, bottom, right = found.seen
     height, width, box = bottom - top, right - left, None
+    shown = in_proportion(image, height, width)
     if found.box is not None:
+        rows, cols, _ = shown.shape
         edges = np.subtract(found.box, (top, left, top, left)) / (height, width, height, width)
-        box = tuple(edges.clip(0, 1).tolist())
-    return Sight(image, height, width, box, found.relevance, found.crop)
+        box = tuple((edges.clip(0, 1) * (rows, cols, rows, cols)).tolist())
+    return Picture(name, shown, box, found.relevance)
