@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
+from aftrans_jax.config import base_config, expand_paths, get_config_of
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -139,10 +140,7 @@ def key_lines() -> Iterator[str]:
             continue
         found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
         if found:
-            value: Config = settings
-            for name in found[1].split("."):
-                value = value[name]
-            start = f"  --config.{found[1]}={value}"
+            start = f"  --config.{found[1]}={attrgetter(found[1])(settings)}"
             text = " ".join([*above, found[2] or ""]).strip()
             yield f"{start:<42} {text}" if text else start
         above = []
