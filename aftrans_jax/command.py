@@ -120,7 +120,7 @@ def _write_log(
     """Returns where the traceback was written, in words, or nothing where it could not be."""
     try:
         folder = log_folder()
-        if folder is None or isinstance(error, BlockingIOError):  # a lock: see `experiment.lock`
+        if folder is None or isinstance(error, BlockingIOError):  # a lock: see `workdir.lock`
             return ""
         if isinstance(error, _SPEAKING) and not has_begun():
             return ""

@@ -95,7 +95,7 @@ def _with_recorded(argv: list[str]) -> list[str]:
     workdir = path_given(argv, "workdir")
     if workdir is None or path_given(argv, "config") is not None:
         return argv
-    record = Path(__file__).with_name("experiment") / "recorded_config.py"
+    record = Path(__file__).with_name("workdir") / "recorded_config.py"
     get_config_of(record)(workdir)  # raises what ml_collections would hide
     return [argv[0], f"--config={record}:{workdir}", *argv[1:]]
 

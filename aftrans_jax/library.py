@@ -16,12 +16,12 @@ from absl import logging
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
 from aftrans_jax.experiment.auto_settings import settled
-from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.model import Model, initial_params
-from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.inference.trained_model import float32_model, load_trained
 from aftrans_jax.paths import expand
+from aftrans_jax.run.launch import launch_training
+from aftrans_jax.run.signals import StopRequest
 
 
 class Created(NamedTuple):

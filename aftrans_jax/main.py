@@ -13,9 +13,9 @@ from ml_collections import config_flags
 from aftrans_jax import __version__
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.experiment.command_log import read_starts
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags
 from aftrans_jax.hosts import joined, leave_at_once
+from aftrans_jax.workdir.command_log import read_starts
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
@@ -83,8 +83,8 @@ def main(argv: list[str]) -> None:
 def _run(workdir: Path) -> None:
     keep_compiled()
     # After the devices are known.
-    from aftrans_jax.experiment.launch import launch_evaluation, launch_training
-    from aftrans_jax.experiment.signals import Stopped, StopRequest
+    from aftrans_jax.run.launch import launch_evaluation, launch_training
+    from aftrans_jax.run.signals import Stopped, StopRequest
 
     try:
         with StopRequest() as stop:
@@ -103,7 +103,7 @@ def _workdir() -> Path:
     """Returns the directory of the run, by default one that its changed settings name."""
     if _WORKDIR.value:
         return Path(_WORKDIR.value)
-    from aftrans_jax.experiment.workdir import default_name, flat
+    from aftrans_jax.workdir.record import default_name, flat
 
     path, colon, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one

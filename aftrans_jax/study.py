@@ -85,11 +85,11 @@ def main(argv: list[str]) -> None:
 def _run(path: Path, workdir: Path) -> None:
     environment = dict(os.environ)
     os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
-    from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
     from aftrans_jax.studies.study import dry_run, run_study, with_boxes
     from aftrans_jax.studies.table_files import write_study
+    from aftrans_jax.workdir.lock import locked
 
     study = load_study(path)
     num_seeds = _SEEDS.value or study.num_seeds
@@ -123,11 +123,11 @@ def _probe(path: Path, workdir: Path) -> None:
             "--probe takes no --seeds, --jobs or --dry_run: it depends on no seed, and each row "
             "takes the whole device for minutes; leave them out"
         )
-    from aftrans_jax.experiment.lock import locked
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes
     from aftrans_jax.studies.study import with_boxes
     from aftrans_jax.studies.table_files import write_study
+    from aftrans_jax.workdir.lock import locked
 
     keep_compiled()
     study = load_study(path)

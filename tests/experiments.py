@@ -18,9 +18,9 @@ import aftrans_jax.experiment.optimization
 import aftrans_jax.experiment.weights_checks
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.build import Experiment, build
-from aftrans_jax.experiment.run import run
-from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import Variant
+from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.run.training import run
 from aftrans_jax.training import sharding
 from aftrans_jax.training.state import TrainState
 

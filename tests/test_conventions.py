@@ -269,7 +269,7 @@ def own(path: Path) -> set[str]:
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
-BEHIND_COMMANDS |= {"inference", "paths", "photos", "studies"}
+BEHIND_COMMANDS |= {"inference", "paths", "photos", "run", "studies", "workdir"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -296,23 +296,27 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": ({"paths"}, {"ml_collections"}),
-    "experiment": (
-        {"config", "data", "files", "locks", "model", "paths", "report", "training", "weights"},
+    "workdir": ({"config", "data", "files", "locks", "training", "weights"}, None),
+    "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
+    "run": (
+        {"config", "data", "experiment", "files", "paths", "report", "training", "weights"}
+        | {"workdir"},
         None,
     ),
     "inference": (
-        {"config", "data", "experiment", "files", "locks", "model", "paths", "report", "training"}
-        | {"weights"},
+        {"config", "data", "experiment", "files", "locks", "model", "paths", "report", "run"}
+        | {"training", "weights", "workdir"},
         None,
     ),
     "studies": (
-        {"config", "data", "experiment", "files", "model", "report", "training", "weights"},
+        {"config", "data", "experiment", "files", "model", "report", "run", "training", "weights"}
+        | {"workdir"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),
     "flags": ({"config", "configs", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
-    "library": ({"config", "configs", "experiment", "inference", "paths"}, None),
+    "library": ({"config", "configs", "experiment", "inference", "paths", "run"}, None),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 

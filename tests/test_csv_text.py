@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.experiment.image_lists import Listed, read_lists, write_lists
-from aftrans_jax.experiment.predictions_csv import read_predictions, write_predictions
 from aftrans_jax.files import csv_text
 from aftrans_jax.inference.prediction_table import prediction_table
+from aftrans_jax.workdir.image_lists import Listed, read_lists, write_lists
+from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions
 
 FEW = settings(deadline=None, max_examples=50)
 ODD = ["a\rb", "\r", "c\r\nd", "e\nf", 'say "g", or', "'h", " i ", "1"]

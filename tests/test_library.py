@@ -16,11 +16,11 @@ from tiny import apply, flat, random_params, tiny_vit
 import aftrans_jax as aft
 from aftrans_jax import library
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
-from aftrans_jax.experiment.workdir import configured, read_result, read_settings
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.fitting import resize_positions
+from aftrans_jax.workdir.record import configured, read_result, read_settings
 
 MINI8 = ROOT / "aftrans_jax" / "assets" / "mini8.npz"
 

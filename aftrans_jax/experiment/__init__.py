@@ -1,1 +1,1 @@
-"""From a configuration to results: its checks, the parts of a run, the run and what it leaves."""
+"""From a configuration to the parts of a run: checked, settled, built."""

@@ -11,9 +11,9 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.experiment.image_lists import listed_images
-from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.training.checkpoint_reading import checksum
+from aftrans_jax.workdir.image_lists import listed_images
+from aftrans_jax.workdir.record import flat
 
 # What may be its own on each host: where files are, and how they are read.
 _OWN = ("pretrained", "data.dir", "data.num_threads", "data.cache")

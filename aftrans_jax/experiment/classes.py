@@ -3,16 +3,14 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from aftrans_jax.data.examples import Dataset, Example, Source, at_size
+from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.names import composed, printable
-from aftrans_jax.data.sets.holdout import Subset
 from aftrans_jax.data.sets.photos import PhotoTable
+from aftrans_jax.data.sets.views import Relabelled, Subset
 
 
 class Evaluated(NamedTuple):
@@ -28,33 +26,6 @@ class Evaluated(NamedTuple):
     classes: Sequence[str]
     is_own: bool = True
     used: Mapping[str, Path] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Relabelled:
-    """A source whose labels are translated; `new_labels[label]` is the new one."""
-
-    source: Source
-    new_labels: tuple[int, ...]
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self.source.names
-
-    @cached_property
-    def labels(self) -> tuple[int, ...]:
-        return tuple(self.new_labels[label] for label in self.source.labels)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Example:
-        example = self.source[index]
-        return example._replace(label=self.new_labels[example.label])
-
-    def at(self, size: int | None) -> "Relabelled":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
-        return replace(self, source=at_size(self.source, size))
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:

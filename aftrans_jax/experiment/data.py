@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
 from aftrans_jax.data.sets.annotations import Annotations, photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
@@ -15,15 +15,14 @@ from aftrans_jax.data.sets.csv_list import read_csv
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.data.sets.dogs import read_dogs
 from aftrans_jax.data.sets.folder import read_folder
-from aftrans_jax.data.sets.holdout import Subset, hold_out
+from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
-from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
+from aftrans_jax.data.sets.views import photo_table
 from aftrans_jax.experiment.classes import (
     Evaluated,
-    Relabelled,
     leave_out_used,
     match_classes,
 )
@@ -177,13 +176,6 @@ def _opened(
     used = evaluated.used if evaluated else {}
     test, left_out = leave_out_used(dataset.test, listed.test, used)
     return dataset._replace(test=test), [*listed.notes, *left_out]
-
-
-def photo_table(source: Source) -> PhotoTable | None:
-    """Returns the table that a source reads photos by, or part of them; None of drawn images."""
-    while isinstance(source, ResizedCache | Relabelled | Subset):
-        source = source.source
-    return source.table if isinstance(source, PhotoSource) else None
 
 
 def has_boxes(dataset: Dataset) -> bool:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from aftrans_jax.experiment.workdir import completed
 from aftrans_jax.training.records import finite
 from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
+from aftrans_jax.workdir.record import completed
 
 _FORMS = {"settings": dict, "class_names": list, "result": dict}
 _SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")

@@ -10,7 +10,6 @@ from absl import logging
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.evaluation import absent_checkpoints
 from aftrans_jax.experiment.model import (
     MODELS,
     Model,
@@ -18,15 +17,16 @@ from aftrans_jax.experiment.model import (
     build_model,
     predicting_logits,
 )
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.inference.single_file import read_saved, save
+from aftrans_jax.run.evaluation import absent_checkpoints
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.state import ANSWERING
+from aftrans_jax.workdir.record import (
     configured,
     read_classes,
     read_result,
     read_settings,
 )
-from aftrans_jax.inference.single_file import read_saved, save
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.state import ANSWERING
 
 
 class Trained(NamedTuple):

@@ -22,12 +22,12 @@ from aftrans_jax.experiment.batches import eval_batch_size, global_eval_batches
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import check_boxes, image_sizes, load_dataset
 from aftrans_jax.experiment.model import ANNOTATED, Model, build_model, initial_params
-from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.studies.rows import Say
 from aftrans_jax.training import sharding
 from aftrans_jax.weights.download import weights_file
+from aftrans_jax.workdir.record import flat
 
 # Groups and keys that change no feature.
 _WITHOUT_EFFECT = ("train.", "eval.", "report.", "loss.", "data.num_threads", "data.cache")

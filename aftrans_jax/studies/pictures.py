@@ -10,13 +10,13 @@ from jaxtyping import Num
 from aftrans_jax.data.examples import Source, at_size
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import image_sizes, load_dataset
-from aftrans_jax.experiment.report_images import seen
-from aftrans_jax.experiment.workdir import configured, read_classes
 from aftrans_jax.report.comparison import Answer, Disagreement, Group, Look, Sight
 from aftrans_jax.report.photos import Rectangle
 from aftrans_jax.report.pictures import Panel, plain_panel
+from aftrans_jax.run.report_images import seen
 from aftrans_jax.studies.tables import Figures
 from aftrans_jax.studies.trials import Line, Trial
+from aftrans_jax.workdir.record import configured, read_classes
 
 NUM_SHOWN = 4  # images of each line and direction
 NUM_SIGHTS = 8  # images that are shown through every setting

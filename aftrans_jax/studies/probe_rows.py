@@ -7,15 +7,15 @@ from pathlib import Path
 import jax
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.predictions_csv import write_predictions
-from aftrans_jax.experiment.results import devices
 from aftrans_jax.files import make_folder
+from aftrans_jax.run.results import devices
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
 from aftrans_jax.studies.rows import Say, heads_of, row_config
 from aftrans_jax.studies.study import Table, accuracies, duration
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.predictions_csv import write_predictions
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.setting_changes import record_kept
-from aftrans_jax.experiment.workdir import flat, trained_settings
 from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished, moved_photos
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.record import flat, trained_settings
+from aftrans_jax.workdir.setting_changes import record_kept
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PAUSE = 0.2  # seconds between two looks at the processes

@@ -9,8 +9,8 @@ from aftrans_jax.config import Config, expand_paths, is_left
 from aftrans_jax.experiment.auto_settings import settled, with_one_length
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.model import MODELS, predicting_logits
-from aftrans_jax.experiment.workdir import configured, flat
 from aftrans_jax.studies.definition import Row
+from aftrans_jax.workdir.record import configured, flat
 
 Say = Callable[[str], None]
 

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aftrans_jax.experiment.evaluation import annotated_scores
 from aftrans_jax.experiment.model import predicting_logits
-from aftrans_jax.experiment.predictions_csv import Predictions, read_predictions
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.run.evaluation import annotated_scores
+from aftrans_jax.studies.definition import ANNOTATED_BOXES, HEADS
+from aftrans_jax.workdir.predictions_csv import Predictions, read_predictions
+from aftrans_jax.workdir.record import (
     completed,
     configured,
     flat,
     read_result,
     written_settings,
 )
-from aftrans_jax.studies.definition import ANNOTATED_BOXES, HEADS
 
 
 class Trial(NamedTuple):

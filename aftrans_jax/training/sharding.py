@@ -155,13 +155,14 @@ class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
     def unbox(self) -> Array:
         return jax.lax.all_gather(self.value, DATA_AXIS, axis=self.axis, tiled=True)
 
-    def replace_boxed(self, val: Any) -> "_Part":
+    def replace_boxed(self, val: Any) -> Any:
         return self.replace(value=val)
 
-    def add_axis(self, index: int, params: Mapping[Any, Any]) -> "_Part":
+    def add_axis(self, index: int, params: dict[Any, Any]) -> Any:
         raise NotImplementedError  # no module here is mapped over parameters
 
-    remove_axis = add_axis
+    def remove_axis(self, index: int, params: dict[Any, Any]) -> Any:
+        raise NotImplementedError
 
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:

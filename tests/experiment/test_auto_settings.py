@@ -8,11 +8,11 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
 from aftrans_jax.experiment.auto_settings import settled, with_steps
-from aftrans_jax.experiment.launch import _with_length, launch_training
-from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.workdir import changes, flat, read_settings
+from aftrans_jax.run.launch import _with_length, launch_training
+from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.origins import Origin, as_text
+from aftrans_jax.workdir.record import changes, flat, read_settings
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -20,7 +20,7 @@ def run_in(workdir: Path, mode: str = "train") -> str:
     """Runs or resumes the tiny run; returns what it says."""
     from experiments import fresh, train, with_settings
 
-    from aftrans_jax.experiment.evaluation import evaluate_run
+    from aftrans_jax.run.evaluation import evaluate_run
 
     experiment = fresh(num_devices=1, **VIT)
     plan = experiment.plan._replace(save_every=4, evaluate_every=4)

@@ -63,7 +63,7 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
     from experiments import tiny_variants
 
     from aftrans_jax import main
-    from aftrans_jax.experiment import results, sessions
+    from aftrans_jax.run import results, sessions
     from aftrans_jax.training import actions, checkpoints
 
     _announce(sessions, "train", "train", phases)
@@ -94,7 +94,7 @@ class Outcome(NamedTuple):
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["processes", "experiments", "aftrans_jax.main", "aftrans_jax.experiment.launch"]
+        ["processes", "experiments", "aftrans_jax.main", "aftrans_jax.run.launch"]
     )
     return context
 

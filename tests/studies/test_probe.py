@@ -21,13 +21,13 @@ import aftrans_jax.studies.features
 from aftrans_jax import study
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.predictions_csv import read_predictions
-from aftrans_jax.experiment.workdir import read_result
 from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.features import _read as read_features
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
+from aftrans_jax.workdir.predictions_csv import read_predictions
+from aftrans_jax.workdir.record import read_result
 
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn is an extra: aftrans-jax[study]")
 

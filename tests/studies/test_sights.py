@@ -9,9 +9,6 @@ from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
-from aftrans_jax.experiment.image_lists import record_lists
-from aftrans_jax.experiment.predictions_csv import write_predictions
-from aftrans_jax.experiment.workdir import read_settings
 from aftrans_jax.report.comparison import Answer
 from aftrans_jax.studies import pictures
 from aftrans_jax.studies.definition import Row, Study
@@ -21,6 +18,9 @@ from aftrans_jax.studies.study import run_study
 from aftrans_jax.studies.table_files import write_study
 from aftrans_jax.studies.tables import figures
 from aftrans_jax.studies.trials import Line, lines_of, read_trial
+from aftrans_jax.workdir.image_lists import record_lists
+from aftrans_jax.workdir.predictions_csv import write_predictions
+from aftrans_jax.workdir.record import read_settings
 
 BIRDS = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
 LABELS = np.array(BIRDS.test.labels)

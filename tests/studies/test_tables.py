@@ -12,7 +12,6 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.experiment.predictions_csv import read_predictions, write_predictions
 from aftrans_jax.studies.comparison import changed, lines_between
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.plan import plan
@@ -20,6 +19,7 @@ from aftrans_jax.studies.table_files import layer_plots, plots, write_study
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, markdown
 from aftrans_jax.studies.trials import lines_of, paired, read_annotated, read_trial
 from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions
 
 CLASSES = ("one, two", "x\udcff")
 

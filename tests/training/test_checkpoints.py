@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from experiments import fresh, train
 
-from aftrans_jax.experiment.evaluation import evaluate_run
-from aftrans_jax.experiment.signals import Stopped, StopRequest
-from aftrans_jax.experiment.workdir import read_result
+from aftrans_jax.run.evaluation import evaluate_run
+from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.record import read_result
 
 
 def tree(value, width=300):

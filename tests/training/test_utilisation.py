@@ -10,11 +10,11 @@ from flax import linen as nn
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import blank_params, build_model
-from aftrans_jax.experiment.workdir import flat
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
+from aftrans_jax.workdir.record import flat
 from benchmarks.models.cases import EveryTokenViT, flops
 
 

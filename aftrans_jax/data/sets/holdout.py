@@ -3,42 +3,16 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import TypeVar
 
-from aftrans_jax.data.examples import Dataset, Example, Source, at_size
+from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.photos import PhotoTable
+from aftrans_jax.data.sets.views import Subset
 
 _Listed = TypeVar("_Listed", bound=Annotations | Dataset)
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Some examples of a source, in the order of `indices`; images are not copied."""
-
-    source: Source
-    indices: tuple[int, ...]
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.source.names[index] for index in self.indices)
-
-    @cached_property
-    def labels(self) -> tuple[int, ...]:
-        return tuple(self.source.labels[index] for index in self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.source[self.indices[index]]
-
-    def at(self, size: int | None) -> "Subset":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
-        return replace(self, source=at_size(self.source, size))
 
 
 def drawn_split(

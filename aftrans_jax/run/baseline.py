@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from aftrans_jax.experiment.predictions_csv import read_predictions
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.report.answers import Answers, share
+from aftrans_jax.report.summary import Baseline
+from aftrans_jax.workdir.predictions_csv import read_predictions
+from aftrans_jax.workdir.record import (
     PLUMBING,
     changes,
     finished_result,
@@ -19,8 +21,6 @@ from aftrans_jax.experiment.workdir import (
     is_plumbing,
     written_settings,
 )
-from aftrans_jax.report.answers import Answers, share
-from aftrans_jax.report.summary import Baseline
 
 _PLAIN = "vit"
 _LOOKS = "eval.mirror"  # one look at each image says nothing beside two

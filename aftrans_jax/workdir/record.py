@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config, is_left
-from aftrans_jax.experiment.run_names import order, run_name
 from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
 from aftrans_jax.weights.names import weights_name
+from aftrans_jax.workdir.run_names import order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 

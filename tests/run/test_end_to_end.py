@@ -16,8 +16,8 @@ from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, main, predict
-from aftrans_jax.experiment.predictions_csv import read_predictions
 from aftrans_jax.weights.reading import open_weights
+from aftrans_jax.workdir.predictions_csv import read_predictions
 
 RESULT_KEYS = {
     "step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy", "test_loss",

@@ -10,16 +10,19 @@ import jax
 from clu import parameter_overview
 
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.experiment.command_log import forget_earlier, note_start
-from aftrans_jax.experiment.image_folders import check_moved
-from aftrans_jax.experiment.image_lists import list_notes, record_lists
-from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.report_images import look
-from aftrans_jax.experiment.results import devices, recorded_line, summary, write_results
-from aftrans_jax.experiment.sessions import Session
-from aftrans_jax.experiment.setting_changes import applied, record_kept, unapplied
-from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.files import make_folder, write_bytes
+from aftrans_jax.run.report_images import look
+from aftrans_jax.run.results import devices, recorded_line, summary, write_results
+from aftrans_jax.run.sessions import Session
+from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.training.records import DamagedRecordError, numbers, write_json
+from aftrans_jax.training.reporting import Progress
+from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.command_log import forget_earlier, note_start
+from aftrans_jax.workdir.image_folders import check_moved
+from aftrans_jax.workdir.image_lists import list_notes, record_lists
+from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.record import (
     changes,
     check_length,
     check_same_training,
@@ -30,10 +33,7 @@ from aftrans_jax.experiment.workdir import (
     read_settings,
     trained_settings,
 )
-from aftrans_jax.files import make_folder, write_bytes
-from aftrans_jax.training.records import DamagedRecordError, numbers, write_json
-from aftrans_jax.training.reporting import Progress
-from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.setting_changes import applied, record_kept, unapplied
 
 
 def run(

@@ -12,20 +12,20 @@ import jax
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
-from aftrans_jax.experiment.predictions_csv import write_predictions
-from aftrans_jax.experiment.results import skipped_images, summary
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.run.results import skipped_images, summary
+from aftrans_jax.training.actions import show_scores
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.records import write_json
+from aftrans_jax.training.reporting import Progress
+from aftrans_jax.training.sharding import placed
+from aftrans_jax.workdir.predictions_csv import write_predictions
+from aftrans_jax.workdir.record import (
     PLUMBING,
     changes,
     flat,
     is_plumbing,
     read_result,
 )
-from aftrans_jax.training.actions import show_scores
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.records import write_json
-from aftrans_jax.training.reporting import Progress
-from aftrans_jax.training.sharding import placed
 
 # With --mode=eval: what may be given besides, to score another labelled set ...
 _OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")

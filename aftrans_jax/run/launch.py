@@ -13,19 +13,23 @@ from aftrans_jax.experiment.auto_settings import settled, with_one_length
 from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
-from aftrans_jax.experiment.evaluation import (
+from aftrans_jax.paths import check_place
+from aftrans_jax.run.evaluation import (
     evaluate_run,
     evaluation_settings,
     free_name,
     no_checkpoint,
 )
-from aftrans_jax.experiment.image_folders import used_images
-from aftrans_jax.experiment.image_lists import list_notes
-from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.results import recorded_line
-from aftrans_jax.experiment.run import run
-from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.run.results import recorded_line
+from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.run.training import run
+from aftrans_jax.training.records import numbers
+from aftrans_jax.training.reporting import Progress
+from aftrans_jax.weights.names import is_downloaded
+from aftrans_jax.workdir.image_folders import used_images
+from aftrans_jax.workdir.image_lists import list_notes
+from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.record import (
     check_may_train,
     configured,
     finished_result,
@@ -35,10 +39,6 @@ from aftrans_jax.experiment.workdir import (
     trained_settings,
     written_settings,
 )
-from aftrans_jax.paths import check_place
-from aftrans_jax.training.records import numbers
-from aftrans_jax.training.reporting import Progress
-from aftrans_jax.weights.names import is_downloaded
 
 
 def launch_training(

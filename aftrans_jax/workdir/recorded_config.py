@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.workdir import configured, read_settings
+from aftrans_jax.workdir.record import configured, read_settings
 
 
 def get_config(workdir: str) -> Config:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.experiment.results import skipped_images
-from aftrans_jax.experiment.signals import StopRequest
+from aftrans_jax.run.results import skipped_images
+from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation

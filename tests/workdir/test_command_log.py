@@ -1,6 +1,6 @@
 """commands.txt as it is written and read again."""
 
-from aftrans_jax.experiment.command_log import note_start, read_starts
+from aftrans_jax.workdir.command_log import note_start, read_starts
 
 
 def test_starts_are_added_and_read_as_utf_8(tmp_path):

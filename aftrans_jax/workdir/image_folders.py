@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 
 from aftrans_jax.data.loading.names import locate
-from aftrans_jax.experiment.image_lists import read_lists, recorded_folder
 from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.workdir.image_lists import read_lists, recorded_folder
 
 _NUM_COMPARED = 20  # photos of a set that may have been moved
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from experiments import fresh, tiny_variants, train
 
-from aftrans_jax.experiment.evaluation import evaluate_run
-from aftrans_jax.experiment.signals import Stopped, StopRequest
-from aftrans_jax.experiment.workdir import finished_result, read_result
 from aftrans_jax.inference.trained_model import load_trained
+from aftrans_jax.run.evaluation import evaluate_run
+from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.record import finished_result, read_result
 
 CHANGES = {
     "model__name": "vit",

@@ -18,14 +18,18 @@ from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
-from aftrans_jax.experiment.evaluation import (
+from aftrans_jax.run.evaluation import (
     evaluate_run,
     evaluation_settings,
     free_name,
     set_name,
 )
-from aftrans_jax.experiment.image_folders import check_moved
-from aftrans_jax.experiment.image_lists import (
+from aftrans_jax.run.launch import launch_training
+from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.training.checkpoints import Checkpoints
+from aftrans_jax.training.records import DamagedRecordError, write_json
+from aftrans_jax.workdir.image_folders import check_moved
+from aftrans_jax.workdir.image_lists import (
     Listed,
     check_lists,
     compare_lists,
@@ -33,11 +37,8 @@ from aftrans_jax.experiment.image_lists import (
     read_lists,
     write_lists,
 )
-from aftrans_jax.experiment.launch import launch_training
-from aftrans_jax.experiment.lock import locked
-from aftrans_jax.experiment.recorded_config import get_config
-from aftrans_jax.experiment.signals import StopRequest
-from aftrans_jax.experiment.workdir import (
+from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.record import (
     PLUMBING,
     changes,
     check_may_train,
@@ -50,8 +51,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     read_settings,
 )
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.records import DamagedRecordError, write_json
+from aftrans_jax.workdir.recorded_config import get_config
 
 PLAIN = flat(base_config().to_dict())
 
@@ -416,7 +416,7 @@ def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
 
 HOLD = """
 import pathlib, sys
-from aftrans_jax.experiment.lock import locked
+from aftrans_jax.workdir.lock import locked
 
 with locked(pathlib.Path(sys.argv[1])):
     print("ready", flush=True)

@@ -14,19 +14,19 @@ from jax.experimental import multihost_utils
 from aftrans_jax import __version__
 from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.experiment.baseline import find_baseline
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.experiment.command_log import read_starts
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.predictions_csv import write_predictions
-from aftrans_jax.experiment.report_images import Look, pictures
-from aftrans_jax.experiment.workdir import changes, configured, flat
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
+from aftrans_jax.run.baseline import find_baseline
+from aftrans_jax.run.report_images import Look, pictures
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.command_log import read_starts
+from aftrans_jax.workdir.predictions_csv import write_predictions
+from aftrans_jax.workdir.record import changes, configured, flat
 
 _FACTS = {  # of result.json, as the report names them
     "num_train": "training images",

@@ -3,8 +3,8 @@
 import shlex
 from pathlib import Path
 
-from aftrans_jax.experiment.workdir import Changes, configured, trained_settings
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.record import Changes, configured, trained_settings
 
 # What a finished run takes: where its data were moved, and that it is no longer after all.
 _KEPT = ("data.dir", "train.steps", "train.epochs")

@@ -15,14 +15,14 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from aftrans_jax import compare
-from aftrans_jax.experiment import recorded_config
-from aftrans_jax.experiment.launch import launch_evaluation
-from aftrans_jax.experiment.predictions_csv import read_predictions
 from aftrans_jax.inference.classifier import Classifier, answers
 from aftrans_jax.inference.explanation import explanations
 from aftrans_jax.inference.programs import write_program
 from aftrans_jax.inference.trained_model import load_trained
+from aftrans_jax.run.launch import launch_evaluation
 from aftrans_jax.training import sharding
+from aftrans_jax.workdir import recorded_config
+from aftrans_jax.workdir.predictions_csv import read_predictions
 
 
 @pytest.fixture(scope="module")

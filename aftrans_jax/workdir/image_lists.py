@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed
-from aftrans_jax.experiment.data import photo_table
+from aftrans_jax.data.sets.views import photo_table
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.training.records import DamagedRecordError
 

@@ -15,7 +15,7 @@ from experiments import NUM_TEST, fresh, train
 from places import ROOT
 
 from aftrans_jax.experiment.batches import processes_here
-from aftrans_jax.experiment.predictions_csv import read_predictions
+from aftrans_jax.workdir.predictions_csv import read_predictions
 from benchmarks.claims.scaling import free_port
 from benchmarks.harness.hlo import collectives, num_loops
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from aftrans_jax.config import base_config
-from aftrans_jax.experiment.baseline import find_baseline
 from aftrans_jax.report.answers import Answers
+from aftrans_jax.run.baseline import find_baseline
 
 NAMES = [f"{number}.jpg" for number in range(4)]
 

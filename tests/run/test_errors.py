@@ -15,11 +15,11 @@ from aftrans_jax import main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model, weights_checks
 from aftrans_jax.experiment.auto_settings import settled
-from aftrans_jax.experiment.lock import locked
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.signals import StopRequest
 from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.weights.npz import save_npz
+from aftrans_jax.workdir.lock import locked
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aftrans_jax.experiment.signals import Stopped, StopRequest
+from aftrans_jax.run.signals import Stopped, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

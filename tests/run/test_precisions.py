@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from experiments import fresh, tiny_variants, train, with_settings
 
-from aftrans_jax.experiment.evaluation import evaluate_run
 from aftrans_jax.inference.trained_model import load_trained
+from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.training.checkpoint_reading import flat_arrays, read_arrays
 
 VIT = {"model__name": "vit"}  # compiles soonest

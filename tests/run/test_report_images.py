@@ -9,9 +9,9 @@ from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.loading.transforms import test_transform as transformed
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-from aftrans_jax.experiment.report_images import Look, pictures
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.shown_images import choose
+from aftrans_jax.run.report_images import Look, pictures
 from aftrans_jax.training.evaluation import Evaluation
 
 SIZES = ("image_size", "resize_size")

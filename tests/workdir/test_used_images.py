@@ -8,8 +8,8 @@ import pytest
 
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.experiment.classes import leave_out_used
-from aftrans_jax.experiment.image_folders import used_images
-from aftrans_jax.experiment.image_lists import Listed, write_lists
+from aftrans_jax.workdir.image_folders import used_images
+from aftrans_jax.workdir.image_lists import Listed, write_lists
 
 DECOMPOSED = "Gru\u0308n/1.jpg"
 COMPOSED = unicodedata.normalize("NFC", DECOMPOSED)

@@ -1,0 +1,1 @@
+"""One run: started, gone on with, evaluated, and what it leaves."""
