@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
 )
 from aftrans_jax.training.actions import show_scores
+from aftrans_jax.training.checkpoint_reading import Restored
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
@@ -129,12 +130,37 @@ def _scored(settings: Mapping[str, Any]) -> list[Any]:
     return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in _OTHER_SET[1:])]
 
 
+def restore_reported(
+    workdir: Path, template: Any, *, say: Callable[[str], None], parts: Sequence[str] = ("",)
+) -> Restored:
+    """Returns the checkpoint that a run reports; reads only.
+
+    It is the best one on validation images where the run has them, by the logits that it was
+    trained to answer by, else the newest.
+
+    Args:
+      workdir: of the run.
+      template: see `Checkpoints.restore_latest`.
+      say: shows a line to the user.
+      parts: of the state, likewise.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError, OSError: it is damaged, does not fit the template or cannot be read.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints", say=say)
+    restored = checkpoints.restore_best(template, parts=parts)
+    restored = restored or checkpoints.restore_latest(template, parts=parts)
+    if restored is None:
+        raise FileNotFoundError(absent_checkpoints(workdir))
+    return restored
+
+
 def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
     What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
-    checkpoint is the best one on validation images where the run has them, by the logits that it
-    was trained to answer by, else the newest. The run may still be training.
+    run may still be training.
 
     Args:
       experiment: of the run, built with `restores`.
@@ -151,11 +177,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
     if crops_annotated:
         check_boxes(dataset)
     progress = Progress(experiment.plan.num_steps)
-    checkpoints = Checkpoints(workdir / "checkpoints", say=progress.say)
-    restored = checkpoints.restore_best(experiment.state)
-    restored = restored or checkpoints.restore_latest(experiment.state)
-    if restored is None:
-        raise FileNotFoundError(no_checkpoint(workdir))
+    restored = restore_reported(workdir, experiment.state, say=progress.say)
     state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
@@ -195,8 +217,3 @@ def absent_checkpoints(workdir: Path) -> str:
     if read_result(workdir):  # a training would leave it alone
         way = "bring them back from a copy, or move result.json away too and train again"
     return f"{(workdir / 'checkpoints').resolve()} holds no checkpoint: {way}"
-
-
-def no_checkpoint(workdir: Path) -> str:
-    """Returns what is said where there is nothing to evaluate."""
-    return f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"

@@ -14,10 +14,10 @@ from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.experiment.evaluation import (
+    absent_checkpoints,
     evaluate_run,
     evaluation_settings,
     free_name,
-    no_checkpoint,
 )
 from aftrans_jax.experiment.image_folders import used_images
 from aftrans_jax.experiment.image_lists import list_notes
@@ -94,7 +94,9 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     """
     recorded = read_settings(workdir)
     if recorded is None or not numbers(workdir / "checkpoints"):
-        raise FileNotFoundError(no_checkpoint(workdir))
+        raise FileNotFoundError(
+            f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"
+        )
     check_place(workdir, f"--workdir={workdir}")
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = free_name(workdir, recorded, chosen), configured(chosen)
