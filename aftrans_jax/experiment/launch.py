@@ -31,6 +31,7 @@ from aftrans_jax.experiment.workdir import (
     finished_result,
     flat,
     read_classes,
+    read_result,
     read_settings,
     trained_settings,
     written_settings,
@@ -50,6 +51,7 @@ def launch_training(
     command is recorded, where there is one.
 
     Raises:
+      FileNotFoundError: the directory holds the result of another length, and no checkpoint.
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
     check_place(workdir, f"--workdir={workdir}")
@@ -65,7 +67,14 @@ def launch_training(
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
-    if not restores and (result := finished_result(workdir, config.train.steps)):
+    train = config.train
+    if not restores and (result := read_result(workdir)):
+        if not finished_result(workdir, train.steps):
+            length = f"train.steps={train.steps}" if train.steps else f"train.epochs={train.epochs}"
+            raise FileNotFoundError(
+                f"{workdir} holds the result of train.steps={result['config']['train'].get('steps')}, "
+                f"which cannot go on to {length}: {absent_checkpoints(workdir)}"
+            )
         progress.say(
             "already finished, and its checkpoints are gone: nothing to train. To train it again, "
             f"move {workdir / 'result.json'} away too"
