@@ -71,9 +71,10 @@ def launch_training(
     if not restores and (result := read_result(workdir)):
         if not finished_result(workdir, train.steps):
             length = f"train.steps={train.steps}" if train.steps else f"train.epochs={train.epochs}"
+            ended = result["config"]["train"].get("steps")
             raise FileNotFoundError(
-                f"{workdir} holds the result of train.steps={result['config']['train'].get('steps')}, "
-                f"which cannot go on to {length}: {absent_checkpoints(workdir)}"
+                f"{workdir} holds the result of train.steps={ended}, which cannot go on "
+                f"to {length}: {absent_checkpoints(workdir)}"
             )
         progress.say(
             "already finished, and its checkpoints are gone: nothing to train. To train it again, "
