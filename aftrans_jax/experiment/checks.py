@@ -10,6 +10,7 @@ from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
@@ -51,7 +52,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
         "train.sharding": tuple(SHARINGS),
-        "eval.logits": ("auto", "global", "local", "sum"),
+        "eval.logits": ("auto", *HEADS),
     }
 )
 

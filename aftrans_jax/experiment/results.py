@@ -18,6 +18,7 @@ from aftrans_jax.experiment.baseline import find_baseline
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.command_log import read_starts
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.predictions_csv import write_predictions
 from aftrans_jax.experiment.report_images import Look, pictures
 from aftrans_jax.experiment.workdir import changes, configured, flat
@@ -92,8 +93,7 @@ def skipped_images(experiment: Experiment) -> dict[str, list[str]]:
 
 def recorded_line(result: Mapping[str, Any]) -> str:
     """Returns the accuracies of a result in a line."""
-    scores = ("global", "local", "sum")
-    found = {name: result.get(f"{name}_accuracy") for name in scores}
+    found = {name: result.get(f"{name}_accuracy") for name in HEADS}
     shown = [f"{name} {value:.1%}" for name, value in found.items() if isinstance(value, float)]
     return f"its result: accuracy on {result.get('num_test')} test images: {'  '.join(shown)}"
 

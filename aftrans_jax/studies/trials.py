@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from aftrans_jax.experiment.evaluation import annotated_scores
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.experiment.predictions_csv import Predictions, read_predictions
 from aftrans_jax.experiment.workdir import (
@@ -17,7 +18,7 @@ from aftrans_jax.experiment.workdir import (
     read_result,
     written_settings,
 )
-from aftrans_jax.studies.definition import ANNOTATED_BOXES, HEADS
+from aftrans_jax.studies.definition import ANNOTATED_BOXES
 
 
 class Trial(NamedTuple):
