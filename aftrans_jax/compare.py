@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from aftrans_jax.command import one_line_errors
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import expand
 
@@ -28,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--logits",
-        choices=("global", "local", "sum"),
+        choices=HEADS,
         action="append",
         default=[],
         help="to judge by, also several times; default: eval.logits of each run",

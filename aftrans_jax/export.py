@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import check_suffix, one_line_errors
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import check_file, expand
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", help="default: a name by the format, in the workdir")
     parser.add_argument(
         "--logits",
-        choices=("global", "local", "sum"),
+        choices=HEADS,
         help="of a program; default: eval.logits of the run, of ONNX global",
     )
     parser.add_argument(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -28,9 +29,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", help=ARGUMENTS)
     parser.add_argument("--workdir", required=True, help="of a training run, or an exported model")
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
-    parser.add_argument(
-        "--logits", choices=("global", "local", "sum"), help="default: eval.logits of the run"
-    )
+    parser.add_argument("--logits", choices=HEADS, help="default: eval.logits of the run")
     parser.add_argument(
         "--out",
         help=f"a table ({' or '.join(TABLES)}) with a row for each image: answers of all heads, "

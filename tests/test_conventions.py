@@ -304,7 +304,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "inference": (
-        {"config", "data", "experiment", "files", "locks", "model", "paths", "report", "run"}
+        {"config", "data", "experiment", "files", "locks", "model", "paths", "report"}
         | {"training", "weights", "workdir"},
         None,
     ),

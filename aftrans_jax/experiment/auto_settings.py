@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def settled(
       FileNotFoundError, ValueError: the file of weights is absent, cannot be read or is of another
         variant.
     """
-    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, _value(config, key))]
+    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, attrgetter(key)(config))]
     if not left:
         return config, ()
     result = copy.deepcopy(config)
@@ -53,7 +54,7 @@ def settled(
     for key in left:
         group, name = key.split(".")
         result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
-    listed = ", ".join(f"{key}={_text(_value(result, key))}" for key in left)
+    listed = ", ".join(f"{key}={_text(attrgetter(key)(result))}" for key in left)
     source = Path(config.pretrained).name or "without weights"
     told = f" ({reason})" if reason and set(left) & _OF_ORIGIN else ""
     return result, () if recorded else (f"{source}: {listed}{told}",)
@@ -66,7 +67,7 @@ def with_steps(config: Config, num_images: int) -> Config:
       config: not changed.
       num_images: in the training split.
     """
-    if not any(is_left(key, _value(config, key)) for key in LEFT_TO_DATA):
+    if not any(is_left(key, attrgetter(key)(config)) for key in LEFT_TO_DATA):
         return config
     result = copy.deepcopy(config)
     train = result.train
@@ -137,13 +138,8 @@ def _facts(path: str, variant: str | None) -> _Facts:
 
 def _given(config: Config, key: str) -> Any:
     """Returns the value of a key, None where it is left."""
-    value = _value(config, key)
+    value = attrgetter(key)(config)
     return None if is_left(key, value) else value
-
-
-def _value(config: Config, key: str) -> Any:
-    group, name = key.split(".")
-    return config[group][name]
 
 
 def _text(value: Any) -> str:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any
 
 from aftrans_jax.config import Config
 from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
@@ -51,7 +52,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
         "train.sharding": tuple(SHARINGS),
-        "eval.logits": ("auto", "global", "local", "sum"),
+        "eval.logits": ("auto", *HEADS),
     }
 )
 
@@ -110,7 +111,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
       ValueError: names the key, its value, what was expected and what to do.
     """
     for key, choices in CHOICES.items():
-        value = _value(config, key)
+        value = attrgetter(key)(config)
         if (reader_name(value) if key == "data.name" else value) not in choices:
             raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
     dtype = PRECISIONS[config.train.precision]().dtype
@@ -155,29 +156,23 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     _check_geometry(config)
 
 
-def _value(config: Config, key: str) -> Any:
-    for name in key.split("."):
-        config = config[name]
-    return config
-
-
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
     by_epochs = config.train.steps == 0 and config.train.epochs > 0
     for key in _POSITIVE:
         if by_epochs and key == "train.steps":
             continue
-        if not 0 < (value := _value(config, key)) < math.inf:
+        if not 0 < (value := attrgetter(key)(config)) < math.inf:
             remedy = "; or train by --config.train.epochs=20" if key == "train.steps" else ""
             raise ValueError(f"{key}={value} must be above 0 and finite{remedy}")
     for key in _NOT_NEGATIVE:
-        if not 0 <= (value := _value(config, key)) < math.inf:
+        if not 0 <= (value := attrgetter(key)(config)) < math.inf:
             raise ValueError(f"{key}={value} must be at least 0 and finite")
     for key in _RATES:
-        if not 0 <= (value := _value(config, key)) < 1:
+        if not 0 <= (value := attrgetter(key)(config)) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
     for key in _SHARES:
-        if not 0 < (value := _value(config, key)) <= 1:
+        if not 0 < (value := attrgetter(key)(config)) <= 1:
             raise ValueError(f"{key}={value} must lie in (0, 1]")
     if config.seed >= 2**32:
         raise ValueError(

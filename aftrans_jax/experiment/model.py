@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.weights_checks import check_variant, local_size_doubts
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
@@ -78,14 +79,13 @@ def _rams(config: Config, vit: ViT) -> RAMS:
 
 
 _ONE_BRANCH = ("global",)
-_TWO_BRANCHES = ("global", "local", "sum")
 
 MODELS: Mapping[str, Kind] = MappingProxyType(
     {
-        "aftrans": Kind(_aftrans, _TWO_BRANCHES, "local", registers=True),
+        "aftrans": Kind(_aftrans, HEADS, "local", registers=True),
         "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global", registers=True),
         "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global", registers=False),
-        "rams": Kind(_rams, _TWO_BRANCHES, "sum", registers=False),
+        "rams": Kind(_rams, HEADS, "sum", registers=False),
     }
 )
 

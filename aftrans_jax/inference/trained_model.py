@@ -18,8 +18,6 @@ from aftrans_jax.experiment.model import (
     predicting_logits,
 )
 from aftrans_jax.inference.single_file import read_saved, save
-from aftrans_jax.run.evaluation import absent_checkpoints
-from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.state import ANSWERING
 from aftrans_jax.workdir.record import (
     configured,
@@ -27,6 +25,7 @@ from aftrans_jax.workdir.record import (
     read_result,
     read_settings,
 )
+from aftrans_jax.workdir.reported_checkpoint import restore_reported
 
 
 class Trained(NamedTuple):
@@ -54,10 +53,9 @@ class Trained(NamedTuple):
 def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
     """Returns the model of a run, for one device.
 
-    Of a working directory it is the checkpoint that the run reports: the best one where validation
-    images were held out, else the newest; of a moving average of the parameters that the run kept,
-    it is that. The model computes in float32, whatever the precision of
-    training. Nothing is changed there.
+    Of a working directory it is the checkpoint that the run reports, see `restore_reported`; of a
+    moving average of the parameters that the run kept, it is that. The model computes in float32,
+    whatever the precision of training. Nothing is changed there.
 
     Args:
       path: the working directory of a run, which may still be training, or a file that
@@ -82,11 +80,7 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
             "python -m aftrans_jax.export --format=aftrans"
         )
     trained = _untrained(settings, read_classes(path), {})
-    checkpoints = Checkpoints(path / "checkpoints", say=say)
-    restored = checkpoints.restore_best(trained.params, parts=ANSWERING)
-    restored = restored or checkpoints.restore_latest(trained.params, parts=ANSWERING)
-    if restored is None:
-        raise FileNotFoundError(absent_checkpoints(path))
+    restored = restore_reported(path, trained.params, say=say, parts=ANSWERING)
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened
         result = {"step": restored.step}

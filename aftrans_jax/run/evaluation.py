@@ -14,7 +14,6 @@ from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.run.results import skipped_images, summary
 from aftrans_jax.training.actions import show_scores
-from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.sharding import placed
@@ -26,6 +25,7 @@ from aftrans_jax.workdir.record import (
     is_plumbing,
     read_result,
 )
+from aftrans_jax.workdir.reported_checkpoint import restore_reported
 
 # With --mode=eval: what may be given besides, to score another labelled set ...
 _OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
@@ -133,8 +133,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
     What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
-    checkpoint is the best one on validation images where the run has them, by the logits that it
-    was trained to answer by, else the newest. The run may still be training.
+    run may still be training.
 
     Args:
       experiment: of the run, built with `restores`.
@@ -151,11 +150,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
     if crops_annotated:
         check_boxes(dataset)
     progress = Progress(experiment.plan.num_steps)
-    checkpoints = Checkpoints(workdir / "checkpoints", say=progress.say)
-    restored = checkpoints.restore_best(experiment.state)
-    restored = restored or checkpoints.restore_latest(experiment.state)
-    if restored is None:
-        raise FileNotFoundError(no_checkpoint(workdir))
+    restored = restore_reported(workdir, experiment.state, say=progress.say)
     state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
     evaluation = experiment.evaluate["test"](state)
@@ -187,16 +182,3 @@ def annotated_scores(workdir: Path) -> tuple[dict[str, Any], Path] | None:
 
 def _predictions(scores: Path) -> Path:
     return scores.with_suffix(".predictions.csv")
-
-
-def absent_checkpoints(workdir: Path) -> str:
-    """Returns what is said where a trained model is wanted and no checkpoint is there."""
-    way = "train first"
-    if read_result(workdir):  # a training would leave it alone
-        way = "bring them back from a copy, or move result.json away too and train again"
-    return f"{(workdir / 'checkpoints').resolve()} holds no checkpoint: {way}"
-
-
-def no_checkpoint(workdir: Path) -> str:
-    """Returns what is said where there is nothing to evaluate."""
-    return f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"

@@ -18,7 +18,6 @@ from aftrans_jax.run.evaluation import (
     evaluate_run,
     evaluation_settings,
     free_name,
-    no_checkpoint,
 )
 from aftrans_jax.run.results import recorded_line
 from aftrans_jax.run.signals import StopRequest
@@ -35,10 +34,12 @@ from aftrans_jax.workdir.record import (
     finished_result,
     flat,
     read_classes,
+    read_result,
     read_settings,
     trained_settings,
     written_settings,
 )
+from aftrans_jax.workdir.reported_checkpoint import absent_checkpoints
 
 
 def launch_training(
@@ -50,6 +51,7 @@ def launch_training(
     command is recorded, where there is one.
 
     Raises:
+      FileNotFoundError: the directory holds the result of another length, and no checkpoint.
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
     check_place(workdir, f"--workdir={workdir}")
@@ -65,7 +67,15 @@ def launch_training(
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
-    if not restores and (result := finished_result(workdir, config.train.steps)):
+    train = config.train
+    if not restores and (result := read_result(workdir)):
+        if not finished_result(workdir, train.steps):
+            length = f"train.steps={train.steps}" if train.steps else f"train.epochs={train.epochs}"
+            ended = result["config"]["train"].get("steps")
+            raise FileNotFoundError(
+                f"{workdir} holds the result of train.steps={ended}, which cannot go on "
+                f"to {length}: {absent_checkpoints(workdir)}"
+            )
         progress.say(
             "already finished, and its checkpoints are gone: nothing to train. To train it again, "
             f"move {workdir / 'result.json'} away too"
@@ -94,7 +104,9 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     """
     recorded = read_settings(workdir)
     if recorded is None or not numbers(workdir / "checkpoints"):
-        raise FileNotFoundError(no_checkpoint(workdir))
+        raise FileNotFoundError(
+            f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"
+        )
     check_place(workdir, f"--workdir={workdir}")
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = free_name(workdir, recorded, chosen), configured(chosen)

@@ -16,6 +16,7 @@ from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
@@ -92,8 +93,7 @@ def skipped_images(experiment: Experiment) -> dict[str, list[str]]:
 
 def recorded_line(result: Mapping[str, Any]) -> str:
     """Returns the accuracies of a result in a line."""
-    scores = ("global", "local", "sum")
-    found = {name: result.get(f"{name}_accuracy") for name in scores}
+    found = {name: result.get(f"{name}_accuracy") for name in HEADS}
     shown = [f"{name} {value:.1%}" for name, value in found.items() if isinstance(value, float)]
     return f"its result: accuracy on {result.get('num_test')} test images: {'  '.join(shown)}"
 

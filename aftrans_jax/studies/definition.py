@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-HEADS = ("global", "local", "sum")
+from aftrans_jax.experiment.heads import HEADS
+
 # What a row that evaluates another one changes.
 ANNOTATED_BOXES: Mapping[str, Any] = MappingProxyType({"region.method": "annotated"})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from aftrans_jax.config import Config
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.run.results import devices
 from aftrans_jax.studies.definition import Study, slug
@@ -105,7 +106,7 @@ def _write(run: Run, found: Probe, seconds: float) -> None:
     result = {
         "step": 0,
         "num_test": len(found.outcomes["label"]),
-        **{f"{head}_accuracy": found.accuracies.get(head) for head in ("global", "local", "sum")},
+        **{f"{head}_accuracy": found.accuracies.get(head) for head in HEADS},
         "box_area_mean": found.area,
         "num_train": found.num_train,
         "num_classes": len(found.dataset.class_names),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tqdm import tqdm
 
 from aftrans_jax.experiment.data import has_boxes, load_dataset
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, record_moved, train_all
@@ -158,7 +159,7 @@ def run_study(
 def accuracies(run: Run) -> str:
     """Returns the test accuracies of a finished run, such as "global 87.2 %"."""
     result = run.result() or {}
-    found = {head: result.get(f"{head}_accuracy") for head in ("global", "local", "sum")}
+    found = {head: result.get(f"{head}_accuracy") for head in HEADS}
     return "  ".join(f"{head} {value:.1%}" for head, value in found.items() if value is not None)
 
 

@@ -534,6 +534,18 @@ def test_a_finished_run_whose_checkpoints_are_gone_is_left_alone(finished, tmp_p
     assert f"its result: accuracy on {NUM_TEST} test images" in said
 
 
+@pytest.mark.parametrize("steps", [4, 9])
+def test_a_run_of_other_steps_whose_checkpoints_are_gone_is_refused(steps, finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    before = contents(workdir)
+    config = tiny_config(train__steps=steps)
+    expected = f"train.steps=6, which cannot go on to train.steps={steps}: .* no checkpoint: bring"
+    with StopRequest() as stop, pytest.raises(FileNotFoundError, match=expected):
+        launch_training(config, workdir, stop)
+    assert contents(workdir) == before
+
+
 def test_it_runs_off_the_main_thread(tmp_path):
     results = []
     thread = threading.Thread(
