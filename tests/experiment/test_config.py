@@ -142,7 +142,7 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     for name in READERS.keys() - {"synthetic", "tfds:NAME"}:
         with pytest.raises(FileNotFoundError):
             READERS[name](config.data)
-    # Epochs are read where steps are left to them, see test_settled.py.
+    # Epochs are read where steps are left to them, see test_auto_settings.py.
     assert KEYS.keys() - read == {"train.epochs"}
 
 
