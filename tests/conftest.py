@@ -52,7 +52,7 @@ def _nothing_is_evicted() -> None:
 
 
 @pytest.fixture(scope="session")
-def golden(tmp_path_factory) -> Path:
+def unpacked(tmp_path_factory) -> Path:
     """The archives of tests/golden/, each in a folder of its name."""
     folder = tmp_path_factory.mktemp("golden")
     for archive in (ROOT / "tests" / "golden").glob("*.zip"):

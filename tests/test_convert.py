@@ -12,8 +12,8 @@ from aftrans_jax.weights.reading import open_weights
 
 
 @pytest.fixture
-def folder(golden):
-    return golden / "trunks"
+def folder(unpacked):
+    return unpacked / "trunks"
 
 
 def run(monkeypatch, *arguments):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 from experiments import tiny_config, tiny_variants
-from loaded import once
 from PIL import Image
+from predicting import compile_once
 
 import aftrans_jax
 from aftrans_jax import predict
@@ -78,7 +78,7 @@ def test_rams_has_both_branches_and_no_gates(other):
 
 
 def test_rams_predicts_from_any_logits(other, monkeypatch, capsys):
-    once(monkeypatch)
+    compile_once(monkeypatch)
     for logits in ("global", "local", "sum"):
         rows, said = named(other("rams")[0], monkeypatch, capsys, f"--logits={logits}")
         assert rows

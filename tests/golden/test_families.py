@@ -19,8 +19,8 @@ FAMILIES = 16
 
 
 @pytest.fixture
-def folder(golden):
-    return golden / "trunks"
+def folder(unpacked):
+    return unpacked / "trunks"
 
 
 def test_features_and_logits_are_those_of_the_libraries(folder):

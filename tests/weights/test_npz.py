@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from npz_file import read_npz
-from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
+from tiny import VARIANT, assert_same, param_shapes
 
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
@@ -43,17 +43,6 @@ def official_names(num_layers: int) -> set[str]:
     return names | {f"{module}/{part}" for module in modules for part in ("kernel", "bias")}
 
 
-@pytest.fixture(scope="module")
-def expected():
-    """The shapes of the tiny trunk: 3 layers, 7 x 7 patches, 5 classes."""
-    return shapes_of(tiny_vit())
-
-
-@pytest.fixture
-def arrays(expected, rng) -> dict[str, np.ndarray]:
-    return random_arrays(expected, rng)
-
-
 def test_the_model_has_exactly_the_official_names(expected):
     assert set(flatten_dict(expected, sep="/")) == official_names(VARIANT.layers)
 
@@ -74,7 +63,7 @@ def test_the_real_file_has_exactly_the_official_names(real):
 def test_the_real_file_at_448_stride_12_and_back(real, tmp_path):
     arrays = read_npz(real / "deit_tiny_patch16_224.npz")
     model = ViT(VARIANTS["ti16"], 1000, 448, 12, "exact", DEIT_MEAN, DEIT_STD)
-    params, notes, as_stored = fit_to_model(arrays, shapes_of(model), keep_head=True)
+    params, notes, as_stored = fit_to_model(arrays, param_shapes(model), keep_head=True)
     assert notes == ("position embedding resized from (1, 197, 192) to (1, 1370, 192)",)
     positions = arrays[POSITIONS]
     np.testing.assert_array_equal(as_stored, positions)
@@ -83,7 +72,7 @@ def test_the_real_file_at_448_stride_12_and_back(real, tmp_path):
     wanted = np.concatenate([positions[:, :1], zoomed], axis=1)
     assert_same(params, {**arrays, POSITIONS: wanted})
     save_npz(tmp_path / "x.npz", params)
-    again = fit_to_model(read_npz(tmp_path / "x.npz"), shapes_of(model), keep_head=True)
+    again = fit_to_model(read_npz(tmp_path / "x.npz"), param_shapes(model), keep_head=True)
     assert again.notes == ()
     assert_same(again.params, flatten_dict(params, sep="/"))
 

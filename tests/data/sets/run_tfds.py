@@ -13,8 +13,8 @@ from aftrans_jax.data.sets.tfds import read_tfds
 
 
 @pytest.fixture
-def kept(golden):
-    return golden / "tfds"
+def kept(unpacked):
+    return unpacked / "tfds"
 
 
 def text(record):

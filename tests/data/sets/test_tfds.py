@@ -38,9 +38,9 @@ DAMAGED = list(PHOTOS)[-1]
 
 
 @pytest.fixture
-def data_dir(golden):
+def data_dir(unpacked):
     """The folder in which the sets are prepared."""
-    return golden / "tfds"
+    return unpacked / "tfds"
 
 
 def test_what_was_packed_is_read(data_dir):
