@@ -20,7 +20,7 @@ _compiled: dict[tuple[bytes, ...], Classifier] = {}
 _blank: dict[tuple[str, int], dict[str, Any]] = {}
 
 
-def compile_once(monkeypatch) -> None:
+def _compile_once(monkeypatch) -> None:
     """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
 
     A model of global logits alone is compiled apart. Batches are of 16 photos.
@@ -58,7 +58,8 @@ def predicting(workdir: Path, monkeypatch, capsys) -> Callable[..., tuple[list[s
 
     It fails unless the command ends with `code`, a status or the text of an error.
     """
-    compile_once(monkeypatch)
+    _compile_once(monkeypatch)
+    capsys.readouterr()  # of what was trained before
 
     def run(*arguments, code: int | str = 0, where: Path = workdir) -> tuple[list[str], list[str]]:
         monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
