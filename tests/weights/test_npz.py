@@ -29,7 +29,7 @@ DEIT_MEAN, DEIT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def official_names(num_layers: int) -> set[str]:
-    """The names of METHOD section 4, written out."""
+    """The names in the official files, written out."""
     names = {"cls", "Transformer/posembed_input/pos_embedding"}
     modules = ["embedding", "head"]
     for i in range(num_layers):
