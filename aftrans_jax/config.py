@@ -1,5 +1,8 @@
 """Every key, its default, and where the default comes from. Configs in `configs/` change some."""
 
+import runpy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,6 +27,20 @@ def is_left(key: str, value: Any) -> bool:
     if key in LEFT_TO_DATA:
         return value == (-1 if key == "train.warmup_steps" else 0)
     return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
+
+
+def get_config_of(path: Path) -> Callable[..., Config]:
+    """Returns the function `get_config` of a configuration's file, which is run.
+
+    Raises:
+      ValueError: the file has none.
+    """
+    get = runpy.run_path(str(path)).get("get_config")
+    if get is None:
+        raise ValueError(
+            f"{path} has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
+        )
+    return get
 
 
 def expand_paths(config: Config) -> None:

@@ -3,9 +3,9 @@
 import difflib
 import inspect
 import re
-import runpy
 import sys
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths
+from aftrans_jax.config import base_config, expand_paths, get_config_of
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -96,8 +96,7 @@ def _with_recorded(argv: list[str]) -> list[str]:
     if workdir is None or path_given(argv, "config") is not None:
         return argv
     record = Path(__file__).with_name("experiment") / "recorded_config.py"
-    get_config = runpy.run_path(str(record))["get_config"]
-    get_config(workdir)  # raises what ml_collections would hide
+    get_config_of(record)(workdir)  # raises what ml_collections would hide
     return [argv[0], f"--config={record}:{workdir}", *argv[1:]]
 
 
@@ -126,10 +125,8 @@ def find_config(name: str, flag: str = "config") -> str:
             f"--{flag}={given} is no file: expected the path of one, or a {kind} of the "
             f"package: {', '.join(names)}"
         )
-    if flag == "config" and "get_config" not in runpy.run_path(str(path)):
-        raise ValueError(
-            f"{path} has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
-        )
+    if flag == "config":
+        get_config_of(path)
     return f"{path}{colon}{argument}"
 
 
@@ -143,10 +140,7 @@ def key_lines() -> Iterator[str]:
             continue
         found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
         if found:
-            value: Config = settings
-            for name in found[1].split("."):
-                value = value[name]
-            start = f"  --config.{found[1]}={value}"
+            start = f"  --config.{found[1]}={attrgetter(found[1])(settings)}"
             text = " ".join([*above, found[2] or ""]).strip()
             yield f"{start:<42} {text}" if text else start
         above = []

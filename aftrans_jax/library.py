@@ -6,7 +6,6 @@ None of it reads flags or changes settings of jax.
 import copy
 import inspect
 import os
-import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from absl import logging
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths
+from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.launch import launch_training
 from aftrans_jax.experiment.model import Model, initial_params
@@ -141,12 +140,7 @@ def get_config(name: str) -> Config:
         raise FileNotFoundError(
             f"{name!r} is no configuration: expected one of {known}, or the path of a file .py"
         )
-    get = runpy.run_path(str(path)).get("get_config")
-    if get is None:
-        raise ValueError(
-            f"{name!r}: it has no get_config: expected a function of that name that returns a "
-            "configuration, as the files of configs/ have"
-        )
+    get = get_config_of(path)
     if colon and not inspect.signature(get).parameters:
         raise ValueError(f"{name!r}: {path.name} takes nothing after a colon")
     return get(*([argument] if colon else []))

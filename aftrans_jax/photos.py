@@ -88,28 +88,36 @@ def _matches(pattern: str) -> FoundFiles:
     return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
 
 
-def _expanded(folder: str, parts: Sequence[str], above: tuple[Path, ...] = ()) -> Iterator[str]:
-    """Yields what parts of a glob match in a folder; `above` are the real folders that `**` passed.
+def _expanded(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """Yields what parts of a glob match in a folder, as `glob.glob` does.
 
-    As `glob.glob` does, but `**` not through links to a folder that contains them, of which two in
-    one folder keep it from ending. `**` at the end is the folder, whose photos are all those below.
+    `**` at the end is the folder, whose photos are all those below.
     """
-    here = Path(os.path.realpath(folder))
-    if any(parent.is_relative_to(here) for parent in above):
-        return
     part, *rest = parts or [""]
     if part in ("", "**") and not any(rest):
         yield folder
     elif part == "**":
-        yield from _expanded(folder, rest, above)
-        for name in glob.glob("*/", root_dir=folder):
-            yield from _expanded(folder + name, parts, (*above, here))
+        for below in _folders(folder):
+            yield from _expanded(below, rest)
     else:
         for name in glob.glob(part, root_dir=folder):
             if os.path.isdir(folder + name):
                 yield from _expanded(f"{folder}{name}/", rest)
             elif not rest:
                 yield folder + name
+
+
+def _folders(folder: str, above: tuple[Path, ...] = ()) -> Iterator[str]:
+    """Yields a folder and those below it, not through links to a folder that contains them.
+
+    Two such links in one folder keep `glob.glob` from ending. `above` are the real paths passed.
+    """
+    here = Path(os.path.realpath(folder))
+    if any(parent.is_relative_to(here) for parent in above):
+        return
+    yield folder
+    for name in glob.glob("*/", root_dir=folder):
+        yield from _folders(folder + name, (*above, here))
 
 
 def _joined(found: Iterable[FoundFiles]) -> FoundFiles:

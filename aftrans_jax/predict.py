@@ -57,7 +57,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
     from aftrans_jax.inference.prediction import heading
     from aftrans_jax.inference.prediction_page import PredictionPage
-    from aftrans_jax.inference.prediction_table import PredictionTable
+    from aftrans_jax.inference.prediction_table import prediction_table
     from aftrans_jax.inference.preprocessing import why_unread
     from aftrans_jax.inference.trained_model import check_logits, load_trained
 
@@ -75,32 +75,28 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
         whole=bool(args.out or args.report),
         crops=bool(args.report),
     )
-    say(heading(trained, model.head))
-    num_failed, top = 0, min(args.top, len(model.class_names))
-    with contextlib.ExitStack() as files:
-        table = page = None
-        if args.out:
-            place = Path(expand(args.out))
-            table = files.enter_context(PredictionTable(place, heads=model.heads, top=top))
-        if args.report:
-            place = Path(expand(args.report))
-            said = heading(trained, model.head)
-            page = PredictionPage(place, said, top=top, has_table=table is not None)
-            files.enter_context(page)
-        # None: shown on a terminal.
-        bar = files.enter_context(tqdm(total=len(paths), unit="image", disable=None))
+    said = heading(trained, model.head)
+    say(said)
+    num_failed, top, table = 0, min(args.top, len(model.class_names)), contextlib.nullcontext()
+    if args.out:
+        table = prediction_table(Path(expand(args.out)), heads=model.heads, top=top)
+    page = PredictionPage(top=top) if args.report else None
+    # None: shown on a terminal.
+    with table as add_row, tqdm(total=len(paths), unit="image", disable=None) as bar:
         for path, found, image in model.answered(paths):
             path = str(path)
             if isinstance(found, Exception):
                 num_failed += 1
                 say(f"error: {why_unread(path, found)}")
-            elif not (table or page):
+            elif not (add_row or page):
                 _print(path, found.top(top))
-            if table:
-                table.write(path, found)
+            if add_row:
+                add_row(path, found)
             if page:
                 page.add(path, found, image)
             bar.update()
+        if page:
+            page.write(Path(expand(args.report)), said, has_table=bool(args.out))
     for kind, written in (("table", args.out), ("page", args.report)):
         if written:
             print(f"{kind} of {len(paths)} images: {printable(expand(written))}")

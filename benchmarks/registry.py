@@ -210,7 +210,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "large",
-        "what each of 8 devices that are not here holds and exchanges in a step of ViT-L/16",
+        "what each of 8 devices that are not here holds and exchanges in a step of ViT-L and ViT-H",
         "benchmarks.claims.large:measure",
         ("target",),
         devices=("ahead",),

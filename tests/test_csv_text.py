@@ -14,7 +14,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.image_lists import Listed, read_lists, write_lists
 from aftrans_jax.experiment.predictions_csv import read_predictions, write_predictions
 from aftrans_jax.files import csv_text
-from aftrans_jax.inference.prediction_table import PredictionTable
+from aftrans_jax.inference.prediction_table import prediction_table
 
 FEW = settings(deadline=None, max_examples=50)
 ODD = ["a\rb", "\r", "c\r\nd", "e\nf", 'say "g", or', "'h", " i ", "1"]
@@ -74,9 +74,9 @@ def test_predictions_and_lists_are_read_as_they_were_written(names):
 
 
 def test_the_table_of_predictions_has_names_with_line_ends(tmp_path):
-    with PredictionTable(tmp_path / "x.csv", heads=("global",), top=1) as table:
+    with prediction_table(tmp_path / "x.csv", heads=("global",), top=1) as add:
         for name in ODD:
-            table.write(f"a{name}", ValueError(f"b{name}"))
+            add(f"a{name}", ValueError(f"b{name}"))
     with (tmp_path / "x.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["file"], row["error"]) for row in rows] == [(f"a{x}", f"b{x}") for x in ODD]

@@ -13,8 +13,9 @@ from experiments import tiny_variants
 from PIL import Image
 from predicting import predicting
 
-from aftrans_jax.inference import classifier, prediction_table
-from aftrans_jax.inference.prediction_table import PredictionTable
+from aftrans_jax.inference import classifier
+from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.prediction_table import _cell, prediction_table
 from aftrans_jax.report import predictions as page
 
 HEADS = ("global", "local", "sum")
@@ -133,24 +134,23 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
     files = [row["file"] for row in read_csv(tmp_path / "p.csv")]
     assert files == [name if name == "plain.png" else f"./{name}" for name in [*names, "=bad.png"]]
     assert all(os.path.exists(file) for file in files)
-    assert prediction_table._cell("=HYPERLINK()") == "'=HYPERLINK()"
-    assert prediction_table._cell(-1) == -1
+    assert _cell("=HYPERLINK()") == "'=HYPERLINK()"
+    assert _cell(-1) == -1
 
 
 def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatch):
     (tmp_path / "p.csv").write_text("older\n")
-    written = []
 
-    def write(self, path, found):
-        original(self, path, found)
-        written.append(path)
-        if len(written) == 3:
+    def answered(self, paths):
+        for number, one in enumerate(original(self, paths)):
             rows = read_csv(tmp_path / "p.csv.partial")
-            assert [row["file"] for row in rows] == written  # while it goes on
-            raise KeyboardInterrupt
+            assert [row["file"] for row in rows] == paths[:number]  # while it goes on
+            if number == 3:
+                raise KeyboardInterrupt
+            yield one
 
-    original = PredictionTable.write
-    monkeypatch.setattr(PredictionTable, "write", write)
+    original = Classifier.answered
+    monkeypatch.setattr(Classifier, "answered", answered)
     call(*some(photos), f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html", code=130)
     assert [row["file"] for row in read_csv(tmp_path / "p.csv.partial")] == some(photos, 3)
     assert (tmp_path / "p.csv").read_text() == "older\n"
@@ -158,12 +158,11 @@ def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatc
 
 
 def test_a_table_is_written_by_one_process_at_a_time(tmp_path):
-    first = PredictionTable(tmp_path / "a.csv", heads=HEADS, top=1)
-    with first:
-        first.write("a.jpg", ValueError("broken"))
+    with prediction_table(tmp_path / "a.csv", heads=HEADS, top=1) as add:
+        add("a.jpg", ValueError("broken"))
         with (
             pytest.raises(ValueError, match=r"a\.csv\.partial is being written by another"),
-            PredictionTable(tmp_path / "a.csv", heads=HEADS, top=1),
+            prediction_table(tmp_path / "a.csv", heads=HEADS, top=1),
         ):
             pass
     assert len(read_csv(tmp_path / "a.csv")) == 1
@@ -265,15 +264,15 @@ def test_a_want_of_memory_names_the_photo(call, photos, tmp_path, monkeypatch, t
 def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
     shares = {head: np.full(2, np.nan, np.float32) for head in HEADS}
     found = classifier.Prediction("a", "sum", ("a", "b"), shares, 9, 9, (0, 0, 9, 9), *[None] * 4)
-    with PredictionTable(tmp_path / "a.jsonl", heads=HEADS, top=1) as table:
-        table.write("a.jpg", found)
+    with prediction_table(tmp_path / "a.jsonl", heads=HEADS, top=1) as add:
+        add("a.jpg", found)
     text = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
     row = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert row["probability"] is None
     assert row["heads"]["local"][1] is row["top"][0][1] is None
 
 
-def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
+def test_a_cropped_photo_keeps_the_box_in_its_place(rng):
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
     from aftrans_jax.inference import prediction_page
 
@@ -291,7 +290,7 @@ def test_sight_of_a_cropped_photo_keeps_the_box_in_its_place(rng):
         crop=rng.integers(0, 256, (8, 8, 3), dtype=np.uint8),
     )
     image = np.zeros((64, 64, 3), np.uint8)
-    sight = prediction_page._sight(found, image)
-    assert (sight.height, sight.width, sight.box) == (50, 100, (0.5, 0.5, 1.0, 1.0))
-    card = page.prediction_card("a", sight, top=found.top(2), heads=found.answers)
+    picture = prediction_page._picture("a", found, image)
+    assert (picture.image.shape, picture.box) == ((32, 64, 3), (16, 32, 32, 64))
+    card = page.prediction_card(picture, found.crop, top=found.top(2), heads=found.answers)
     assert [round(panel.width / panel.height, 1) for panel in card.panels] == [2.0, 2.0, 2.0]

@@ -1,10 +1,11 @@
 """Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
 
 import codecs
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 from aftrans_jax.files import csv_text, make_folder
@@ -18,7 +19,7 @@ _EDGES = ("top", "left", "bottom", "right")
 _FORMULA = (*"=+-@\t\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 _FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
 
-Row = tuple[str, Prediction | Exception]  # path and what is known of the photo
+Found = Prediction | Exception  # what is said of a photo, or why it could not be read
 
 
 class _Columns(NamedTuple):
@@ -26,56 +27,35 @@ class _Columns(NamedTuple):
     top: int
 
 
-class PredictionTable:
-    """A file that grows by whole rows while photos are read; a `with` block that ends makes it.
+@contextlib.contextmanager
+def prediction_table(
+    path: Path, *, heads: Sequence[str], top: int
+) -> Iterator[Callable[[str, Found], object]]:
+    """Yields a function that adds the row of a photo, by its path, to a table.
 
-    Until then it is `<name>.partial`, which an interrupted run leaves, with every row so far; an
-    older table of the name stays where it is.
+    The table grows by whole rows as `<name>.partial`, which an interrupted run leaves; an older one
+    of the name stays where it is until the `with` block ends.
 
     A row has the photo's file, the answer and its probability, the likeliest classes, the answer of
     every head, the box in pixels of the upright photo and that photo's size, or the error.
+
+    Args:
+      path: its suffix, one of `FORMATS`, is the format.
+      heads: of the model.
+      top: how many of the likeliest classes a row has.
+
+    Raises:
+      ValueError: another process writes it.
     """
-
-    def __init__(self, path: Path, *, heads: Sequence[str], top: int) -> None:
-        """Takes where the table goes; nothing is written before the `with` block.
-
-        Args:
-          path: its suffix, one of `FORMATS`, is the format.
-          heads: of the model.
-          top: how many of the likeliest classes a row has.
-
-        Raises:
-          ValueError: the suffix is none of them.
-        """
-        if path.suffix.lower() not in FORMATS:
-            raise ValueError(
-                f"{str(path)!r} has the suffix {path.suffix!r}: expected {' or '.join(FORMATS)}"
-            )
-        self._path, self._partial = path, path.with_name(f"{path.name}.partial")
-        self._line = FORMATS[path.suffix.lower()]
-        self._columns = _Columns(tuple(heads), top)
-
-    def __enter__(self) -> "PredictionTable":
-        make_folder(self._path.parent)
-        self._file = _own(self._partial)
-        if self._line is _csv_line:
+    line, columns = FORMATS[path.suffix.lower()], _Columns(tuple(heads), top)
+    partial = path.with_name(f"{path.name}.partial")
+    make_folder(path.parent)
+    with _own(partial) as file:
+        if line is _csv_line:
             # Without the mark Excel takes UTF-8 for the alphabet of the country.
-            self._file.write(codecs.BOM_UTF8 + _csv_row(_header(self._columns)))
-        return self
-
-    def write(self, path: str, found: Prediction | Exception) -> None:
-        """Adds the row of a photo, or of why it could not be read."""
-        self._file.write(self._line((path, found), self._columns))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._partial.replace(self._path)
-        self._file.close()
+            file.write(codecs.BOM_UTF8 + _csv_row(_header(columns)))
+        yield lambda photo, found: file.write(line(photo, found, columns))
+        partial.replace(path)
 
 
 def _own(path: Path) -> IO[bytes]:
@@ -100,8 +80,7 @@ def _header(columns: _Columns) -> list[str]:
     return ["file", "answer", "probability", *ranks, *heads, *_EDGES, "height", "width", "error"]
 
 
-def _csv_line(row: Row, columns: _Columns) -> bytes:
-    path, found = row
+def _csv_line(path: str, found: Found, columns: _Columns) -> bytes:
     # "./" leaves a path what it is; what else would be a formula gets the apostrophe for text.
     file = f"./{path}" if path.startswith(_FORMULA) else path
     if isinstance(found, Exception):
@@ -124,8 +103,7 @@ def _csv_row(cells: Sequence[Any]) -> bytes:
     return csv_text([cells]).encode("utf-8", "backslashreplace")
 
 
-def _json_line(row: Row, columns: _Columns) -> bytes:
-    path, found = row
+def _json_line(path: str, found: Found, columns: _Columns) -> bytes:
     if isinstance(found, Exception):
         values: dict[str, Any] = {"file": path, "error": why_unread(path, found)}
     else:
@@ -136,7 +114,7 @@ def _json_line(row: Row, columns: _Columns) -> bytes:
     )
 
 
-FORMATS: Mapping[str, Callable[[Row, _Columns], bytes]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[str, Found, _Columns], bytes]] = MappingProxyType(
     {".csv": _csv_line, ".jsonl": _json_line}
 )
 

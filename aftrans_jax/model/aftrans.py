@@ -96,7 +96,8 @@ class AFTrans(nn.Module):
             image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
           boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
-            whole ones; where one is NaN, the model's own is taken.
+            whole ones; what lies outside is left off. Where one is NaN, or nothing of it is
+            inside, the model's own is taken.
 
         Raises:
           ValueError: the images are not square.
@@ -117,6 +118,7 @@ class AFTrans(nn.Module):
         )
         region = self._region(layers, scale)
         if boxes is not None:
+            boxes = jnp.clip(boxes, 0, images.shape[1])
             known = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1, keepdims=True)  # False for NaN
             whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
             region = region._replace(box=jnp.where(known, whole, region.box))

@@ -51,7 +51,7 @@ def crop_and_resize(
 
     Args:
       images: from which the boxes are cut.
-      boxes: (top, left, bottom, right) in pixels, half-open, not empty.
+      boxes: (top, left, bottom, right) in pixels, half-open, not empty, inside the images.
       size: side of the result in pixels.
       resample: one of `RESAMPLES`.
 

@@ -106,7 +106,7 @@ class SACM(nn.Module):
 
     Paper: section 2.2.1, eq. 6 and 9.
 
-    Choice: the gate's MLP is as wide as there are layers; eq. 9's width C is not defined.
+    Choice: the gate's MLP is as wide as there are layers; what eq. 9's width C is, is not said.
     """
 
     reduction: int

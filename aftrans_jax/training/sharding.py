@@ -5,8 +5,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
+from flax import struct
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -69,8 +71,8 @@ class Sharing(NamedTuple):
 
     Attributes:
       specs: where each of its arrays lies.
-      gather: of what one device holds of the model's parameters, to the whole of them; for use
-        inside `on_each`. Its gradient is summed over devices, of each what it holds.
+      gather: of what one device holds of the model's parameters, to what the model reads whole;
+        for use inside `on_each`. Its gradient is summed over devices, of each what it holds.
       all_sum: of the gradients of what trains and anything else, as they are on one device after
         `gather`, to their sums over all devices; likewise.
     """
@@ -94,8 +96,9 @@ def replicated(state: TrainState, num_devices: int) -> Sharing:
 def fsdp(state: TrainState, num_devices: int) -> Sharing:
     """Returns the sharing in which every device holds a part of each large array.
 
-    Within a step parameters are made whole, and a gradient is until it is summed. Optimizer and
-    moving average never are.
+    Within a step a parameter is made whole where the model reads it, in a block that is computed
+    again once more, and a gradient is whole until it is summed. Optimizer and moving average never
+    are.
 
     Args:
       state: whole, or its shapes.
@@ -107,7 +110,7 @@ def fsdp(state: TrainState, num_devices: int) -> Sharing:
     of_all = joined(specs.params, specs.frozen)
 
     def gather(params: Any) -> Any:
-        return jax.tree.map(_gathered, params, of_all)
+        return jax.tree.map(_readable, params, of_all)
 
     def summed(trees: tuple[Any, Any]) -> tuple[Any, Any]:
         grads, others = trees
@@ -135,10 +138,30 @@ def _spec(leaf: Any, num_devices: int) -> PartitionSpec:
     return PartitionSpec(*(None,) * sides.index(max(sides)), DATA_AXIS)
 
 
-def _gathered(array: Array, spec: PartitionSpec) -> Array:
-    if spec == WHOLE:
-        return array
-    return jax.lax.all_gather(array, DATA_AXIS, axis=len(spec) - 1, tiled=True)
+def _readable(array: Array, spec: PartitionSpec) -> Any:
+    return array if spec == WHOLE else _Part(array, axis=len(spec) - 1)
+
+
+class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
+    """A device's part of a parameter, which Flax unboxes where a module reads the parameter.
+
+    So it is whole in the block that computes with it, and not before, nor after one that is
+    computed again.
+    """
+
+    value: Array
+    axis: int = struct.field(pytree_node=False)
+
+    def unbox(self) -> Array:
+        return jax.lax.all_gather(self.value, DATA_AXIS, axis=self.axis, tiled=True)
+
+    def replace_boxed(self, val: Any) -> "_Part":
+        return self.replace(value=val)
+
+    def add_axis(self, index: int, params: Mapping[Any, Any]) -> "_Part":
+        raise NotImplementedError  # no module here is mapped over parameters
+
+    remove_axis = add_axis
 
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:

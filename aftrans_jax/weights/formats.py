@@ -129,17 +129,15 @@ def file_kind(path: str | PathLike[str]) -> str:
         stream.seek(max(0, size - len(_TABLE_END)))
         tail = stream.read()
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _zip_kind(path)
+        return _zip_kind(path, head)
     return "a TensorFlow checkpoint" if size and tail == _TABLE_END else _file_kind(head, size)
 
 
-def _zip_kind(path: Path) -> str:
+def _zip_kind(path: Path, head: bytes) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
     except Exception:  # it is damaged, which its reader says; the first name tells which that is
-        with path.open("rb") as stream:
-            head = stream.read(512)
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return _TORCH if first.rpartition(b"/")[2] == b"data.pkl" else NPZ
     last = {name.rpartition("/")[2] for name in names}

@@ -33,7 +33,7 @@ def read_pickle(
     """Returns the data of a pickle: dicts, lists, tuples, texts, numbers, and what `known` makes.
 
     Args:
-      data: the pickle, of at most `MAX_BYTES`.
+      data: the pickle, of at most `MAX_BYTES`, which the caller compares.
       known: by "module name" what is called with the arguments that the pickle gives; it must
         check them.
       persistent: makes what a persistent id stands for, and must check it.
@@ -41,10 +41,6 @@ def read_pickle(
     Raises:
       ValueError: the pickle asks for another name or operation, or is damaged.
     """
-    if len(data) > MAX_BYTES:
-        raise ValueError(
-            f"its pickle has {len(data):,} bytes, a state dict's at most {MAX_BYTES:,}"
-        )
     machine = _Machine(known, persistent)
     try:
         for operation, argument, _ in pickletools.genops(data):

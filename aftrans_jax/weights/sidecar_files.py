@@ -152,18 +152,20 @@ def read_beside(path: Path) -> dict[str, Any]:
     """Returns the object in a JSON file, an empty one where there is none.
 
     Raises:
-      ValueError: it is no JSON, or too large.
+      ValueError: it is no JSON, or too large; the message has its path.
     """
     if not path.is_file():
         return {}
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(
-            f"{path.name} beside it is too large: expected at most {_MAX_BYTES:,} bytes"
-        )
     try:
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise ValueError(f"{size:,} bytes, expected at most {_MAX_BYTES:,}")
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} beside it is no JSON ({error!s:.80})") from error
+        # The hub's library has links to its files, and would make a deleted link again.
+        raise ValueError(
+            f"{path.name} beside it is no JSON ({error!s:.80}): delete {path.resolve()} and start "
+            "again, or put a whole one there"
+        ) from error
     return found if isinstance(found, dict) else {}
 
 

@@ -1,10 +1,10 @@
-"""What each of many devices holds and exchanges in a step of ViT-L/16, by the compiler's account.
+"""What each of 8 devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler.
 
     pip install "jax[tpu]"; python -m benchmarks large --target=v5e:2x4x1
     pip install "jax[cuda12]"; python -m benchmarks large --target=h100_sxm.txtpb
 
-Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, stride 16, SGD, in
-bfloat16, with 8 images a device. A target of XLA's own file is 8 of its GPUs.
+Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, patches beside each
+other, SGD, in bfloat16, with 8 images a device. A target of XLA's own file is 8 of its GPUs.
 """
 
 import time
@@ -20,6 +20,7 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.experiment.optimization import build_optimizer
+from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, SPLIT, shardings
@@ -33,19 +34,22 @@ from benchmarks.models.training import gradients_function, param_shapes, random_
 from benchmarks.settings import Settings
 
 GPUS, IMAGES = "1x1x8", 8
-VARIANT, STRIDE, IMAGE_SIZE, LOCAL_SIZE = "l16", 16, 448, 224
-WAYS = (
-    ("replicated", "none"),
-    ("fsdp", "none"),
-    ("replicated", "blocks"),
-    ("fsdp", "blocks"),
+IMAGE_SIZE, LOCAL_SIZE = 448, 224
+WAYS = (  # variant, train.sharding, model.remat
+    ("l16", "fsdp", "blocks"),
+    ("h14", "fsdp", "blocks"),
+    ("l16", "replicated", "blocks"),
+    ("h14", "replicated", "blocks"),
+    ("l16", "fsdp", "none"),
+    ("l16", "replicated", "none"),
 )
 
 
-def compiled(target: Target, sharing: str, remat: str) -> jax.stages.Compiled:
-    """Returns a step of L/16, compiled for all devices of a target."""
+def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stages.Compiled:
+    """Returns a step of a variant, compiled for all devices of a target."""
     config = base_config()
-    config.model.variant, config.model.stride, config.model.gelu = VARIANT, STRIDE, "tanh"
+    config.model.variant, config.model.gelu = variant, "tanh"
+    config.model.stride = VARIANTS[variant].patch_size
     config.model.attention, config.model.remat = target.attention, remat
     config.data.image_size = config.data.source_size = IMAGE_SIZE
     config.data.local_size, config.train.sharding = LOCAL_SIZE, sharing
@@ -92,17 +96,17 @@ def measure(settings: Settings) -> Result:
     """Returns the account of every way to share and to recompute, for the target."""
     target = aimed(settings.target, gpus=GPUS)
     figures, counts = {}, {}
-    for sharing, remat in WAYS:
-        name = f"{sharing}, remat {remat}"
+    for variant, sharing, remat in WAYS:
+        name = f"{variant}, {sharing}, remat {remat}"
         began = time.perf_counter()
-        found, counts[name] = account(compiled(target, sharing, remat))
+        found, counts[name] = account(compiled(target, variant, sharing, remat))
         found["compilation"] = Figure(round(time.perf_counter() - began, 1), "s")
         figures |= {f"{name}: {what}": figure for what, figure in found.items()}
         print(name, {what: figure.median for what, figure in found.items()}, flush=True)
     details = {
         "devices": len(target.devices),
-        **{"variant": VARIANT, "stride": STRIDE, "images a device": IMAGES},
-        **{"image size": IMAGE_SIZE, "local size": LOCAL_SIZE, "precision": "bfloat16"},
+        **{"images a device": IMAGES, "precision": "bfloat16"},
+        **{"image size": IMAGE_SIZE, "local size": LOCAL_SIZE},
         "attention": target.attention,
         "collectives": counts,
     }

@@ -66,13 +66,13 @@ def test_given_boxes_replace_the_models_own(subject):
     params, images = subject
     output = tiny.apply(tiny_aftrans(), params, images, train=False)
     model = tiny_aftrans()
-    boxes = jnp.array([[1.4, 2.7, 18.2, 19.5], [np.nan] * 4, [5, 22, 9, 22]])  # the last is empty
+    boxes = jnp.array([[1.4, 2.7, 18.2, 40], [np.nan] * 4, [5, 22, 9, 40]])  # the last is outside
     given = tiny.apply(model, params, images, train=False, boxes=boxes)
     np.testing.assert_array_equal(given.region.box[1:], output.region.box[1:])
     np.testing.assert_allclose(given.logits["local"][1:], output.logits["local"][1:], atol=1e-5)
-    np.testing.assert_array_equal(given.region.box[0], [1, 2, 19, 20])
+    np.testing.assert_array_equal(given.region.box[0], [1, 2, 19, 22])
     local = params["local"]
-    part = oracles.crop(tiny.normalized(images[0]), (1, 2, 19, 20), tiny.LOCAL_SIZE)
+    part = oracles.crop(tiny.normalized(images[0]), (1, 2, 19, 22), tiny.LOCAL_SIZE)
     expected = oracles.vit(
         tiny.flat(params["vit"]), part, tiny.STRIDE, "exact", local["cls"], local["pos_embedding"]
     )

@@ -52,6 +52,18 @@ def state_of(rules, loss_scale, trains):
     return jax.device_get(create_state(params, rules, loss_scale, trains=trains, average_decay=0.9))
 
 
+def step_of(model, rules, sharing, mesh, parts=1):
+    gradients = partial(
+        mean_gradients,
+        model=model,
+        loss_weights={"global": 1.0},
+        predict_from="global",
+        accumulation_steps=parts,
+        sharing=sharing,
+    )
+    return compiled_step(gradients, rules, seed=0, sharing=sharing, mesh=mesh)
+
+
 def trained(way, num_devices, given, *, name="sgd", parts=1, dtype=jnp.float32, trains=bool):
     """The states after each step, and what the last step says."""
     rules = optimizer(name, lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
@@ -60,15 +72,7 @@ def trained(way, num_devices, given, *, name="sgd", parts=1, dtype=jnp.float32, 
     mesh = Mesh(jax.devices()[:num_devices], (DATA_AXIS,))
     with mock.patch.object(sharding, "SMALLEST", 1):
         sharing = SHARINGS[way](host, num_devices)
-    gradients = partial(
-        mean_gradients,
-        model=Perceptron(dtype),
-        loss_weights={"global": 1.0},
-        predict_from="global",
-        accumulation_steps=parts,
-        sharing=sharing,
-    )
-    step = compiled_step(gradients, rules, seed=0, sharing=sharing, mesh=mesh)
+    step = step_of(Perceptron(dtype), rules, sharing, mesh, parts)
     state, states = placed(host, mesh, sharing.specs), []
     for batch in given:
         state, averages = step(state, batch)
@@ -139,6 +143,32 @@ def test_the_largest_side_that_all_can_share_is_split():
     tree = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     found = [sharding._spec(leaf, num_devices=8) for leaf in tree]
     assert found == [*shapes.values()]
+
+
+class Tower(nn.Module):
+    """Blocks alike, of which the backward pass computes all but the first again."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        del train
+        x = jnp.asarray(images, jnp.float32).reshape(len(images), -1)
+        for block in (nn.Dense, nn.remat(nn.Dense), nn.remat(nn.Dense)):
+            x = nn.relu(block(x.shape[-1], use_bias=False)(x))
+        return ModelOutput({"global": x[:, : linear.NUM_CLASSES]}, {"global": x}, None)
+
+
+def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
+    """They would have to stay whole from the forward pass on, all blocks' at a time."""
+    batch = linear.random_batch(rng)
+    rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
+    params = Tower().init(jax.random.key(0), batch["image"], train=False)["params"]
+    state = create_state(params, rules, NoLossScale())
+    with mock.patch.object(sharding, "SMALLEST", 1):
+        sharing = SHARINGS["fsdp"](state, 4)
+    mesh = Mesh(jax.devices()[:4], (DATA_AXIS,))
+    lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
+    assert lowered.count("stablehlo.all_gather") == 3 + 2
+    assert lowered.count("stablehlo.reduce_scatter") == 3
 
 
 def test_a_state_goes_on_with_another_number_of_devices(rng):

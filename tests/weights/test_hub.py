@@ -90,6 +90,20 @@ def test_a_damaged_file_is_downloaded_again_once_what_is_named_is_deleted():
     assert weights_file("hf:timm/vit_x.augreg").read_bytes() == b"weights"
 
 
+def test_so_is_a_damaged_configuration():
+    path = weights_file("hf:timm/vit_x.augreg")
+    for damaged in (b"{", b" " * 2_000_000):
+        path.with_name("config.json").write_bytes(damaged)
+        with (
+            pytest.raises(ValueError, match=r"=.hf:timm/vit_x\.augreg.: config\.json b") as caught,
+            open_weights("hf:timm/vit_x.augreg"),
+        ):
+            pass
+        Path(re.search(r": delete (.*) and start again", str(caught.value))[1]).unlink()
+        assert weights_file("hf:timm/vit_x.augreg") == path
+        assert path.with_name("config.json").read_bytes() == b"{}"
+
+
 @pytest.mark.parametrize("revision", ["", f"@{COMMIT}"])
 def test_without_safetensors_it_is_the_older_file(revision):
     assert weights_file(f"hf:facebook/old{revision}").read_bytes() == b"older weights"
