@@ -130,7 +130,7 @@ def main() -> None:
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))
 
     @jax.jit
-    def step(params: Any, opt_state: optax.OptState, batch: Marks):
+    def step(params: Any, opt_state: optax.OptState, batch: Marks) -> tuple:
         loss, grads = jax.value_and_grad(lambda p: loss_fn(model, p, batch))(params)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss

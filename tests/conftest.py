@@ -24,7 +24,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from filelock import FileLock
-from places import REAL
+from places import REAL, ROOT
 
 jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
 
@@ -49,6 +49,15 @@ def _nothing_is_evicted() -> None:
     from jax._src.lru_cache import LRUCache
 
     LRUCache._evict_if_needed = lambda self, *, additional_size=0: None
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory) -> Path:
+    """The archives of tests/golden/, each in a folder of its name."""
+    folder = tmp_path_factory.mktemp("golden")
+    for archive in (ROOT / "tests" / "golden").glob("*.zip"):
+        shutil.unpack_archive(archive, folder / archive.stem)
+    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """An independent reference of the method in float64 numpy and scipy.
 
-Written from METHOD.md and the paper alone, for tests to compare the JAX code with. It favours the
+Written from the paper and the choices alone, for tests to compare the JAX code with. It favours the
 obviously right: one image at a time, whole tokens x tokens attention maps, no tricks. Parameters
 are a flat dict under the official npz names; token 0 is the class token; boxes are (top, left,
 bottom, right), half-open, in pixels. This file imports nothing from aftrans_jax.

@@ -2,11 +2,9 @@
 
 import re
 import sys
-import zipfile
 
 import numpy as np
 import pytest
-from golden.parity import GOLDEN
 from npz_file import read_npz
 
 from aftrans_jax import convert
@@ -14,10 +12,8 @@ from aftrans_jax.weights.reading import open_weights
 
 
 @pytest.fixture
-def folder(tmp_path):
-    with zipfile.ZipFile(GOLDEN) as file:
-        file.extractall(tmp_path)
-    return tmp_path
+def folder(unpacked):
+    return unpacked / "trunks"
 
 
 def run(monkeypatch, *arguments):

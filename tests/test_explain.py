@@ -11,6 +11,7 @@ import pytest
 from browser import in_browser, require_browser
 from experiments import tiny_config, tiny_variants
 from PIL import Image
+from predicting import ended
 
 from aftrans_jax import explain
 from aftrans_jax.config import base_config
@@ -90,7 +91,7 @@ def call(monkeypatch, tmp_path, capsys):
             explain.main()
             status = 0
         except SystemExit as error:
-            status, text = (1, error.code) if isinstance(error.code, str) else (error.code, "")
+            status, text = ended(error)
         assert status == code
         printed = capsys.readouterr()
         return printed.out, [*printed.err.splitlines(), *text.splitlines()]

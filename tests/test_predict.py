@@ -11,11 +11,11 @@ import tracemalloc
 import numpy as np
 import pytest
 from experiments import edit, tiny_variants
-from loaded import once
 from npz_file import read_npz
 from PIL import Image
+from predicting import ended, predicting
 
-from aftrans_jax import export, predict
+from aftrans_jax import export
 from aftrans_jax.inference import classifier
 from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.inference.preprocessing import prepare, prepared
@@ -28,31 +28,15 @@ def workdir(trained_run):
     return trained_run
 
 
-def ended(error: SystemExit) -> tuple[int, str]:
-    """The status, and what Python writes to standard error: a text as the code means status 1."""
-    return (1, error.code) if isinstance(error.code, str) else (error.code, "")
-
-
 @pytest.fixture
 def call(workdir, monkeypatch, capsys):
-    once(monkeypatch)
+    run = predicting(workdir, monkeypatch, capsys)
 
-    def run_predict(*arguments, code=0, where=workdir):
-        monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
-        text = ""
-        with tiny_variants():
-            if code:
-                with pytest.raises(SystemExit) as caught:
-                    predict.main()
-                status, text = ended(caught.value)
-                assert status == code
-            else:
-                predict.main()
-        printed = capsys.readouterr()
-        rows = [line.split("\t") for line in printed.out.splitlines()]
-        return rows, [*printed.err.splitlines(), *text.splitlines()]
+    def rows(*arguments, **expected):
+        printed, said = run(*arguments, **expected)
+        return [line.split("\t") for line in printed], said
 
-    return run_predict
+    return rows
 
 
 # ----------------------------------------------------------------------------------- which logits
@@ -78,8 +62,8 @@ def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
     monkeypatch.setattr(classifier, "_PASSES", {**classifier._PASSES, "both": never})
     monkeypatch.setattr(classifier, "Classifier", Classifier)  # compiles anew
     call(photos, "--logits=global", "--top=1")
-    with pytest.raises(SystemExit, match="the whole model"):
-        call(photos, "--logits=local", "--top=1")
+    _, said = call(photos, "--logits=local", "--top=1", code=1)
+    assert "the whole model was called" in said[-1]
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{}", '{"sum_accuracy": null}', "\xff"])

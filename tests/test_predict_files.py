@@ -6,15 +6,13 @@ import json
 import os
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from experiments import tiny_variants
-from loaded import once
 from PIL import Image
+from predicting import predicting
 
-from aftrans_jax import predict
 from aftrans_jax.inference import classifier
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.prediction_table import _cell, prediction_table
@@ -25,23 +23,7 @@ HEADS = ("global", "local", "sum")
 
 @pytest.fixture
 def call(trained_run, monkeypatch, capsys):
-    once(monkeypatch)
-
-    def run_predict(*arguments, code=0):
-        monkeypatch.setattr(
-            sys, "argv", ["predict", f"--workdir={trained_run}", *map(str, arguments)]
-        )
-        with tiny_variants():
-            if code:
-                with pytest.raises(SystemExit) as caught:
-                    predict.main()
-                assert code in (caught.value.code, 1)
-            else:
-                predict.main()
-        printed = capsys.readouterr()
-        return printed.out.splitlines(), printed.err.splitlines()
-
-    return run_predict
+    return predicting(trained_run, monkeypatch, capsys)
 
 
 def read_csv(path) -> list[dict[str, str]]:

@@ -24,13 +24,14 @@ def random_params(model, rng: np.random.Generator, images: np.ndarray):
     """Parameters of ordinary size everywhere, zeros and ones of the initialisers included."""
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32),
-        _param_shapes(model, images.shape),
+        param_shapes(model, images.shape),
     )
 
 
 @functools.cache  # a model is traced whole for them, which costs more than most tests
-def _param_shapes(model, shape: tuple[int, ...]):
-    images = jax.ShapeDtypeStruct(shape, np.uint8)
+def param_shapes(model, shape: tuple[int, ...] | None = None):
+    """Of images of the model's own size unless another shape is given."""
+    images = jax.ShapeDtypeStruct(shape or (1, model.image_size, model.image_size, 3), np.uint8)
     return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)[
         "params"
     ]
@@ -42,6 +43,15 @@ def random_images(rng: np.random.Generator, batch: int = 2) -> np.ndarray:
 
 def flat(tree) -> dict[str, np.ndarray]:
     return flatten_dict(tree, sep="/")
+
+
+def assert_same(tree, arrays: dict[str, np.ndarray]) -> None:
+    """Fails unless parameters have these names, in float32 and equal to the bit."""
+    found = flat(tree)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 def normalized(image: np.ndarray) -> np.ndarray:

@@ -80,6 +80,7 @@ class AFTrans(nn.Module):
     layers: tuple[int, ...] = ()
 
     def setup(self) -> None:
+        """Makes what AFTrans adds to the trunk."""
         variant, stride = self.vit.variant, self.vit.stride
         num_patches = variant.patches_per_side(self.local_size, stride) ** 2
         self.local = LocalTokens(1 + num_patches, variant.hidden)

@@ -179,6 +179,7 @@ class Encoder(nn.Module):
     dtype: jnp.dtype
 
     def setup(self) -> None:
+        """Makes the blocks, in which stochastic depth grows from layer to layer."""
         self.posembed_input = PositionEmbedding(self.num_tokens, self.variant.hidden)
         last, block = max(self.variant.layers - 1, 1), REMATS[self.remat](EncoderBlock)
         self.encoderblock = [
@@ -204,6 +205,7 @@ class Encoder(nn.Module):
         observe: Observe | None = None,
         select: Select | None = None,
     ) -> tuple[Array, list[Any]]:
+        """Returns the last layer's tokens, normalised, and what was observed of each layer."""
         tokens = self.embedding_dropout(tokens, deterministic=not train)
         layers = []
         for block in self.encoderblock:

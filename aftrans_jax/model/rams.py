@@ -59,6 +59,7 @@ class RAMS(nn.Module):
     threshold: float = 1.2
 
     def setup(self) -> None:
+        """Makes what RAMS-Trans adds to the trunk."""
         variant, stride = self.vit.variant, self.vit.stride
         num_patches = variant.patches_per_side(self.local_size, stride) ** 2
         self.local = LocalTokens(1 + num_patches, variant.hidden)

@@ -67,6 +67,7 @@ class ViT(nn.Module):
     dtype: jnp.dtype = jnp.dtype("float32")
 
     def setup(self) -> None:
+        """Makes the parts, under the names of the npz files."""
         self.embedding = PatchEmbedding(
             self.variant.hidden, self.variant.patch_size, self.stride, self.dtype
         )

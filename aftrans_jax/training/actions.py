@@ -92,6 +92,7 @@ class Report:
         self._loss, self._overflows = math.nan, 0
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
+        """Adds the averages of a step to those that are reported when it is time."""
         self._stopwatch.step(averages)
         self._progress.advance()
         self._pending.append(averages)
@@ -196,6 +197,7 @@ class SaveAndEvaluate:
         self._checkpoints, self._stopwatch = checkpoints, stopwatch
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
+        """Saves and scores the state where that is due; the last one is left to the run's end."""
         del averages
         evaluate, save = self._is_due(number), number % self._save_every == 0
         if not (evaluate or save) or int(state.step) >= self._num_steps:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from aftrans_jax.model.attention import cudnn_attention, xla_attention
+from aftrans_jax.model.attention import AttentionKernel, cudnn_attention, xla_attention
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.settings import Settings
 
@@ -28,7 +28,7 @@ def differences(kernel: str, num_tokens: int, dtype: str, *, batch: int = 2) -> 
     rounded = [x.astype(dtype) for x in exact]
     attention = {"cudnn": cudnn_attention, "xla": xla_attention}[kernel]
 
-    def all_of(attention, *arrays: Array) -> tuple[Array, ...]:
+    def all_of(attention: AttentionKernel, *arrays: Array) -> tuple[Array, ...]:
         out, pullback = jax.vjp(attention, *arrays[:3])
         return out, *pullback(arrays[3])
 

@@ -4,11 +4,10 @@
 """
 
 import shutil
-import zipfile
 
 import numpy as np
 import pytest
-from golden.parity import GOLDEN, differences
+from golden.parity import differences
 
 from aftrans_jax.weights.origins import Origin
 from aftrans_jax.weights.reading import open_weights
@@ -19,12 +18,9 @@ ATOL = 4e-6
 FAMILIES = 16
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("trunks")
-    with zipfile.ZipFile(GOLDEN) as file:
-        file.extractall(path)
-    return path
+@pytest.fixture
+def folder(unpacked):
+    return unpacked / "trunks"
 
 
 def test_features_and_logits_are_those_of_the_libraries(folder):

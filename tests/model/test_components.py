@@ -125,10 +125,6 @@ def test_the_slowest_mask_stays_within_the_iteration_goal(masks):
     assert 1 < label(masks).num_iterations <= MAX_ITERATIONS  # the batch waits for its slowest
 
 
-def test_images_do_not_see_their_neighbours_in_the_batch(masks):
-    np.testing.assert_array_equal(label(masks[::-1].copy()).labels[::-1], label(masks).labels)
-
-
 @pytest.mark.parametrize("shape", SMALL_SHAPES)
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
@@ -178,13 +174,6 @@ def test_an_empty_mask_stays_empty_beside_a_single_cell():
     mask = np.zeros((3, 8, 8), bool)
     mask[1, 0, 0] = True
     np.testing.assert_array_equal(largest(mask), mask)
-
-
-def test_without_jit_the_same():
-    masks = np.random.default_rng(2).random((3, 8, 8)) < 0.41
-    eager, jitted = label_components(jnp.asarray(masks)), label(masks)
-    np.testing.assert_array_equal(eager.labels, jitted.labels)
-    assert eager.num_iterations == jitted.num_iterations
 
 
 def test_devices_loop_alone_under_shard_map():

@@ -132,9 +132,3 @@ def test_each_branch_learns_and_keeps_no_map_for_the_backward_pass(params, rng, 
         # A key's bias adds the same to all of a query's scores, which softmax ignores.
         learns = not name.endswith("key/bias")
         assert not learns or np.abs(grad).max() > 1e-6, name
-
-
-def test_the_region_has_no_gates(params, rng):
-    output = tiny.apply(MODEL, params, tiny.random_images(rng, BATCH), train=False)
-    assert output.region.gate is None
-    assert output.logits.keys() == output.features.keys() == {"global", "local"}

@@ -4,7 +4,6 @@ import itertools
 import json
 import shutil
 import sys
-from html.parser import HTMLParser
 
 import events
 import numpy as np
@@ -26,16 +25,6 @@ RESULT_KEYS = {
 
 
 NUMBERS = itertools.count()
-
-
-class Images(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.count = 0
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.count += tag == "article"
 
 
 def start(workdir, mode="train", **changes):
@@ -81,7 +70,7 @@ def test_the_workdir_holds_what_the_readme_says(trained):
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if r["split"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert [r["step"] for r in records if r["split"] == "test"] == [6]
-    assert 0 < Images((workdir / "report" / "index.html").read_text()).count <= 20
+    assert 0 < (workdir / "report" / "index.html").read_text().count("<article") <= 20
     assert json.loads((workdir / "config.json").read_text())["data"]["name"] == "synthetic"
     assert len(json.loads((workdir / "classes.json").read_text())) == 12
     assert "vit/embedding/kernel" in (workdir / "parameters.txt").read_text()
@@ -97,7 +86,7 @@ def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(traine
     assert [event.step for event in found.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6]
     pictures = events.pictures(found)
     page = (workdir / "report" / "index.html").read_text()
-    assert len(pictures) == Images(page).count
+    assert len(pictures) == page.count("<article")
     for step, pixels in pictures.values():  # the image, its relevance and its crop, all as high
         assert (step, len(pixels)) == (6, 320)
         assert pixels.shape[1] > 640

@@ -2,15 +2,13 @@
 
 import functools
 import json
-import sys
 
 import pytest
 from experiments import tiny_config, tiny_variants
-from loaded import once
 from PIL import Image
+from predicting import predicting
 
 import aftrans_jax
-from aftrans_jax import predict
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +27,6 @@ def other(tmp_path_factory):
     return run
 
 
-def named(workdir, monkeypatch, capsys, *arguments):
-    """What `predict` prints of a photo, and what it says, an error as the last line."""
-    photo, error = workdir.parent / "photo.png", None
-    argv = ["predict", f"--workdir={workdir}", *arguments, str(photo)]
-    monkeypatch.setattr(sys, "argv", argv)
-    capsys.readouterr()
-    with tiny_variants():
-        try:
-            predict.main()
-        except SystemExit as end:
-            error = end.code
-    printed = capsys.readouterr()
-    return printed.out.splitlines(), [*printed.err.splitlines(), *([error] if error else [])]
-
-
 @pytest.mark.parametrize("name", ["vit", "transfg"])
 def test_models_of_one_branch_report_no_region(other, name):
     _, result = other(name)
@@ -55,10 +38,11 @@ def test_models_of_one_branch_report_no_region(other, name):
 @pytest.mark.parametrize("name", ["vit", "transfg"])
 def test_models_of_one_branch_predict_from_global_logits_only(other, name, monkeypatch, capsys):
     workdir, _ = other(name)
-    rows, said = named(workdir, monkeypatch, capsys)
+    call, photo = predicting(workdir, monkeypatch, capsys), workdir.parent / "photo.png"
+    rows, said = call(photo)
     assert rows
     assert said[0].startswith("global logits: ")
-    assert named(workdir, monkeypatch, capsys, "--logits=sum") == (
+    assert call(photo, "--logits=sum", code=1) == (
         [],
         [
             f"error: --logits=sum: the run's model.name is {name!r}, which has global logits only; "
@@ -78,8 +62,9 @@ def test_rams_has_both_branches_and_no_gates(other):
 
 
 def test_rams_predicts_from_any_logits(other, monkeypatch, capsys):
-    once(monkeypatch)
+    workdir, _ = other("rams")
+    call = predicting(workdir, monkeypatch, capsys)
     for logits in ("global", "local", "sum"):
-        rows, said = named(other("rams")[0], monkeypatch, capsys, f"--logits={logits}")
+        rows, said = call(workdir.parent / "photo.png", f"--logits={logits}")
         assert rows
         assert logits in said[0]

@@ -8,9 +8,11 @@ import tiny
 from flax import linen as nn
 
 from aftrans_jax.config import base_config
+from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
@@ -77,8 +79,10 @@ def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():
     assert gflop(flat(config.to_dict()), 1000, "global") * 1e9 == whole - 2 * spared
 
 
-def test_both_branches_against_the_compilers_count():
+def test_both_branches_against_the_compilers_count(monkeypatch):
     """XLA counts operations on single elements too: a little more, with exact GELU 5 %."""
+    shallow = {"ti16": VARIANTS["ti16"]._replace(layers=4)}  # each layer takes seconds to trace
+    monkeypatch.setattr(experiment_model, "VARIANTS", shallow)
     config = deit_tiny(model__attention="xla", data__source_size=448)
     model = build_model(config, 10, jnp.dtype("float32"))
     params = blank_params(config, model)
@@ -90,11 +94,9 @@ def test_both_branches_against_the_compilers_count():
     assert 0.97 < counted / lowered.cost_analysis()["flops"] < 1
     assert gflop(flat(config.to_dict()), 10, "sum") * 1e9 == counted
     once = forward_flops(model, params, 448, only_global=True)
-    settings = flat(config.to_dict())
-    assert gflop(settings, 10, "global") * 1e9 == once < counted / 2
-    assert gflop(settings | {"eval.mirror": True}, 10, "global") == 2 * gflop(
-        settings, 10, "global"
-    )
+    assert once < counted / 2
+    twice = gflop(flat(config.to_dict()) | {"eval.mirror": True}, 10, "global")
+    assert twice * 1e9 == 2 * once
 
 
 def test_a_peak_is_known_of_some_devices_in_half_precision(monkeypatch):

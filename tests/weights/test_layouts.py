@@ -9,24 +9,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from tiny import apply
-from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
+from tiny import VARIANT, apply, assert_same, param_shapes, tiny_vit
 
 from aftrans_jax.weights.arrays import to_float32
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions
 from aftrans_jax.weights.layouts import POSITIONS, official_names
 from aftrans_jax.weights.npz import open_npz
 from aftrans_jax.weights.origins import DEIT, DEIT_IN_BIG_VISION, OFFICIAL, disagreements, origin
-
-
-@pytest.fixture(scope="module")
-def expected():
-    return shapes_of(tiny_vit())
-
-
-@pytest.fixture
-def arrays(expected, rng) -> dict[str, np.ndarray]:
-    return random_arrays(expected, rng)
 
 
 def in_big_vision(arrays) -> dict[str, np.ndarray]:
@@ -163,7 +152,7 @@ def test_a_model_of_big_vision_gives_the_same_logits(rng):
     )
     flat = {name: np.asarray(array) for name, array in flatten_dict(params, sep="/").items()}
     found = official_names(flat)
-    fitted = fit_to_model(found.arrays, shapes_of(model), keep_head=True)
+    fitted = fit_to_model(found.arrays, param_shapes(model), keep_head=True)
     on_device = jax.tree.map(jnp.asarray, fitted.params)
     ours = apply(model, on_device, images, train=False)
     expected = jax.jit(theirs.apply)({"params": params}, pixels)

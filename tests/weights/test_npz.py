@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from npz_file import read_npz
-from trunk import VARIANT, assert_same, random_arrays, shapes_of, tiny_vit
+from tiny import VARIANT, assert_same, param_shapes
 
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
@@ -29,7 +29,7 @@ DEIT_MEAN, DEIT_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def official_names(num_layers: int) -> set[str]:
-    """The names of METHOD section 4, written out."""
+    """The names in the official files, written out."""
     names = {"cls", "Transformer/posembed_input/pos_embedding"}
     modules = ["embedding", "head"]
     for i in range(num_layers):
@@ -41,17 +41,6 @@ def official_names(num_layers: int) -> set[str]:
         names |= {f"{norm}/{part}" for norm in norms for part in ("scale", "bias")}
     names |= {f"Transformer/encoder_norm/{part}" for part in ("scale", "bias")}
     return names | {f"{module}/{part}" for module in modules for part in ("kernel", "bias")}
-
-
-@pytest.fixture(scope="module")
-def expected():
-    """The shapes of the tiny trunk: 3 layers, 7 x 7 patches, 5 classes."""
-    return shapes_of(tiny_vit())
-
-
-@pytest.fixture
-def arrays(expected, rng) -> dict[str, np.ndarray]:
-    return random_arrays(expected, rng)
 
 
 def test_the_model_has_exactly_the_official_names(expected):
@@ -74,7 +63,7 @@ def test_the_real_file_has_exactly_the_official_names(real):
 def test_the_real_file_at_448_stride_12_and_back(real, tmp_path):
     arrays = read_npz(real / "deit_tiny_patch16_224.npz")
     model = ViT(VARIANTS["ti16"], 1000, 448, 12, "exact", DEIT_MEAN, DEIT_STD)
-    params, notes, as_stored = fit_to_model(arrays, shapes_of(model), keep_head=True)
+    params, notes, as_stored = fit_to_model(arrays, param_shapes(model), keep_head=True)
     assert notes == ("position embedding resized from (1, 197, 192) to (1, 1370, 192)",)
     positions = arrays[POSITIONS]
     np.testing.assert_array_equal(as_stored, positions)
@@ -83,7 +72,7 @@ def test_the_real_file_at_448_stride_12_and_back(real, tmp_path):
     wanted = np.concatenate([positions[:, :1], zoomed], axis=1)
     assert_same(params, {**arrays, POSITIONS: wanted})
     save_npz(tmp_path / "x.npz", params)
-    again = fit_to_model(read_npz(tmp_path / "x.npz"), shapes_of(model), keep_head=True)
+    again = fit_to_model(read_npz(tmp_path / "x.npz"), param_shapes(model), keep_head=True)
     assert again.notes == ()
     assert_same(again.params, flatten_dict(params, sep="/"))
 

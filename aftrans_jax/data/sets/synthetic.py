@@ -173,7 +173,7 @@ class SyntheticBirds:
     Labels come in shuffled rounds of all 12 classes, so that their numbers differ by at most one.
     """
 
-    def __init__(self, num_images: int, seed: int, size: int):
+    def __init__(self, num_images: int, seed: int, size: int) -> None:
         self._seed, self._size = seed, size
         rng, num_classes = np.random.default_rng(seed), len(CROWN_COLORS) * len(NUM_BARS)
         rounds = [rng.permutation(num_classes) for _ in range(0, num_images, num_classes)]

@@ -1,4 +1,4 @@
-"""FLOP against those of PERFORMANCE and those that XLA counts."""
+"""FLOP against numbers worked out beforehand and those that XLA counts."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from aftrans_jax.model.variants import VARIANTS
 from benchmarks.models.cases import CASES, case_flops, flops
 
 
-def test_flops_of_performance_section_1():
+def test_flops_of_the_papers_sizes():
     sides = (448, 224)
     whole = [flops(VARIANTS["b16"], side, 12) / 1e9 for side in sides]
     assert whole == pytest.approx([303.5, 59.5], abs=0.05)

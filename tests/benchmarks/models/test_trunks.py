@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import CLASSES, IMAGE_SIZE, LOCAL_SIZE, STRIDE, random_params
 
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.class_row import full_map_descriptor
@@ -16,7 +17,6 @@ from benchmarks.models import trunks
 from benchmarks.models.trunks import LayeredViT, NaiveViT
 
 VARIANT = Variant(patch_size=4, hidden=12, mlp=20, layers=2, heads=3)
-IMAGE_SIZE, LOCAL_SIZE, STRIDE, CLASSES = 22, 14, 3, 5
 TOKENS = (1 + 7 * 7, 1 + 4 * 4)  # of the global and the local branch
 
 
@@ -35,11 +35,7 @@ def subject():
     print(f"seed {seed}")  # shown when a test fails
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    init = partial(build(ViT).init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images)["params"]
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(scale=0.4, size=leaf.shape), jnp.float32), shapes
-    )
+    params = random_params(build(ViT), rng, images)
     squeeze = params["sacm"]["squeeze"]["kernel"]  # one of two opposite hidden units is alive
     params["sacm"]["squeeze"]["kernel"] = squeeze.at[:, 1].set(-squeeze[:, 0])
     return params, images, jnp.asarray(rng.integers(0, CLASSES, 3))
@@ -104,16 +100,6 @@ def test_every_map_is_kept_for_the_backward_pass(subject):
     for tokens in TOKENS:
         assert kept.count(tokens) >= VARIANT.layers
     assert not set(kept_maps(build(ViT), subject)) & set(TOKENS)
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_parameters_are_the_models_own(kind):
-    images = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    ours, theirs = (
-        jax.eval_shape(partial(build(kind).init, train=False), jax.random.key(0), images)
-        for kind in (ViT, kind)
-    )
-    assert ours == theirs
 
 
 def test_what_other_trunks_lack_is_refused(subject):

@@ -6,16 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import CLASSES, IMAGE_SIZE, LOCAL_SIZE, STRIDE, VARIANT, random_params
 
 from aftrans_jax.model.regions import Geometry, locate_region
-from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from benchmarks.claims.torch_peer import Side, ratios, serve
 from benchmarks.harness.figures import Figure
 from benchmarks.models.cases import TwoPasses, flops
-
-VARIANT = Variant(patch_size=4, hidden=12, mlp=20, layers=3, heads=3)
-IMAGE_SIZE, LOCAL_SIZE, STRIDE, CLASSES = 22, 14, 3, 5
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +38,7 @@ def subject():
     locate = partial(locate_region, method="extreme_values", geometry=geometry, min_box=5)
     model = TwoPasses(vit, locate, LOCAL_SIZE, keep_ratio=0.3, reduction=1)
     images = rng.integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
-    shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)["params"]
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(scale=0.4, size=leaf.shape), jnp.float32), shapes
-    )
+    params = random_params(model, rng, images)
     return model, params, images, rng.integers(0, CLASSES, 3)
 
 

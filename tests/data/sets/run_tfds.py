@@ -5,20 +5,16 @@ Both need TensorFlow, so no suite collects this: launch/test_versions.sh runs it
 
 import inspect
 import json
-import zipfile
 
 import pytest
-from golden.make_tfds import ARCHIVE, CUB, FAKES, photos, prepare_cub, prepare_fakes
+from golden.make_tfds import CUB, FAKES, photos, prepare_cub, prepare_fakes
 
 from aftrans_jax.data.sets.tfds import read_tfds
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kept")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(folder)
-    return folder
+@pytest.fixture
+def kept(unpacked):
+    return unpacked / "tfds"
 
 
 def text(record):

@@ -37,13 +37,10 @@ with zipfile.ZipFile(ARCHIVE) as _archive:
 DAMAGED = list(PHOTOS)[-1]
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+@pytest.fixture
+def data_dir(unpacked):
     """The folder in which the sets are prepared."""
-    root = tmp_path_factory.mktemp("tfds")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(root)
-    return root
+    return unpacked / "tfds"
 
 
 def test_what_was_packed_is_read(data_dir):

@@ -1,9 +1,14 @@
-"""Trained models that `predict` traces and compiles once for many calls of it in a test module."""
+"""The command `predict`, which traces and compiles a model once for many calls in a test module."""
 
 import copy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments import tiny_variants
+
+from aftrans_jax import predict
 from aftrans_jax.config import Config
 from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.model import Model
@@ -15,7 +20,7 @@ _compiled: dict[tuple[bytes, ...], Classifier] = {}
 _blank: dict[tuple[str, int], dict[str, Any]] = {}
 
 
-def once(monkeypatch) -> None:
+def _compile_once(monkeypatch) -> None:
     """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
 
     A model of global logits alone is compiled apart. Batches are of 16 photos.
@@ -46,3 +51,31 @@ def once(monkeypatch) -> None:
     monkeypatch.setattr(trained_model, "load_trained", load)
     monkeypatch.setattr(trained_model, "blank_params", blank_params)
     monkeypatch.setattr(classifier, "Classifier", compiled)
+
+
+def predicting(workdir: Path, monkeypatch, capsys) -> Callable[..., tuple[list[str], list[str]]]:
+    """Returns a function that predicts as the command does: the lines printed, and those said.
+
+    It fails unless the command ends with `code`, a status or the text of an error.
+    """
+    _compile_once(monkeypatch)
+    capsys.readouterr()  # of what was trained before
+
+    def run(*arguments, code: int | str = 0, where: Path = workdir) -> tuple[list[str], list[str]]:
+        monkeypatch.setattr(sys, "argv", ["predict", f"--workdir={where}", *map(str, arguments)])
+        status, text = 0, ""
+        with tiny_variants():
+            try:
+                predict.main()
+            except SystemExit as error:
+                status, text = ended(error)
+        assert code in (status, text)
+        printed = capsys.readouterr()
+        return printed.out.splitlines(), [*printed.err.splitlines(), *text.splitlines()]
+
+    return run
+
+
+def ended(error: SystemExit) -> tuple[int, str]:
+    """The status, and what Python writes to standard error: a text as the code means status 1."""
+    return (1, error.code) if isinstance(error.code, str) else (error.code, "")
