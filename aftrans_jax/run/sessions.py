@@ -50,10 +50,10 @@ class Session:
         )
         stopwatch = Stopwatch()
         self._report = Report(
-            plan.report_every,
+            every=plan.report_every,
             batch_size=plan.batch_size,
             peak_speed=plan.peak_speed,
-            schedule=experiment.schedule,
+            schedule=jax.jit(experiment.schedule),  # one program, not one for each operation
             largest_loss=plan.largest_loss,
             way_back=self._checkpoints.way_back,
             stopwatch=stopwatch,
@@ -64,7 +64,7 @@ class Session:
             num_steps=plan.num_steps,
             evaluate_every=plan.evaluate_every,
             save_every=plan.save_every,
-            evaluate=lambda state: self._scored(state, self._split),
+            scored=lambda state: self._scored(state, self._split),
             is_sound=self._report.in_range,
             saved=self._note_saved,
             while_evaluating=stop.immediate,

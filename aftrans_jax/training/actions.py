@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import jax
 import optax
@@ -51,52 +52,43 @@ class Stopwatch:
 _OVERFLOWS = 20  # in a row; from flax's first loss scale that many halvings end below 0.1
 
 
+@dataclass(kw_only=True)
 class Report:
     """Averages the steps since the last report, writes them, and stops a run that diverged.
 
     The device is read once per report.
+
+    Attributes:
+      every: number of batches between reports.
+      batch_size: over all devices.
+      peak_speed: images per second at the devices' peak, NaN where it is not known.
+      schedule: learning rate by step.
+      largest_loss: above it the loss has left its range.
+      way_back: says how a run that diverged can be gone on with.
+      stopwatch: of the training steps.
+      log: takes the averages.
+      progress: shows them.
     """
 
-    def __init__(
-        self,
-        every: int,
-        *,
-        batch_size: int,
-        peak_speed: float,
-        schedule: optax.Schedule,
-        largest_loss: float,
-        way_back: Callable[[], str],
-        stopwatch: Stopwatch,
-        log: MetricsLog,
-        progress: Progress,
-    ) -> None:
-        """Takes its parts.
-
-        Args:
-          every: number of batches between reports.
-          batch_size: over all devices.
-          peak_speed: images per second at the devices' peak, NaN where it is not known.
-          schedule: learning rate by step.
-          largest_loss: above it the loss has left its range.
-          way_back: says how a run that diverged can be gone on with.
-          stopwatch: of the training steps.
-          log: takes the averages.
-          progress: shows them.
-        """
-        self._every, self._batch_size = every, batch_size
-        self._learning_rate = jax.jit(schedule)  # one program, not one for each operation
-        self._peak_speed = peak_speed
-        self._largest_loss, self._way_back = largest_loss, way_back
-        self._stopwatch, self._log, self._progress = stopwatch, log, progress
-        self._pending: list[Averages] = []
-        self._loss, self._overflows = math.nan, 0
+    every: int
+    batch_size: int
+    peak_speed: float
+    schedule: optax.Schedule
+    largest_loss: float
+    way_back: Callable[[], str]
+    stopwatch: Stopwatch
+    log: MetricsLog
+    progress: Progress
+    _pending: list[Averages] = field(default_factory=list, init=False)
+    _loss: float = field(default=math.nan, init=False)
+    _overflows: int = field(default=0, init=False)
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         """Adds the averages of a step to those that are reported when it is time."""
-        self._stopwatch.step(averages)
-        self._progress.advance()
+        self.stopwatch.step(averages)
+        self.progress.advance()
         self._pending.append(averages)
-        if number % self._every == 0:
+        if number % self.every == 0:
             self.finish(state)
 
     def speed(self) -> dict[str, float]:
@@ -105,8 +97,8 @@ class Report:
         It is "images_per_second" and, where the devices' peak is known, "mfu": model FLOP
         utilisation, the share of the peak that the images' forward and backward passes make.
         """
-        speed = self._stopwatch.steps_per_second() * self._batch_size
-        mfu = speed / self._peak_speed
+        speed = self.stopwatch.steps_per_second() * self.batch_size
+        mfu = speed / self.peak_speed
         return {"images_per_second": speed, **({} if math.isnan(mfu) else {"mfu": mfu})}
 
     def in_range(self) -> bool:
@@ -117,7 +109,7 @@ class Report:
         """
         if self._pending:
             self._note_loss(merge(self._pending))
-        return self._loss <= self._largest_loss
+        return self._loss <= self.largest_loss
 
     def finish(self, state: TrainState) -> None:
         """Writes what has come since the last report, if anything.
@@ -126,7 +118,7 @@ class Report:
           FloatingPointError: the loss is not finite, or float16 skipped many batches in a row.
         """
         if self._pending:
-            with self._stopwatch.paused(state):
+            with self.stopwatch.paused(state):
                 self._flush(state)
 
     def _note_loss(self, merged: Averages) -> None:
@@ -143,66 +135,56 @@ class Report:
         step = int(state.step)
         del values["skipped"]
         values |= self.speed()
-        values["learning_rate"] = float(self._learning_rate(max(0, step - 1)))  # it had this
+        values["learning_rate"] = float(self.schedule(max(0, step - 1)))  # it had this
         values["skipped_steps"] = int(state.skipped)
-        self._log.write(step, "train", values)
+        self.log.write(step, "train", values)
         if self._overflows >= _OVERFLOWS:
             raise FloatingPointError(
                 f"float16 gradients overflowed in the last {self._overflows} batches in a row at "
-                f"step {step}. {self._way_back()}"
+                f"step {step}. {self.way_back()}"
             )
         if merged["loss"].count and not math.isfinite(values["loss"]):
             raise FloatingPointError(
-                f"the loss is {values['loss']} at step {step}. {self._way_back()}"
+                f"the loss is {values['loss']} at step {step}. {self.way_back()}"
             )
-        self._progress.report(step, values)
+        self.progress.report(step, values)
 
 
+@dataclass(frozen=True, kw_only=True)
 class SaveAndEvaluate:
     """Writes a checkpoint every so many batches, and evaluates it where that is due.
 
     Every evaluation comes after its save, so that one that is cut short costs no training.
+
+    Attributes:
+      num_steps: of the whole training.
+      evaluate_every: number of batches.
+      save_every: number of batches.
+      scored: evaluates a state and shows its scores.
+      is_sound: whether the loss is in its range.
+      saved: is told of each state that was saved.
+      while_evaluating: surrounds evaluations, during which nothing is unsaved.
+      checkpoints: take the states and their scores.
+      stopwatch: is paused meanwhile.
     """
 
-    def __init__(
-        self,
-        *,
-        num_steps: int,
-        evaluate_every: int,
-        save_every: int,
-        evaluate: Callable[[TrainState], Evaluation],
-        is_sound: Callable[[], bool],
-        saved: Callable[[TrainState], None],
-        while_evaluating: Callable[[], contextlib.AbstractContextManager[None]],
-        checkpoints: Checkpoints,
-        stopwatch: Stopwatch,
-    ) -> None:
-        """Takes its parts.
-
-        Args:
-          num_steps: of the whole training.
-          evaluate_every: number of batches.
-          save_every: number of batches.
-          evaluate: scores a state and shows the scores.
-          is_sound: whether the loss is in its range.
-          saved: is told of each state that was saved.
-          while_evaluating: surrounds evaluations, during which nothing is unsaved.
-          checkpoints: take the states and their scores.
-          stopwatch: is paused meanwhile.
-        """
-        self._num_steps = num_steps
-        self._evaluate_every, self._save_every = evaluate_every, save_every
-        self._evaluate, self._is_sound, self._saved = evaluate, is_sound, saved
-        self._while_evaluating = while_evaluating
-        self._checkpoints, self._stopwatch = checkpoints, stopwatch
+    num_steps: int
+    evaluate_every: int
+    save_every: int
+    scored: Callable[[TrainState], Evaluation]
+    is_sound: Callable[[], bool]
+    saved: Callable[[TrainState], None]
+    while_evaluating: Callable[[], contextlib.AbstractContextManager[None]]
+    checkpoints: Checkpoints
+    stopwatch: Stopwatch
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         """Saves and scores the state where that is due; the last one is left to the run's end."""
         del averages
-        evaluate, save = self._is_due(number), number % self._save_every == 0
-        if not (evaluate or save) or int(state.step) >= self._num_steps:
+        evaluate, save = self._is_due(number), number % self.save_every == 0
+        if not (evaluate or save) or int(state.step) >= self.num_steps:
             return  # nothing is due, or the end of the run does it
-        with self._stopwatch.paused(state):
+        with self.stopwatch.paused(state):
             self.save(state)
             if evaluate:
                 self.evaluate(state)
@@ -210,26 +192,26 @@ class SaveAndEvaluate:
     def catch_up(self, state: TrainState) -> None:
         """Evaluates a restored state where that was due and did not come to its end."""
         number = int(state.batch_number)
-        if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
+        if number > 0 and self._is_due(number) and self.checkpoints.scores.of(number) is None:
             self.evaluate(state)
 
     def save(self, state: TrainState) -> None:
         """Saves a state that is not saved yet."""
         number = int(state.batch_number)
-        if number != self._checkpoints.latest:
-            self._checkpoints.save(number, state, sound=self._is_sound())
-        self._saved(state)
+        if number != self.checkpoints.latest:
+            self.checkpoints.save(number, state, sound=self.is_sound())
+        self.saved(state)
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
-        with self._while_evaluating():
-            evaluation = self._evaluate(state)
+        with self.while_evaluating():
+            evaluation = self.scored(state)
         number = int(state.batch_number)
-        self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
+        self.checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
         return evaluation
 
     def _is_due(self, number: int) -> bool:
-        return number % self._evaluate_every == 0
+        return number % self.evaluate_every == 0
 
 
 def scored(

@@ -51,7 +51,7 @@ def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
         num_steps=100,
         evaluate_every=30,
         save_every=1000,
-        evaluate=lambda state: Evaluation({"local": 0.5}, 8, {}),
+        scored=lambda state: Evaluation({"local": 0.5}, 8, {}),
         is_sound=lambda: True,
         saved=lambda state: None,
         while_evaluating=contextlib.nullcontext,

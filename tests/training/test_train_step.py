@@ -283,7 +283,7 @@ def test_the_loop_stops_when_asked_and_a_finished_run_takes_no_batch(float16):
 def report_of(tmp_path, every=2, peak_speed=math.nan):
     log = MetricsLog(tmp_path, tensorboard=False)
     return Report(
-        every,
+        every=every,
         batch_size=8,
         peak_speed=peak_speed,
         schedule=lambda step: jnp.float32(0.25 * step),
