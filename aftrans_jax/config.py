@@ -167,7 +167,7 @@ def base_config() -> Config:
     # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     # replicated: every device holds the whole state | fsdp: each a part of every large array of
-    # parameters, gradients, optimizer and average; parameters are gathered in each step.
+    # parameters, gradients, optimizer and average; parameters are gathered where they are read.
     config.train.sharding = "replicated"
     config.train.report_every = 10  # batches
     config.train.save_every = 1000  # batches
