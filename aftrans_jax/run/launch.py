@@ -55,6 +55,11 @@ def launch_training(
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
     check_place(workdir, f"--workdir={workdir}")
+    if config.data.dir and workdir.resolve() == Path(config.data.dir).resolve():
+        raise ValueError(
+            f"--workdir={workdir} is the folder of the data, data.dir={config.data.dir}: expected "
+            f"another one, such as --workdir={workdir / 'run'}"
+        )
     if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
