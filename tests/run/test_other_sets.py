@@ -83,8 +83,8 @@ def test_a_run_among_its_photos_goes_on(tmp_path, monkeypatch):
     assert json.loads((workdir / "result.json").read_text())["config"]["train"]["steps"] == 3
     found = {path.suffix for path in workdir.rglob("*")}
     assert not found & photo_suffixes()
-    with pytest.raises(SystemExit, match="is the folder of the data, data.dir=.: expected another"):
-        monkeypatch.chdir(photos)
+    monkeypatch.chdir(photos)
+    with pytest.raises(SystemExit, match=r"the folder of the data, data\.dir=\.: expected another"):
         call(f"--config={workdir}.py", "--config.data.dir=.", f"--workdir={photos}")
     assert sorted(path.name for path in photos.iterdir()) == ["gull", "run", "run.py", "tern"]
 

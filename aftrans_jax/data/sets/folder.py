@@ -39,7 +39,9 @@ def read_folder(
     """
     root = Path(directory)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {_REMEDY}")
+        is_list = root.suffix.lower() == ".csv"
+        remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
+        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
     found = find_files(root)
     if found.closed:
         raise ValueError(

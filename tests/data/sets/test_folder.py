@@ -180,6 +180,12 @@ def test_what_is_no_folder_is_refused(tmp_path, name):
         read_folder(tmp_path / name)
 
 
+def test_a_list_in_the_place_of_a_folder_is_told_its_kind(tmp_path):
+    (tmp_path / "photos.CSV").touch()
+    with pytest.raises(FileNotFoundError, match=r"a CSV list add --config\.data\.name=csv$"):
+        read_folder(tmp_path / "photos.CSV")
+
+
 @pytest.mark.skipif(not CUB10.is_dir(), reason=f"{CUB10} is not here")
 def test_the_same_photos_give_the_same_batches_whatever_lists_them(tmp_path):
     official = read_cub(CUB10)
