@@ -38,17 +38,7 @@ def read_folder(
         `from_names`.
     """
     root = Path(directory)
-    if not root.is_dir():
-        is_list = root.suffix.lower() == ".csv"
-        remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
-        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
-    found = find_files(root)
-    if found.closed:
-        raise ValueError(
-            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
-            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
-            "them elsewhere."
-        )
+    found = _found(root)
     splits = _splits(root, found.photos)
     classes = {f"{split}/{name}" for split in splits for name in subfolders(root / split)}
     if not splits:
@@ -74,6 +64,22 @@ def read_folder(
     return lists._replace(
         notes=(*lists.notes, *found.notes()), missing_remedy=remedy, is_looked_through=True
     )
+
+
+def _found(root: Path) -> FoundFiles:
+    """Returns what a folder holds; raises where it is none, or a part cannot be read."""
+    if not root.is_dir():
+        is_list = root.suffix.lower() == ".csv"
+        remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
+        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
+    found = find_files(root)
+    if found.closed:
+        raise ValueError(
+            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
+            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
+            "them elsewhere."
+        )
+    return found
 
 
 def _splits(root: Path, photos: Sequence[str]) -> list[str]:
