@@ -71,6 +71,9 @@ def canonical(argv: list[str]) -> list[str]:
     """Returns the arguments with each flag that takes a path as `--NAME=PATH`.
 
     `~` and `$VARIABLE` are replaced. A last flag that lacks its path stays, for absl to refuse.
+
+    Raises:
+      ValueError: a path is empty, or see `paths.expand`.
     """
     found, rest = argv[:1], iter(argv[1:])
     for argument in rest:
@@ -78,6 +81,8 @@ def canonical(argv: list[str]) -> list[str]:
         name = flag.lstrip("-")
         if name in _PATHS and flag in (f"-{name}", f"--{name}"):
             given = path if equals else next(rest, None)
+            if given == "":  # as of a shell's variable that is not set
+                raise ValueError(f"{flag}= is empty: expected a path; or leave the flag out")
             argument = flag if given is None else f"--{name}={expand(given)}"
         found.append(argument)
     return found

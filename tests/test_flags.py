@@ -174,12 +174,18 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
     assert (config.data.dir, config.pretrained) == (f"{tmp_path}/a", f"{tmp_path}/b")
     for arguments in (["--workdir", "~/run"], ["--workdir=~/run"], ["-workdir", "~/run"]):
         assert canonical(["~", *arguments, "~"]) == ["~", f"--workdir={tmp_path}/run", "~"]
-    assert canonical(["~", "--config.seed", "5", "-study="]) == [
-        "~",
-        "--config.seed",
-        "5",
-        "--study=",
-    ]
+    given = ["~", "--config.seed", "5", "-study=x"]
+    assert canonical(given) == ["~", "--config.seed", "5", "--study=x"]
+
+
+@pytest.mark.parametrize("arguments", [["--workdir="], ["-workdir", ""], ["--write", ""]])
+def test_an_empty_path_is_refused(monkeypatch, arguments):
+    """As of a variable of the shell that is not set: it trained in runs/demo."""
+    message = refused(monkeypatch, "--config=configs/demo.py", *arguments)
+    assert (
+        message
+        == f"error: {arguments[0].strip('=')}= is empty: expected a path; or leave the flag out"
+    )
 
 
 @pytest.mark.parametrize("flag", ["--config", "-config"])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from types import MappingProxyType
 
-from aftrans_jax.config import Config
+from aftrans_jax.config import Config, is_left
 from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
@@ -87,7 +87,6 @@ _NOT_NEGATIVE = (
     "report.num_images",
 )
 _RATES = (
-    "data.test_fraction",
     "data.validation_fraction",
     "data.erasing",
     "loss.label_smoothing",
@@ -99,21 +98,32 @@ _RATES = (
 _SHARES = ("sacm.keep_ratio", "train.layer_decay")
 
 
+def check_values(config: Config) -> None:
+    """Checks names and ranges, each for itself, also where keys are still left to the weights.
+
+    Raises:
+      ValueError: names the key, its value and what was expected.
+    """
+    for key, choices in CHOICES.items():
+        value = attrgetter(key)(config)
+        name = reader_name(value) if key == "data.name" else value
+        if name not in choices and not is_left(key, value):
+            raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
+    _check_ranges(config)
+
+
 def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     """Checks names, ranges and values that must go together.
 
     Args:
-      config: of the run.
+      config: of the run, nothing left to the weights.
       num_devices: that a batch is split over.
       trains: False for an evaluation.
 
     Raises:
       ValueError: names the key, its value, what was expected and what to do.
     """
-    for key, choices in CHOICES.items():
-        value = attrgetter(key)(config)
-        if (reader_name(value) if key == "data.name" else value) not in choices:
-            raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
+    check_values(config)
     dtype = PRECISIONS[config.train.precision]().dtype
     check_kernel(config.model.attention, dtype, current_backend())
     if config.data.supercategory and config.data.name != "inat17":
@@ -136,7 +146,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"region.method={ANNOTATED!r} is for evaluation alone: train with another one, then "
             f"evaluate with --mode=eval --workdir=... --config.region.method={ANNOTATED}"
         )
-    _check_ranges(config)
+    _check_trunk(config)
     if config.loss.distill and "local" not in MODELS[config.model.name].logits:
         raise ValueError(
             f"loss.distill={config.loss.distill}: model.name={config.model.name!r} has no local "
@@ -158,6 +168,9 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
 
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
+    for key in _NOT_NEGATIVE:
+        if not 0 <= (value := attrgetter(key)(config)) < math.inf:
+            raise ValueError(f"{key}={value} must be at least 0 and finite")
     by_epochs = config.train.steps == 0 and config.train.epochs > 0
     for key in _POSITIVE:
         if by_epochs and key == "train.steps":
@@ -165,20 +178,28 @@ def _check_ranges(config: Config) -> None:
         if not 0 < (value := attrgetter(key)(config)) < math.inf:
             remedy = "; or train by --config.train.epochs=20" if key == "train.steps" else ""
             raise ValueError(f"{key}={value} must be above 0 and finite{remedy}")
-    for key in _NOT_NEGATIVE:
-        if not 0 <= (value := attrgetter(key)(config)) < math.inf:
-            raise ValueError(f"{key}={value} must be at least 0 and finite")
     for key in _RATES:
         if not 0 <= (value := attrgetter(key)(config)) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
     for key in _SHARES:
         if not 0 < (value := attrgetter(key)(config)) <= 1:
             raise ValueError(f"{key}={value} must lie in (0, 1]")
+    if not 0 < (value := config.data.test_fraction) < 1:
+        raise ValueError(f"data.test_fraction={value} must lie in (0, 1), such as 0.2")
     if config.seed >= 2**32:
         raise ValueError(
             f"seed={config.seed} must be below 2^32 = {2**32}: of a larger one, jax.random draws "
             f"what seed={config.seed % 2**32} does"
         )
+    if not config.data.resize_ratio >= 1:
+        raise ValueError(
+            f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
+            "to ratio x data.source_size and cropped from there"
+        )
+
+
+def _check_trunk(config: Config) -> None:
+    """Checks what depends on the variant, and the pixel values of its weights."""
     trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
     numbers, last = tuple(config.sacm.layers), VARIANTS[config.model.variant].layers
     if len({*numbers} & {*range(1, last + 1)}) < len(numbers):
@@ -186,11 +207,6 @@ def _check_ranges(config: Config) -> None:
             f"sacm.layers={numbers} must be numbers from 1 to {last}, the layers of "
             f"model.variant={config.model.variant!r}, each at most once; such as "
             f"--config.sacm.layers='({last},)', or '()' for all layers"
-        )
-    if not config.data.resize_ratio >= 1:
-        raise ValueError(
-            f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
-            "to ratio x data.source_size and cropped from there"
         )
     for key in ("mean", "std"):
         value = config.data[key]

@@ -71,6 +71,7 @@ READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyT
         "synthetic": _synthetic,
     }
 )
+_WITHOUT_FOLDER = ("synthetic", "tfds:NAME")  # need none in `data.dir`
 
 
 def reader_name(data_name: str) -> str:
@@ -93,6 +94,11 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
     name = config.data.name
     if reader_name(name) not in READERS:
         raise ValueError(f"data.name={name!r} is unknown: choose one of {', '.join(READERS)}")
+    if not config.data.dir and reader_name(name) not in _WITHOUT_FOLDER:
+        raise ValueError(
+            f"data.dir is empty: expected where the images of data.name={name!r} are; for the "
+            "folder that you are in, --config.data.dir=."
+        )
     if name in _USERS_OWN:
         return _folder(_USERS_OWN[name], config.data, evaluated)
     return READERS[reader_name(name)](config.data)

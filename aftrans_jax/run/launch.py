@@ -11,6 +11,7 @@ import jax
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.experiment.auto_settings import settled, with_one_length
 from aftrans_jax.experiment.build import build
+from aftrans_jax.experiment.checks import check_values
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.paths import check_place
@@ -55,15 +56,22 @@ def launch_training(
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
     check_place(workdir, f"--workdir={workdir}")
+    if config.data.dir and workdir.resolve() == Path(config.data.dir).resolve():
+        raise ValueError(
+            f"--workdir={workdir} is the folder of the data, data.dir={config.data.dir}: expected "
+            f"another one, such as --workdir={workdir / 'run'}"
+        )
     if jax.process_index() == 0 and workdir.is_dir():
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)
     config, length = _with_length(config, written_settings(workdir), recorded)
     restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
+    check_values(config)
     if is_downloaded(config.pretrained) and not recorded:
-        if not Path(config.data.dir).exists():
-            read_lists(config)  # says what is absent, before anything is downloaded
+        place, is_list = Path(config.data.dir), config.data.name == "csv"
+        if not config.data.dir or not place.exists() or place.is_file() != is_list:
+            read_lists(config)  # says what is wrong, before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))

@@ -12,6 +12,7 @@ from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored
+from aftrans_jax.training.checkpoint_writing import check_room
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import train
@@ -153,6 +154,7 @@ class Session:
         """Returns the saved state after all steps, or after those up to a stop."""
         plan, stop = self._experiment.plan, self._stop
         stop.agree_every = plan.report_every
+        check_room(self._checkpoints.directory, state)  # before the minutes of compiling
         self.progress.say("loading the first batch")
         batches = self._experiment.train_batches(int(state.batch_number))
         batches = itertools.chain([next(batches)], batches)

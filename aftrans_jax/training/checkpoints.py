@@ -1,8 +1,7 @@
 """Orbax checkpoints, checked when they are read: the last two, one that is best, one sound."""
 
-import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from aftrans_jax.training.checkpoint_reading import (
     fit,
     flat_arrays,
 )
+from aftrans_jax.training.checkpoint_writing import check_room, writing
 from aftrans_jax.training.orbax_messages import quiet_orbax
 from aftrans_jax.training.precision import WIDER
 from aftrans_jax.training.records import numbers
@@ -67,7 +67,7 @@ class Checkpoints:
     def numbers(self) -> list[int]:
         """Returns the numbers of all checkpoints, ascending, once they are written."""
         if self._manager is not None:
-            with self._writing():
+            with writing(self.directory):
                 self._manager.wait_until_finished()
         return numbers(self.directory)
 
@@ -89,12 +89,10 @@ class Checkpoints:
                 f"parameters stopped being finite before batch {number}, which was not saved. "
                 f"{self.way_back()}"
             )
-        with self._writing():
+        check_room(self.directory, state)
+        with writing(self.directory):
             if self._manager is None:
                 self._manager = self._open()
-            needed = sum(array.nbytes for array in host.values())
-            if (free := shutil.disk_usage(self.directory).free) < 1.2 * needed:
-                raise OSError(f"{free / 1e6:.0f} MB are free, it needs {needed / 1e6:.0f} MB")
             self.scores.begin(number, sound=sound)
             self._manager.save(
                 number,
@@ -189,21 +187,9 @@ class Checkpoints:
     def close(self) -> None:
         """Waits until everything is written."""
         if self._manager is not None:
-            with self._writing():
+            with writing(self.directory):
                 self._manager.wait_until_finished()
                 self._manager.close()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turns what orbax and its libraries raise where a disk fails into one error of ours."""
-        try:
-            yield
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
-            raise OSError(
-                f"no checkpoint can be written to {self.directory}: {reason}. Check its disk and "
-                "run the same command again; what was saved before is intact"
-            ) from error
 
     def _open(self) -> ocp.CheckpointManager:
         self.directory.mkdir(parents=True, exist_ok=True)

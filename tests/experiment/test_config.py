@@ -383,11 +383,11 @@ POSITIVE = words("""
 """)
 NOT_NEGATIVE = words("""
     seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
-    train.weight_decay train.patience eval.every report.num_images
+    train.weight_decay train.patience eval.every report.num_images train.epochs
 """)
 RATES = words("""
-    data.test_fraction data.validation_fraction model.dropout model.stochastic_depth train.momentum
-    train.ema data.erasing loss.label_smoothing
+    data.validation_fraction model.dropout model.stochastic_depth train.momentum train.ema
+    data.erasing loss.label_smoothing
 """)
 FLOATS = [key for key, value in KEYS.items() if isinstance(value, float)]
 
@@ -400,6 +400,8 @@ def bad_values():
         yield from ((key, value, r"must lie in \[0, 1\)") for value in (1.0, -0.1))
     for key in ("sacm.keep_ratio", "train.layer_decay"):
         yield from ((key, value, r"must lie in \(0, 1\]") for value in (0.0, 1.01))
+    for value in (0.0, 1.0, 20.0):
+        yield ("data.test_fraction", value, r"must lie in \(0, 1\)")
     yield ("train.trainable", "last:13", "must be last:K with K from 1 to 12")
     yield ("train.trainable", "neck", "is unknown: choose one of all, head, last:K, norms")
     for value in ((0,), (1, 2, 13), (3, 3), (1.5,), ("L3",)):
@@ -445,6 +447,11 @@ def test_a_value_out_of_range_is_named(key, value, message):
         setattr(config[group] if group else config, name, value)
     with pytest.raises(ValueError, match=f"^{key}=.*{message}"):
         checks.check(config, num_devices=1)
+
+
+def test_epochs_out_of_range_are_named_where_steps_are_left_to_them():
+    with pytest.raises(ValueError, match=r"^train\.epochs=-1\.0 must be at least 0"):
+        checks.check(changed(train__steps=0, train__epochs=-1.0), num_devices=1)
 
 
 @pytest.mark.parametrize(

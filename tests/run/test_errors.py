@@ -193,6 +193,37 @@ def test_a_value_that_cannot_work_is_named(seen, argument, message):
     assert seen(*TINY, f"--config.{argument}") == f"error: {message}"
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("train.learning_rate=0", "train.learning_rate=0.0 must be above 0 and finite"),
+        ("data.test_fraction=20", "data.test_fraction=20.0 must lie in (0, 1), such as 0.2"),
+        (
+            "model.name=aftran",
+            "model.name='aftran' is unknown: choose one of aftrans, vit, transfg, rams",
+        ),
+        (
+            "data.dir=",
+            "data.dir is empty: expected where the images of data.name='cub' are; for the folder "
+            "that you are in, --config.data.dir=.",
+        ),
+    ],
+)
+def test_what_needs_no_weights_is_refused_before_they_are_downloaded(
+    seen, cub, monkeypatch, argument, message
+):
+    monkeypatch.setattr("aftrans_jax.run.launch.settled", lambda *_: pytest.fail("downloaded"))
+    given = (f"--config.data.dir={cub}", "--config.pretrained=imagenet21k/ViT-B_16")
+    assert seen(*given, f"--config.{argument}") == f"error: {message}"
+
+
+def test_a_list_without_its_kind_is_refused_before_weights_are_downloaded(seen, monkeypatch):
+    Path("photos.csv").touch()
+    monkeypatch.setattr("aftrans_jax.run.launch.settled", lambda *_: pytest.fail("downloaded"))
+    message = seen("--config.data.name=folder", "--config.data.dir=photos.csv")
+    assert message.endswith("For a CSV list add --config.data.name=csv")
+
+
 def test_evaluation_without_a_checkpoint(call, cub):
     with pytest.raises(SystemExit) as caught:
         call(*TINY, f"--config.data.dir={cub}", "--mode=eval")

@@ -13,6 +13,7 @@ from experiments import edit, tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax import main
+from aftrans_jax.data.loading.formats import photo_suffixes
 
 FLAT = [f"{name}/{number}.png" for name in ("gull", "tern") for number in range(10)]
 
@@ -73,6 +74,19 @@ def split(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("split")
     paths = [f"train/{path}" for path in FLAT] + ["test/gull/a.png", "test/tern/b.png"]
     return train(folder / "run", plant(folder / "photos", *paths, first=0))
+
+
+def test_a_run_among_its_photos_goes_on(tmp_path, monkeypatch):
+    photos = plant(tmp_path / "photos", *FLAT, first=0)
+    workdir = train(photos / "run", photos)
+    call(f"--workdir={workdir}", "--config.train.steps=3")
+    assert json.loads((workdir / "result.json").read_text())["config"]["train"]["steps"] == 3
+    found = {path.suffix for path in workdir.rglob("*")}
+    assert not found & photo_suffixes()
+    monkeypatch.chdir(photos)
+    with pytest.raises(SystemExit, match=r"the folder of the data, data\.dir=\.: expected another"):
+        call(f"--config={workdir}.py", "--config.data.dir=.", f"--workdir={photos}")
+    assert sorted(path.name for path in photos.iterdir()) == ["gull", "run", "run.py", "tern"]
 
 
 @pytest.mark.parametrize("name", ["test", "val"])

@@ -353,11 +353,11 @@ def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
     written(directory, 0.1)
     checkpoints = Checkpoints(directory, best_by="accuracy")
     with monkeypatch.context() as full:
-        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3700))
-        with pytest.raises(
-            OSError, match=r"no checkpoint can be written to .*: 0 MB are free.*before is intact"
-        ):
-            checkpoints.save(2, tree(2))
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=6.2e6))
+        state = tree(2) | {"large": jnp.zeros(1_500_000)}  # of 4 bytes each, and a fifth to spare
+        message = r"no checkpoint can be written to [^:]*: 6\.2 MB are free, it needs 7\.2 MB\."
+        with pytest.raises(OSError, match=rf"^{message} Check its disk .*before is intact$"):
+            checkpoints.save(2, state)
     checkpoints.close()
     assert numbers(directory) == [1]
     same(restored(directory), tree(1))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -544,6 +545,13 @@ def test_a_run_of_other_steps_whose_checkpoints_are_gone_is_refused(steps, finis
     with StopRequest() as stop, pytest.raises(FileNotFoundError, match=expected):
         launch_training(config, workdir, stop)
     assert contents(workdir) == before
+
+
+def test_a_full_disk_is_told_before_the_step_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    experiment = fresh()._replace(train_step=lambda *_: pytest.fail("compiled"))
+    with pytest.raises(OSError, match=r"no checkpoint can be written .*: 0\.0 MB are free"):
+        train(experiment, tmp_path / "run")
 
 
 def test_it_runs_off_the_main_thread(tmp_path):

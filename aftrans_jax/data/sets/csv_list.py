@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_na
 from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")
+_SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where a comma is in numbers
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
     "CSV file, the name of its class, and train, val or test."
@@ -27,12 +29,14 @@ def read_csv(
     """Returns the photos that a CSV file lists, by paths relative to the folder of that file.
 
     The header names the columns, in any order: `path`, `label`, which is the name of a class, and
-    perhaps `split`, one of `SPLIT_NAMES`. White space around fields is ignored, and so is case in
-    the header and in splits. Further columns are ignored where there is `split`; without it they
-    are an error, because one of them may be the split under another name.
+    perhaps `split`, one of `SPLIT_NAMES`. It also tells what separates fields: commas, semicolons
+    or tabs. White space around fields is ignored, and so is case in the header and in splits.
+    Further columns are ignored where there is `split`; without it they are an error, because one of
+    them may be the split under another name. An absolute path below that folder is taken too.
 
     Args:
-      path: of the file, UTF-8; paths, and classes named as their folders, may have other bytes.
+      path: of the file, UTF-8, or UTF-16 that begins with its mark; of UTF-8, paths, and classes
+        named as their folders, may have other bytes.
       test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
       seed: decides which images are held out, at least 0.
       evaluates: see `from_names`.
@@ -43,7 +47,10 @@ def read_csv(
     """
     path = Path(path)
     if path.is_dir():
-        raise FileNotFoundError(f"{path} is a folder: expected a CSV file. Set data.dir to a file.")
+        raise FileNotFoundError(
+            f"{path} is a folder: expected a CSV file. Set data.dir to one, or for a folder of "
+            "photos add --config.data.name=folder"
+        )
     photos: dict[str, NamedPhoto] = {}
     for number, row, photo in _photos(path):
         if photo.path in photos:
@@ -94,8 +101,9 @@ def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
     for row in rows:
         if not _is_faithful(*row):
             raise ValueError(
-                f"{path}: {row}: expected a path inside {path.parent} with forward slashes, a class"
-                f" name and one of {', '.join(SPLIT_NAMES)}, without carriage returns or white "
+                f"{path}: {row}: expected a relative path inside {os.path.abspath(path.parent)!r} "
+                "with forward slashes, a class name and one of "
+                f"{', '.join(SPLIT_NAMES)}, without carriage returns or white "
                 "space at their ends, the class in UTF-8. Rename the file or the class."
             )
 
@@ -118,20 +126,23 @@ def _odd(text: str) -> set[str]:
 
 def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
     """Yields the number of a row, its text for messages, and what it says."""
-    rows = _rows(path)
+    text = read_text(path, remedy=_REMEDY, any_bytes=True)
+    separator = _separator(text)
+    rows = _rows(path, text, separator)
     number, header = next(rows, (1, []))
-    columns = _columns(path, number, header)
+    columns, folder = _columns(path, number, header), os.path.abspath(path.parent)
     splits = SPLIT_NAMES if "split" in columns else ("",)
     for number, fields in rows:
-        row = ",".join(fields)
+        row = separator.join(fields)
         if len(fields) != len(columns):
-            wanted = f"{len(columns)} fields as in the header, in quotes where they hold a comma"
+            wanted = f"{len(columns)} fields as in the header, in quotes if they hold {separator!r}"
             raise row_error(path, number, row, wanted, _REMEDY)
         values = dict(zip(columns, fields, strict=True))
         try:
-            name = inside(values["path"])
+            name = inside(values["path"].removeprefix(f"{folder}/"))
         except ValueError as error:
-            raise row_error(path, number, row, f"a path inside {path.parent}", _REMEDY) from error
+            wanted = f"a path inside the folder of the CSV file, {folder!r}, best relative to it"
+            raise row_error(path, number, row, wanted, _REMEDY) from error
         photo = NamedPhoto(name, values["label"], values.get("split", ""))
         if not _odd(photo.class_name) <= _odd(name):
             raise row_error(path, number, row, "a label in UTF-8", f"{_SAVE}.")
@@ -154,22 +165,33 @@ def _columns(path: Path, number: int, header: list[str]) -> list[str]:
         number,
         ",".join(header),
         "a header with the columns path, label and perhaps split, each once and separated by "
-        f"commas; unknown are {others}",
+        f"commas, semicolons or tabs; unknown are {others}",
         "Rename the column of image paths to path, that of class names to label, and that of train "
         "or test to split; without a split, remove all others.",
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _separator(text: str) -> str:
+    """Returns what separates the columns path and label of the header, else a comma."""
+    blank = f'{"".join(_SEPARATORS)}" '
+    header = next((line for line in text.split("\n") if line.strip(blank)), "")
+    for separator in _SEPARATORS:
+        columns = {name.strip(' "').lower() for name in header.split(separator)}
+        if {"path", "label"} <= columns:
+            return separator
+    return ","
+
+
+def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the number of the line that a row starts in, and its fields; skips empty rows."""
-    text = io.StringIO(read_text(path, remedy=_REMEDY, any_bytes=True))
-    number, reader = 1, csv.reader(text, strict=True, skipinitialspace=True)
+    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True, skipinitialspace=True)
+    number = 1
     try:
-        for row in reader:
+        for row in rows:
             fields = [field.strip() for field in row]
             if any(fields):
                 yield number, fields
-            number = reader.line_num + 1
+            number = rows.line_num + 1
     except csv.Error as error:
         raise ValueError(
             f"{path}, row {number}: {error}: expected quotes around whole fields, doubled inside. "

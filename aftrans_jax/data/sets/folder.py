@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aftrans_jax.data.loading.formats import photo_suffixes
 from aftrans_jax.data.sets.annotations import Annotations
-from aftrans_jax.data.sets.files import find_files, subfolders
+from aftrans_jax.data.sets.files import FoundFiles, find_files, subfolders
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
 
 _REMEDY = (
@@ -24,6 +24,7 @@ def read_folder(
 
     `val/` chooses checkpoints; where there is no `test/`, it is the test split. A single folder
     with the name of a split is a class, where it holds photos itself and has classes beside it.
+    A folder without photos that holds runs of this program, by their config.json, is no class.
 
     Args:
       directory: holds a folder for each split, named as in `SPLIT_NAMES`, or one for each class.
@@ -37,22 +38,14 @@ def read_folder(
         `from_names`.
     """
     root = Path(directory)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {_REMEDY}")
-    found = find_files(root)
-    if found.closed:
-        raise ValueError(
-            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
-            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
-            "them elsewhere."
-        )
+    found = _found(root)
     splits = _splits(root, found.photos)
     classes = {f"{split}/{name}" for split in splits for name in subfolders(root / split)}
     if not splits:
         classes = set(subfolders(root))
     depth = 2 if splits else 1
     class_of = {path: "/".join(path.split("/")[:depth]) for path in found.photos}
-    _check_places(root, class_of, classes, evaluates=evaluates)
+    _check_places(root, class_of, classes - _of_runs(classes, found), evaluates=evaluates)
     photos = []
     for path, folder in class_of.items():
         split, _, class_name = folder.rpartition("/")
@@ -73,6 +66,22 @@ def read_folder(
     )
 
 
+def _found(root: Path) -> FoundFiles:
+    """Returns what a folder holds; raises where it is none, or a part cannot be read."""
+    if not root.is_dir():
+        is_list = root.suffix.lower() == ".csv"
+        remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
+        raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
+    found = find_files(root)
+    if found.closed:
+        raise ValueError(
+            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
+            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
+            "them elsewhere."
+        )
+    return found
+
+
 def _splits(root: Path, photos: Sequence[str]) -> list[str]:
     """Returns the folders that are splits."""
     folders = subfolders(root)
@@ -82,6 +91,13 @@ def _splits(root: Path, photos: Sequence[str]) -> list[str]:
         if any(path.startswith(prefix) and "/" not in path[len(prefix) :] for path in photos):
             return []
     return splits
+
+
+def _of_runs(classes: Collection[str], found: FoundFiles) -> set[str]:
+    """Returns the folders without photos in which something was trained."""
+    records = [path for path in found.others if path.endswith("/config.json")]
+    inside = {name for name in classes for path in records if path.startswith(f"{name}/")}
+    return {name for name in inside if not any(x.startswith(f"{name}/") for x in found.photos)}
 
 
 def _check_places(

@@ -37,7 +37,7 @@ def drawn_split(
       ValueError: the fraction is out of range, or no class has an example to spare.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction {fraction}: expected one between 0 and 1. Correct it.")
+        raise ValueError(f"data.{purpose}_fraction={fraction} must lie in (0, 1), such as 0.2")
     members: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for index, (class_name, path) in enumerate(zip(class_names, paths, strict=True)):
         key = f"{seed}\0{purpose}\0{composed(class_name)}\0{_below_class(class_name, path)}"
@@ -50,8 +50,8 @@ def drawn_split(
         out.update(index for _, _, index in ordered[:number])
     if not out:
         raise ValueError(
-            f"no class has two examples, so fraction {fraction} holds out none: expected classes "
-            "of at least two images. Add images, or hold out nothing."
+            f"no class has two examples, so data.{purpose}_fraction={fraction} holds out none: "
+            "expected classes of at least two images. Add images, or hold out nothing."
         )
     return tuple(i for i in range(len(paths)) if i not in out), tuple(sorted(out))
 

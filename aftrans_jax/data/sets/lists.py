@@ -92,7 +92,7 @@ def read_rows(
 
 
 def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
-    """Returns the text of a UTF-8 file, its line ends as newlines.
+    """Returns the text of a file in UTF-8, or UTF-16 with its mark, its line ends as newlines.
 
     Args:
       path: of the file.
@@ -102,12 +102,14 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
 
     Raises:
       OSError: there is no such file, or the disk does not give it; the message names it.
-      ValueError: it is not UTF-8.
+      ValueError: it is in neither.
     """
     try:
         data = path.read_bytes()
-        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16, as some programs write it
-        text = data.decode("utf-8-sig", "surrogateescape" if any_bytes and not wide else "strict")
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as some programs write it
+            text = data.decode("utf-16")
+        else:
+            text = data.decode("utf-8-sig", "surrogateescape" if any_bytes else "strict")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
     except OSError as error:

@@ -113,6 +113,39 @@ def test_order_spaces_quotes_case_and_line_ends_mean_nothing(data):
         check(read_csv(path))
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("header", ["path,label,split", "Label,PATH,split"])
+def test_semicolons_and_tabs_separate_as_commas_do(tmp_path, separator, encoding, header):
+    """As spreadsheets write where the comma is in numbers, and as "Unicode text"."""
+    rows = [dict(zip(HEADER.split(","), row.split(","), strict=True)) for row in ROWS]
+    columns = header.split(",")
+    lines = ["", header, *(",".join(row[name.lower()] for name in columns) for row in rows)]
+    text = "\r\n".join(lines).replace(",", separator)
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    check(read_csv(tmp_path / "list.csv"))
+    plant(tmp_path, *[line.replace(",", ";") for line in (*lines, "a;b")])
+    with pytest.raises(ValueError, match=r"row 7: 'a;b': expected 3 fields .* if they hold ';'"):
+        read_csv(tmp_path / "list.csv")
+
+
+def test_a_comma_in_a_class_is_no_separator(tmp_path):
+    rows = [f"{row.split(',')[0]};A, B;{row.split(',')[2]}" for row in ROWS]
+    rows += ["x.png;Kite, black;train"]
+    lists = read_csv(plant(tmp_path, "path;label;split", *rows))
+    assert lists.class_names == ("A, B", "Kite, black")
+
+
+def test_an_absolute_path_below_the_folder_of_the_list_is_taken(tmp_path, monkeypatch):
+    check(read_csv(plant(tmp_path, HEADER, *(f"{tmp_path}/{row}" for row in ROWS))))
+    monkeypatch.chdir(tmp_path)
+    check(read_csv("list.csv"))
+    plant(tmp_path, HEADER, *ROWS, "../x.png,wren,train")
+    message = f"expected a path inside the folder of the CSV file, '{tmp_path}', best relative"
+    with pytest.raises(ValueError, match=message):
+        read_csv("list.csv")
+
+
 def test_slashes_of_both_kinds_and_dots_name_the_same_image(tmp_path):
     lists = read_csv(
         plant(tmp_path, HEADER, r"b\é鸟.png,wren,train", "./c d.png,Owl,train", *ROWS[1:2])
@@ -155,7 +188,7 @@ def test_further_columns_mean_nothing_beside_a_split(tmp_path):
     ("header", "unknown"),
     [
         ("file,class,split", r"\['file', 'class'\]"),
-        ("path;label;split", r"\['path;label;split'\]"),
+        ("file;class;split", r"\['file;class;split'\]"),
         ("path,label,spilt", r"\['spilt'\]"),
         ("path,label,", r"\[''\]"),
         ("path,path,label", r"\[\]"),
@@ -177,7 +210,7 @@ def test_a_header_that_lacks_something_is_refused(tmp_path, header, unknown):
     ("row", "message"),
     [
         ("x.png,wren", "expected 3 fields as in the header"),
-        ("x.png,wren, the small,train", "expected 3 fields .*in quotes where they hold a comma"),
+        ("x.png,wren, the small,train", "expected 3 fields .*in quotes if they hold ','"),
         ("x.png", "expected 3 fields"),
         (",wren,train", "expected a path inside"),
         ("x.png,,train", "expected the name of a class"),
@@ -222,12 +255,12 @@ def test_a_file_that_lists_too_little_is_refused(tmp_path, lines, message):
 
 def test_what_is_no_csv_file_is_refused(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"is a folder: expected a CSV file\. Set data\.dir"
+        FileNotFoundError, match=r"is a folder: expected a CSV.*--config\.data\.name=folder"
     ):
         read_csv(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no list\.csv in .*path,label,split"):
         read_csv(tmp_path / "list.csv")
-    (tmp_path / "list.csv").write_bytes(HEADER.encode("utf-16"))
+    (tmp_path / "list.csv").write_bytes(HEADER.encode("utf-16")[:-1])
     with pytest.raises(ValueError, match=r"list\.csv is not UTF-8"):
         read_csv(tmp_path / "list.csv")
 

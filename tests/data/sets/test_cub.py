@@ -147,7 +147,7 @@ def test_damaged_contents_are_named(tmp_path):
     (write(tmp_path) / "images" / "1" / "c.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1/c\.jpg.*0 bytes"):
         photo_dataset(read_cub(tmp_path)).train[0]
-    (tmp_path / "images.txt").write_bytes("3 1/é.jpg\n".encode("utf-16"))
+    (tmp_path / "images.txt").write_bytes("3 1/é.jpg\n".encode("utf-16")[:-1])
     with pytest.raises(ValueError, match=r"images\.txt is not UTF-8"):
         read_cub(tmp_path)
 

@@ -146,6 +146,27 @@ def test_a_folder_without_images_is_refused(tmp_path):
     refused(one_level, "1 folders without images, the first: 'owl'")
 
 
+@pytest.mark.parametrize("place", ["run", "runs/folder", "studies/own/plain-0"])
+def test_a_run_in_the_folder_of_its_photos_is_no_class(tmp_path, place):
+    """It was told to be filled or removed, so that no run could go on there."""
+    plant(tmp_path, *(f"{name}/{number}.png" for name in "ab" for number in range(4)))
+    before = read_folder(tmp_path)
+    (tmp_path / place / "report").mkdir(parents=True)
+    for name in ("config.json", "report/index.html"):
+        (tmp_path / place / name).touch()
+    after = read_folder(tmp_path)
+    assert (after.class_names, after.train.names) == (("a", "b"), before.train.names)
+    assert f"{place}/config.json" in after.notes[0]
+    (tmp_path / "c").mkdir()
+    refused(tmp_path, "1 folders without images, the first: 'c'")
+
+
+def test_photos_beside_a_config_json_are_a_class(tmp_path):
+    plant(tmp_path, *(f"{name}/{number}.png" for name in "ab" for number in range(4)))
+    (tmp_path / "b" / "config.json").touch()
+    assert read_folder(tmp_path).class_names == ("a", "b")
+
+
 def test_a_class_may_lack_test_images(tmp_path):
     lists = read_folder(plant(tmp_path, *SPLIT, "train/owl/x.png"))
     assert lists.class_names == ("owl", "wren", "Émeu 鸟")
@@ -157,6 +178,12 @@ def test_what_is_no_folder_is_refused(tmp_path, name):
     (tmp_path / "file.txt").touch()
     with pytest.raises(FileNotFoundError, match=rf"{name} is not a folder: expected .*data\.dir"):
         read_folder(tmp_path / name)
+
+
+def test_a_list_in_the_place_of_a_folder_is_told_its_kind(tmp_path):
+    (tmp_path / "photos.CSV").touch()
+    with pytest.raises(FileNotFoundError, match=r"a CSV list add --config\.data\.name=csv$"):
+        read_folder(tmp_path / "photos.CSV")
 
 
 @pytest.mark.skipif(not CUB10.is_dir(), reason=f"{CUB10} is not here")

@@ -123,9 +123,9 @@ def test_validation_images_come_from_training_images_that_the_test_left():
 @pytest.mark.parametrize(
     ("images", "fraction", "message"),
     [
-        ("aa", 0.0, r"fraction 0\.0: expected one between 0 and 1"),
-        ("aa", 1.0, r"fraction 1\.0: expected"),
-        ("aa", float("nan"), "fraction nan: expected"),
+        ("aa", 0.0, r"^data\.test_fraction=0\.0 must lie in \(0, 1\)"),
+        ("aa", 1.0, r"test_fraction=1\.0 must"),
+        ("aa", float("nan"), "test_fraction=nan must"),
         ("abc", 0.5, "no class has two examples.*at least two images"),
     ],
 )
