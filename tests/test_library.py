@@ -169,6 +169,13 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
         model(b"\xff\xd8")
     with pytest.raises(TypeError, match="photo"):
         model([3])
+    for nothing in (None, 3, {}):
+        with pytest.raises(TypeError, match="photo"):
+            model(nothing)
+    for several in (photos, str(photos), "~", f"{photos}/*.png", photos / "[ab].png"):
+        for take in (model, model.stream):
+            with pytest.raises(ValueError, match=r"no image file: .* glob.glob\('photos/\*.jpg'\)"):
+                take(several)
     found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
     for one in (str(good), np.zeros((32, 32, 3), np.uint8)):
