@@ -243,6 +243,31 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
     assert output.logits["local"].shape == (2, 7)
 
 
+def test_images_of_another_shape_are_refused_by_every_model():
+    """Without the shape checks of the tests, which come first here."""
+    said = in_new_process(
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import jax, numpy as np, jax.numpy as jnp\n"
+        "from experiments import tiny_config, tiny_variants\n"
+        "from aftrans_jax.experiment.model import MODELS, build_model\n"
+        "for name in MODELS:\n"
+        "    with tiny_variants():\n"
+        "        model = build_model(tiny_config(model__name=name), 3, jnp.dtype('float32'))\n"
+        "    for shape in (32, 32, 3), (2, 32, 32, 1), (0, 32, 32, 3), (2, 3, 32, 32):\n"
+        "        for ask in ({'train': False}, {'method': 'predict'}):\n"
+        "            try:\n"
+        "                model.init(jax.random.key(0), np.zeros(shape, np.uint8), **ask)\n"
+        "            except ValueError as error:\n"
+        "                assert str(error).startswith(f'images of the shape {shape}: '), error\n"
+        "                print(error)\n"
+    )
+    assert len(said.splitlines()) == 4 * 4 * 2
+    assert said.startswith(
+        "images of the shape (32, 32, 3): expected [batch height width 3], one image or more. Give "
+        "a single one as x[None]\n"
+    )
+
+
 def test_what_is_assumed_of_weights_is_said(tmp_path, caplog):
     weights = shutil.copy(MINI8, tmp_path / "deit_mini.npz")
     config = aft.get_config("demo")
