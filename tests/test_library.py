@@ -325,6 +325,22 @@ def test_what_cannot_be_created_is_refused():
         aft.create("ti16", num_classes=0)
     with pytest.raises(ValueError, match=r"model\.variant='ti17' is unknown"):
         aft.create("ti17", num_classes=2)
+    for config in ({}, "cub"):
+        with pytest.raises(TypeError, match=r"config is .*: expected a configuration, such as"):
+            aft.create("ti16", num_classes=2, config=config)
+        with pytest.raises(TypeError, match=r"get_config\('folder'\) gives"):
+            aft.train(config, "run")
+    said = in_new_process(  # without the checks of types that tests have
+        "import aftrans_jax as aft\n"
+        "for count in (1.5, '3', None):\n"
+        "    try:\n"
+        "        aft.create('ti16', num_classes=count)\n"
+        "    except ValueError as error:\n"
+        "        print(error)"
+    )
+    assert said.splitlines() == [
+        f"num_classes={count}: expected a whole number, 1 or more" for count in ("1.5", "'3'", None)
+    ]
     with pytest.raises(FileNotFoundError, match=r"no\.npz"):
         aft.create("ti16", num_classes=2, weights="no.npz")
     with pytest.raises(ValueError, match=r"model\.variant='ti16'"):
@@ -355,6 +371,7 @@ def test_configurations_are_found_by_name_or_path(tmp_path):
         "from aftrans_jax.config import base_config\ndef get_config():\n    return base_config()\n"
     )
     assert aft.get_config(str(tmp_path / "mine.py")).train.steps == 10_000
+    assert aft.get_config(tmp_path / "mine.py").train.steps == 10_000
     with pytest.raises(FileNotFoundError, match=r"'birds' is no configuration: .*cub, demo, dogs"):
         aft.get_config("birds")
     (tmp_path / "other.py").write_text("def config():\n    return 1\n")
