@@ -124,5 +124,4 @@ def _write(target: Path, diagnosis: Diagnosis) -> str:
 
 if __name__ == "__main__":
     with one_line_errors():
-        flags.mark_flag_as_required("config")
         app.run(main, flags_parser=parse_flags)

@@ -44,7 +44,8 @@ def main() -> None:
         workdir = Path(expand(args.workdir))
         make_folder(workdir)
         command = shlex.join(["python", "-m", "aftrans_jax.compare", *sys.argv[1:]])
-        title = f"Comparison of {len({line.row for line in lines})} settings"
+        num_runs = len({trial.workdir for line in lines for trial in line.trials})
+        title = f"Comparison of {num_runs} runs"
         write_table(workdir, title, lines, lines[0], command, changed(lines))
         print((workdir / "table.md").read_text(encoding="utf-8"))
         print(f"page: {(workdir / 'table.html').resolve()}")

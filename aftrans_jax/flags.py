@@ -190,11 +190,12 @@ def _find_configs(argv: list[str]) -> list[str]:
     ]
 
 
-def parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str], *, needs_config: bool = True) -> list[str]:
     """Returns the name of the program, all that is left once flags are parsed.
 
-    Exits with 1 and one line where a flag, a key or the configuration's file is unknown, and with
-    0 after printing what there is, where --help asks for it.
+    Exits with 1 and one line where a flag, a key or the configuration's file is unknown, or there
+    is no configuration though one is needed, and with 0 after printing what there is, where --help
+    asks for it.
     """
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(f"{sys.modules['__main__'].__doc__}\nflags:")
@@ -208,6 +209,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(_find_configs(_with_recorded(canonical(argv))))
         if CONFIG.value is not None:
             expand_paths(CONFIG.value)
+        elif needs_config:
+            run = ", or the --workdir of a run" if "workdir" in flags.FLAGS else ""
+            raise ValueError(
+                "no configuration is given: give --config=configs/folder.py, or another of "
+                f"configs/{run} (--help lists all)"
+            )
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments {rest[1:]}: every option is a --flag=value")
         return rest
@@ -217,12 +224,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         hint = f"; did you mean one of {', '.join(near)}?" if near else ""
         sys.exit(f"error: --{error.flagname} is no flag{hint} (--help lists all)")
     except (OSError, ValueError, flags.Error) as error:
-        sys.exit(f"error: {_without_traceback(str(error))}")
+        sys.exit(f"error: {_plain(str(error))}")
 
 
-def _without_traceback(text: str) -> str:
-    """Returns a message without the traceback that ml_collections puts into some of them."""
+def _plain(text: str) -> str:
+    """Returns a message without absl's tuple and the traceback of ml_collections in some of them."""
     if "Traceback" not in text:
-        return text
+        return re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", text)
     head, last = text.partition(": Error whilst")[0], text.strip().splitlines()[-1]
     return f"{head}: {last.partition(': ')[2] or last}"

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
@@ -28,7 +30,8 @@ class Created(NamedTuple):
     """A model before training: a Flax module, and its parameters as nested arrays.
 
     `module.apply({"params": params}, images, train=False)` takes square images [batch height width
-    3] of pixel values 0..255 and returns a `model.ModelOutput`.
+    3] of pixel values 0..255, as uint8 or as floats, and returns a `model.ModelOutput`. Shapes are
+    checked, values are not: floats from 0 to 1 would be taken for black images.
     """
 
     module: Model
@@ -78,10 +81,11 @@ def create(
     Raises:
       FileNotFoundError, ValueError: the weights are absent, damaged or of another variant, or a
         value cannot be used.
+      TypeError: the configuration is none.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: expected 1 or more")
-    keys: Config = base_config() if config is None else copy.deepcopy(config)
+    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        raise ValueError(f"num_classes={num_classes!r}: expected a whole number, 1 or more")
+    keys = base_config() if config is None else _copied(config)
     if variant is not None:
         keys.model.variant = variant
     if seed is not None:
@@ -112,26 +116,36 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
       KeyboardInterrupt: Ctrl-C or SIGTERM ended it; what was trained is saved.
       ValueError, OSError, FloatingPointError: the configuration, the data, the weights or what the
         directory holds cannot be used, or the training diverged.
+      TypeError: the configuration is none.
     """
-    place, config = Path(expand(os.fspath(workdir))), copy.deepcopy(config)
+    place, config = Path(expand(os.fspath(workdir))), _copied(config)
     expand_paths(config)
     with StopRequest() as stop:
         launch_training(config, place, stop)
     return load(place)
 
 
-def get_config(name: str) -> Config:
+def _copied(config: Any) -> Config:
+    if not isinstance(config, ConfigDict):
+        raise TypeError(
+            f"config is {config!r:.80}: expected a configuration, such as "
+            "aftrans_jax.get_config('folder') gives"
+        )
+    return copy.deepcopy(config)
+
+
+def get_config(name: str | os.PathLike[str]) -> Config:
     """Returns a configuration of the package, or of a file; its keys can be set, none added.
 
     Args:
-      name: "cub", "folder", "demo", ..., a path that ends in ".py"; what its file takes follows a
+      name: "cub", "folder", "demo", ..., or a path that ends in ".py"; what its file takes follows a
         colon, as in "cub:recipe=paper".
 
     Raises:
       FileNotFoundError: there is no such configuration.
       ValueError: the file has no function get_config, or it takes no argument, or not this one.
     """
-    given, colon, argument = name.partition(":")
+    given, colon, argument = os.fspath(name).partition(":")
     packaged = Path(configs.__path__[0])
     is_path = given.endswith(".py")
     path = Path(expand(given)) if is_path else packaged / f"{given}.py"

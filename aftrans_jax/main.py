@@ -114,5 +114,4 @@ def _workdir() -> Path:
 if __name__ == "__main__":
     with one_line_errors():
         logging.set_verbosity(logging.WARNING)
-        flags.mark_flag_as_required("config")
         app.run(main, flags_parser=parse_flags)

@@ -43,7 +43,11 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
         else:
             problems = [_CLOSED.format(path) for path in found.closed]
             if not (found.photos or found.closed):
-                problems.append(f"{argument!r} holds or matches no images")
+                problems.append(
+                    "standard input lists no images: expected their paths, one a line"
+                    if argument == "-"
+                    else f"{argument!r} holds or matches no images"
+                )
         for problem in problems:
             say(f"error: {problem}")
         num_problems += len(problems)

@@ -184,6 +184,15 @@ def answers(trained, explained, tmp_path_factory):
     return in_browser(page, IN_PAGE, asked, width=390)
 
 
+@pytest.mark.parametrize(("width", "columns"), [(390, 2), (1000, 2), (1200, 4)])
+def test_no_panel_of_a_photo_stands_alone_in_a_line(trained, explained, tmp_path, width, columns):
+    page, rules = tmp_path / "explain.html", explanation.rules(trained)
+    write_explanation(page, title=TITLE, said="untrained", rules=rules, photos=explained[:1])
+    script = """() => [...document.querySelectorAll(".panels")].map(
+      panels => getComputedStyle(panels).gridTemplateColumns.split(" ").length)"""
+    assert in_browser(page, script, width=width) == [columns]
+
+
 TITLE = "runs/cub,seed=1,sacm.keep_ratio=0.4,region.method=most_relevant_component,train.epochs=20"
 IN_PAGE = """async asked => {
   const by = chosen => PHOTOS.map(photo => {

@@ -207,6 +207,19 @@ def test_a_wrong_value_names_its_flag(monkeypatch):
     assert message.startswith("error: flag --config.train.steps=abc: ")
 
 
+@pytest.mark.parametrize("flag", ["config.report.tensorboard", "distributed"])
+def test_what_is_neither_true_nor_false_is_said(monkeypatch, flag):
+    message = refused(monkeypatch, "--config=configs/demo.py", f"--{flag}=no")
+    assert message == f"error: flag --{flag}=no: expected true or false"
+
+
+def test_without_a_configuration_it_says_what_to_give(monkeypatch):
+    assert refused(monkeypatch) == (
+        "error: no configuration is given: give --config=configs/folder.py, or another of "
+        "configs/, or the --workdir of a run (--help lists all)"
+    )
+
+
 def test_a_configuration_that_fails_says_why(monkeypatch):
     assert refused(monkeypatch, "--config=configs/cub.py:recipe=transgf") == (
         f"error: flag --config={PACKAGED}/cub.py:recipe=transgf: 'recipe=transgf' is no recipe: "

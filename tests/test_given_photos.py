@@ -1,6 +1,7 @@
 """Which photos the arguments of `predict` and `explain` mean, and what is said of the others."""
 
 import glob
+import io
 import os
 
 import pytest
@@ -114,6 +115,16 @@ def test_globs_match_what_those_of_python_do(tmp_path, monkeypatch, pattern):
     found, num_problems = find([pattern])
     assert set(map(os.path.normpath, found)) == set(map(os.path.normpath, wanted))
     assert num_problems == 0
+
+
+@pytest.mark.parametrize("lines", [b"", b"\n\n"])
+def test_standard_input_without_a_line_is_said(monkeypatch, capsys, lines):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    with pytest.raises(ValueError, match="there are no images"):
+        find(["-"])
+    assert capsys.readouterr().err == (
+        "error: standard input lists no images: expected their paths, one a line\n"
+    )
 
 
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):

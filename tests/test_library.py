@@ -169,6 +169,13 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
         model(b"\xff\xd8")
     with pytest.raises(TypeError, match="photo"):
         model([3])
+    for nothing in (None, 3, {}):
+        with pytest.raises(TypeError, match="photo"):
+            model(nothing)
+    for several in (photos, str(photos), "~", f"{photos}/*.png", photos / "[ab].png"):
+        for take in (model, model.stream):
+            with pytest.raises(ValueError, match=r"no image file: .* glob.glob\('photos/\*.jpg'\)"):
+                take(several)
     found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
     for one in (str(good), np.zeros((32, 32, 3), np.uint8)):
@@ -236,6 +243,31 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
     assert output.logits["local"].shape == (2, 7)
 
 
+def test_images_of_another_shape_are_refused_by_every_model():
+    """Without the shape checks of the tests, which come first here."""
+    said = in_new_process(
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import jax, numpy as np, jax.numpy as jnp\n"
+        "from experiments import tiny_config, tiny_variants\n"
+        "from aftrans_jax.experiment.model import MODELS, build_model\n"
+        "for name in MODELS:\n"
+        "    with tiny_variants():\n"
+        "        model = build_model(tiny_config(model__name=name), 3, jnp.dtype('float32'))\n"
+        "    for shape in (32, 32, 3), (2, 32, 32, 1), (0, 32, 32, 3), (2, 3, 32, 32):\n"
+        "        for ask in ({'train': False}, {'method': 'predict'}):\n"
+        "            try:\n"
+        "                model.init(jax.random.key(0), np.zeros(shape, np.uint8), **ask)\n"
+        "            except ValueError as error:\n"
+        "                assert str(error).startswith(f'images of the shape {shape}: '), error\n"
+        "                print(error)\n"
+    )
+    assert len(said.splitlines()) == 4 * 4 * 2
+    assert said.startswith(
+        "images of the shape (32, 32, 3): expected [batch height width 3], one image or more. Give "
+        "a single one as x[None]\n"
+    )
+
+
 def test_what_is_assumed_of_weights_is_said(tmp_path, caplog):
     weights = shutil.copy(MINI8, tmp_path / "deit_mini.npz")
     config = aft.get_config("demo")
@@ -293,6 +325,22 @@ def test_what_cannot_be_created_is_refused():
         aft.create("ti16", num_classes=0)
     with pytest.raises(ValueError, match=r"model\.variant='ti17' is unknown"):
         aft.create("ti17", num_classes=2)
+    for config in ({}, "cub"):
+        with pytest.raises(TypeError, match=r"config is .*: expected a configuration, such as"):
+            aft.create("ti16", num_classes=2, config=config)
+        with pytest.raises(TypeError, match=r"get_config\('folder'\) gives"):
+            aft.train(config, "run")
+    said = in_new_process(  # without the checks of types that tests have
+        "import aftrans_jax as aft\n"
+        "for count in (1.5, '3', None):\n"
+        "    try:\n"
+        "        aft.create('ti16', num_classes=count)\n"
+        "    except ValueError as error:\n"
+        "        print(error)"
+    )
+    assert said.splitlines() == [
+        f"num_classes={count}: expected a whole number, 1 or more" for count in ("1.5", "'3'", None)
+    ]
     with pytest.raises(FileNotFoundError, match=r"no\.npz"):
         aft.create("ti16", num_classes=2, weights="no.npz")
     with pytest.raises(ValueError, match=r"model\.variant='ti16'"):
@@ -323,6 +371,7 @@ def test_configurations_are_found_by_name_or_path(tmp_path):
         "from aftrans_jax.config import base_config\ndef get_config():\n    return base_config()\n"
     )
     assert aft.get_config(str(tmp_path / "mine.py")).train.steps == 10_000
+    assert aft.get_config(tmp_path / "mine.py").train.steps == 10_000
     with pytest.raises(FileNotFoundError, match=r"'birds' is no configuration: .*cub, demo, dogs"):
         aft.get_config("birds")
     (tmp_path / "other.py").write_text("def config():\n    return 1\n")

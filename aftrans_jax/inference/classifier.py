@@ -15,7 +15,14 @@ from jaxtyping import Array, UInt8
 
 from aftrans_jax.experiment.model import MODELS, Model
 from aftrans_jax.inference.prediction import Prediction, box_on_photo, heading
-from aftrans_jax.inference.preprocessing import PhotoLike, Prepared, is_one, prepare, prepared
+from aftrans_jax.inference.preprocessing import (
+    PhotoLike,
+    Prepared,
+    is_one,
+    one_by_one,
+    prepare,
+    prepared,
+)
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
@@ -109,14 +116,16 @@ class Classifier:
         """Returns the prediction of one photo, or a list of those of several, in their order.
 
         Raises:
-          OSError, ValueError: a photo cannot be read, or an array is not [height width 3].
+          OSError, ValueError: a photo cannot be read, or an array is not [height width 3]; or one
+            path is a folder's or a glob.
           TypeError: something is no photo, or its pixels are not uint8.
         """
         single = is_one(photos)
         several = np.asarray(photos) if isinstance(photos, jax.Array) else photos
-        given = cast(Iterable[PhotoLike], [photos] if single else several)
         found = []
-        for answered in self.answered(given, batch_size=1 if single else self.batch_size):
+        for answered in self.answered(
+            one_by_one(several), batch_size=1 if single else self.batch_size
+        ):
             if isinstance(answered.prediction, Exception):
                 raise answered.prediction
             found.append(answered.prediction)
@@ -132,9 +141,9 @@ class Classifier:
 
         Raises:
           TypeError: something is no photo, or its pixels are not uint8.
+          ValueError: one path is a folder's or a glob.
         """
-        given = cast(Iterable[PhotoLike], [photos] if is_one(photos) else photos)
-        return ((one.photo, one.prediction) for one in self.answered(given))
+        return ((one.photo, one.prediction) for one in self.answered(one_by_one(photos)))
 
     def answered(
         self, photos: Iterable[PhotoLike], *, batch_size: int | None = None

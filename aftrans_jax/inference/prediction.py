@@ -76,7 +76,12 @@ class Prediction:
         Args:
           count: how many at most.
           head: one of `probabilities`; None for the one that answers.
+
+        Raises:
+          ValueError: the number is negative.
         """
+        if count < 0:
+            raise ValueError(f"top({count}): expected a number of classes")
         shares = self.probabilities[head or self.head]
         order = np.argsort(-shares, kind="stable")[:count]
         return [(self.class_names[label], float(shares[label])) for label in order]

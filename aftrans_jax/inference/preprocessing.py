@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -53,10 +54,32 @@ def why_unread(path: str, error: Exception) -> str:
 
 
 def is_one(photos: Any) -> bool:
-    """Returns whether something given is one photo, not several of them."""
+    """Returns whether something given is one photo, or nothing that could be several of them."""
     if isinstance(photos, np.ndarray | jax.Array):
         return photos.ndim != 4
-    return isinstance(photos, str | bytes | os.PathLike | Image.Image)
+    if isinstance(photos, str | bytes | os.PathLike | Image.Image | Mapping):
+        return True
+    is_file = hasattr(photos, "read")  # which has lines
+    return is_file or not (hasattr(photos, "__iter__") or hasattr(photos, "__getitem__"))
+
+
+def one_by_one(photos: Any) -> Iterator[PhotoLike]:
+    """Returns an iterator over photos that are given as one or as several.
+
+    Raises:
+      ValueError: the path of one is a folder's, or a glob.
+    """
+    if not is_one(photos):
+        return iter(photos)
+    if isinstance(photos, str | os.PathLike):
+        path = photos if os.path.lexists(photos) else expand(os.fspath(photos))
+        is_glob = not os.path.lexists(path) and any(char in os.fspath(path) for char in "*?[")
+        if is_glob or os.path.isdir(path):
+            raise ValueError(
+                f"{os.fspath(photos)!r} is no image file: give several as a list of paths, such as "
+                "glob.glob('photos/*.jpg')"
+            )
+    return iter([photos])
 
 
 def prepare(
@@ -154,13 +177,12 @@ def _pixels(photo: PhotoLike | _Undecoded) -> UInt8[np.ndarray, "height width 3"
         return decode_photo(data, name, max_pixels=num_pixels).pixels
     if not isinstance(photo, np.ndarray | jax.Array):
         raise TypeError(
-            f"a photo is given as {type(photo).__name__}: expected a path, an image of PIL's, or "
-            "an array uint8 [height width 3]"
+            f"a photo is given as {type(photo).__name__}: expected a path, an image of PIL's "
+            "(Image.open reads open files, too), or an array uint8 [height width 3]"
         )
     if photo.dtype != np.uint8:
         raise TypeError(
-            f"pixels are {photo.dtype}: expected uint8 from 0 to 255. Values from 0 to 1 become "
-            "that by (255 * x).round().astype('uint8')"
+            f"pixels are {photo.dtype}: expected uint8 from 0 to 255. {_to_uint8(photo)}"
         )
     if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ValueError(
@@ -169,6 +191,18 @@ def _pixels(photo: PhotoLike | _Undecoded) -> UInt8[np.ndarray, "height width 3"
             "and transparent ones"
         )
     return np.asarray(photo)
+
+
+def _to_uint8(pixels: np.ndarray | jax.Array) -> str:
+    """Returns how pixels of another type become uint8, which depends on their values."""
+    is_whole = jnp.issubdtype(pixels.dtype, np.integer)
+    if not pixels.size or not (is_whole or jnp.issubdtype(pixels.dtype, np.floating)):
+        return "Give numbers of that type"
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= 255):  # NaN, too
+        return f"These are from {low} to {high}: scale them"
+    change = "x" if is_whole else "x.round()" if high > 1 else "(255 * x).round()"
+    return f"These, from {low} to {high}, become that by {change}.astype('uint8')"
 
 
 def _upright(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:

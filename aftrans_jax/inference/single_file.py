@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from aftrans_jax.training.records import finite
-from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, DamagedFileError, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
 from aftrans_jax.workdir.record import completed
@@ -90,6 +90,11 @@ def read_saved(path: Path) -> Saved:
             arrays: AnyArrays = dict(stored)
             record = _record(arrays)
             values = to_float32({name: x for name, x in arrays.items() if name != WHOLE_MODEL})
+    except DamagedFileError as error:
+        raise ValueError(
+            f"{path}: {error.reason}: the file is damaged. Copy it again, or write it again by "
+            f"{_COMMAND}"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     settings = completed(record["settings"], path)

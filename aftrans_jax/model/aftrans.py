@@ -92,15 +92,15 @@ class AFTrans(nn.Module):
         """Returns both branches' logits and the region that the local branch sees.
 
         Args:
-          images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
-            image size, the local branch a crop of them as they are.
+          images: pixel values 0..255 (not 0..1), square. The global branch sees them shrunk to the
+            trunk's image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
           boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
             whole ones; what lies outside is left off. Where one is NaN, or nothing of it is
             inside, the model's own is taken.
 
         Raises:
-          ValueError: the images are not square.
+          ValueError: the images are not square, or not [batch height width 3].
 
         Paper: section 2.2.2, fig. 2.
         """

@@ -7,7 +7,7 @@ from jaxtyping import Array, Num
 
 from aftrans_jax.model.sacm import GatedRows
 
-Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255, uint8 as a rule
+Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255, uint8 or floats
 
 
 class Region(NamedTuple):

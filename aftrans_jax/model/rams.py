@@ -68,12 +68,12 @@ class RAMS(nn.Module):
         """Returns both branches' logits and the region that the local branch sees, without gates.
 
         Args:
-          images: pixel values 0..255, square. The global branch sees them shrunk to the trunk's
-            image size, the local branch a crop of them as they are.
+          images: pixel values 0..255 (not 0..1), square. The global branch sees them shrunk to the
+            trunk's image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
 
         Raises:
-          ValueError: the images are not square.
+          ValueError: the images are not square, or not [batch height width 3].
         """
         images = self.vit.normalize(images)
         scale = scale_of(images, self.vit.image_size)

@@ -63,7 +63,7 @@ class TransFG(nn.Module):
         """Returns global logits and no region.
 
         Args:
-          images: pixel values 0..255, square; they are shrunk to the trunk's image size.
+          images: pixel values 0..255 (not 0..1), square; they are shrunk to the trunk's image size.
           train: whether dropout and stochastic depth are on.
         """
         patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))

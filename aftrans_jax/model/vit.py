@@ -92,8 +92,17 @@ class ViT(nn.Module):
     def normalize(self, images: Images) -> Float[Array, "batch height width 3"]:
         """Returns images of pixel values 0..255 as the trunk expects them, in float32.
 
-        It runs on the device, to which uint8 images are a quarter of the bytes.
+        It runs on the device, to which uint8 images are a quarter of the bytes. Values are not
+        checked: those of 0..1 would be taken for black.
+
+        Raises:
+          ValueError: there is no image, or they are not [batch height width 3].
         """
+        if images.ndim != 4 or images.shape[3] != 3 or images.shape[0] == 0:
+            raise ValueError(
+                f"images of the shape {images.shape}: expected [batch height width 3], one image "
+                "or more. Give a single one as x[None]"
+            )
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
         return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
 

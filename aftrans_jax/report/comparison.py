@@ -73,7 +73,8 @@ class Comparison(NamedTuple):
       groups: of images.
       no_pictures: said where there are no groups.
       command: that made the page.
-      changed: rows of a second table, of the settings that differ; none: no such table.
+      changed: rows of a second table, of the settings that differ: its header alone where none
+        do; none: no such table.
     """
 
     title: str

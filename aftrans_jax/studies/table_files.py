@@ -74,7 +74,8 @@ def write_table(
       lines: at least one.
       base: the line that the others are compared with, None where it is not there yet.
       command: that makes the table.
-      changed: rows of a table of what was changed between the lines, none: no such table.
+      changed: rows of a table of what was changed between the lines, its header alone where
+        nothing was; none: no such table.
 
     Raises:
       OSError: they cannot be written.

@@ -158,8 +158,10 @@ def markdown(
 ) -> str:
     """Returns the table as Markdown, with what was changed and the command that made it."""
     lines = [f"# {title}", "", *_markdown_rows([header(table), *cells(table)]), "", notes(base)]
-    if changed:
+    if len(changed) > 1:
         lines += ["", "What was changed:", "", *_markdown_rows(changed)]
+    elif changed:
+        lines += ["", "No setting was changed, seeds aside."]
     return "\n".join([*lines, "", f"    {command}", ""])
 
 

@@ -100,9 +100,15 @@ def read_trial(workdir: Path) -> Trial:
 
     Raises:
       FileNotFoundError: no finished run is there, or it has left no predictions.
+      NotADirectoryError: it is a file.
       DamagedRecordError: its files cannot be read.
       ValueError: it has settings that this version does not know.
     """
+    if workdir.is_file():
+        raise NotADirectoryError(
+            f"{workdir} is a file: expected the directory of a finished run, which has the answers "
+            "to its test images"
+        )
     result = read_result(workdir)
     if result is None:
         raise FileNotFoundError(

@@ -38,6 +38,17 @@ AnyArrays = Mapping[str, np.ndarray | Stored]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+class DamagedFileError(ValueError):
+    """A file of arrays is damaged, or none. `reason` is what it says without the remedy.
+
+    The remedy is for weights that were downloaded.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}{remedy}")
+        self.reason = reason
+
+
 @contextlib.contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
     """Puts the file's name in front of what a ValueError says and in the place of `CONVERT`'s.
@@ -56,7 +67,7 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable(form: str = "an npz of plain arrays") -> Iterator[None]:
-    """Makes one ValueError of whatever libraries raise for a damaged file of a form.
+    """Makes one DamagedFileError of whatever libraries raise for a damaged file of a form.
 
     Of zipfile, zlib and numpy that is BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
     NotImplementedError, KeyError, SyntaxError, tokenize's, OverflowError, MemoryError and more.
@@ -67,9 +78,10 @@ def readable(form: str = "an npz of plain arrays") -> Iterator[None]:
             yield
     except Exception as error:
         reason = (str(error) or type(error).__name__)[:_MAX_REASON]  # numpy's quote a whole header
-        raise ValueError(
-            f"cannot be read as {form} ({reason}): download it again and compare its size with the "
-            "source's, or save it as plain arrays"
+        raise DamagedFileError(
+            f"cannot be read as {form} ({reason})",
+            ": download it again and compare its size with the source's, or save it as plain "
+            "arrays",
         ) from error
 
 
@@ -77,7 +89,8 @@ def to_float32(arrays: AnyArrays) -> Arrays:
     """Returns the arrays in float32, read where they have not been, copied where they must be.
 
     Raises:
-      ValueError: they are of another type than floating-point numbers, or not finite in float32.
+      ValueError: they are of another type than floating-point numbers.
+      DamagedFileError: they are not finite in float32.
     """
     odd = [f"{name} ({array.dtype})" for name, array in arrays.items() if not is_float(array.dtype)]
     if odd:
@@ -95,7 +108,7 @@ def to_float32(arrays: AnyArrays) -> Arrays:
             problems[kind].append(name)
     found = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
     if found:
-        raise ValueError(f"{'; '.join(found)}: the file is damaged, download it again")
+        raise DamagedFileError("; ".join(found), ": the file is damaged, download it again")
     return result
 
 

@@ -138,9 +138,39 @@ def test_what_is_no_photo_is_refused(photo, error, message):
         prepare(photo, SIZES)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "high", "remedy"),
+    [
+        (np.int64, 255, "x.astype('uint8')"),
+        (np.uint16, 200, "x.astype('uint8')"),
+        (np.float32, 1, "(255 * x).round().astype('uint8')"),
+        (np.float64, 254.6, "x.round().astype('uint8')"),
+        (jnp.bfloat16, 128, "x.round().astype('uint8')"),
+        (np.float32, 255.5, None),
+        (np.float32, np.nan, None),
+        (np.uint16, 65535, None),
+    ],
+)
+def test_the_remedy_for_pixels_of_another_type_fits_their_values(dtype, high, remedy):
+    """Taken by its word it gives the photo, and nothing wraps around."""
+    x = np.linspace(0, high, 192).reshape(8, 8, 3).astype(dtype)
+    with pytest.raises(TypeError) as caught:
+        prepare(x, SIZES)
+    said = str(caught.value)
+    if remedy is None:
+        assert said.endswith("scale them")
+        return
+    assert said.endswith(f"become that by {remedy}")
+    pixels = eval(said.rpartition(" by ")[2])
+    expected = x.astype(np.float64) * (255 if high == 1 else 1)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels, expected, atol=0.5)
+
+
 def test_one_photo_is_told_from_several(rng):
     assert all(map(is_one, ["a.jpg", Image.new("RGB", (2, 2)), noise(rng, 2, 2, 3)]))
-    assert not any(map(is_one, [["a.jpg"], (), noise(rng, 5, 2, 2, 3), iter("ab"), {"a": 1}]))
+    assert not any(map(is_one, [["a.jpg"], (), noise(rng, 5, 2, 2, 3), iter("ab"), {"a"}]))
+    assert all(map(is_one, [None, 3, {"a": 1}, io.BytesIO()]))  # none of which is several photos
 
 
 def test_photos_are_taken_as_they_are_needed_and_errors_are_in_their_place(rng):
@@ -265,5 +295,8 @@ def test_answers_by_head_and_equal_ones_in_order():
         "<Prediction 'a.jpg': 'wren' 40.0% by sum, global 'rook' 50.0%, local 'tern' 70.0%, "
         "box (1, 2, 3, 4) of 30 x 40 px>"
     )
+    assert found.top(0) == []
+    with pytest.raises(ValueError, match=r"top\(-1\): expected a number of classes"):
+        found.top(-1)
     with pytest.raises(AttributeError):
         found.box = None

@@ -311,9 +311,35 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
         lines_between([other, other], [])
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         lines_between([other, tmp_path], [])
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(NotADirectoryError, match=r"a\.npz is a file: expected the directory of a"):
+        lines_between([other, tmp_path / "a.npz"], [])
     (other / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match="of an earlier version"):
         lines_between([*runs, other], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "No setting was changed, seeds aside."),
+        ({"seed": 1}, "No setting was changed, seeds aside."),
+        ({"sacm__keep_ratio": 0.4}, "| sacm.keep_ratio | 0.2 | 0.4 |"),
+    ],
+)
+def test_runs_that_differ_in_nothing_are_said_to(tmp_path, monkeypatch, capsys, change, said):
+    right = {"global": (1, 1, 0, 0)}
+    runs = [make_run(tmp_path / "a", right), make_run(tmp_path / "b", right, **change)]
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, runs), f"--workdir={tmp_path / 'out'}"])
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # which the command sets, too
+    with tiny_variants():
+        compare.main()
+    printed, page = capsys.readouterr().out, (tmp_path / "out" / "table.html").read_text()
+    assert "# Comparison of 2 runs" in printed
+    assert said in printed
+    changes = said.startswith("|")
+    assert ("What was changed" in printed) == ("What was changed" in page) == changes
+    assert changes or f"<p>{said}</p>" in page
 
 
 def test_the_comparison_is_printed_in_any_encoding(tmp_path, monkeypatch):
