@@ -138,8 +138,8 @@ def get_config(name: str | os.PathLike[str]) -> Config:
     """Returns a configuration of the package, or of a file; its keys can be set, none added.
 
     Args:
-      name: "cub", "folder", "demo", ..., or a path that ends in ".py"; what its file takes follows a
-        colon, as in "cub:recipe=paper".
+      name: "cub", "folder", "demo", ..., or a path that ends in ".py"; what its file takes follows
+        a colon, as in "cub:recipe=paper".
 
     Raises:
       FileNotFoundError: there is no such configuration.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import jax
-import optax
+from jaxtyping import Array
 
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
@@ -73,7 +73,7 @@ class Report:
     every: int
     batch_size: int
     peak_speed: float
-    schedule: optax.Schedule
+    schedule: Callable[[int], Array]
     largest_loss: float
     way_back: Callable[[], str]
     stopwatch: Stopwatch
