@@ -37,9 +37,7 @@ def get_config_of(path: Path) -> Callable[..., Config]:
     """
     get = runpy.run_path(str(path)).get("get_config")
     if get is None:
-        raise ValueError(
-            f"{path} has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
-        )
+        raise ValueError(f"{path} has no get_config(): add one, as in configs/demo.py")
     return get
 
 
@@ -190,7 +188,7 @@ def base_config() -> Config:
 def recipe_config(
     argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
 ) -> Config:
-    """Returns the base configuration, the paper's recipe or TransFG's, locked.
+    """Returns the base configuration, with the paper's sizes or TransFG's recipe, locked.
 
     Args:
       argument: what follows the colon of `--config=configs/cub.py:recipe=paper`: nothing for the

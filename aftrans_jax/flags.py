@@ -5,7 +5,6 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 

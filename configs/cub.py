@@ -2,7 +2,7 @@
 
     python -m aftrans_jax.main --config=configs/cub.py --config.data.dir=/data/CUB_200_2011
 
-`configs/cub.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
+`configs/cub.py:recipe=paper` has the paper's 448 px, stride 12, lambda and logits.
 `configs/cub.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
 The paper reports 91.5 %. Hardware: meant for one GPU or TPU host (of 8 chips:
 `--config.train.batch_size=16`). No full run has been made yet.

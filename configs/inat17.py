@@ -2,7 +2,7 @@
 
     python -m aftrans_jax.main --config=configs/inat17.py --config.data.dir=/data/inat2017
 
-`configs/inat17.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
+`configs/inat17.py:recipe=paper` has the paper's 448 px, stride 12, lambda and logits.
 `configs/inat17.py:recipe=transfg` is TransFG's: crops of 304 px from 400 px, AutoAugment.
 `--config.data.supercategory=Aves` keeps one of the thirteen super-categories.
 Hardware: meant for one GPU or TPU host (of 8 chips: `--config.train.batch_size=16`). No full run

@@ -2,7 +2,7 @@
 
     python -m aftrans_jax.main --config=configs/nabirds.py --config.data.dir=/data/nabirds
 
-`configs/nabirds.py:recipe=paper` is the paper's recipe: 448 px, stride 12, global logits.
+`configs/nabirds.py:recipe=paper` has the paper's 448 px, stride 12, lambda and logits.
 `configs/nabirds.py:recipe=transfg` is TransFG's: crops of 448 px from 600 px.
 Hardware: meant for one GPU or TPU host (of 8 chips: `--config.train.batch_size=16`). No full run
 has been made yet.

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Mapping
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -46,7 +45,7 @@ def settled(
       FileNotFoundError, ValueError: the file of weights is absent, cannot be read or is of another
         variant.
     """
-    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, attrgetter(key)(config))]
+    left = [key for key in LEFT_TO_WEIGHTS if is_left(key, config[key])]
     if not left:
         return config, ()
     result = copy.deepcopy(config)
@@ -54,7 +53,7 @@ def settled(
     for key in left:
         group, name = key.split(".")
         result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
-    listed = ", ".join(f"{key}={_text(attrgetter(key)(result))}" for key in left)
+    listed = ", ".join(f"{key}={_text(result[key])}" for key in left)
     source = Path(config.pretrained).name or "without weights"
     told = f" ({reason})" if reason and set(left) & _OF_ORIGIN else ""
     return result, () if recorded else (f"{source}: {listed}{told}",)
@@ -67,7 +66,7 @@ def with_steps(config: Config, num_images: int) -> Config:
       config: not changed.
       num_images: in the training split.
     """
-    if not any(is_left(key, attrgetter(key)(config)) for key in LEFT_TO_DATA):
+    if not any(is_left(key, config[key]) for key in LEFT_TO_DATA):
         return config
     result = copy.deepcopy(config)
     train = result.train
@@ -138,7 +137,7 @@ def _facts(path: str, variant: str | None) -> _Facts:
 
 def _given(config: Config, key: str) -> Any:
     """Returns the value of a key, None where it is left."""
-    value = attrgetter(key)(config)
+    value = config[key]
     return None if is_left(key, value) else value
 
 

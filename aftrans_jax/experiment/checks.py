@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from operator import attrgetter
 from types import MappingProxyType
 
 from aftrans_jax.config import Config, is_left
@@ -105,7 +104,7 @@ def check_values(config: Config) -> None:
       ValueError: names the key, its value and what was expected.
     """
     for key, choices in CHOICES.items():
-        value = attrgetter(key)(config)
+        value = config[key]
         name = reader_name(value) if key == "data.name" else value
         if name not in choices and not is_left(key, value):
             raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
@@ -169,20 +168,20 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
 def _check_ranges(config: Config) -> None:
     # Written so that NaN, which compares false with everything, is refused too.
     for key in _NOT_NEGATIVE:
-        if not 0 <= (value := attrgetter(key)(config)) < math.inf:
+        if not 0 <= (value := config[key]) < math.inf:
             raise ValueError(f"{key}={value} must be at least 0 and finite")
     by_epochs = config.train.steps == 0 and config.train.epochs > 0
     for key in _POSITIVE:
         if by_epochs and key == "train.steps":
             continue
-        if not 0 < (value := attrgetter(key)(config)) < math.inf:
+        if not 0 < (value := config[key]) < math.inf:
             remedy = "; or train by --config.train.epochs=20" if key == "train.steps" else ""
             raise ValueError(f"{key}={value} must be above 0 and finite{remedy}")
     for key in _RATES:
-        if not 0 <= (value := attrgetter(key)(config)) < 1:
+        if not 0 <= (value := config[key]) < 1:
             raise ValueError(f"{key}={value} must lie in [0, 1)")
     for key in _SHARES:
-        if not 0 < (value := attrgetter(key)(config)) <= 1:
+        if not 0 < (value := config[key]) <= 1:
             raise ValueError(f"{key}={value} must lie in (0, 1]")
     if not 0 < (value := config.data.test_fraction) < 1:
         raise ValueError(f"data.test_fraction={value} must lie in (0, 1), such as 0.2")

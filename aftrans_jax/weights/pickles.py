@@ -8,8 +8,6 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-MAX_BYTES = 4_000_000  # a state dict's pickle has about 200 bytes for each tensor
-
 _MAX_NAME = 200  # characters of a name, or of what is shown of one
 _MAX_ARGUMENTS = 16  # _rebuild_tensor_v2 takes 7
 
@@ -33,7 +31,7 @@ def read_pickle(
     """Returns the data of a pickle: dicts, lists, tuples, texts, numbers, and what `known` makes.
 
     Args:
-      data: the pickle, of at most `MAX_BYTES`, which the caller compares.
+      data: the pickle.
       known: by "module name" what is called with the arguments that the pickle gives; it must
         check them.
       persistent: makes what a persistent id stands for, and must check it.

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aftrans_jax.weights.arrays import Stored, bfloat16_to_float32, readable
-from aftrans_jax.weights.pickles import MAX_BYTES, Named, read_pickle
+from aftrans_jax.weights.pickles import Named, read_pickle
+
+MAX_BYTES = 4_000_000  # of the pickle: a state dict's has about 200 bytes for each tensor
 
 _DTYPES = MappingProxyType(
     {

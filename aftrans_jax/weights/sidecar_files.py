@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-_MAX_BYTES = 1_000_000
+_MAX_BYTES = 16_000_000  # names of 20,000 classes and their numbers are two
 _GELUS = MappingProxyType(
     {"gelu": "exact", "gelu_python": "exact"}
     | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
@@ -156,9 +156,12 @@ def read_beside(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise ValueError(
+            f"{path} beside the weights has {size:,} bytes, expected at most {_MAX_BYTES:,}: move "
+            "the weights to a folder without it"
+        )
     try:
-        if (size := path.stat().st_size) > _MAX_BYTES:
-            raise ValueError(f"{size:,} bytes, expected at most {_MAX_BYTES:,}")
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         # The hub's library has links to its files, and would make a deleted link again.

@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
+from aftrans_jax.experiment import auto_settings, batches, checks, data, model, optimization, recipe
 from aftrans_jax.experiment import build as building
-from aftrans_jax.experiment import checks, data, model, optimization
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.data import READERS
@@ -26,6 +26,7 @@ from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.inference import trained_model
 from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.run import launch
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
 
@@ -146,6 +147,9 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     assert KEYS.keys() - read == {"train.epochs"}
 
 
+READING = (auto_settings, batches, building, checks, data, launch, model, optimization, recipe)
+
+
 def attribute_chain(node: ast.AST) -> list[str] | None:
     names = []
     while isinstance(node, ast.Attribute):
@@ -153,7 +157,7 @@ def attribute_chain(node: ast.AST) -> list[str] | None:
     return [node.id, *names] if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("module", [building, checks, data, model, optimization, trained_model])
+@pytest.mark.parametrize("module", [*READING, trained_model])
 def test_no_key_is_read_that_does_not_exist(module):
     """On all paths, those that no test takes included."""
     groups = {key.split(".")[0] for key in KEYS}

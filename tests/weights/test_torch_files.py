@@ -11,8 +11,7 @@ from torch_file import Raw, number, tensor, text, whole, write_torch
 
 from aftrans_jax.weights.arrays import naming, to_float32
 from aftrans_jax.weights.formats import file_format
-from aftrans_jax.weights.pickles import MAX_BYTES
-from aftrans_jax.weights.pytorch import open_torch
+from aftrans_jax.weights.pytorch import MAX_BYTES, open_torch
 
 
 def read(path):
