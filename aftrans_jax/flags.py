@@ -223,7 +223,7 @@ def parse_flags(argv: list[str], *, needs_config: bool = True) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Returns a message without absl's tuple and the traceback of ml_collections in some of them."""
+    """Returns a message without absl's tuple or ml_collections' traceback, which some have."""
     if "Traceback" not in text:
         return re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", text)
     head, last = text.partition(": Error whilst")[0], text.strip().splitlines()[-1]
