@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
@@ -126,7 +125,7 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
 
 
 def _copied(config: Any) -> Config:
-    if not isinstance(config, ConfigDict):
+    if not isinstance(config, type(base_config())):
         raise TypeError(
             f"config is {config!r:.80}: expected a configuration, such as "
             "aftrans_jax.get_config('folder') gives"

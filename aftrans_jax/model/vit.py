@@ -98,13 +98,14 @@ class ViT(nn.Module):
         Raises:
           ValueError: there is no image, or they are not [batch height width 3].
         """
+        images = jnp.asarray(images, jnp.float32)
         if images.ndim != 4 or images.shape[3] != 3 or images.shape[0] == 0:
             raise ValueError(
                 f"images of the shape {images.shape}: expected [batch height width 3], one image "
                 "or more. Give a single one as x[None]"
             )
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
-        return (jnp.asarray(images, jnp.float32) / 255 - mean) / std
+        return (images / 255 - mean) / std
 
     def embed(
         self, images: Float[Array, "batch height width 3"]
