@@ -449,7 +449,7 @@ def test_a_run_cut_in_two_is_the_uncut_run_bit_for_bit(tmp_path, monkeypatch, ca
 
 
 def test_eval_without_a_checkpoint_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"--mode=eval: .* no checkpoint: train first"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoints holds no checkpoint: train first"):
         evaluate_run(fresh(), tmp_path, name="test")
     write_json(tmp_path / "result.json", {"step": 1, "config": {"train": {}}})
     with pytest.raises(FileNotFoundError, match=r"no checkpoint: bring .* result\.json away"):
