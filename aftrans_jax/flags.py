@@ -144,7 +144,7 @@ def key_lines() -> Iterator[str]:
             continue
         found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
         if found:
-            start = f"  --config.{found[1]}={attrgetter(found[1])(settings)}"
+            start = f"  --config.{found[1]}={settings[found[1]]}"
             text = " ".join([*above, found[2] or ""]).strip()
             yield f"{start:<42} {text}" if text else start
         above = []
