@@ -1,6 +1,7 @@
 """A state split over devices against the same state whole on each of them."""
 
 from functools import partial
+from types import MappingProxyType
 from unittest import mock
 
 import flax.linen as nn
@@ -8,10 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from jax.sharding import Mesh, PartitionSpec
 from training import linear
 
+from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import ModelOutput
+from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.training import sharding
 from aftrans_jax.training.checkpoint_reading import flat_arrays
 from aftrans_jax.training.compilation import compiled_step
@@ -52,11 +56,11 @@ def state_of(rules, loss_scale, trains):
     return jax.device_get(create_state(params, rules, loss_scale, trains=trains, average_decay=0.9))
 
 
-def step_of(model, rules, sharing, mesh, parts=1):
+def step_of(model, rules, sharing, mesh, parts=1, weights=MappingProxyType({"global": 1.0})):
     gradients = partial(
         mean_gradients,
         model=model,
-        loss_weights={"global": 1.0},
+        loss_weights=weights,
         predict_from="global",
         accumulation_steps=parts,
         sharing=sharing,
@@ -169,6 +173,29 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
     lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
     assert lowered.count("stablehlo.all_gather") == 3 + 2
     assert lowered.count("stablehlo.reduce_scatter") == 3
+
+
+def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
+    """Blocks are computed again, and parameters are gathered in both branches of AFTrans."""
+    geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
+    locate = partial(locate_region, method="largest_component", geometry=geometry, min_box=5)
+    vit = tiny.tiny_vit(remat="blocks")
+    model = AFTrans(vit, locate, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2)
+    images = tiny.random_images(rng, batch=2)
+    batch = {"image": images, "label": np.int32([1, 3]), "mask": np.ones(2, bool)}
+    rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
+    state = create_state(tiny.random_params(model, rng, images), rules, NoLossScale())
+    host, mesh, found = jax.device_get(state), Mesh(jax.devices()[:2], (DATA_AXIS,)), []
+    for way in SHARINGS:
+        with mock.patch.object(sharding, "SMALLEST", 1):
+            sharing = SHARINGS[way](host, 2)
+        step = step_of(model, rules, sharing, mesh, weights={"global": 1.0, "local": 1.0})
+        found.append(flat_arrays(step(placed(host, mesh, sharing.specs), batch)[0]))
+    moved = {path: array - found[0][path] for path, array in flat_arrays(host).items()}
+    assert (
+        np.abs(moved["params/vit/Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"]).max() > 0
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-6), *found)
 
 
 def test_a_state_goes_on_with_another_number_of_devices(rng):
