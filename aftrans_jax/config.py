@@ -37,7 +37,10 @@ def get_config_of(path: Path) -> Callable[..., Config]:
     """
     get = runpy.run_path(str(path)).get("get_config")
     if get is None:
-        raise ValueError(f"{path} has no get_config(): add one, as in configs/demo.py")
+        raise ValueError(
+            f"{path} has no get_config(): add one, as in configs/demo.py, or take another "
+            "configuration (of a study: --config=FILE)"
+        )
     return get
 
 

@@ -113,7 +113,8 @@ def test_a_file_without_a_configuration_is_named(monkeypatch, flag):
     with pytest.raises(SystemExit) as caught:
         parsed(monkeypatch, *with_base(["study", f"--{flag}=own.py"])[1:])
     assert caught.value.code == (
-        "error: own.py has no get_config(): add one, as in configs/demo.py, or give --config=FILE"
+        "error: own.py has no get_config(): add one, as in configs/demo.py, or take another "
+        "configuration (of a study: --config=FILE)"
     )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from aftrans_jax.data.examples import Example, Source, at_size
-from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 
@@ -64,6 +63,6 @@ class Relabelled:
 
 def photo_table(source: Source) -> PhotoTable | None:
     """Returns the table that a source reads photos by, or part of them; None of drawn images."""
-    while isinstance(source, ResizedCache | Relabelled | Subset):
-        source = source.source
+    while (inner := getattr(source, "source", None)) is not None:  # a cache, or one of the above
+        source = inner
     return source.table if isinstance(source, PhotoSource) else None
