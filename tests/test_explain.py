@@ -225,6 +225,30 @@ IN_PAGE = """async asked => {
 }"""
 
 
+SEEN_BESIDE_CROPS = """() => Promise.all(
+  [...document.querySelectorAll("details")].map(async (details) => {
+  details.open = true;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const svg = details.querySelector(".crop svg"), { x, y, width, height } = svg.viewBox.baseVal;
+  svg.scrollIntoView();
+  const at = (right, down) => {
+    const point = new DOMPoint(x + right * width, y + down * height);
+    const shown = point.matrixTransform(svg.getScreenCTM());
+    return document.elementFromPoint(shown.x, shown.y)?.tagName === "image";
+  };
+  return [at(0.5, 0.5), at(0.98, 0.98), at(1.02, 0.5), at(0.5, 1.02)];
+}))"""
+
+
+def test_the_crop_shows_nothing_beside_the_box(trained, explained, tmp_path):
+    """The panel has the photo's shape, and most boxes another one."""
+    page, rules = tmp_path / "explain.html", explanation.rules(trained)
+    write_explanation(page, title=TITLE, said="untrained", rules=rules, photos=explained[:4])
+    found = in_browser(page, SEEN_BESIDE_CROPS)
+    assert len(found) == 4
+    assert {tuple(crop) for crop in found} == {(True, True, False, False)}
+
+
 def test_the_models_settings_give_the_models_regions_on_100_photos(answers, explained):
     assert len(answers["own"]) == NUM_PHOTOS
     for found, photo in zip(answers["own"], explained, strict=True):

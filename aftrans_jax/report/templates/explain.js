@@ -195,6 +195,10 @@ function cut(svg, [top, left, bottom, right]) {
   const down = image.getAttribute("height") / RULES.source_size;
   const [width, height] = [across * (right - left), down * (bottom - top)];
   svg.setAttribute("viewBox", `${across * left} ${down * top} ${width} ${height}`);
+  // A view of another shape than the panel would show the photo beside the box, too.
+  const sides = [top, RULES.source_size - right, RULES.source_size - bottom, left];
+  const shares = sides.map((side) => `${(100 * side) / RULES.source_size}%`);
+  image.style.clipPath = `inset(${shares.join(" ")})`;
 }
 
 // ------------------------------------------------------------------------------------------ words
