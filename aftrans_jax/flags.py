@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import base_config, expand_paths, get_config_of
+from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -132,6 +132,13 @@ def find_config(name: str, flag: str = "config") -> str:
     if flag == "config":
         get_config_of(path)
     return f"{path}{colon}{argument}"
+
+
+def unchanged_config() -> tuple[str, Config]:
+    """Returns the name of what `--config` gives, such as "cub", and it before the keys are set."""
+    path, colon, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
+    return name, get_config_of(Path(path))(*([argument] if colon else []))
 
 
 def key_lines() -> Iterator[str]:

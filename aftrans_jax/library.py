@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
@@ -117,6 +118,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
         directory holds cannot be used, or the training diverged.
       TypeError: the configuration is none.
     """
+    if not os.fspath(workdir):
+        raise ValueError("workdir is empty: expected the path of a directory for the run")
     place, config = Path(expand(os.fspath(workdir))), _copied(config)
     expand_paths(config)
     with StopRequest() as stop:
@@ -125,7 +128,7 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
 
 
 def _copied(config: Any) -> Config:
-    if not isinstance(config, type(base_config())):
+    if not isinstance(config, ConfigDict):
         raise TypeError(
             f"config is {config!r:.80}: expected a configuration, such as "
             "aftrans_jax.get_config('folder') gives"

@@ -1,19 +1,17 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import contextlib
-import runpy
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from aftrans_jax import __version__
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.flags import CONFIG, given_keys, parse_flags
+from aftrans_jax.flags import CONFIG, given_keys, parse_flags, unchanged_config
 from aftrans_jax.hosts import joined, leave_at_once
 from aftrans_jax.workdir.command_log import read_starts
 
@@ -105,9 +103,7 @@ def _workdir() -> Path:
         return Path(_WORKDIR.value)
     from aftrans_jax.workdir.record import default_name, flat
 
-    path, colon, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    name = "-".join([Path(path).stem, *argument.split("=")[1:]])  # cub-transfg, for one
-    plain = runpy.run_path(path)["get_config"](*([argument] if colon else []))
+    name, plain = unchanged_config()
     return Path("runs", default_name(name, flat(plain.to_dict()), flat(CONFIG.value.to_dict())))
 
 

@@ -313,7 +313,7 @@ def astray(path: Path) -> set[str]:
     found = {name for name in own(path) - {"aftrans_jax.__version__"} if not within(name, *allowed)}
     if packages is not None:
         found |= outside(path) - packages
-    if room(path) not in ("config", "experiment", "flags", *COMMANDS):
+    if room(path) not in ("config", "experiment", "flags", "library", *COMMANDS):
         found |= outside(path) & {"ml_collections"}
     return found
 

@@ -362,6 +362,8 @@ def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, t
         config.seed = 5
         with pytest.raises(ValueError, match="seed was 0, is now 5"):
             aft.train(config, str(tmp_path / "run"))
+        with pytest.raises(ValueError, match="workdir is empty"):
+            aft.train(config, "")  # the current folder, for Path
 
 
 def test_configurations_are_found_by_name_or_path(tmp_path):

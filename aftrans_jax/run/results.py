@@ -16,11 +16,11 @@ from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import Look, pictures
+from aftrans_jax.training.actions import accuracy_line
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
@@ -92,10 +92,8 @@ def skipped_images(experiment: Experiment) -> dict[str, list[str]]:
 
 
 def recorded_line(result: Mapping[str, Any]) -> str:
-    """Returns the accuracies of a result in a line."""
-    found = {name: result.get(f"{name}_accuracy") for name in HEADS}
-    shown = [f"{name} {value:.1%}" for name, value in found.items() if isinstance(value, float)]
-    return f"its result: accuracy on {result.get('num_test')} test images: {'  '.join(shown)}"
+    """Returns the accuracies of a recorded result in a line."""
+    return f"its result: {accuracy_line(result, result['num_test'], 'test')}"
 
 
 def write_results(

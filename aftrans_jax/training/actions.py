@@ -3,8 +3,9 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 from jaxtyping import Array
@@ -232,10 +233,15 @@ def scored(
 
 def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progress) -> None:
     """Shows the accuracies of an evaluation in a line."""
-    accuracies = "  ".join(
+    line = accuracy_line(evaluation.scores, evaluation.num_examples, split)
+    progress.say(f"step {step}: {line}")
+
+
+def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str:
+    """Returns the accuracies that scores hold, such as "global_accuracy", for people to read."""
+    shown = [
         f"{name.removesuffix('_accuracy')} {value:.1%}"
-        for name, value in evaluation.scores.items()
+        for name, value in scores.items()
         if name.endswith("_accuracy")
-    )
-    images = evaluation.num_examples
-    progress.say(f"step {step}: accuracy on {images} {split} images: {accuracies}")
+    ]
+    return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"

@@ -3,8 +3,10 @@
 Started as a program, this file is such a process; it imports what it is asked to run, and no more.
 """
 
+import ctypes
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness.errors import LackingError, LeftOutError, WorkerError
+
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 Talk = Callable[[Any], Any]  # hands a value to the other process, returns its answer
 
@@ -143,5 +147,7 @@ def forget_editable_install() -> None:
 
 
 if __name__ == "__main__":
+    # It ends with the process that started it, whatever ends that.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     forget_editable_install()
     serve(Connection(int(sys.argv[1])))

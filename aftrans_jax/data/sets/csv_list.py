@@ -14,6 +14,7 @@ from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")
 _SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where a comma is in numbers
+_SEPARATOR_LINE = "sep="  # what a line above the header begins with, which spreadsheets write
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
     "CSV file, the name of its class, and train, val or test."
@@ -30,9 +31,10 @@ def read_csv(
 
     The header names the columns, in any order: `path`, `label`, which is the name of a class, and
     perhaps `split`, one of `SPLIT_NAMES`. It also tells what separates fields: commas, semicolons
-    or tabs. White space around fields is ignored, and so is case in the header and in splits.
-    Further columns are ignored where there is `split`; without it they are an error, because one of
-    them may be the split under another name. An absolute path below that folder is taken too.
+    or tabs; a line "sep=;" above it is passed over. White space around fields is ignored, and so is
+    case in the header and in splits. Further columns are ignored where there is `split`; without it
+    they are an error, because one of them may be the split under another name. An absolute path
+    below that folder is taken too.
 
     Args:
       path: of the file, UTF-8, or UTF-16 that begins with its mark; of UTF-8, paths, and classes
@@ -130,7 +132,10 @@ def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
     separator = _separator(text)
     rows = _rows(path, text, separator)
     number, header = next(rows, (1, []))
-    columns, folder = _columns(path, number, header), os.path.abspath(path.parent)
+    if header[:1] == [_SEPARATOR_LINE]:
+        number, header = next(rows, (number, []))
+    columns = _columns(path, number, header, separator)
+    folder = os.path.abspath(path.parent)
     splits = SPLIT_NAMES if "split" in columns else ("",)
     for number, fields in rows:
         row = separator.join(fields)
@@ -153,7 +158,7 @@ def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
         yield number, row, photo
 
 
-def _columns(path: Path, number: int, header: list[str]) -> list[str]:
+def _columns(path: Path, number: int, header: list[str], separator: str) -> list[str]:
     """Returns the names of the columns in lower case, after checking that none is missing."""
     columns = [field.lower() for field in header]
     others = [field for field in header if field.lower() not in _COLUMNS]
@@ -163,7 +168,7 @@ def _columns(path: Path, number: int, header: list[str]) -> list[str]:
     raise row_error(
         path,
         number,
-        ",".join(header),
+        separator.join(header),
         "a header with the columns path, label and perhaps split, each once and separated by "
         f"commas, semicolons or tabs; unknown are {others}",
         "Rename the column of image paths to path, that of class names to label, and that of train "
@@ -174,7 +179,8 @@ def _columns(path: Path, number: int, header: list[str]) -> list[str]:
 def _separator(text: str) -> str:
     """Returns what separates the columns path and label of the header, else a comma."""
     blank = f'{"".join(_SEPARATORS)}" '
-    header = next((line for line in text.split("\n") if line.strip(blank)), "")
+    lines = (line for line in text.split("\n") if line.strip(blank))
+    header = next((line for line in lines if not line.startswith(_SEPARATOR_LINE)), "")
     for separator in _SEPARATORS:
         columns = {name.strip(' "').lower() for name in header.split(separator)}
         if {"path", "label"} <= columns:

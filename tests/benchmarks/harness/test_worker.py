@@ -21,6 +21,9 @@ def leave_out(talk): raise LeftOutError("no camera here")
 def lack(talk): from aftrans_jax import nothing_of_the_kind
 def fail(talk): raise ValueError("a wrong turn")
 def die(talk): os._exit(7)
+def tell(talk):
+    print('begun', flush=True)
+    wait(talk)
 def wait(talk):
     import time
     time.sleep(60)
@@ -62,6 +65,16 @@ def test_what_became_of_a_worker_is_told(start, name, error, message):
 def test_a_worker_that_is_too_slow_is_ended(start):
     with pytest.raises(WorkerError, match=r"within 0\.1 s"):
         start("wait").result(timeout=0.1)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(start):
+    """A benchmark that SIGTERM ends must not leave a compilation behind."""
+    program = "from benchmarks.harness.worker import Worker; Worker('functions:tell').result()"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"begun\n"
+        parent.terminate()
+        parent.communicate(timeout=30)  # until no process has that end of the pipe
 
 
 def test_benchmarks_need_neither_loaders_nor_tensorflow():

@@ -116,11 +116,12 @@ def test_order_spaces_quotes_case_and_line_ends_mean_nothing(data):
 @pytest.mark.parametrize("separator", [";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("header", ["path,label,split", "Label,PATH,split"])
-def test_semicolons_and_tabs_separate_as_commas_do(tmp_path, separator, encoding, header):
+@pytest.mark.parametrize("above", ["", "sep=,"])
+def test_semicolons_and_tabs_separate_as_commas_do(tmp_path, separator, encoding, header, above):
     """As spreadsheets write where the comma is in numbers, and as "Unicode text"."""
     rows = [dict(zip(HEADER.split(","), row.split(","), strict=True)) for row in ROWS]
     columns = header.split(",")
-    lines = ["", header, *(",".join(row[name.lower()] for name in columns) for row in rows)]
+    lines = [above, header, *(",".join(row[name.lower()] for name in columns) for row in rows)]
     text = "\r\n".join(lines).replace(",", separator)
     (tmp_path / "list.csv").write_bytes(text.encode(encoding))
     check(read_csv(tmp_path / "list.csv"))
