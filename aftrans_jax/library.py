@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from aftrans_jax import configs
@@ -83,13 +84,12 @@ def create(
         value cannot be used.
       TypeError: the configuration is none.
     """
-    if not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise ValueError(f"num_classes={num_classes!r}: expected a whole number, 1 or more")
+    num_classes = _whole("num_classes", num_classes, least=1)
     keys = base_config() if config is None else _copied(config)
     if variant is not None:
-        keys.model.variant = variant
+        keys.model.variant = str(variant)
     if seed is not None:
-        keys.seed = seed
+        keys.seed = _whole("seed", seed, least=0)
     if weights is not None:
         keys.pretrained = os.fspath(weights)
     expand_paths(keys)
@@ -133,7 +133,16 @@ def _copied(config: Any) -> Config:
             f"config is {config!r:.80}: expected a configuration, such as "
             "aftrans_jax.get_config('folder') gives"
         )
+    for key, value in flatten_dict(config.to_dict(), sep=".").items():
+        if value is None:
+            raise TypeError(f"config.{key} is None: expected a value, as in aftrans_jax/config.py")
     return copy.deepcopy(config)
+
+
+def _whole(name: str, value: Any, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+    return int(value)
 
 
 def get_config(name: str | os.PathLike[str]) -> Config:
@@ -149,8 +158,9 @@ def get_config(name: str | os.PathLike[str]) -> Config:
     """
     given, colon, argument = os.fspath(name).partition(":")
     packaged = Path(configs.__path__[0])
-    is_path = given.endswith(".py")
-    path = Path(expand(given)) if is_path else packaged / f"{given}.py"
+    path = Path(expand(given)) if given.endswith(".py") else packaged / f"{given}.py"
+    if not path.is_file() and path.parent == Path("configs"):
+        path = packaged / path.name
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in packaged.glob("[!_]*.py")))
         raise FileNotFoundError(

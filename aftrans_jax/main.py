@@ -1,6 +1,7 @@
 """Trains or evaluates: `python -m aftrans_jax.main --config=configs/cub.py`."""
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -75,6 +76,12 @@ def main(argv: list[str]) -> None:
     except SystemExit as error:
         if is_one_of_many and isinstance(error.code, str):
             leave_at_once(error.code)
+        if not is_one_of_many and isinstance(error.code, int):
+            # A signal, perhaps at the start of a pool's thread: an ordinary exit, which waits for
+            # all threads, would wait for this one for ever.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.code)
         raise
 
 

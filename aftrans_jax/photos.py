@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aftrans_jax.command import say
 from aftrans_jax.data.sets.files import FoundFiles, find_files, helpers_among
+from aftrans_jax.data.sets.lists import decoded
 from aftrans_jax.paths import expand
 
 ARGUMENTS = (
@@ -71,8 +72,8 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
 def _images(argument: str) -> FoundFiles:
     """Returns the files that one argument means, sorted where it does not list them."""
     if argument == "-":
-        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-        return _joined(_below(line) for line in lines if line)
+        lines = decoded(sys.stdin.buffer.read(), any_bytes=True).split("\n")
+        return _joined(_below(path) for line in lines if (path := line.rstrip("\r")))
     argument = argument if os.path.lexists(argument) else expand(argument)
     if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):
         return _below(argument)

@@ -127,6 +127,15 @@ def test_standard_input_without_a_line_is_said(monkeypatch, capsys, lines):
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypatch, encoding, end):
+    monkeypatch.chdir(plant(tmp_path, "é.jpg", "b c.jpg"))
+    lines = end.join(["é.jpg", "b c.jpg", ""]).encode(encoding)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert find(["-"]) == (["é.jpg", "b c.jpg"], 0)
+
+
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
     plant(tmp_path, *(f"{name}/{n}.jpg" for name in "ab" for n in "xyz"), "c/a.txt")
     for name in ("a/p.jpg", "b/p.jpg"):

@@ -75,6 +75,19 @@ def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkey
         model(images[:2])
 
 
+def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
+    """As programs around this one may have them by default."""
+    wanted = [found.answer for found in model(images)]
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with tiny_variants():
+            loaded = aft.load(trained_run)
+        assert {x.dtype for x in jax.tree.leaves(loaded.params)} == {np.dtype(np.float32)}
+        assert [found.answer for found in loaded(images)] == wanted
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def test_scores_of_another_step_are_not_told_of_the_model(trained_run, tmp_path):
     """As when a finished run was made longer and killed."""
     workdir = shutil.copytree(trained_run, tmp_path / "run")
@@ -331,7 +344,8 @@ def test_what_cannot_be_created_is_refused():
         with pytest.raises(TypeError, match=r"get_config\('folder'\) gives"):
             aft.train(config, "run")
     said = in_new_process(  # without the checks of types that tests have
-        "import aftrans_jax as aft\n"
+        "import aftrans_jax as aft, numpy as np\n"
+        "aft.create('ti16', num_classes=np.int64(2), seed=np.uint8(3))\n"
         "for count in (1.5, '3', None):\n"
         "    try:\n"
         "        aft.create('ti16', num_classes=count)\n"
@@ -341,6 +355,14 @@ def test_what_cannot_be_created_is_refused():
     assert said.splitlines() == [
         f"num_classes={count}: expected a whole number, 1 or more" for count in ("1.5", "'3'", None)
     ]
+    with pytest.raises(ValueError, match="num_classes=True: expected a whole number"):
+        aft.create("ti16", num_classes=True)
+    with pytest.raises(ValueError, match="seed=-1: expected a whole number, 0 or more"):
+        aft.create("ti16", num_classes=2, seed=-1)
+    config = aft.get_config("folder")
+    config.data.dir = None
+    with pytest.raises(TypeError, match=r"config\.data\.dir is None: expected a value"):
+        aft.train(config, "run")
     with pytest.raises(FileNotFoundError, match=r"no\.npz"):
         aft.create("ti16", num_classes=2, weights="no.npz")
     with pytest.raises(ValueError, match=r"model\.variant='ti16'"):
@@ -374,6 +396,7 @@ def test_configurations_are_found_by_name_or_path(tmp_path):
     )
     assert aft.get_config(str(tmp_path / "mine.py")).train.steps == 10_000
     assert aft.get_config(tmp_path / "mine.py").train.steps == 10_000
+    assert aft.get_config("configs/cub.py").data.name == "cub"  # as --config names it
     with pytest.raises(FileNotFoundError, match=r"'birds' is no configuration: .*cub, demo, dogs"):
         aft.get_config("birds")
     (tmp_path / "other.py").write_text("def config():\n    return 1\n")

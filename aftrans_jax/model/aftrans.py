@@ -44,9 +44,10 @@ class LocalTokens(nn.Module):
 
     @nn.compact
     def __call__(self) -> BranchTokens:
-        cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.hidden))
+        cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.hidden), jnp.float32)
         shape = (1, self.num_tokens, self.hidden)
-        return BranchTokens(cls, self.param("pos_embedding", nn.initializers.normal(0.02), shape))
+        drawn = nn.initializers.normal(0.02)
+        return BranchTokens(cls, self.param("pos_embedding", drawn, shape, jnp.float32))
 
 
 class AFTrans(nn.Module):

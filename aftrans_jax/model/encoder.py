@@ -43,7 +43,7 @@ class PositionEmbedding(nn.Module):
     @nn.compact
     def __call__(self) -> Float[Array, "1 tokens hidden"]:
         shape = (1, self.num_tokens, self.hidden)
-        return self.param("pos_embedding", nn.initializers.normal(0.02), shape)
+        return self.param("pos_embedding", nn.initializers.normal(0.02), shape, jnp.float32)
 
 
 class Attention(nn.Module):

@@ -32,8 +32,8 @@ class PatchEmbedding(nn.Module):
         self, images: Float[Array, "batch side side channels"]
     ) -> Float[Array, "batch patches hidden"]:
         shape = (self.patch_size, self.patch_size, images.shape[-1], self.hidden)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.hidden,))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.hidden,), jnp.float32)
         images, kernel, bias = (x.astype(self.dtype) for x in (images, kernel, bias))
         return embed_automatically(images, kernel, self.stride) + bias
 

@@ -71,10 +71,13 @@ class ViT(nn.Module):
         self.embedding = PatchEmbedding(
             self.variant.hidden, self.variant.patch_size, self.stride, self.dtype
         )
-        self.cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.variant.hidden))
+        shape = (1, 1, self.variant.hidden)
+        self.cls = self.param("cls", nn.initializers.zeros_init(), shape, jnp.float32)
         if self.variant.registers:  # without them a trunk has no such parameter
             shape = (1, self.variant.registers, self.variant.hidden)
-            self.registers = self.param("registers", nn.initializers.normal(0.02), shape)
+            self.registers = self.param(
+                "registers", nn.initializers.normal(0.02), shape, jnp.float32
+            )
         self.Transformer = Encoder(
             variant=self.variant,
             num_tokens=1 + self.variant.patches_per_side(self.image_size, self.stride) ** 2,

@@ -33,9 +33,9 @@ _FORMATS = MappingProxyType({NPZ: "npz", _SAFETENSORS: "safetensors", _TORCH: "t
 # What anything else is called -> what to do; `path` and, for a shell, `quoted` are put in.
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "a PyTorch file (of before version 1.6)": f"is not read. {_SAVE_AGAIN}",
+        "a PyTorch file (of before version 1.6)": f"not read. {_SAVE_AGAIN}",
         "a TorchScript program": (
-            "is never read, since it is a program. torch.save(torch.jit.load({path!r})"
+            "never read, since it is a program. torch.save(torch.jit.load({path!r})"
             ".state_dict(), 'x.pth') makes a file of its arrays, where you trust it"
         ),
         "a TensorFlow checkpoint": _OTHER_NAMES,
@@ -60,7 +60,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
             "its trained trunk becomes an npz by python -m aftrans_jax.export --workdir={quoted}"
         ),
         "a Python pickle": (
-            "is never read, since it may run any code. Save its arrays by np.savez('x.npz', "
+            "never read, since it may run any code. Save its arrays by np.savez('x.npz', "
             "**arrays) where you trust it"
         ),
         "a single array (npy)": "expected all arrays of the model, as of np.savez",

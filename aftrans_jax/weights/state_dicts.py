@@ -78,6 +78,11 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
             raise ValueError(f"it has more than {MAX_LAYERS} layers: expected a plain ViT")
         named |= block(taken, naming, layers, hidden, num_heads)
         layers += 1
+    if any(taken.has(f"{naming.norm1.format(n)}.weight") for n in range(layers, MAX_LAYERS)):
+        raise ValueError(
+            f"{naming.norm1.format(layers)}.weight is missing, and later layers are there: "
+            "expected every layer. The file is not whole"
+        )
     named |= norm(taken, naming.norm, "Transformer/encoder_norm", hidden)
     named |= _head(taken, naming, hidden, notes)
     notes += taken.notes(layers)

@@ -98,6 +98,14 @@ def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]
         for what, names in counts.items()
         if names
     ]
+    gone = [name for name in counts["removed"] if recorded[name].is_used]
+    tested = [name for name in counts["added"] if present[name].split == "test"]
+    if gone and tested:
+        lines.append(
+            f"note: {len(gone)} of the removed images were trained on, or chose checkpoints, and "
+            f"{len(tested)} of the added ones are tested. If some are the same photos under other "
+            "names, the score is of what was trained on: choose another --workdir"
+        )
     order = ("train", "validation", "test")
     leaked = [
         name

@@ -8,7 +8,7 @@ from typing import Any
 from aftrans_jax.config import Config, base_config, is_left
 from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
 from aftrans_jax.weights.names import weights_name
-from aftrans_jax.workdir.run_names import order, run_name
+from aftrans_jax.workdir.run_names import another_run, order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 
@@ -222,20 +222,19 @@ def check_same_training(workdir: Path, found: Changes) -> None:
         listed = "; ".join(
             f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
         )
-        other = run_name(str(workdir), {key: new for key, (_, new) in defining.items()})
+        other = another_run(workdir, {key: new for key, (_, new) in defining.items()})
         raise ValueError(
             f"{workdir} holds a run that was trained with other settings: {listed}. Set them back "
-            f"to go on with it, or train in another directory: --workdir={other}"
+            f"to go on with it, or {other}"
         )
 
 
 def check_length(workdir: Path, trained: int, num_steps: int) -> None:
     """Raises ValueError where a directory holds more trained steps than are wanted now."""
     if trained > num_steps:
-        other = run_name(str(workdir), {"train.steps": num_steps})
         raise ValueError(
             f"{workdir} holds a run of {trained} trained steps, more than train.steps={num_steps}: "
-            f"raise it to go on, or train in another directory: --workdir={other}"
+            f"raise it to go on, or {another_run(workdir, {'train.steps': num_steps})}"
         )
 
 

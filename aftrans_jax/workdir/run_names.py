@@ -28,6 +28,12 @@ def run_name(name: str, changed: Mapping[str, Any]) -> str:
     return name + added
 
 
+def another_run(workdir: Path, changed: Mapping[str, Any]) -> str:
+    """Returns what to do where a directory holds a run of other settings."""
+    name = run_name(str(workdir), changed)
+    return f"train in another directory, with the --config of this one: --workdir={name}"
+
+
 def order(key: str) -> tuple[bool, str]:
     """Sorts keys without a group, such as seed, before the others."""
     return "." in key, key

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -52,3 +53,38 @@ def test_a_hook_that_is_set_within_stays(monkeypatch):
 
         sys.unraisablehook = later
     assert sys.unraisablehook is later
+
+
+AT_THE_START_OF_A_THREAD = """
+import os, runpy, signal, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from aftrans_jax.run import launch
+
+POOL = ThreadPoolExecutor(1)
+
+def started(self, start=threading.Thread.start):
+    start(self)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def launch_training(*args):
+    threading.Thread.start = started
+    POOL.submit(print)
+
+launch.launch_training = launch_training
+sys.argv[0] = "main"
+runpy.run_module("aftrans_jax.main", run_name="__main__")
+"""
+
+
+def test_a_signal_at_the_start_of_a_thread_does_not_keep_the_process(tmp_path):
+    """A pool whose `submit` was left has a thread that nothing wakes at an ordinary exit."""
+    flags = ["--config=configs/demo.py", f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_START_OF_A_THREAD, *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr.startswith("SIGTERM: ")

@@ -54,8 +54,8 @@ def npy(path):
 FILES = {
     "TorchScript": (zipped("m/data.pkl", "m/constants.pkl"), r"a TorchScript .*'/.*/x\.\w+'\)"),
     "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): .*weights_only"),
-    "pickle 2": (content(pickle.dumps({"a": 1}, protocol=2)), "a Python pickle: is never read"),
-    "pickle 5": (content(pickle.dumps({"a": 1}, protocol=5)), "a Python pickle: is never read"),
+    "pickle 2": (content(pickle.dumps({"a": 1}, protocol=2)), "a Python pickle: never read"),
+    "pickle 5": (content(pickle.dumps({"a": 1}, protocol=5)), "a Python pickle: never read"),
     "msgpack": (content(flax.serialization.msgpack_serialize(TREE)), "a msgpack .*msgpack_restore"),
     "HDF5": (hdf5, "an HDF5 file, as of Keras: cannot be read yet: .*official npz of the same"),
     "Keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "a Keras model"),

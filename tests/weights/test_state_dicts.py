@@ -86,7 +86,7 @@ SURPLUS = {
     "norm_pre.weight": r"normalises the tokens before the first block \(CLIP\)",
     "blocks.0.attn.q_bias": "is of BEiT's or EVA's kind",
     "blocks.0.adapter.weight": "the file has what a plain ViT has not: blocks.0.adapter.weight",
-    "blocks.4.norm1.weight": r"the file has what a plain ViT has not: blocks\.4\.norm1\.weight",
+    "blocks.4.norm1.weight": r"blocks\.2\.norm1\.weight is missing, and later",
 }
 
 
@@ -142,6 +142,12 @@ def test_more_layers_than_any_vit_has_are_refused(arrays, monkeypatch):
     named(dict(arrays))
     monkeypatch.setattr("aftrans_jax.weights.state_dicts.MAX_LAYERS", LAYERS - 1)
     with pytest.raises(ValueError, match="it has more than 1 layers: expected a plain ViT"):
+        named(arrays)
+
+
+def test_a_layer_that_is_missing_is_named(arrays):
+    arrays = {name.replace("blocks.1.", "blocks.2."): x for name, x in arrays.items()}
+    with pytest.raises(ValueError, match=r"blocks\.1\.norm1\.weight is missing, and later"):
         named(arrays)
 
 

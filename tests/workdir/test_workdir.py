@@ -384,6 +384,21 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
     assert joined(None, without) == without
 
 
+def test_photos_that_may_only_have_been_renamed_are_told_of():
+    recorded = {f"a/{n}.jpg": Listed("a", "train") for n in range(4)}
+    recorded |= {"a/8.jpg": Listed("a", "test"), "a/9.jpg": Listed("a", "test")}
+    kept = {name: recorded[name] for name in ("a/0.jpg", "a/1.jpg", "a/8.jpg")}
+    tested = {"a/x.jpg": Listed("a", "test")}
+    lines, leaked = compare_lists(recorded, kept | tested)
+    assert lines[-1].startswith("note: 2 of the removed images were trained on, or chose")
+    assert "and 1 of the added ones are tested" in lines[-1]
+    assert leaked == []
+    trained = {"a/x.jpg": Listed("a", "train")}
+    without = {name: x for name, x in recorded.items() if name != "a/9.jpg"}  # a test photo is gone
+    for present in (kept | trained, kept, without | tested):
+        assert not any("under other names" in line for line in compare_lists(recorded, present)[0])
+
+
 SPLITS = ("train", "validation", "test")
 
 

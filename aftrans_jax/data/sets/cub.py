@@ -1,9 +1,10 @@
 """CUB-200-2011 in its official layout: lists joined by image id, and a folder of images."""
 
 import re
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from aftrans_jax.data.sets.annotations import Annotations, annotations
+from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.lists import consecutive_labels, cub_records, find_root, read_rows
 
 _OFFICIAL = {200: (5994, 5794)}  # number of classes -> images in train, in test
@@ -23,18 +24,30 @@ def read_cub(directory: str | Path) -> Annotations:
     Follows: CUB-200-2011 README.
     """
     root = find_root(directory, "CUB_200_2011", holds="images.txt", archive="CUB_200_2011.tgz")
-    classes = read_rows(root / "classes.txt", int, _class_name, "a class name", remedy=_REMEDY)
+    classes = read_rows(root / "classes.txt", int, str, "a class name", remedy=_REMEDY)
     records = cub_records(root, int, classes, remedy=_REMEDY)
+    _check_folders(root / "images.txt", records, classes)
     class_ids = sorted(classes)
     return annotations(
         "cub",
         root / "images",
         consecutive_labels(records, class_ids),
-        [classes[class_id] for class_id in class_ids],
+        [_class_name(classes[class_id]) for class_id in class_ids],
         official=_OFFICIAL.get(len(classes)),
         source=root / "images.txt",
         remedy=_REMEDY,
     )
+
+
+def _check_folders(path: Path, records: Sequence[Record], classes: Mapping[int, str]) -> None:
+    """Raises ValueError where an image lies in the folder of another class than its label's."""
+    ids = {folder: class_id for class_id, folder in classes.items()}
+    for record in records:
+        if ids.get(PurePosixPath(record.name).parent.name, record.label) != record.label:
+            raise ValueError(
+                f"{path}: {record.name!r} is labelled {record.label}, which is "
+                f"{classes[record.label]!r}: expected an image of that folder. {_REMEDY}"
+            )
 
 
 def _class_name(text: str) -> str:

@@ -105,11 +105,7 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
       ValueError: it is in neither.
     """
     try:
-        data = path.read_bytes()
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as some programs write it
-            text = data.decode("utf-16")
-        else:
-            text = data.decode("utf-8-sig", "surrogateescape" if any_bytes else "strict")
+        text = decoded(path.read_bytes(), any_bytes=any_bytes)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
     except OSError as error:
@@ -117,6 +113,17 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(data: bytes, *, any_bytes: bool = False) -> str:
+    """Returns the text of a list in UTF-8, or UTF-16 with its mark, as `read_text` takes it.
+
+    Raises:
+      UnicodeDecodeError: it is in neither.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as some programs write it
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig", "surrogateescape" if any_bytes else "strict")
 
 
 def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:

@@ -55,6 +55,20 @@ def check(annotations):
     np.testing.assert_array_equal(test.boxes, [[0, 0, 6, 8], [2, 1, 6, 4]])
 
 
+def test_an_image_in_the_folder_of_another_class_is_refused(tmp_path):
+    """As where two paths of images.txt were exchanged: the lists are whole, two labels wrong."""
+    folders = ["002.Laysan_Albatross", "001.Black_footed_Albatross"]
+    names = [f"{folders[0]}/a.jpg", f"{folders[1]}/b.jpg", f"{folders[1]}/c.jpg", "elsewhere/d.jpg"]
+    rows = dict(zip((7, 3, 12, 5), names, strict=True))
+    write(tmp_path, ROWS | {"images.txt": [f"{key} {name}" for key, name in rows.items()]})
+    assert read_cub(tmp_path).class_names == ("Black footed Albatross", "Laysan Albatross")
+    rows[7], rows[3] = rows[3], rows[7]
+    write(tmp_path, ROWS | {"images.txt": [f"{key} {name}" for key, name in rows.items()]})
+    message = r"images\.txt: '001.*/b\.jpg' is labelled 2, which is '002\.Laysan_Albatross'"
+    with pytest.raises(ValueError, match=message):
+        read_cub(tmp_path)
+
+
 def test_a_tiny_copy_end_to_end(tmp_path):
     (tmp_path / "CUB_200_2011").mkdir()
     check(read_cub(write(tmp_path / "CUB_200_2011")))
