@@ -242,6 +242,6 @@ def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str
     shown = [
         f"{name.removesuffix('_accuracy')} {value:.1%}"
         for name, value in scores.items()
-        if name.endswith("_accuracy")
+        if name.endswith("_accuracy") and value is not None  # a branch that is there
     ]
     return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"
