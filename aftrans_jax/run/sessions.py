@@ -11,11 +11,12 @@ import jax
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
-from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored
+from aftrans_jax.training.actions import Report, Stopwatch, show_scores
 from aftrans_jax.training.checkpoint_writing import check_room
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import train
+from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
@@ -49,7 +50,7 @@ class Session:
             precision=plan.dtype,
             say=progress.say,
         )
-        stopwatch = Stopwatch()
+        self._stopwatch = Stopwatch()
         self._report = Report(
             every=plan.report_every,
             batch_size=plan.batch_size,
@@ -57,20 +58,9 @@ class Session:
             schedule=jax.jit(experiment.schedule),  # one program, not one for each operation
             largest_loss=plan.largest_loss,
             way_back=self._checkpoints.way_back,
-            stopwatch=stopwatch,
+            stopwatch=self._stopwatch,
             log=self.log,
             progress=progress,
-        )
-        self._save_and_evaluate = SaveAndEvaluate(
-            num_steps=plan.num_steps,
-            evaluate_every=plan.evaluate_every,
-            save_every=plan.save_every,
-            scored=lambda state: self._scored(state, self._split),
-            is_sound=self._report.in_range,
-            saved=self._note_saved,
-            while_evaluating=stop.immediate,
-            checkpoints=self._checkpoints,
-            stopwatch=stopwatch,
         )
         self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
 
@@ -92,7 +82,7 @@ class Session:
           FloatingPointError: the training diverged.
         """
         with self._stop.deferring(), contextlib.closing(self.progress):
-            self._save_and_evaluate.catch_up(state)
+            self._catch_up(state)
             if not self.stops_early(state):
                 state = self._trained(state)
             if self.stops_early(state):
@@ -115,7 +105,7 @@ class Session:
         saved.
         """
         if self._split == "test":
-            return (state, self._save_and_evaluate.evaluate(state)), {}
+            return (state, self._evaluate_saved(state)), {}
         figures: dict[str, Any] = {"validation": self._validation_scores(state)}
         if self.stops_early(state):
             figures["stopped_at_step"] = int(state.step)
@@ -148,7 +138,12 @@ class Session:
         return placed(state, self._experiment.mesh, self._experiment.specs)
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
-        return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)
+        """Returns the evaluation of a state on a split, written and shown; saves nothing."""
+        self.progress.say(f"evaluating the {split} images")
+        evaluation = self._experiment.evaluate[split](state)
+        self.log.write(int(state.step), split, evaluation.scores)
+        show_scores(evaluation, int(state.step), split, self.progress)
+        return evaluation
 
     def _trained(self, state: TrainState) -> TrainState:
         """Returns the saved state after all steps, or after those up to a stop."""
@@ -169,24 +164,60 @@ class Session:
             should_stop=lambda number: stop(number) or self._has_waited(number),
         )
         self._report.finish(state)
-        self._save_and_evaluate.save(state)
+        self._save(state)
         return state
 
-    def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
-        """Returns the scores of a saved state, known of one that was stopped early."""
-        known = self._checkpoints.scores.of(int(state.batch_number))
-        return known or self._save_and_evaluate.evaluate(state).scores
+    def _save_and_evaluate(self, number: int, state: TrainState, averages: Averages) -> None:
+        """Saves and scores the state where that is due; the last one is left to the run's end.
 
-    def _has_waited(self, number: int) -> bool:
-        waited, patience = self._checkpoints.scores.waited(number), self._experiment.plan.patience
-        return 0 < patience <= waited
+        Every evaluation comes after its save, so that one that is cut short costs no training.
+        """
+        del averages
+        plan = self._experiment.plan
+        evaluate, save = self._is_due(number), number % plan.save_every == 0
+        if not (evaluate or save) or int(state.step) >= plan.num_steps:
+            return  # nothing is due, or the end of the run does it
+        with self._stopwatch.paused(state):
+            self._save(state)
+            if evaluate:
+                self._evaluate_saved(state)
 
-    def _note_saved(self, state: TrainState) -> None:
+    def _is_due(self, number: int) -> bool:
+        return number % self._experiment.plan.evaluate_every == 0
+
+    def _catch_up(self, state: TrainState) -> None:
+        """Evaluates a restored state where that was due and did not come to its end."""
+        number = int(state.batch_number)
+        if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
+            self._evaluate_saved(state)
+
+    def _evaluate_saved(self, state: TrainState) -> Evaluation:
+        """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
+        with self._stop.immediate():
+            evaluation = self._scored(state, self._split)
+        number = int(state.batch_number)
+        self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
+        return evaluation
+
+    def _save(self, state: TrainState) -> None:
+        """Saves a state that is not saved yet, and the names of unreadable images so far."""
+        number = int(state.batch_number)
+        if number != self._checkpoints.latest:
+            self._checkpoints.save(number, state, sound=self._report.in_range())
         self._stop.saved = _saved(state)
         if self._experiment.skipped:
             names = self.skipped_images()
             if jax.process_index() == 0:
                 write_json(self._workdir / "skipped_images.json", names)
+
+    def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
+        """Returns the scores of a saved state, known of one that was stopped early."""
+        known = self._checkpoints.scores.of(int(state.batch_number))
+        return known or self._evaluate_saved(state).scores
+
+    def _has_waited(self, number: int) -> bool:
+        waited, patience = self._checkpoints.scores.waited(number), self._experiment.plan.patience
+        return 0 < patience <= waited
 
 
 def _saved(state: TrainState) -> str:

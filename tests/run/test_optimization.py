@@ -31,7 +31,7 @@ CHANGES = {
 }
 
 
-def experiment(scores=None, patience=0):
+def experiment(scores=None, patience=0, every=1):
     """On two devices in float16; of the validation images by batch these scores, None its own."""
     built = fresh(2, "float16", **CHANGES)
     if scores is None:
@@ -44,7 +44,7 @@ def experiment(scores=None, patience=0):
         return Evaluation({"global_accuracy": score}, 8, {})
 
     return built._replace(
-        plan=built.plan._replace(patience=patience),
+        plan=built.plan._replace(patience=patience, evaluate_every=every),
         evaluate={**built.evaluate, "validation": validate},
     )
 
@@ -138,3 +138,11 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     write_json(cut / "checkpoints" / "scores.json", {"checkpoints": scores["checkpoints"]})
     assert train(experiment(SCORES, 2), cut) == read_result(cut)
     assert "stopped early at step" in (cut / "report" / "index.html").read_text()
+
+
+def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
+    train(experiment(dict.fromkeys(range(9), 0.5), every=3), tmp_path)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_by="global_accuracy")
+    assert checkpoints.latest == 8
+    assert checkpoints.scores.of(8) is not None
+    assert checkpoints.scores.waited(8) == 1  # at 6

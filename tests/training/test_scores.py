@@ -1,16 +1,8 @@
 """How many evaluations were no better than before, whatever became of the checkpoints."""
 
-import contextlib
-
-import jax.numpy as jnp
 import pytest
 
-from aftrans_jax.training.actions import SaveAndEvaluate, Stopwatch
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.scores import Scores
-from aftrans_jax.training.state import TrainState
 
 
 def scores(path, best_by="local", made_by=""):
@@ -43,25 +35,6 @@ def test_the_evaluation_at_the_end_of_a_shorter_run_is_not_counted(tmp_path):
         assert known.waited(100) == scores(tmp_path).waited(100) == 2
     evaluated(known, {120: (0.7, 0)})
     assert known.waited(120) == 0
-
-
-def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
-    checkpoints = Checkpoints(tmp_path, best_by="local")
-    actions = SaveAndEvaluate(
-        num_steps=100,
-        evaluate_every=30,
-        save_every=1000,
-        scored=lambda state: Evaluation({"local": 0.5}, 8, {}),
-        is_sound=lambda: True,
-        saved=lambda state: None,
-        while_evaluating=contextlib.nullcontext,
-        checkpoints=checkpoints,
-        stopwatch=Stopwatch(),
-    )
-    for number in (30, 60, 90, 100):
-        checkpoints.scores.begin(number, sound=True)
-        actions.evaluate(TrainState(jnp.int32(number), 0, {}, (), NoLossScale()))
-    assert checkpoints.scores.waited(100) == 2
 
 
 @pytest.mark.parametrize(("best_by", "found"), [("local", 1), ("sum", 2), (None, None)])
