@@ -68,7 +68,7 @@ class Session:
         """Returns the state to go on from, on the devices, and whether it is a saved one."""
         self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
-        self._checkpoints.scores.keep_only(self._checkpoints.numbers())
+        self._checkpoints.scores.forget_after(self._checkpoints.latest or 0)
         state = self._experiment.state if restored is None else restored.state
         if restored is not None:
             self._stop.saved = _saved(state)

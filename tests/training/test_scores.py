@@ -20,7 +20,7 @@ def test_evaluations_since_the_best_one_are_counted(tmp_path):
     for number, local, waited in [(1, 0.5, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.7, 2), (5, 0.8, 0)]:
         evaluated(known, {number: (local, 0.0)})
         assert known.waited(number) == waited
-    known.keep_only([4])  # the best so far is gone, and known
+    known.forget_after(4)  # as a run does that goes on from there
     known.begin(6, sound=True)
     known.note(6, {"local": 0.65})
     assert scores(tmp_path).waited(6) == 3
@@ -71,5 +71,5 @@ def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
 def test_checkpoints_that_are_gone_say_nothing(tmp_path):
     known = scores(tmp_path)
     evaluated(known, {1: (0.8, 0), 2: (0.9, 0), 3: (0.7, 0), 4: (0.7, 0)})
-    known.keep_only([1, 2])
+    known.forget_after(2)
     assert known.waited(5) == 0
