@@ -49,4 +49,4 @@ def test_a_state_has_the_same_types_before_and_after_a_step():
     after = flat_arrays(state)
     kinds = [{k: (x.dtype, x.shape) for k, x in arrays.items()} for arrays in (before, after)]
     assert kinds[0] == kinds[1]
-    assert before["loss_scale/rule/scale"] == 65536
+    assert before["loss_scale/scale"] == 65536
