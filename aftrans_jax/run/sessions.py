@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.build import Experiment
+from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.actions import Report, Stopwatch, show_scores
@@ -35,28 +36,29 @@ class Session:
         self, experiment: Experiment, workdir: Path, progress: Progress, stop: StopRequest
     ) -> None:
         """Opens the directory; nothing is written before `train` or `evaluate`."""
-        plan = experiment.plan
+        config = experiment.config
         self._experiment, self._workdir, self._stop = experiment, workdir, stop
         self.progress = progress
-        self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
-        self._split = "test" if experiment.dataset.validation is None else "validation"
-        best_by = f"{plan.predict_from}_accuracy" if self._split == "validation" else None
+        self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
+        chooses = experiment.dataset.validation is not None
+        self._split = "validation" if chooses else "test"
+        self._best_by = f"{predicting_logits(config)}_accuracy" if chooses else None
         # Precision moves scores by rounding alone; the mirror image raises them.
-        made_by = "an image and its mirror image" if experiment.settings["eval"]["mirror"] else ""
+        made_by = "an image and its mirror image" if config.eval.mirror else ""
         self._checkpoints = Checkpoints(
             workdir / "checkpoints",
-            best_by=best_by,
+            best_by=self._best_by,
             made_by=made_by,
-            precision=plan.dtype,
+            precision=experiment.dtype,
             say=progress.say,
         )
         self._stopwatch = Stopwatch()
         self._report = Report(
-            every=plan.report_every,
-            batch_size=plan.batch_size,
-            peak_speed=plan.peak_speed,
+            every=config.train.report_every,
+            batch_size=config.train.batch_size,
+            peak_speed=experiment.peak_speed,
             schedule=jax.jit(experiment.schedule),  # one program, not one for each operation
-            largest_loss=plan.largest_loss,
+            largest_loss=experiment.largest_loss,
             way_back=self._checkpoints.way_back,
             stopwatch=self._stopwatch,
             log=self.log,
@@ -86,16 +88,16 @@ class Session:
             if not self.stops_early(state):
                 state = self._trained(state)
             if self.stops_early(state):
+                patience = self._experiment.config.train.patience
                 self.progress.say(
-                    f"stopped early at step {int(state.step)}: no better "
-                    f"{self._experiment.plan.predict_from}_accuracy in "
-                    f"{self._experiment.plan.patience} evaluations of the validation images"
+                    f"stopped early at step {int(state.step)}: no better {self._best_by} in "
+                    f"{patience} evaluations of the validation images"
                 )
         return state, self._report.speed()
 
     def stops_early(self, state: TrainState) -> bool:
         """Returns whether `patience` ends the training at a state, before all steps."""
-        is_short = int(state.step) < self._experiment.plan.num_steps
+        is_short = int(state.step) < self._experiment.config.train.steps
         return is_short and self._has_waited(int(state.batch_number))
 
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
@@ -147,8 +149,8 @@ class Session:
 
     def _trained(self, state: TrainState) -> TrainState:
         """Returns the saved state after all steps, or after those up to a stop."""
-        plan, stop = self._experiment.plan, self._stop
-        stop.agree_every = plan.report_every
+        config, stop = self._experiment.config, self._stop
+        stop.agree_every = config.train.report_every
         check_room(self._checkpoints.directory, state)  # before the minutes of compiling
         self.progress.say("loading the first batch")
         batches = self._experiment.train_batches(int(state.batch_number))
@@ -159,7 +161,7 @@ class Session:
             state,
             step_fn=self._experiment.train_step,
             batches=batches,
-            num_steps=plan.num_steps,
+            num_steps=config.train.steps,
             actions=(self._report, self._save_and_evaluate),
             should_stop=lambda number: stop(number) or self._has_waited(number),
         )
@@ -173,9 +175,9 @@ class Session:
         Every evaluation comes after its save, so that one that is cut short costs no training.
         """
         del averages
-        plan = self._experiment.plan
-        evaluate, save = self._is_due(number), number % plan.save_every == 0
-        if not (evaluate or save) or int(state.step) >= plan.num_steps:
+        config = self._experiment.config
+        evaluate, save = self._is_due(number), number % config.train.save_every == 0
+        if not (evaluate or save) or int(state.step) >= config.train.steps:
             return  # nothing is due, or the end of the run does it
         with self._stopwatch.paused(state):
             self._save(state)
@@ -183,7 +185,7 @@ class Session:
                 self._evaluate_saved(state)
 
     def _is_due(self, number: int) -> bool:
-        return number % self._experiment.plan.evaluate_every == 0
+        return number % self._experiment.config.eval.every == 0
 
     def _catch_up(self, state: TrainState) -> None:
         """Evaluates a restored state where that was due and did not come to its end."""
@@ -216,8 +218,8 @@ class Session:
         return known or self._evaluate_saved(state).scores
 
     def _has_waited(self, number: int) -> bool:
-        waited, patience = self._checkpoints.scores.waited(number), self._experiment.plan.patience
-        return 0 < patience <= waited
+        patience = self._experiment.config.train.patience
+        return 0 < patience <= self._checkpoints.scores.waited(number)
 
 
 def _saved(state: TrainState) -> str:

@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from experiments import fresh, tiny_variants, train
+from experiments import fresh, tiny_variants, train, with_settings
 
 from aftrans_jax.inference.trained_model import load_trained
 from aftrans_jax.run.evaluation import evaluate_run
@@ -35,7 +35,7 @@ def experiment(scores=None, patience=0, every=1):
     """On two devices in float16; of the validation images by batch these scores, None its own."""
     built = fresh(2, "float16", **CHANGES)
     if scores is None:
-        return built._replace(plan=built.plan._replace(evaluate_every=1000))
+        return with_settings(built, eval__every=1000)
 
     def validate(state):
         score = scores[int(state.batch_number)]
@@ -43,10 +43,8 @@ def experiment(scores=None, patience=0, every=1):
             score()
         return Evaluation({"global_accuracy": score}, 8, {})
 
-    return built._replace(
-        plan=built.plan._replace(patience=patience, evaluate_every=every),
-        evaluate={**built.evaluate, "validation": validate},
-    )
+    built = built._replace(evaluate={**built.evaluate, "validation": validate})
+    return with_settings(built, train__patience=patience, eval__every=every)
 
 
 def last_state(workdir):
