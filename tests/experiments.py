@@ -30,7 +30,6 @@ _VARIANTS = {"mini8": Variant(patch_size=8, hidden=12, mlp=20, layers=2, heads=2
 
 def tiny_config(**changes):
     """`base_config` at its smallest; keys are written `group__name`."""
-    config = base_config()
     tiny = {
         "model__variant": "mini8",
         "model__stride": 8,
@@ -54,10 +53,11 @@ def tiny_config(**changes):
         "report__num_images": 2,
         "report__tensorboard": False,
     }
-    for key, value in (tiny | changes).items():
-        group, _, name = key.rpartition("__")
-        section = config[group] if group else config
-        section[name] = value
+    return _changed(base_config(), tiny | changes)
+
+
+def _changed(config, changes):
+    config.update_from_flattened_dict({key.replace("__", "."): changes[key] for key in changes})
     return config
 
 
@@ -106,12 +106,8 @@ def train(experiment: Experiment, workdir: Path) -> dict[str, Any]:
 
 
 def with_settings(experiment: Experiment, **changes) -> Experiment:
-    """The experiment that says of itself to have other settings; keys as of `tiny_config`."""
-    settings = copy.deepcopy(dict(experiment.settings))
-    for key, value in changes.items():
-        group, _, name = key.rpartition("__")
-        (settings[group] if group else settings)[name] = value
-    return experiment._replace(settings=settings)
+    """The experiment, compiled as it is, with other settings; keys as of `tiny_config`."""
+    return experiment._replace(config=_changed(copy.deepcopy(experiment.config), changes))
 
 
 def fresh(num_devices=4, precision="float32", **changes) -> Experiment:

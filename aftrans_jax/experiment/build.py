@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
@@ -53,35 +52,12 @@ from aftrans_jax.training.train_step import mean_gradients
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
 
 
-class Plan(NamedTuple):
-    """The settings that the run itself reads, as plain values.
-
-    `num_steps` counts optimizer steps, `*_every` batches; `batch_size` is over all devices;
-    `patience` counts evaluations, 0 for all there are; `predict_from` is "global", "local" or
-    "sum"; `num_shown` counts images of the report; above `largest_loss` a training has diverged;
-    `peak_speed` is in images per second at the devices' peak, NaN where that is not known.
-    """
-
-    model_name: str
-    dtype: str
-    num_steps: int
-    batch_size: int
-    report_every: int
-    save_every: int
-    evaluate_every: int
-    patience: int
-    predict_from: str
-    num_shown: int
-    tensorboard: bool
-    peak_speed: float
-    largest_loss: float
-
-
 class Experiment(NamedTuple):
-    """What a run needs; it reads this and never a configuration.
+    """What a run needs.
 
     Attributes:
-      plan: its settings.
+      config: every key set; what it is built of and what the run reads.
+      dtype: name of the type that the model computes in.
       dataset: with its splits.
       mesh: the devices.
       specs: where each array of a state lies on them.
@@ -94,10 +70,12 @@ class Experiment(NamedTuple):
       relevance: (state, positions in the test split) -> what the model finds relevant in those
         images, None for a model without regions; every process passes the same positions.
       skipped: by split, the images that could not be read; empty where they are errors.
-      settings: the configuration, every key set, as plain values.
+      peak_speed: images per second at the devices' peak, NaN where that is not known.
+      largest_loss: above it a training has diverged.
     """
 
-    plan: Plan
+    config: Config
+    dtype: str
     dataset: Dataset
     mesh: Mesh
     specs: sharding.Specs
@@ -109,7 +87,8 @@ class Experiment(NamedTuple):
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
     relevance: Callable[[TrainState, Sequence[int]], Float[np.ndarray, "images rows cols"] | None]
     skipped: Mapping[str, Skipped]
-    settings: Mapping[str, Any]
+    peak_speed: float
+    largest_loss: float
 
 
 def build(
@@ -151,9 +130,9 @@ def build(
     tested = {name: source for name, source in splits.items() if name != "train"}
     step = partial(eval_step, **shared, all_sum=sharding.all_sum)
     over = _over(config, mesh, tested.values(), step)
-    largest_loss = _largest_loss(config, num_classes) * max(1, recipe.heaviest)
     return Experiment(
-        _plan(config, precision.dtype, _peak_speed(config, model, params, mesh), largest_loss),
+        config,
+        precision.dtype.name,
         dataset,
         mesh,
         sharing.specs,
@@ -165,7 +144,8 @@ def build(
         {name: partial(over, evaluate, x, skipped.get(name)) for name, x in tested.items()},
         lambda state, shown: over(relevance, Subset(dataset.test, tuple(shown)), None, state),
         skipped,
-        config.to_dict(),
+        _peak_speed(config, model, params, mesh),
+        _largest_loss(config, num_classes) * max(1, recipe.heaviest),
     )
 
 
@@ -209,24 +189,6 @@ def _largest_loss(config: Config, num_classes: int) -> float:
     if "local" not in MODELS[config.model.name].logits:
         del weights["local"]
     return 3 * sum(weights.values()) * math.log(num_classes)
-
-
-def _plan(config: Config, dtype: jnp.dtype, peak_speed: float, largest_loss: float) -> Plan:
-    return Plan(
-        model_name=config.model.name,
-        dtype=dtype.name,
-        num_steps=config.train.steps,
-        batch_size=config.train.batch_size,
-        report_every=config.train.report_every,
-        save_every=config.train.save_every,
-        evaluate_every=config.eval.every,
-        patience=config.train.patience,
-        predict_from=predicting_logits(config),
-        num_shown=config.report.num_images,
-        tensorboard=config.report.tensorboard,
-        peak_speed=peak_speed,
-        largest_loss=largest_loss,
-    )
 
 
 def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: Mesh) -> float:

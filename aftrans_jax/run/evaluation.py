@@ -145,11 +145,11 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
       ValueError, OSError: from reading the checkpoint or the images; or the annotated boxes are to
         be cropped, and there are none.
     """
-    began, dataset = time.monotonic(), experiment.dataset
-    crops_annotated = experiment.settings["region"]["method"] == ANNOTATED
+    began, dataset, config = time.monotonic(), experiment.dataset, experiment.config
+    crops_annotated = config.region.method == ANNOTATED
     if crops_annotated:
         check_boxes(dataset)
-    progress = Progress(experiment.plan.num_steps)
+    progress = Progress(config.train.steps)
     restored = restore_reported(workdir, experiment.state, say=progress.say)
     state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")

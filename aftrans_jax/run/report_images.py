@@ -9,6 +9,7 @@ from jaxtyping import Float
 from aftrans_jax.data.examples import Dataset, Example, at_size
 from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.experiment.build import Experiment
+from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.photos import SIDES_PX
 from aftrans_jax.report.pictures import Box, Picture, Pixels
@@ -37,15 +38,15 @@ def look(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> L
     What is worth showing is known when all are scored; keeping every image until then would take
     the memory of the split, looking at a few again takes as many batches as they fill.
     """
-    outcomes, plan = evaluation.outcomes, experiment.plan
+    outcomes, config = evaluation.outcomes, experiment.config
     answers = Answers(
         labels=outcomes["label"],
         predicted=outcomes["predicted"],
         confidence=outcomes["confidence"],
-        reported=plan.predict_from,
+        reported=predicting_logits(config),
         class_names=experiment.dataset.class_names,
     )
-    chosen = choose(answers, plan.num_shown)
+    chosen = choose(answers, config.report.num_images)
     indices = outcomes["index"][chosen.rows()].tolist()
     relevance = experiment.relevance(state, indices) if indices else None
     return Look(answers, chosen, relevance)

@@ -74,7 +74,7 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
         "num_train": len(dataset.train),
         "num_classes": len(dataset.class_names),
         "device": devices(),
-        "config": dict(experiment.settings),
+        "config": experiment.config.to_dict(),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},

@@ -9,13 +9,15 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.build import Experiment
+from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
-from aftrans_jax.training.actions import Report, SaveAndEvaluate, Stopwatch, scored
+from aftrans_jax.training.actions import Report, Stopwatch, show_scores
 from aftrans_jax.training.checkpoint_writing import check_room
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import train
+from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
@@ -34,43 +36,33 @@ class Session:
         self, experiment: Experiment, workdir: Path, progress: Progress, stop: StopRequest
     ) -> None:
         """Opens the directory; nothing is written before `train` or `evaluate`."""
-        plan = experiment.plan
+        config = experiment.config
         self._experiment, self._workdir, self._stop = experiment, workdir, stop
         self.progress = progress
-        self.log = MetricsLog(workdir, tensorboard=plan.tensorboard)
-        self._split = "test" if experiment.dataset.validation is None else "validation"
-        best_by = f"{plan.predict_from}_accuracy" if self._split == "validation" else None
+        self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
+        chooses = experiment.dataset.validation is not None
+        self._split = "validation" if chooses else "test"
+        self._best_by = f"{predicting_logits(config)}_accuracy" if chooses else None
         # Precision moves scores by rounding alone; the mirror image raises them.
-        made_by = "an image and its mirror image" if experiment.settings["eval"]["mirror"] else ""
+        made_by = "an image and its mirror image" if config.eval.mirror else ""
         self._checkpoints = Checkpoints(
             workdir / "checkpoints",
-            best_by=best_by,
+            best_by=self._best_by,
             made_by=made_by,
-            precision=plan.dtype,
+            precision=experiment.dtype,
             say=progress.say,
         )
-        stopwatch = Stopwatch()
+        self._stopwatch = Stopwatch()
         self._report = Report(
-            every=plan.report_every,
-            batch_size=plan.batch_size,
-            peak_speed=plan.peak_speed,
+            every=config.train.report_every,
+            batch_size=config.train.batch_size,
+            peak_speed=experiment.peak_speed,
             schedule=jax.jit(experiment.schedule),  # one program, not one for each operation
-            largest_loss=plan.largest_loss,
+            largest_loss=experiment.largest_loss,
             way_back=self._checkpoints.way_back,
-            stopwatch=stopwatch,
+            stopwatch=self._stopwatch,
             log=self.log,
             progress=progress,
-        )
-        self._save_and_evaluate = SaveAndEvaluate(
-            num_steps=plan.num_steps,
-            evaluate_every=plan.evaluate_every,
-            save_every=plan.save_every,
-            scored=lambda state: self._scored(state, self._split),
-            is_sound=self._report.in_range,
-            saved=self._note_saved,
-            while_evaluating=stop.immediate,
-            checkpoints=self._checkpoints,
-            stopwatch=stopwatch,
         )
         self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
 
@@ -78,7 +70,7 @@ class Session:
         """Returns the state to go on from, on the devices, and whether it is a saved one."""
         self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
-        self._checkpoints.scores.keep_only(self._checkpoints.numbers())
+        self._checkpoints.scores.forget_after(self._checkpoints.latest or 0)
         state = self._experiment.state if restored is None else restored.state
         if restored is not None:
             self._stop.saved = _saved(state)
@@ -92,20 +84,20 @@ class Session:
           FloatingPointError: the training diverged.
         """
         with self._stop.deferring(), contextlib.closing(self.progress):
-            self._save_and_evaluate.catch_up(state)
+            self._catch_up(state)
             if not self.stops_early(state):
                 state = self._trained(state)
             if self.stops_early(state):
+                patience = self._experiment.config.train.patience
                 self.progress.say(
-                    f"stopped early at step {int(state.step)}: no better "
-                    f"{self._experiment.plan.predict_from}_accuracy in "
-                    f"{self._experiment.plan.patience} evaluations of the validation images"
+                    f"stopped early at step {int(state.step)}: no better {self._best_by} in "
+                    f"{patience} evaluations of the validation images"
                 )
         return state, self._report.speed()
 
     def stops_early(self, state: TrainState) -> bool:
         """Returns whether `patience` ends the training at a state, before all steps."""
-        is_short = int(state.step) < self._experiment.plan.num_steps
+        is_short = int(state.step) < self._experiment.config.train.steps
         return is_short and self._has_waited(int(state.batch_number))
 
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
@@ -115,7 +107,7 @@ class Session:
         saved.
         """
         if self._split == "test":
-            return (state, self._save_and_evaluate.evaluate(state)), {}
+            return (state, self._evaluate_saved(state)), {}
         figures: dict[str, Any] = {"validation": self._validation_scores(state)}
         if self.stops_early(state):
             figures["stopped_at_step"] = int(state.step)
@@ -148,12 +140,17 @@ class Session:
         return placed(state, self._experiment.mesh, self._experiment.specs)
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
-        return scored(self._experiment.evaluate[split], state, split, self.log, self.progress)
+        """Returns the evaluation of a state on a split, written and shown; saves nothing."""
+        self.progress.say(f"evaluating the {split} images")
+        evaluation = self._experiment.evaluate[split](state)
+        self.log.write(int(state.step), split, evaluation.scores)
+        show_scores(evaluation, int(state.step), split, self.progress)
+        return evaluation
 
     def _trained(self, state: TrainState) -> TrainState:
         """Returns the saved state after all steps, or after those up to a stop."""
-        plan, stop = self._experiment.plan, self._stop
-        stop.agree_every = plan.report_every
+        config, stop = self._experiment.config, self._stop
+        stop.agree_every = config.train.report_every
         check_room(self._checkpoints.directory, state)  # before the minutes of compiling
         self.progress.say("loading the first batch")
         batches = self._experiment.train_batches(int(state.batch_number))
@@ -164,29 +161,65 @@ class Session:
             state,
             step_fn=self._experiment.train_step,
             batches=batches,
-            num_steps=plan.num_steps,
+            num_steps=config.train.steps,
             actions=(self._report, self._save_and_evaluate),
             should_stop=lambda number: stop(number) or self._has_waited(number),
         )
         self._report.finish(state)
-        self._save_and_evaluate.save(state)
+        self._save(state)
         return state
 
-    def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
-        """Returns the scores of a saved state, known of one that was stopped early."""
-        known = self._checkpoints.scores.of(int(state.batch_number))
-        return known or self._save_and_evaluate.evaluate(state).scores
+    def _save_and_evaluate(self, number: int, state: TrainState, averages: Averages) -> None:
+        """Saves and scores the state where that is due; the last one is left to the run's end.
 
-    def _has_waited(self, number: int) -> bool:
-        waited, patience = self._checkpoints.scores.waited(number), self._experiment.plan.patience
-        return 0 < patience <= waited
+        Every evaluation comes after its save, so that one that is cut short costs no training.
+        """
+        del averages
+        config = self._experiment.config
+        evaluate, save = self._is_due(number), number % config.train.save_every == 0
+        if not (evaluate or save) or int(state.step) >= config.train.steps:
+            return  # nothing is due, or the end of the run does it
+        with self._stopwatch.paused(state):
+            self._save(state)
+            if evaluate:
+                self._evaluate_saved(state)
 
-    def _note_saved(self, state: TrainState) -> None:
+    def _is_due(self, number: int) -> bool:
+        return number % self._experiment.config.eval.every == 0
+
+    def _catch_up(self, state: TrainState) -> None:
+        """Evaluates a restored state where that was due and did not come to its end."""
+        number = int(state.batch_number)
+        if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
+            self._evaluate_saved(state)
+
+    def _evaluate_saved(self, state: TrainState) -> Evaluation:
+        """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
+        with self._stop.immediate():
+            evaluation = self._scored(state, self._split)
+        number = int(state.batch_number)
+        self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
+        return evaluation
+
+    def _save(self, state: TrainState) -> None:
+        """Saves a state that is not saved yet, and the names of unreadable images so far."""
+        number = int(state.batch_number)
+        if number != self._checkpoints.latest:
+            self._checkpoints.save(number, state, sound=self._report.in_range())
         self._stop.saved = _saved(state)
         if self._experiment.skipped:
             names = self.skipped_images()
             if jax.process_index() == 0:
                 write_json(self._workdir / "skipped_images.json", names)
+
+    def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
+        """Returns the scores of a saved state, known of one that was stopped early."""
+        known = self._checkpoints.scores.of(int(state.batch_number))
+        return known or self._evaluate_saved(state).scores
+
+    def _has_waited(self, number: int) -> bool:
+        patience = self._experiment.config.train.patience
+        return 0 < patience <= self._checkpoints.scores.waited(number)
 
 
 def _saved(state: TrainState) -> str:

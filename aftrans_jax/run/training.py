@@ -64,7 +64,7 @@ def run(
 
 
 def _run(experiment: Experiment, workdir: Path, stop: StopRequest, command: str) -> dict[str, Any]:
-    progress = Progress(experiment.plan.num_steps)
+    progress = Progress(experiment.config.train.steps)
     notes = _check_record(experiment, workdir)
     if jax.process_index() == 0 and not numbers(workdir / "checkpoints"):
         forget_earlier(workdir)
@@ -90,15 +90,16 @@ def _finish(
     notes: Sequence[str],
     command: str,
 ) -> dict[str, Any]:
-    began, plan, progress = time.monotonic(), experiment.plan, session.progress
+    began, progress = time.monotonic(), session.progress
+    settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
     state, is_resumed = session.start()
-    check_length(workdir, int(state.step), plan.num_steps)
-    found = changes(trained_settings(workdir), flat(experiment.settings))
-    recorded = finished_result(workdir, plan.num_steps)
+    check_length(workdir, int(state.step), num_steps)
+    found = changes(trained_settings(workdir), settings)
+    recorded = finished_result(workdir, num_steps)
     # As its own record says, whatever score decides now.
     was_early = recorded is not None and recorded.get("stopped_at_step") == int(state.step)
     is_early = was_early or session.stops_early(state)
-    is_finished = is_early or int(state.step) >= plan.num_steps
+    is_finished = is_early or int(state.step) >= num_steps
     told = unapplied(workdir, found) if is_finished and recorded else applied(found)
     for line in _description(experiment, state, workdir, is_resumed, [*told, *notes]):
         progress.say(line)
@@ -113,7 +114,7 @@ def _finish(
         _record(experiment, state, workdir, is_resumed)
         if command:
             note_start(workdir, command)
-    session.log.write_settings(flat(experiment.settings))
+    session.log.write_settings(settings)
     speed = {"images_per_second": math.nan}
     if not is_finished:
         state, speed = session.train(state)
@@ -144,7 +145,7 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
     notes: list[str] = []
     try:
         recorded = read_settings(workdir, notes.append)
-        found = changes(recorded or {}, flat(experiment.settings))
+        found = changes(recorded or {}, flat(experiment.config.to_dict()))
         check_same_training(workdir, found)
         if "data.dir" in found:
             check_moved(workdir, *map(Path, found["data.dir"]))
@@ -165,7 +166,7 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
 
 def _record(experiment: Experiment, state: TrainState, workdir: Path, is_resumed: bool) -> None:
     """Writes what is trained from here on."""
-    write_json(workdir / "config.json", experiment.settings)
+    write_json(workdir / "config.json", experiment.config.to_dict())
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     # Without values, of which a process may hold a part.
     overview = parameter_overview.get_parameter_overview(
@@ -183,14 +184,14 @@ def _description(
     notes: Sequence[str],
 ) -> list[str]:
     """Returns what a user should know before the first step, a line each."""
-    dataset, plan = experiment.dataset, experiment.plan
+    dataset, name = experiment.dataset, experiment.config.model.name
     count = parameter_overview.count_parameters
     whole, trained = count(state.whole(state.params)), count(state.params)
     partly = "" if trained == whole else f" ({trained:,} of them train)"
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.class_names)} classes",
-        f"{plan.model_name}: {whole:,} parameters{partly}, {plan.dtype}, on {devices()}",
+        f"{name}: {whole:,} parameters{partly}, {experiment.dtype}, on {devices()}",
         *experiment.notes,
     ]
     if is_resumed:

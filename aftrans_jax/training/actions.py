@@ -1,4 +1,4 @@
-"""What happens between training steps: report, evaluate, checkpoint."""
+"""What is said between training steps: averages, speed, scores."""
 
 import contextlib
 import math
@@ -10,7 +10,6 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.metrics import Averages, compute, merge
 from aftrans_jax.training.reporting import MetricsLog, Progress
@@ -151,86 +150,6 @@ class Report:
         self.progress.report(step, values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaveAndEvaluate:
-    """Writes a checkpoint every so many batches, and evaluates it where that is due.
-
-    Every evaluation comes after its save, so that one that is cut short costs no training.
-
-    Attributes:
-      num_steps: of the whole training.
-      evaluate_every: number of batches.
-      save_every: number of batches.
-      scored: evaluates a state and shows its scores.
-      is_sound: whether the loss is in its range.
-      saved: is told of each state that was saved.
-      while_evaluating: surrounds evaluations, during which nothing is unsaved.
-      checkpoints: take the states and their scores.
-      stopwatch: is paused meanwhile.
-    """
-
-    num_steps: int
-    evaluate_every: int
-    save_every: int
-    scored: Callable[[TrainState], Evaluation]
-    is_sound: Callable[[], bool]
-    saved: Callable[[TrainState], None]
-    while_evaluating: Callable[[], contextlib.AbstractContextManager[None]]
-    checkpoints: Checkpoints
-    stopwatch: Stopwatch
-
-    def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
-        """Saves and scores the state where that is due; the last one is left to the run's end."""
-        del averages
-        evaluate, save = self._is_due(number), number % self.save_every == 0
-        if not (evaluate or save) or int(state.step) >= self.num_steps:
-            return  # nothing is due, or the end of the run does it
-        with self.stopwatch.paused(state):
-            self.save(state)
-            if evaluate:
-                self.evaluate(state)
-
-    def catch_up(self, state: TrainState) -> None:
-        """Evaluates a restored state where that was due and did not come to its end."""
-        number = int(state.batch_number)
-        if number > 0 and self._is_due(number) and self.checkpoints.scores.of(number) is None:
-            self.evaluate(state)
-
-    def save(self, state: TrainState) -> None:
-        """Saves a state that is not saved yet."""
-        number = int(state.batch_number)
-        if number != self.checkpoints.latest:
-            self.checkpoints.save(number, state, sound=self.is_sound())
-        self.saved(state)
-
-    def evaluate(self, state: TrainState) -> Evaluation:
-        """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
-        with self.while_evaluating():
-            evaluation = self.scored(state)
-        number = int(state.batch_number)
-        self.checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
-        return evaluation
-
-    def _is_due(self, number: int) -> bool:
-        return number % self.evaluate_every == 0
-
-
-def scored(
-    evaluate: Callable[[TrainState], Evaluation],
-    state: TrainState,
-    split: str,
-    log: MetricsLog,
-    progress: Progress,
-) -> Evaluation:
-    """Returns the evaluation of a state on a split, having written and shown it; saves nothing."""
-    progress.say(f"evaluating the {split} images")
-    evaluation = evaluate(state)
-    step = int(state.step)
-    log.write(step, split, evaluation.scores)
-    show_scores(evaluation, step, split, progress)
-    return evaluation
-
-
 def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progress) -> None:
     """Shows the accuracies of an evaluation in a line."""
     line = accuracy_line(evaluation.scores, evaluation.num_examples, split)
@@ -242,6 +161,6 @@ def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str
     shown = [
         f"{name.removesuffix('_accuracy')} {value:.1%}"
         for name, value in scores.items()
-        if name.endswith("_accuracy")
+        if name.endswith("_accuracy") and value is not None  # a branch that is there
     ]
     return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"

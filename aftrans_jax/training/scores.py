@@ -13,9 +13,8 @@ from aftrans_jax.training.records import DamagedRecordError, read_json, write_js
 class Scores:
     """One small file beside the checkpoints; the first process writes it.
 
-    `sound` means that the loss was finite and in its range when the checkpoint was written. With
-    it are how many evaluations had not surpassed the best score by then, and that score, since the
-    checkpoints that had them may be gone.
+    `sound` means that the loss was finite and in its range when the checkpoint was written. What is
+    known of a checkpoint stays when the checkpoint itself is deleted for newer ones.
     """
 
     def __init__(
@@ -57,9 +56,8 @@ class Scores:
 
     def begin(self, number: int, *, sound: bool) -> None:
         """Records a checkpoint that is about to be written, in the place of an earlier one."""
-        waited, best = self._standing(number - 1)
-        standing = {"waited": waited, "best": best, "best_by": self._best_by}
-        self._known[number] = {"sound": sound, "made_by": self._made_by, **standing}
+        facts = {"sound": sound, "best_by": self._best_by, "made_by": self._made_by}
+        self._known[number] = facts
         self._write()
 
     def note(self, number: int, scores: Mapping[str, float], *, is_due: bool = True) -> None:
@@ -71,11 +69,8 @@ class Scores:
           is_due: whether that was one of those at intervals, which are counted; a longer run would
             not have the one at the end.
         """
-        waited, best = self._standing(number - 1)
         facts = self._known.setdefault(number, {})
-        if facts.get("made_by") != self._made_by:  # as it was begun, or scored, by another run
-            facts |= {"waited": waited, "best": best, "made_by": self._made_by}
-        facts |= {"scores": dict(scores), "is_due": is_due}
+        facts |= {"scores": dict(scores), "is_due": is_due, "made_by": self._made_by}
         self._write()
 
     def _write(self) -> None:
@@ -83,9 +78,9 @@ class Scores:
             known = {str(key): facts for key, facts in sorted(self._known.items())}
             write_json(self._path, {"checkpoints": known})
 
-    def keep_only(self, numbers: Collection[int]) -> None:
-        """Forgets the checkpoints that are no more; the file follows when it is next written."""
-        self._known = {key: value for key, value in self._known.items() if key in numbers}
+    def forget_after(self, number: int) -> None:
+        """Forgets what comes after a checkpoint; the file follows when it is next written."""
+        self._known = {key: facts for key, facts in self._known.items() if key <= number}
 
     def best(self, numbers: Collection[int]) -> int | None:
         """Returns the checkpoint with the highest finite score, the newest of equal ones.
@@ -108,21 +103,15 @@ class Scores:
 
     def waited(self, number: int) -> int:
         """Returns how many evaluations, the last ones up to a batch, were no better than before."""
-        return self._standing(number)[0]
-
-    def _standing(self, number: int) -> tuple[int, float | None]:
-        """Returns `waited` and the best score, None before there is a finite one."""
-        newest = max((key for key in self._known if key <= number), default=-1)
-        facts = self._known.get(newest, {})
-        waited, best = facts.get("waited", 0), facts.get("best")
-        if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
-            waited, best = 0, None  # another score was counted by
-        if (scores := self.of(newest)) is None or not facts.get("is_due", True):
-            return waited, best
-        score = scores.get(self._best_by or "", math.nan)
-        if math.isfinite(score) and (best is None or score > best):
-            return 0, score
-        return waited + 1, best
+        waited, best = 0, -math.inf
+        for key in sorted(key for key in self._known if key <= number):
+            facts = self._known[key]
+            if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
+                waited, best = 0, -math.inf  # by another score, or made in another way
+            if (scores := self.of(key)) is not None and facts.get("is_due", True):
+                score = scores.get(self._best_by or "", math.nan)
+                waited, best = (0, score) if score > best else (waited + 1, best)
+        return waited
 
     def newest_sound(self, numbers: Collection[int]) -> int | None:
         """Returns the newest checkpoint from before the loss left its range."""
@@ -134,7 +123,7 @@ class Kept:
     """Orbax's preservation policy: the newest two, the best if any, and the newest sound one."""
 
     def __init__(self, scores: Scores) -> None:
-        """Takes the scores, which forget what is not kept."""
+        """Takes what is known of the checkpoints."""
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
@@ -146,7 +135,6 @@ class Kept:
             self._scores.best(present),
             self._scores.newest_sound(present[:-1]),  # the one from before, whatever this one is
         }
-        self._scores.keep_only({number for number in present if number in kept})
         return [number in kept for number in present]
 
 

@@ -26,7 +26,7 @@ from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.inference import trained_model
 from aftrans_jax.model.variants import VARIANTS, Variant
-from aftrans_jax.run import launch
+from aftrans_jax.run import evaluation, launch, report_images, sessions, training
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
 
@@ -133,7 +133,7 @@ class Recorder:
     __getitem__ = __getattr__
 
 
-def test_build_reads_every_key(tiny_variant, monkeypatch):
+def test_build_and_the_run_read_every_key(tiny_variant, monkeypatch):
     """Without `check`, which reads nearly all of them by itself: what counts is to be used."""
     monkeypatch.setattr(building, "check", lambda config, **rules: None)
     read: set[str] = set()
@@ -143,10 +143,12 @@ def test_build_reads_every_key(tiny_variant, monkeypatch):
     for name in READERS.keys() - {"synthetic", "tfds:NAME"}:
         with pytest.raises(FileNotFoundError):
             READERS[name](config.data)
+    read.update(*map(keys_read, RUN))
     # Epochs are read where steps are left to them, see test_auto_settings.py.
     assert KEYS.keys() - read == {"train.epochs"}
 
 
+RUN = (sessions, report_images, training, evaluation)
 READING = (auto_settings, batches, building, checks, data, launch, model, optimization, recipe)
 
 
@@ -157,20 +159,27 @@ def attribute_chain(node: ast.AST) -> list[str] | None:
     return [node.id, *names] if isinstance(node, ast.Name) else None
 
 
-@pytest.mark.parametrize("module", [*READING, trained_model])
+def keys_read(module) -> list[str]:
+    """What is read of `config`, `experiment.config` or `data`, as far as a line tells."""
+    found = []
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        chain = attribute_chain(node) or []
+        if "config" in chain[:-1]:
+            found.append(".".join(chain[chain.index("config") + 1 :]))
+        elif chain[:1] == ["data"] and len(chain) > 1:
+            found.append(".".join(chain))
+    return [key for key in found if key != "to_dict"]  # of the whole configuration
+
+
+@pytest.mark.parametrize("module", [*READING, *RUN, trained_model])
 def test_no_key_is_read_that_does_not_exist(module):
     """On all paths, those that no test takes included."""
     groups = {key.split(".")[0] for key in KEYS}
-    count = 0
-    for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
-        chain = attribute_chain(node)
-        if isinstance(node, ast.Attribute) and chain and chain[0] in ("config", "data"):
-            key = ".".join(chain[1:] if chain[0] == "config" else chain)
-            if key == "to_dict":  # of the whole configuration
-                continue
-            # What follows a key is a method of its value.
-            assert key in groups or any(f"{key}.".startswith(f"{known}.") for known in KEYS), key
-            count += 1
+    for key in (found := keys_read(module)):
+        # What follows a key is a method of its value.
+        assert key in groups or any(f"{key}.".startswith(f"{known}.") for known in KEYS), key
+    assert len(found) >= 2
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if (
             is_text
@@ -178,7 +187,6 @@ def test_no_key_is_read_that_does_not_exist(module):
             and re.fullmatch(r"\w+\.\w+=?", node.value)
         ):
             assert node.value.rstrip("=") in KEYS, node.value
-    assert count >= 2
 
 
 def get_configs():

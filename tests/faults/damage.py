@@ -22,11 +22,9 @@ def run_in(workdir: Path, mode: str = "train") -> str:
 
     from aftrans_jax.run.evaluation import evaluate_run
 
-    experiment = fresh(num_devices=1, **VIT)
-    plan = experiment.plan._replace(save_every=4, evaluate_every=4)
+    experiment = with_settings(fresh(num_devices=1, **VIT), **CHANGES)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        experiment = with_settings(experiment._replace(plan=plan), **CHANGES)
         if mode == "train":
             train(experiment, workdir)
         else:

@@ -64,11 +64,11 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
 
     from aftrans_jax import main
     from aftrans_jax.run import results, sessions
-    from aftrans_jax.training import actions, checkpoints
+    from aftrans_jax.training import checkpoints
 
     _announce(sessions, "train", "train", phases)
     _announce(checkpoints.Checkpoints, "save", "save", phases)
-    _announce(actions.SaveAndEvaluate, "evaluate", "evaluate", phases)
+    _announce(sessions.Session, "_scored", "evaluate", phases)
     _announce(results, "write_report", "report", phases)
     if limit:
         import resource

@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from experiments import fresh, tiny_variants, train
+from experiments import fresh, tiny_variants, train, with_settings
 
 from aftrans_jax.inference.trained_model import load_trained
 from aftrans_jax.run.evaluation import evaluate_run
@@ -31,11 +31,11 @@ CHANGES = {
 }
 
 
-def experiment(scores=None, patience=0):
+def experiment(scores=None, patience=0, every=1):
     """On two devices in float16; of the validation images by batch these scores, None its own."""
     built = fresh(2, "float16", **CHANGES)
     if scores is None:
-        return built._replace(plan=built.plan._replace(evaluate_every=1000))
+        return with_settings(built, eval__every=1000)
 
     def validate(state):
         score = scores[int(state.batch_number)]
@@ -43,10 +43,8 @@ def experiment(scores=None, patience=0):
             score()
         return Evaluation({"global_accuracy": score}, 8, {})
 
-    return built._replace(
-        plan=built.plan._replace(patience=patience),
-        evaluate={**built.evaluate, "validation": validate},
-    )
+    built = built._replace(evaluate={**built.evaluate, "validation": validate})
+    return with_settings(built, train__patience=patience, eval__every=every)
 
 
 def last_state(workdir):
@@ -138,3 +136,11 @@ def test_it_stops_early_at_the_same_step_however_it_is_cut(whole, tmp_path, monk
     write_json(cut / "checkpoints" / "scores.json", {"checkpoints": scores["checkpoints"]})
     assert train(experiment(SCORES, 2), cut) == read_result(cut)
     assert "stopped early at step" in (cut / "report" / "index.html").read_text()
+
+
+def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
+    train(experiment(dict.fromkeys(range(9), 0.5), every=3), tmp_path)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_by="global_accuracy")
+    assert checkpoints.latest == 8
+    assert checkpoints.scores.of(8) is not None
+    assert checkpoints.scores.waited(8) == 1  # at 6

@@ -1,16 +1,8 @@
 """How many evaluations were no better than before, whatever became of the checkpoints."""
 
-import contextlib
-
-import jax.numpy as jnp
 import pytest
 
-from aftrans_jax.training.actions import SaveAndEvaluate, Stopwatch
-from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.scores import Scores
-from aftrans_jax.training.state import TrainState
 
 
 def scores(path, best_by="local", made_by=""):
@@ -28,7 +20,7 @@ def test_evaluations_since_the_best_one_are_counted(tmp_path):
     for number, local, waited in [(1, 0.5, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.7, 2), (5, 0.8, 0)]:
         evaluated(known, {number: (local, 0.0)})
         assert known.waited(number) == waited
-    known.keep_only([4])  # the best so far is gone, and known
+    known.forget_after(4)  # as a run does that goes on from there
     known.begin(6, sound=True)
     known.note(6, {"local": 0.65})
     assert scores(tmp_path).waited(6) == 3
@@ -43,25 +35,6 @@ def test_the_evaluation_at_the_end_of_a_shorter_run_is_not_counted(tmp_path):
         assert known.waited(100) == scores(tmp_path).waited(100) == 2
     evaluated(known, {120: (0.7, 0)})
     assert known.waited(120) == 0
-
-
-def test_evaluations_at_intervals_are_told_from_the_one_at_the_end(tmp_path):
-    checkpoints = Checkpoints(tmp_path, best_by="local")
-    actions = SaveAndEvaluate(
-        num_steps=100,
-        evaluate_every=30,
-        save_every=1000,
-        scored=lambda state: Evaluation({"local": 0.5}, 8, {}),
-        is_sound=lambda: True,
-        saved=lambda state: None,
-        while_evaluating=contextlib.nullcontext,
-        checkpoints=checkpoints,
-        stopwatch=Stopwatch(),
-    )
-    for number in (30, 60, 90, 100):
-        checkpoints.scores.begin(number, sound=True)
-        actions.evaluate(TrainState(jnp.int32(number), 0, {}, (), NoLossScale()))
-    assert checkpoints.scores.waited(100) == 2
 
 
 @pytest.mark.parametrize(("best_by", "found"), [("local", 1), ("sum", 2), (None, None)])
@@ -98,5 +71,5 @@ def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
 def test_checkpoints_that_are_gone_say_nothing(tmp_path):
     known = scores(tmp_path)
     evaluated(known, {1: (0.8, 0), 2: (0.9, 0), 3: (0.7, 0), 4: (0.7, 0)})
-    known.keep_only([1, 2])
+    known.forget_after(2)
     assert known.waited(5) == 0

@@ -390,7 +390,7 @@ def test_every_precision_learns_on_the_built_in_birds(precision):
     # AFTrans where the loss is scaled; the others share a program with test_precisions.py.
     changes = {} if precision == "float16" else {"model__name": "vit"}
     experiment = fresh(num_devices=1, precision=precision, **changes)
-    assert experiment.plan.dtype == precision
+    assert experiment.dtype == precision
     state, losses = experiment.state, []
     batch = next(experiment.train_batches(0))
     while int(state.step) < 6:

@@ -512,8 +512,7 @@ def test_an_evaluation_by_other_logits_scores_the_checkpoint_that_the_run_report
         checkpoints.save(number, experiment.state.replace(step=np.int32(number)))
         checkpoints.scores.note(number, {"local_accuracy": local, "sum_accuracy": summed})
     checkpoints.close()
-    by_sum = experiment._replace(plan=experiment.plan._replace(predict_from="sum"))
-    by_sum = with_settings(by_sum, **held_out, eval__logits="sum")
+    by_sum = with_settings(experiment, **held_out, eval__logits="sum")
     assert evaluate_run(by_sum, tmp_path, name="test")["step"] == 1
 
 
@@ -601,10 +600,8 @@ def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, t
     edit(workdir, "train.steps", 600)  # and stopped before the first step
     assert train(fresh(), workdir) == read_result(workdir)
     assert read_settings(workdir)["train.steps"] == 6
-    shorter = fresh()
-    shorter = shorter._replace(plan=shorter.plan._replace(num_steps=5))
     with pytest.raises(ValueError, match=r"6 trained steps, more than train\.steps=5: raise.*=5$"):
-        train(with_settings(shorter, train__steps=5), workdir)
+        train(with_settings(fresh(), train__steps=5), workdir)
 
 
 def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
