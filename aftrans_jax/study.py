@@ -138,7 +138,6 @@ def _probe(path: Path, workdir: Path) -> None:
     with locked(workdir):
         failures = run_probes(
             runs,
-            workdir / "features",
             write_table=lambda finished: write_study(study, workdir, finished, made_by),
             say=_say,
         )
