@@ -29,6 +29,7 @@ change, such as --config=configs/demo.py for the built-in birds.
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -75,73 +76,55 @@ def main(argv: list[str]) -> None:
                 f"--study={_STUDY.value} --workdir={_WORKDIR.value}: both are needed, for example "
                 "--study=configs/studies/table6.py --workdir=studies/table6"
             )
-        path, workdir = Path(find_config(_STUDY.value, "study")), Path(_WORKDIR.value)
-        if _PROBE.value:
-            _probe(path, workdir)
-        else:
-            _run(path, workdir)
+        if _PROBE.value and (_SEEDS.value or _JOBS.value > 1 or _DRY_RUN.value):
+            raise ValueError(
+                "--probe takes no --seeds, --jobs or --dry_run: it depends on no seed, and each "
+                "row takes the whole device for minutes; leave them out"
+            )
+        _run(Path(find_config(_STUDY.value, "study")), Path(_WORKDIR.value))
 
 
 def _run(path: Path, workdir: Path) -> None:
     environment = dict(os.environ)
-    os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
+    if _PROBE.value:
+        keep_compiled()
+    else:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
+    from aftrans_jax.studies.probe_rows import probe_plan, run_probes
     from aftrans_jax.studies.study import dry_run, run_study, with_boxes
     from aftrans_jax.studies.table_files import write_study
     from aftrans_jax.workdir.lock import locked
 
-    study = load_study(path)
-    num_seeds = _SEEDS.value or study.num_seeds
-    given = given_keys(sys.argv)
-    runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
+    study, given = load_study(path), given_keys(sys.argv)
+    if _PROBE.value:
+        runs = probe_plan(study, CONFIG.value, workdir, given=given)
+    else:
+        num_seeds = _SEEDS.value or study.num_seeds
+        runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
     runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
         dry_run(runs, num_jobs=_JOBS.value, say=_say)
         return
     make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
+    write_table = partial(write_study, study, workdir, command=made_by)
     with locked(workdir):
-        failures, number = run_study(
-            runs,
-            num_jobs=_JOBS.value,
-            command=COMMAND,
-            environment=environment,
-            write_table=lambda finished: write_study(study, workdir, finished, made_by),
-            say=_say,
-        )
+        if _PROBE.value:
+            failures, number = run_probes(runs, write_table=write_table, say=_say), 0
+        else:
+            failures, number = run_study(
+                runs,
+                num_jobs=_JOBS.value,
+                command=COMMAND,
+                environment=environment,
+                write_table=write_table,
+                say=_say,
+            )
     if number:
         _say("stopped; what was trained is saved: the same command goes on")
         sys.exit(128 + number)
-    if failures:
-        sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
-
-
-def _probe(path: Path, workdir: Path) -> None:
-    if _SEEDS.value or _JOBS.value > 1 or _DRY_RUN.value:
-        raise ValueError(
-            "--probe takes no --seeds, --jobs or --dry_run: it depends on no seed, and each row "
-            "takes the whole device for minutes; leave them out"
-        )
-    from aftrans_jax.studies.definition import load_study
-    from aftrans_jax.studies.probe_rows import probe_plan, run_probes
-    from aftrans_jax.studies.study import with_boxes
-    from aftrans_jax.studies.table_files import write_study
-    from aftrans_jax.workdir.lock import locked
-
-    keep_compiled()
-    study = load_study(path)
-    runs = probe_plan(study, CONFIG.value, workdir, given=given_keys(sys.argv))
-    runs = with_boxes(runs, _say)
-    make_folder(workdir)
-    made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
-    with locked(workdir):
-        failures = run_probes(
-            runs,
-            workdir / "features",
-            write_table=lambda finished: write_study(study, workdir, finished, made_by),
-            say=_say,
-        )
     if failures:
         sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
 

@@ -27,9 +27,11 @@ from aftrans_jax.experiment.classes import (
     match_classes,
 )
 
+Reader = Callable[[Config, Evaluated | None], Annotations | Dataset]
 
-def _folder(
-    read: Callable[..., Annotations], data: Config, evaluated: Evaluated | None = None
+
+def _users_own(
+    read: Callable[..., Annotations], data: Config, evaluated: Evaluated | None
 ) -> Annotations:
     # Another set than the trained one has no share that was held out.
     fraction = data.test_fraction if evaluated is None or evaluated.is_own else 1.0
@@ -41,34 +43,22 @@ def _folder(
     )
 
 
-def _inat2017(data: Config) -> Annotations:
-    return read_inat2017(data.dir, supercategory=data.supercategory)
-
-
-def _synthetic(data: Config) -> Dataset:
-    return synthetic_dataset(
-        num_train=data.num_train, num_test=data.num_test, image_size=data.source_size
-    )
-
-
-def _tfds(data: Config) -> Dataset:
-    return read_tfds(data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels)
-
-
-_USERS_OWN: Mapping[str, Callable[..., Annotations]] = MappingProxyType(
-    {"folder": read_folder, "csv": read_csv}
-)
 # What `data.name` may be; "tfds:NAME" stands for any set of tensorflow-datasets.
-READERS: Mapping[str, Callable[[Config], Annotations | Dataset]] = MappingProxyType(
+READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "cub": lambda data: read_cub(data.dir),
-        "cars": lambda data: read_cars(data.dir),
-        "dogs": lambda data: read_dogs(data.dir),
-        "inat17": _inat2017,
-        "nabirds": lambda data: read_nabirds(data.dir),
-        **{name: partial(_folder, read) for name, read in _USERS_OWN.items()},
-        "tfds:NAME": _tfds,
-        "synthetic": _synthetic,
+        "cub": lambda data, _: read_cub(data.dir),
+        "cars": lambda data, _: read_cars(data.dir),
+        "dogs": lambda data, _: read_dogs(data.dir),
+        "inat17": lambda data, _: read_inat2017(data.dir, supercategory=data.supercategory),
+        "nabirds": lambda data, _: read_nabirds(data.dir),
+        "folder": partial(_users_own, read_folder),
+        "csv": partial(_users_own, read_csv),
+        "tfds:NAME": lambda data, _: read_tfds(
+            data.name.removeprefix("tfds:"), data.dir, max_pixels=data.max_pixels
+        ),
+        "synthetic": lambda data, _: synthetic_dataset(
+            num_train=data.num_train, num_test=data.num_test, image_size=data.source_size
+        ),
     }
 )
 _WITHOUT_FOLDER = ("synthetic", "tfds:NAME")  # need none in `data.dir`
@@ -99,9 +89,7 @@ def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotation
             f"data.dir is empty: expected where the images of data.name={name!r} are; for the "
             "folder that you are in, --config.data.dir=."
         )
-    if name in _USERS_OWN:
-        return _folder(_USERS_OWN[name], config.data, evaluated)
-    return READERS[reader_name(name)](config.data)
+    return READERS[reader_name(name)](config.data, evaluated)
 
 
 def with_validation(

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ from scipy.special import softmax
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.studies.features import Extracted, frozen_features
-from aftrans_jax.studies.rows import Say
 from aftrans_jax.training.metrics import box_area
 
 # Of scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos separate
@@ -43,7 +41,7 @@ class Probe(NamedTuple):
     notes: tuple[str, ...]
 
 
-def probe(config: Config, cache: Path, say: Say) -> Probe:
+def probe(config: Config) -> Probe:
     """Returns what logistic regressions on a frozen model's class tokens say of the test images.
 
     Each branch's features are standardised and have a classifier of their own, learnt from the
@@ -51,8 +49,6 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
 
     Args:
       config: of the model and the data; what concerns training is not read.
-      cache: folder of the features, see `features.frozen_features`.
-      say: shows a line to the user.
 
     Raises:
       RuntimeError: scikit-learn is not installed.
@@ -60,7 +56,7 @@ def probe(config: Config, cache: Path, say: Say) -> Probe:
         converged.
     """
     new_classifier()  # whose absence is better known before minutes of features
-    found = frozen_features(config, cache, say)
+    found = frozen_features(config)
     logits, classes = _logits(found)
     labels = found.test.labels
     predicted = {head: classes[values.argmax(axis=1)] for head, values in logits.items()}

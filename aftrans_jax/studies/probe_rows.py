@@ -17,6 +17,7 @@ from aftrans_jax.studies.rows import Say, heads_of, row_config
 from aftrans_jax.studies.study import Table, accuracies, duration
 from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.predictions_csv import write_predictions
+from aftrans_jax.workdir.record import check_may_train, flat, trained_settings
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
@@ -53,20 +54,14 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
 
 
 def run_probes(
-    runs: Sequence[Run],
-    cache: Path,
-    *,
-    write_table: Callable[[Sequence[Run]], None],
-    say: Say,
+    runs: Sequence[Run], *, write_table: Callable[[Sequence[Run]], None], say: Say
 ) -> list[str]:
-    """Probes every row and writes the table after each; returns the names of what failed.
+    """Probes what is not finished, with a table after each; returns the names of what failed.
 
-    A row leaves predictions.csv and result.json, as a training does. Rows that were probed before
-    take their features from `cache`.
+    A row leaves predictions.csv and result.json, as a training does.
 
     Args:
       runs: from `probe_plan`.
-      cache: folder of the features.
       write_table: of the runs so far.
       say: shows a line.
 
@@ -81,7 +76,11 @@ def run_probes(
     for number, run in enumerate(runs, start=1):
         began = time.monotonic()
         try:
-            found = probe(run.config, cache, say)
+            if _is_probed(run):
+                done.append(run)
+                say(f"[{number}/{len(runs)}] {run.row} is finished: {accuracies(run)}")
+                continue
+            found = probe(run.config)
         # Such as an absent file of weights, or too little memory.
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
@@ -97,7 +96,19 @@ def run_probes(
         took = duration(time.monotonic() - began)
         area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
         say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
+    table.update(done, at_once=True)
     return failures + table.problems
+
+
+def _is_probed(run: Run) -> bool:
+    """Returns whether a directory holds the probe of these settings.
+
+    Raises:
+      ValueError: it holds that of other ones, which define what is learnt.
+    """
+    settings = flat(run.config.to_dict())
+    check_may_train(run.workdir, settings)
+    return trained_settings(run.workdir) == settings
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:

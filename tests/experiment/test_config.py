@@ -142,7 +142,7 @@ def test_build_and_the_run_read_every_key(tiny_variant, monkeypatch):
     built.train_batches(0)
     for name in READERS.keys() - {"synthetic", "tfds:NAME"}:
         with pytest.raises(FileNotFoundError):
-            READERS[name](config.data)
+            READERS[name](config.data, None)
     read.update(*map(keys_read, RUN))
     # Epochs are read where steps are left to them, see test_auto_settings.py.
     assert KEYS.keys() - read == {"train.epochs"}

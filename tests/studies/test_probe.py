@@ -1,7 +1,5 @@
 """Linear probes of the tiny trunk, against scikit-learn on features computed by hand."""
 
-import io
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,13 +15,12 @@ from experiments import NUM_TEST, tiny_config, tiny_variants
 from PIL import Image
 from tiny import apply
 
-import aftrans_jax.studies.features
 from aftrans_jax import study
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.flags import parse_flags
+from aftrans_jax.studies import probe_rows
 from aftrans_jax.studies.definition import Row, Study
-from aftrans_jax.studies.features import _read as read_features
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
 from aftrans_jax.workdir.predictions_csv import read_predictions
@@ -31,22 +28,15 @@ from aftrans_jax.workdir.record import read_result
 
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn is an extra: aftrans-jax[study]")
 
-VIT = {"model__name": "vit"}
 
-
-def probed(cache, said=None, **changes):
+def probed(**changes):
     with tiny_variants():
-        return probe(tiny_config(**changes), cache, [].append if said is None else said.append)
+        return probe(tiny_config(**changes))
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
-def result(cache):
-    return probed(cache)
+def result():
+    return probed()
 
 
 def by_hand(images):
@@ -95,13 +85,13 @@ def test_logits_are_scikit_learns_on_features_by_hand(result):
     assert 0 < result.area <= 1
 
 
-def test_what_has_not_converged_is_no_result(result, cache, monkeypatch):
-    monkeypatch.setattr(aftrans_jax.studies.probe, "_MAX_ITERATIONS", 1)
+def test_what_has_not_converged_is_no_result(monkeypatch):
+    monkeypatch.setattr("aftrans_jax.studies.probe._MAX_ITERATIONS", 1)
     with pytest.raises(ValueError, match="global class tokens: lbfgs failed to converge"):
-        probed(cache)
+        probed()
 
 
-def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, cache, monkeypatch):
+def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, monkeypatch):
     """As its 1.7.0 has SciPy 1.17 warn of an option."""
 
     class Warns(sklearn.linear_model.LogisticRegression):
@@ -111,82 +101,23 @@ def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, cache, monkey
 
     monkeypatch.setattr("sklearn.linear_model.LogisticRegression", Warns)
     with pytest.warns(DeprecationWarning, match="an option is deprecated"):
-        assert probed(cache).accuracies == result.accuracies
+        assert probed().accuracies == result.accuracies
 
 
-def test_features_on_disk_are_not_computed_again(result, cache, monkeypatch):
-    monkeypatch.setattr(aftrans_jax.studies.features, "build_model", None)
-    again = probed(cache, train__steps=7, eval__batch_size=5)  # which change no feature
-    assert jax.tree.all(jax.tree.map(np.array_equal, again.outcomes, result.outcomes))
-    with pytest.raises(TypeError):
-        probed(cache, sacm__keep_ratio=0.5)
-
-
-def plant(folder: Path) -> None:
+def plant(folder: Path) -> Path:
     """Three photos of each of two classes to train and to test."""
     for split in ("train", "test"):
         for name, level in (("dark", 60), ("light", 190)):
             (place := folder / split / name).mkdir(parents=True)
             for number in range(3):
                 Image.new("RGB", (40, 40), (9, level, number)).save(place / f"{number}.bmp")
+    return folder
 
 
-def test_a_replaced_photo_has_other_features(tmp_path):
-    """Also where its name, size and time are as before."""
-    plant(tmp_path / "photos")
-    changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos"), **VIT}
-    cache, path = tmp_path / "features", tmp_path / "photos" / "test" / "dark" / "1.bmp"
-    assert probed(cache, **changes).accuracies == {"global": 1}
-    original, before = path.read_bytes(), path.stat()
-    path.write_bytes((tmp_path / "photos" / "test" / "light" / "1.bmp").read_bytes())
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert path.stat().st_size == before.st_size
-    assert probed(cache, **changes).accuracies == {"global": pytest.approx(5 / 6)}
-    path.write_bytes(original)  # with another time
-    assert probed(cache, **changes).accuracies == {"global": 1}
-    assert len(list(cache.iterdir())) == 2
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """What a model of one branch says, and the file of its features."""
-    cache = tmp_path_factory.mktemp("plain")
-    first = probed(cache, **VIT)
-    (path,) = cache.iterdir()
-    return first, path
-
-
-def test_a_damaged_file_is_not_read(plain, tmp_path):
-    content, path = plain[1].read_bytes(), tmp_path / "x.npz"
-    path.write_bytes(content)
-    assert read_features(path, pytest.fail).keys() == {"train", "test"}
-    other = io.BytesIO()
-    np.savez(other, a=np.zeros(3))
-    for damaged in (content[: len(content) // 2], b"", other.getvalue()):
-        path.write_bytes(damaged)
-        said = []
-        assert read_features(path, said.append) is None
-        (line,) = said
-        assert "cannot be read" in line
-
-
-def test_a_damaged_file_is_computed_again(plain):
-    first, path = plain
-    content = path.read_bytes()
-    middle = len(content) // 2
-    path.write_bytes(content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :])
-    said = []
-    again = probed(path.parent, said, **VIT)
-    (line,) = said
-    assert "cannot be read" in line
-    assert path.read_bytes() == content
-    assert again.accuracies == first.accuracies
-
-
-def test_models_of_one_branch_have_global_logits_alone(tmp_path, plain, result):
-    plain, _ = plain
+def test_models_of_one_branch_have_global_logits_alone(result):
+    plain = probed(model__name="vit")
     assert (plain.accuracies.keys(), plain.area) == ({"global"}, None)
-    parts = probed(tmp_path, model__name="transfg")
+    parts = probed(model__name="transfg")
     assert (parts.accuracies.keys(), parts.area) == ({"global"}, None)
     # The same trunk sees the same images.
     assert plain.outcomes["predicted"]["global"] == pytest.approx(
@@ -206,8 +137,8 @@ def test_two_classes_and_an_image_that_cannot_be_read(tmp_path):
     (tmp_path / "photos" / "test" / "dark" / "1.png").write_bytes(b"no image")
     changes = {"data__name": "folder", "data__dir": str(tmp_path / "photos")}
     with pytest.raises(ValueError, match=r"1\.png"):
-        probed(tmp_path / "cache", **changes)
-    found = probed(tmp_path / "cache", **changes, data__on_error="skip")
+        probed(**changes)
+    found = probed(**changes, data__on_error="skip")
     names = [found.dataset.test.names[index] for index in found.outcomes["index"]]
     assert ["/".join(name.split("/")[-2:]) for name in names] == [
         *("dark/0.png", "dark/2.png"),
@@ -217,16 +148,15 @@ def test_two_classes_and_an_image_that_cannot_be_read(tmp_path):
     assert found.accuracies == {"global": 1, "local": 1, "sum": 1}
     assert all((values >= 0.5).all() for values in found.outcomes["confidence"].values())
     with pytest.raises(ValueError, match="'folder' has no annotated boxes"):
-        probed(tmp_path / "cache", **changes, region__method="annotated")
+        probed(**changes, region__method="annotated")
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatch):
+def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(RuntimeError, match="pip install scikit-learn"):
-        probed(tmp_path)
-    assert not list(tmp_path.iterdir())
+        probed()
 
 
 def test_a_study_is_probed_row_by_row(tmp_path):
@@ -244,12 +174,7 @@ def test_a_study_is_probed_row_by_row(tmp_path):
 
     with tiny_variants():
         runs = probe_plan(Study("t", rows, "whole"), tiny_config(), tmp_path / "study", given=())
-        failures = run_probes(
-            runs,
-            tmp_path / "features",
-            write_table=write_table,
-            say=said.append,
-        )
+        failures = run_probes(runs, write_table=write_table, say=said.append)
     assert failures == ["absent"]
     assert "the table FAILED: TypeError: once" in said
     assert tables == [["whole"], ["whole", "AFTrans"]]
@@ -301,11 +226,44 @@ def test_the_command_writes_the_table(tmp_path, capsys):
     assert {row[7] for row in rows[2:]} == {"12"}
     said = capsys.readouterr().out
     assert "[2/2] annotated: global" in said
-    before = sorted((tmp_path / "out" / "features").iterdir())
-    command(tmp_path, "--config.data.num_test=12")
-    assert sorted((tmp_path / "out" / "features").iterdir()) == before
     with pytest.raises(SystemExit, match="--probe takes no --seeds"):
         command(tmp_path, "--seeds=2")
+
+
+def test_finished_rows_are_passed_over_and_other_settings_refused(tmp_path, monkeypatch):
+    """As those of trainings; other photos in the place of these have a row probed again."""
+    rows = {"whole": Row({"model.name": "vit"}), "AFTrans": Row()}
+    said, probes, tables = [], [], []
+
+    def counted(config):
+        probes.append(config.model.name)
+        return probe(config)
+
+    def failures(photos):
+        for happened in (said, probes, tables):
+            happened.clear()
+        base = tiny_config(data__name="folder", data__dir=str(photos))
+        with tiny_variants():
+            runs = probe_plan(Study("t", rows, "whole"), base, tmp_path / "study", given=())
+            return run_probes(
+                runs,
+                write_table=lambda done: tables.append([run.row for run in done]),
+                say=said.append,
+            )
+
+    monkeypatch.setattr(probe_rows, "probe", counted)
+    photos, others = plant(tmp_path / "photos"), plant(tmp_path / "others")
+    assert (failures(photos), probes) == ([], ["vit", "aftrans"])
+    (tmp_path / "study" / "whole" / "probe" / "result.json").unlink()
+    assert (failures(photos), probes) == ([], ["vit"])
+    assert tables == [["whole"], ["whole", "AFTrans"]]
+    assert said[-1].startswith("[2/2] AFTrans is finished: global ")
+    rows["AFTrans"] = Row({"sacm.keep_ratio": 0.5})
+    assert (failures(photos), probes) == (["AFTrans"], [])
+    assert said[-1].startswith("[2/2] AFTrans FAILED: ")
+    assert "sacm.keep_ratio was 0.2, is now 0.5" in said[-1]
+    del rows["AFTrans"]
+    assert (failures(others), probes) == ([], ["vit"])
 
 
 def test_without_annotated_boxes_the_row_is_left_out(tmp_path, capsys):
@@ -318,8 +276,8 @@ def test_without_annotated_boxes_the_row_is_left_out(tmp_path, capsys):
     assert "| whole | global |" in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_one_layers_attention_is_probed(tmp_path, result):
-    one = probed(tmp_path, sacm__layers=(1,))
+def test_one_layers_attention_is_probed(result):
+    one = probed(sacm__layers=(1,))
     assert np.array_equal(
         one.outcomes["predicted"]["global"], result.outcomes["predicted"]["global"]
     )
@@ -327,9 +285,9 @@ def test_one_layers_attention_is_probed(tmp_path, result):
     assert one.outcomes["box"].shape == result.outcomes["box"].shape == (NUM_TEST, 4)
 
 
-def test_the_crop_of_the_annotated_box_is_cut_there(tmp_path):
+def test_the_crop_of_the_annotated_box_is_cut_there():
     """The built-in birds have boxes; their share of the image is the area of the crops."""
-    found = probed(tmp_path, region__method="annotated")
+    found = probed(region__method="annotated")
     dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
     boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
     sides = np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2])

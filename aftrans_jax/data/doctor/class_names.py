@@ -1,14 +1,12 @@
 """Names of classes that could be one name, misspelt."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import SequenceMatcher
-from itertools import combinations
 
 import numpy as np
 
-_MOST_KEYS = 2_000_000  # held at a time: 60 MB
+_NUM_COUNTS = 32  # of the letters in a name: a to z and the space have one each, others share
 _SHORTEST = {1: 4, 2: 7}  # letters that differ -> length of names that should not by chance
 
 
@@ -20,59 +18,25 @@ def near_names(names: Sequence[str]) -> list[str]:
     Args:
       names: each once.
     """
-    plain = {name: _plain(name) for name in names}
-    alike = defaultdict(list)
-    for name in names:
-        alike[re.sub(r"\D", "", plain[name])].append(name)
-    order = {name: number for number, name in enumerate(names)}
-    near = {
-        pair
-        for group in alike.values()
-        for pair in set(_meeting(group, [plain[name] for name in group]))
-        if _is_near(plain[pair[0]], plain[pair[1]])
-    }
-    return [
-        f"{a} ~ {b}" for a, b in sorted(near, key=lambda pair: (order[pair[0]], order[pair[1]]))
-    ]
-
-
-def _meeting(names: Sequence[str], plain: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yields pairs of names that are equal with up to two letters left out, some several times.
-
-    A name of 60 letters has 1,831 such keys, so of each its hash is kept, and of many a share at a
-    time.
-    """
-    number = sum(1 + len(name) * (len(name) + 1) // 2 for name in plain) if len(names) > 1 else 0
-    for turn in range(rounds := -(-number // _MOST_KEYS)):
-        keys = []
-        for name in plain:
-            own = np.fromiter(map(hash, _shortened(name)), np.int64)
-            keys.append(own[own % rounds == turn])
-        owners = np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, keys)))
-        hashes = np.concatenate(keys)
-        order = np.argsort(hashes, kind="stable")
-        hashes, owners = hashes[order], owners[order]
-        same = np.zeros(len(hashes), bool)  # as the next one
-        same[:-1] = hashes[1:] == hashes[:-1]
-        several = same | np.roll(same, 1)
-        ends = np.flatnonzero(~same[several]) + 1
-        for met in np.split(owners[several], ends):
-            yield from combinations([names[int(owner)] for owner in met], 2)
+    plain = [_plain(name) for name in names]
+    counts = np.zeros((_NUM_COUNTS, len(names)), np.int16)
+    for i, text in enumerate(plain):
+        np.add.at(counts[:, i], [ord(letter) % _NUM_COUNTS for letter in text], 1)
+    # A wrong letter is one more of its own kind and one less of another.
+    most = 2 * np.searchsorted(list(_SHORTEST.values()), list(map(len, plain)), "right")
+    _, digits = np.unique([re.sub(r"\D", "", text) for text in plain], return_inverse=True)
+    near = []
+    for i, name in enumerate(names):
+        rest = slice(i + 1, None)
+        differing = np.abs(counts[:, rest] - counts[:, i, None]).sum(axis=0, dtype=np.int16)
+        few = (differing <= np.minimum(most[rest], most[i])) & (digits[rest] == digits[i])
+        others = (np.flatnonzero(few) + i + 1).tolist()
+        near += [f"{name} ~ {names[j]}" for j in others if _is_near(plain[i], plain[j])]
+    return near
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name.casefold()).strip()
-
-
-def _shortened(name: str) -> set[str]:
-    length = len(name)
-    keys = {name}
-    if length >= _SHORTEST[1] - 1:
-        keys.update(name[:i] + name[i + 1 :] for i in range(length))
-    if length >= _SHORTEST[2] - 2:
-        places = combinations(range(length), 2)
-        keys.update(name[:i] + name[i + 1 : j] + name[j + 1 :] for i, j in places)
-    return keys
 
 
 def _is_near(one: str, other: str) -> bool:
