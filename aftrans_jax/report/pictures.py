@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Number = float | int | np.floating | np.integer
@@ -41,24 +41,19 @@ class Panel(NamedTuple):
     height: int  # px
 
 
-def draw_box(image: Pixels, box: Box, color: Color, width: int, *, dash_px: int = 0) -> Pixels:
+def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
     """Returns a copy of the image with the outline of a box, `width` pixels wide.
 
-    The outline lies inside the box, so it shows even where the box touches the image's edge. Parts
-    beyond the image are cut; at least one pixel is drawn. `dash_px` > 0 gives dashes that long.
-    Lines are whole pixels without smoothing, so that the drawn box is the box, exactly.
+    The outline lies inside a box that has room for it, so it shows even where the box touches the
+    image's edge. Parts beyond the image are cut; at least one pixel is drawn.
 
     Raises:
       ValueError: The box has a coordinate that is not finite.
     """
     top, left, bottom, right = _inside(box, image)
-    rows, cols = np.mgrid[: bottom - top, : right - left]
-    outline = (rows < width) | (rows[::-1] < width) | (cols < width) | (cols[:, ::-1] < width)
-    if dash_px:
-        outline &= (rows + cols) // dash_px % 2 == 0
-    copy = image.copy()
-    copy[top:bottom, left:right][outline] = color
-    return copy
+    edges, drawn = (left, top, right - 1, bottom - 1), Image.fromarray(image)
+    ImageDraw.Draw(drawn).rectangle(edges, outline=color, width=width)
+    return np.asarray(drawn)
 
 
 def _inside(box: Box, image: Pixels) -> tuple[int, int, int, int]:
@@ -104,12 +99,12 @@ def panels(picture: Picture) -> list[Panel]:
     image, box, relevance = picture.image, picture.box, picture.relevance
     check_pixels(picture)
     shown, scale = _enlarged(image)
-    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED, dashed=True)
-    drawn = _outlined(drawn, box, scale, PREDICTED, dashed=False)
+    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED)
+    drawn = _outlined(drawn, box, scale, PREDICTED)
     # PNG keeps enlarged pixels crisp, JPEG is smaller for photos.
     found = [_encoded(drawn, "the whole image", "png" if scale > 1 else "jpeg")]
     if relevance is not None:
-        heat = _outlined(overlay_heat(shown, relevance), box, scale, PREDICTED, dashed=False)
+        heat = _outlined(overlay_heat(shown, relevance), box, scale, PREDICTED)
         found.append(_encoded(heat, "relevance", "jpeg"))
     if box is not None:
         top, left, bottom, right = _inside(box, image)
@@ -147,14 +142,14 @@ def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
     return image.repeat(scale, 0).repeat(scale, 1), scale
 
 
-def _outlined(image: Pixels, box: Box | None, scale: int, color: Color, dashed: bool) -> Pixels:
+def _outlined(image: Pixels, box: Box | None, scale: int, color: Color) -> Pixels:
     """Returns an enlarged image with a box of the original, if any, in colour on a dark rim."""
     if box is None:
         return image
     top, left, bottom, right = (scale * float(edge) for edge in box)
     width = max(2, max(image.shape) // 100)
     image = draw_box(image, (top - 1, left - 1, bottom + 1, right + 1), _RIM, width + 2)
-    return draw_box(image, (top, left, bottom, right), color, width, dash_px=5 * width * dashed)
+    return draw_box(image, (top, left, bottom, right), color, width)
 
 
 def _encoded(image: Pixels, caption: str, kind: str) -> Panel:
