@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pages import picture
 from PIL import Image
 
-from aftrans_jax.report.pictures import draw_box, overlay_heat, panels
+from aftrans_jax.report.pictures import draw_box, overlay_heat, plain_panel, strip
 
 
 def test_draw_box_golden():
@@ -78,29 +78,23 @@ def test_overlay_heat_of_a_map_that_says_nothing_is_cold(value):
     np.testing.assert_array_equal(heat[0, 0], [70, 70, 73])  # 0.35 * 200 + 0.65 * (0, 0, 4)
 
 
-def test_panels_are_what_they_say():
-    found = panels(picture(size=64))
-    assert [(panel.caption, panel.kind) for panel in found] == [
-        ("the whole image", "png"),
-        ("relevance", "jpeg"),
-        ("what the local branch sees", "jpeg"),
-    ]
-    for panel in found:
-        image = Image.open(io.BytesIO(panel.data))
-        assert (image.format.lower(), *image.size) == (panel.kind, panel.width, panel.height)
-    assert (found[0].width, found[0].height) == (320, 320)
-    assert panels(picture(size=224))[0].kind == "jpeg"  # as it is: a photo
+@pytest.mark.parametrize("size", [64, 224])
+def test_a_strip_has_what_is_known_beside_each_other_all_as_high(size):
+    shown = 320 if size == 64 else size  # enlarged, or as it is
+    for changes, num_squares in (
+        ({}, 3),
+        ({"relevance": None}, 2),
+        ({"box": None}, 2),
+        ({"box": None, "relevance": None}, 1),
+    ):
+        found = strip(picture(size=size, **changes))
+        assert found.shape == (shown, num_squares * shown, 3)
 
 
-def test_panels_are_as_many_as_is_known():
-    assert len(panels(picture(relevance=None))) == len(panels(picture(box=None))) == 2
-    assert len(panels(picture(box=None, relevance=None))) == 1
-
-
-def test_panels_change_no_argument():
+def test_a_strip_changes_no_argument():
     image = picture().image
     before = image.copy()
-    panels(picture(image=image))
+    strip(picture(image=image))
     np.testing.assert_array_equal(image, before)
 
 
@@ -113,6 +107,14 @@ def test_panels_change_no_argument():
         np.zeros((0, 8, 3), np.uint8),
     ],
 )
-def test_panels_name_an_image_that_is_none(image):
+def test_a_strip_names_an_image_that_is_none(image):
     with pytest.raises(ValueError, match=r"bird_0\.jpg.*: pass uint8 \[height width 3\]"):
-        panels(picture(image=image))
+        strip(picture(image=image))
+
+
+@pytest.mark.parametrize(("size", "kind", "shown"), [(64, "png", 320), (224, "jpeg", 224)])
+def test_a_panel_is_what_it_says(size, kind, shown):
+    panel = plain_panel(picture(size=size).image)
+    image = Image.open(io.BytesIO(panel.data))
+    assert (panel.kind, panel.width, panel.height) == (kind, shown, shown)
+    assert (image.format.lower(), image.size) == (kind, (shown, shown))
