@@ -16,6 +16,8 @@ from predicting import predicting
 
 from aftrans_jax.inference import classifier
 from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.prediction import Prediction
+from aftrans_jax.inference.prediction_page import PredictionPage
 from aftrans_jax.inference.prediction_table import _cell, prediction_table
 from aftrans_jax.report.photos import Rectangle
 
@@ -243,6 +245,20 @@ def test_photo_heat_map_and_crop_are_equally_high(call, photos, tmp_path):
         assert len(heights) == 3
         for one, *others in heights:
             assert others == pytest.approx([one] * 2, rel=0.02)
+
+
+def test_a_narrow_photo_alone_is_not_lower_than_others(tmp_path):
+    require_browser()
+    page, shares = PredictionPage(top=1), {"global": np.array([0.25, 0.75], np.float32)}
+    for width in (32, 10):  # of a model that looks at no region
+        size = (32, width, (0, 0, 32, width))
+        found = Prediction("a", "global", ("a", "b"), shares, *size, *[None] * 4)
+        page.add("a.png", found, np.zeros((32, 32, 3), np.uint8))
+    page.write(tmp_path / "p.html", "global logits", has_table=False)
+    script = """() => [...document.querySelectorAll(".panels svg")].map(
+      x => x.getBoundingClientRect().height)"""
+    square, narrow = in_browser(tmp_path / "p.html", script, width=1400)
+    assert 1.5 * square > narrow >= square
 
 
 def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monkeypatch):
