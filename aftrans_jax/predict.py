@@ -71,8 +71,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
         trained,
         head=args.logits,
         batch_size=min(BATCH_SIZE, len(paths)),  # so that one program is compiled
-        whole=bool(args.out or args.report),
-        crops=bool(args.report),
+        wanted=("box", "relevance") if args.report else ("box",) if args.out else (),
     )
     said = heading(trained, model.head)
     say(said)

@@ -31,13 +31,13 @@ def _compile_once(monkeypatch) -> None:
         folders.append(workdir)
         return load_trained(workdir)
 
-    def compiled(model: Trained, *, head, batch_size, whole, crops) -> Classifier:
+    def compiled(model: Trained, *, head, batch_size, wanted) -> Classifier:
         assert 1 <= batch_size <= BATCH_SIZE
         records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
-        whole = whole or (head or model.predict_from) != "global"
-        key = (*records, bytes([whole]))
+        everything = {} if wanted or (head or model.predict_from) != "global" else {"wanted": ()}
+        key = (*records, bytes([not everything]))
         if key not in _compiled:
-            _compiled[key] = Classifier(model, head=head, whole=whole, crops=True)
+            _compiled[key] = Classifier(model, head=head, **everything)
         found = copy.copy(_compiled[key])
         found.head = head or model.predict_from
         return found

@@ -9,14 +9,17 @@ import shutil
 
 import numpy as np
 import pytest
+from browser import in_browser, require_browser
 from experiments import tiny_variants
 from PIL import Image
 from predicting import predicting
 
 from aftrans_jax.inference import classifier
 from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.prediction import Prediction
+from aftrans_jax.inference.prediction_page import PredictionPage
 from aftrans_jax.inference.prediction_table import _cell, prediction_table
-from aftrans_jax.report import predictions as page
+from aftrans_jax.report.photos import Rectangle
 
 HEADS = ("global", "local", "sum")
 
@@ -202,6 +205,9 @@ def test_global_logits_answer_and_the_table_still_has_every_head(call, photos, t
 # -------------------------------------------------------------------------------------- the page
 
 
+PANELS = ["the whole image", "relevance", "what the local branch sees"]
+
+
 def test_the_page_shows_photo_heat_map_and_crop(call, photos, tmp_path):
     wide = Image.open(some(photos, 1)[0]).resize((320, 160))
     wide.save(tmp_path / "wide <b>.png")
@@ -213,15 +219,46 @@ def test_the_page_shows_photo_heat_map_and_crop(call, photos, tmp_path):
     assert "<b>.png" not in text
     assert "1 could not be read" in text
     assert "bad&amp;.png" in text
-    images = re.findall(
-        r'<img src="data:image/(?:png|jpeg);base64.*?width="(\d+)" height="(\d+)"', text
+    ((width, height),) = re.findall(r'<image id="p0" href=".*?" width="(\d+)" height="(\d+)"', text)
+    assert int(width) == 2 * int(height)
+    views = re.findall(
+        r'viewBox="(.*?)" role="img" aria-label="[^"]*wide &lt;b&gt;.png: (.*?)"', text
     )
-    assert len(images) == 3
-    width, height = map(int, images[0])
-    assert width == 2 * height
-    assert images[0] == images[1]
+    assert [said for _, said in views] == PANELS
+    assert [view for view, _ in views[:2]] == [f"0 0 {width} {height}"] * 2
+    assert text.count('href="#p0"') == 3
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_photo_heat_map_and_crop_are_equally_high(call, photos, tmp_path):
+    require_browser()
+    for number, path in enumerate(some(photos, 3)):
+        Image.open(path).resize([(320, 160), (200, 300), (90, 90)][number]).save(
+            tmp_path / f"{number}.png"
+        )
+    call(tmp_path, f"--report={tmp_path}/p.html")
+    script = """() => [...document.querySelectorAll(".panels")].map(
+      panels => [...panels.querySelectorAll("svg")].map(x => x.getBoundingClientRect().height))"""
+    for width in (390, 1400):
+        heights = in_browser(tmp_path / "p.html", script, width=width)
+        assert len(heights) == 3
+        for one, *others in heights:
+            assert others == pytest.approx([one] * 2, rel=0.02)
+
+
+def test_a_narrow_photo_alone_is_not_lower_than_others(tmp_path):
+    require_browser()
+    page, shares = PredictionPage(top=1), {"global": np.array([0.25, 0.75], np.float32)}
+    for width in (32, 10):  # of a model that looks at no region
+        size = (32, width, (0, 0, 32, width))
+        found = Prediction("a", "global", ("a", "b"), shares, *size, *[None] * 4)
+        page.add("a.png", found, np.zeros((32, 32, 3), np.uint8))
+    page.write(tmp_path / "p.html", "global logits", has_table=False)
+    script = """() => [...document.querySelectorAll(".panels svg")].map(
+      x => x.getBoundingClientRect().height)"""
+    square, narrow = in_browser(tmp_path / "p.html", script, width=1400)
+    assert 1.5 * square > narrow >= square
 
 
 def test_a_page_of_many_says_how_many_it_leaves_out(call, photos, tmp_path, monkeypatch):
@@ -272,7 +309,7 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
     assert row["heads"]["local"][1] is row["top"][0][1] is None
 
 
-def test_a_cropped_photo_keeps_the_box_in_its_place(rng):
+def test_a_cropped_photo_keeps_the_box_in_its_place():
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
     from aftrans_jax.inference import prediction_page
 
@@ -287,10 +324,10 @@ def test_a_cropped_photo_keeps_the_box_in_its_place(rng):
         box=(50, 100, 75, 150),
         relevance=np.ones((2, 2), np.float32),
         gates=None,
-        crop=rng.integers(0, 256, (8, 8, 3), dtype=np.uint8),
+        crop=None,
     )
     image = np.zeros((64, 64, 3), np.uint8)
-    picture = prediction_page._picture("a", found, image)
-    assert (picture.image.shape, picture.box) == ((32, 64, 3), (16, 32, 32, 64))
-    card = page.prediction_card(picture, found.crop, top=found.top(2), heads=found.answers)
-    assert [round(panel.width / panel.height, 1) for panel in card.panels] == [2.0, 2.0, 2.0]
+    card = prediction_page._card(0, "a", found, image, top=2)
+    assert (card.photo.width, card.photo.height) == (64, 32)
+    assert card.box == Rectangle(32, 16, 31.9, 15.9)
+    assert card.top == [("b", "75.0%", 0.75), ("a", "25.0%", 0.25)]

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast, overload
@@ -35,6 +35,7 @@ from aftrans_jax.training.xla_options import xla_options
 
 BATCH_SIZE = 16
 
+_Loaded = tuple[PhotoLike, Prepared | Exception]
 _Answers = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
 
 
@@ -73,8 +74,7 @@ class Classifier:
         *,
         head: str | None = None,
         batch_size: int = BATCH_SIZE,
-        whole: bool = True,
-        crops: bool = True,
+        wanted: Collection[str] = ("box", "relevance", "gates", "crop"),
     ) -> None:
         """Takes a model to one device.
 
@@ -82,9 +82,8 @@ class Classifier:
           trained: the model.
           head: the logits that answer; None for those that the run reports.
           batch_size: photos in a batch, at least 1.
-          whole: whether all that is known of a photo is wanted; otherwise the answer of `head`
-            alone, which for "global" takes one pass without a crop.
-          crops: whether the pixels of the crops are wanted.
+          wanted: what is wanted of the region, see `answers`. Where nothing is, the answer of
+            `head` alone counts, which for "global" takes one pass without a crop.
 
         Raises:
           ValueError: the model has no such head, or the batch size is not positive.
@@ -102,9 +101,8 @@ class Classifier:
         self.params = jax.device_put(trained.params)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained = trained.result, trained
-        passes = "global" if self.head == "global" and not whole else "both"
         self._answers: _Answers = jax.jit(
-            partial(answers, self.module, passes, crops, mirror=trained.mirror),
+            partial(answers, self.module, self.head, wanted, mirror=trained.mirror),
             compiler_options=xla_options(jax.default_backend()),
         )
 
@@ -148,42 +146,39 @@ class Classifier:
     def answered(
         self, photos: Iterable[PhotoLike], *, batch_size: int | None = None
     ) -> Iterator[Answered]:
-        """Yields what `stream` does, with the images as the model took them.
-
-        Threads decode two batches ahead, and one batch is on the device while the answers to the
-        one before it are taken.
-        """
-        size, running = batch_size or self.batch_size, collections.deque()
+        """Yields what `stream` does, with the images as the model took them."""
         load = partial(prepare, sizes=self._trained.sizes, max_pixels=self._trained.max_pixels)
-        rows = prepared(photos, load, ahead=2 * size)
+        for (photo, found), row in self.in_batches(photos, load, batch_size or self.batch_size):
+            if isinstance(found, Exception):
+                yield Answered(photo, found, None)
+            else:
+                yield Answered(photo, self._prediction(photo, found, row), found.image)
+
+    def in_batches(
+        self, photos: Iterable[PhotoLike], load: Callable[[Any], Prepared], size: int
+    ) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
+        """Yields each photo with what `load` makes of it, or its error, and its row of `answers`.
+
+        Threads load two batches ahead, and one batch, of `size` photos, is on the device while the
+        answers to the one before it are taken. The row of a photo with an error means nothing.
+        """
+        loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
         with needing_less("give fewer photos at a time (batch_size), or take a smaller model"):
-            while chunk := list(itertools.islice(rows, size)):
+            while chunk := list(itertools.islice(loaded, size)):
                 batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
-                for row, (_, found) in zip(batch, chunk, strict=False):
+                for image, (_, found) in zip(batch, chunk, strict=False):
                     if not isinstance(found, Exception):
-                        row[:] = found.image
+                        image[:] = found.image
                 running.append((chunk, self._answers(self.params, batch)))
                 if len(running) > 1:
-                    yield from self._predictions(*running.popleft())
-            for chunk, answers in running:
-                yield from self._predictions(chunk, answers)
+                    yield from _rows(*running.popleft())
+            for chunk, found in running:
+                yield from _rows(chunk, found)
 
     def __repr__(self) -> str:
         """Says what the model is and how right its answers were."""
         said = heading(self._trained, self.head)
         return f"<Classifier {self.name}, {len(self.class_names)} classes, {said}>"
-
-    def _predictions(
-        self, chunk: list[tuple[PhotoLike, Prepared | Exception]], answers: dict[str, Any]
-    ) -> Iterator[Answered]:
-        answers = jax.device_get(answers)
-        for index, (photo, found) in enumerate(chunk):
-            if isinstance(found, Exception):
-                yield Answered(photo, found, None)
-                continue
-            # Copies, so that a prediction that is kept does not keep its batch.
-            row = jax.tree.map(lambda x, index=index: x[index].copy(), answers)
-            yield Answered(photo, self._prediction(photo, found, row), found.image)
 
     def _prediction(self, photo: PhotoLike, found: Prepared, row: dict[str, Any]) -> Prediction:
         whole = (0, 0, self.image_size, self.image_size)
@@ -198,11 +193,18 @@ class Classifier:
             height=found.height,
             width=found.width,
             seen=place(whole),
-            box=None if row["box"] is None else place(row["box"].tolist()),
-            relevance=row["relevance"],
-            gates=row["gates"],
-            crop=row["crop"],
+            box=None if row.get("box") is None else place(row["box"].tolist()),
+            relevance=row.get("relevance"),
+            gates=row.get("gates"),
+            crop=row.get("crop"),
         )
+
+
+def _rows(chunk: list[_Loaded], found: dict[str, Any]) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
+    found = jax.device_get(found)
+    for index, loaded in enumerate(chunk):
+        # Copies, so that a prediction that is kept does not keep its batch.
+        yield loaded, jax.tree.map(lambda x, index=index: x[index].copy(), found)
 
 
 def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
@@ -219,38 +221,39 @@ _PASSES = MappingProxyType({"global": _global_pass, "both": _both_passes})
 
 def answers(
     model: Model,
-    passes: str,
-    crops: bool,
+    head: str,
+    wanted: Collection[str],
     params: Mapping[str, Any],
     images: Images,
     mirror: bool = False,
 ) -> dict[str, Any]:
-    """Returns the arrays of a batch that predictions are made of, None for what there is not.
+    """Returns the arrays of a batch that pages and predictions are made of.
 
     Args:
       model: the module.
-      passes: "global", which has no region and no other head, or "both".
-      crops: whether the pixels of the crops are wanted.
+      head: whose logits answer.
+      wanted: of the region: "box", "relevance", "gates", "mask" and "rows", see
+        `model.outputs.Region`, and "crop" [batch size size 3].
       params: of the module.
       images: as `Prepared` has them.
       mirror: whether the logits are the mean of an image's and its mirror image's.
 
     Returns:
-      "probabilities" [batch classes] by head, "box", "relevance" and "gates" as in
-      `model.outputs.Region`, "crop" [batch size size 3].
+      What is wanted, None for what there is not, and "probabilities" [batch classes] by head: the
+      global ones alone, of one pass, where these answer and nothing is wanted.
 
     Paper: end of section 2.2.2, table 4.
     """
-    found = dict.fromkeys(("box", "relevance", "gates", "crop"))
+    passes = "global" if head == "global" and not wanted else "both"
     apply = partial(_PASSES[passes], model, params)
     output = (mirrored(apply) if mirror else apply)(images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
-    found = found | {"probabilities": shares}
+    found: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
     if (region := output.region) is None:
         return found
-    found |= {"box": region.box, "relevance": region.relevance, "gates": region.gate}
-    if crops and isinstance(model, AFTrans | RAMS):
+    known = region._asdict() | {"gates": region.gate, "crop": None}
+    if "crop" in wanted and isinstance(model, AFTrans | RAMS):
         pixels = jnp.asarray(images, jnp.float32)
         crop = crop_and_resize(pixels, region.box, model.local_size, model.resample)
-        found["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
-    return found
+        known["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
+    return found | {name: known[name] for name in wanted}

@@ -2,39 +2,23 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import jax
 import numpy as np
-from jaxtyping import Array
 
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import seen_part
+from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
 from aftrans_jax.inference.prediction import heading
-from aftrans_jax.inference.preprocessing import prepare, why_unread
+from aftrans_jax.inference.preprocessing import Prepared, prepare, why_unread
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.outputs import Images, ModelOutput
-from aftrans_jax.model.views import mirrored
 from aftrans_jax.report.explanation import Answer, Explained, Rules, write_explanation
-from aftrans_jax.report.pictures import Pixels
-from aftrans_jax.training.memory import needing_less
-from aftrans_jax.training.metrics import prediction_logits
-from aftrans_jax.training.xla_options import xla_options
 
-BATCH_SIZE = 8
 PHOTO_PX = 512  # longer side of the photos on the page
 NUM_CLASSES = 3  # named for each head
-_NUM_THREADS = 4
-
-
-class _Loaded(NamedTuple):
-    path: str
-    photo: Pixels  # at its aspect ratio
-    image: Pixels  # as the model takes it
 
 
 def rules(trained: Trained) -> Rules:
@@ -108,61 +92,38 @@ def explain(
 
 def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained | str]:
     """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
-    assert isinstance(trained.model, AFTrans)
+    model = Classifier(trained, wanted=("rows", "relevance", "mask", "box"))
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    params, options = jax.device_put(trained.params), xla_options(jax.default_backend())
-    forward = jax.jit(partial(_forward, trained), compiler_options=options)
-    side = trained.sizes["image_size"]
-    size = min(BATCH_SIZE, len(paths))  # of every batch, so that one program is compiled
-    lower = needing_less("give fewer photos at a time, or take a smaller model")
-    with ThreadPoolExecutor(_NUM_THREADS) as pool, lower:
-        for start in range(0, len(paths), size):
-            photos = list(pool.map(load, paths[start : start + size]))
-            readable = [photo for photo in photos if isinstance(photo, _Loaded)]
-            batch, found = np.zeros((size, side, side, 3), np.uint8), {}
-            for row, photo in zip(batch, readable, strict=False):
-                row[:] = photo.image
-            if readable:
-                found = jax.device_get(forward(params, batch))
-            rows = (jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(readable)))
-            for photo in photos:
-                yield photo if isinstance(photo, str) else _explained(trained, photo, next(rows))
+    size = min(BATCH_SIZE, len(paths))  # so that one program is compiled
+    for (path, found), row in model.in_batches(paths, load, size):
+        path = str(path)
+        if isinstance(found, Exception):
+            yield why_unread(path, found)
+        else:
+            yield _explained(trained, path, found, row)
 
 
-def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> _Loaded | str:
-    """Returns a photo, or why it cannot be read."""
-    try:
-        image = prepare(path, sizes, max_pixels=max_pixels).image
-        pixels = decode_image(path, max_pixels=max_pixels)  # a large one is prepared as a square
-        return _Loaded(path, seen_part(pixels, sizes, PHOTO_PX), image)
-    except (OSError, ValueError, MemoryError) as error:
-        return why_unread(path, error)
+def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> Prepared:
+    """Returns a photo as the model takes it, and as the page shows it."""
+    found = prepare(path, sizes, max_pixels=max_pixels)
+    pixels = decode_image(path, max_pixels=max_pixels)  # a large one is prepared as a square
+    return found._replace(photo=seen_part(pixels, sizes, PHOTO_PX))
 
 
-def _forward(trained: Trained, params: Mapping[str, Any], images: Array) -> dict[str, Any]:
-    def apply(images: Images) -> ModelOutput:
-        return cast(ModelOutput, trained.model.apply({"params": params}, images, train=False))
-
-    output = (mirrored(apply) if trained.mirror else apply)(images)
-    shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
-    assert output.region is not None
-    return {"shares": shares, "region": output.region._asdict()}
-
-
-def _explained(trained: Trained, loaded: _Loaded, found: Mapping[str, Any]) -> Explained:
-    region = found["region"]
+def _explained(trained: Trained, path: str, found: Prepared, row: Mapping[str, Any]) -> Explained:
+    assert found.photo is not None
     answers = []
-    for head, shares in found["shares"].items():
+    for head, shares in row["probabilities"].items():
         best = np.argsort(-shares, kind="stable")[:NUM_CLASSES]
         likeliest = [(trained.class_names[label], float(shares[label])) for label in best]
         answers.append(Answer(head, head == trained.predict_from, likeliest))
     return Explained(
-        name=os.path.basename(loaded.path),
-        photo=loaded.photo,
-        gate=region["rows"].gate,
-        layer_rows=region["rows"].layer_rows,
-        relevance=region["relevance"],
-        mask=region["mask"],
-        box=tuple(region["box"].tolist()),
+        name=os.path.basename(path),
+        photo=found.photo,
+        gate=row["rows"].gate,
+        layer_rows=row["rows"].layer_rows,
+        relevance=row["relevance"],
+        mask=row["mask"],
+        box=tuple(row["box"].tolist()),
         answers=answers,
     )

@@ -1,19 +1,35 @@
 """Collects what the page of predictions shows, while photos are read."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.report.html import write_page
+from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown_at
 from aftrans_jax.report.pictures import Picture
-from aftrans_jax.report.predictions import PredictionCard, in_proportion, prediction_card
 
-MAX_CARDS = 200  # photos on a page: it lies in one file, of about 0.1 MB a photo
+MAX_CARDS = 200  # photos on a page: it lies in one file, of about 0.04 MB a photo
 MAX_FAILURES = 20  # names of photos that could not be read
+PHOTO_PX = 448  # longer side of the photos
+
+
+class Card(NamedTuple):
+    """A photo of the page, its box, and what was said of it; `row` names it within the page."""
+
+    row: int
+    name: str
+    photo: Shown
+    box: Rectangle | None
+    annotated: None  # which `cards.html` asks for
+    top: Sequence[tuple[str, str, float]]  # class, probability as text and as a number
+    heads: Sequence[tuple[str, str, str]]  # head, class, probability
 
 
 class PredictionPage:
@@ -25,7 +41,7 @@ class PredictionPage:
     def __init__(self, *, top: int) -> None:
         """Takes how many of the likeliest classes are shown."""
         self._top = top
-        self._cards: list[PredictionCard] = []
+        self._cards: list[Card] = []
         self._failures: list[tuple[str, str]] = []
         self._num_named = self._num_failed = 0
 
@@ -50,8 +66,8 @@ class PredictionPage:
         assert image is not None
         self._num_named += 1
         if len(self._cards) < MAX_CARDS:
-            picture, top = _picture(printable(path), found, image), found.top(self._top)
-            self._cards.append(prediction_card(picture, found.crop, top=top, heads=found.answers))
+            card = _card(len(self._cards), printable(path), found, image, top=self._top)
+            self._cards.append(card)
 
     def write(self, path: Path, heading: str, *, has_table: bool) -> None:
         """Writes the page, whole or not at all; it opens from disk and needs no network.
@@ -71,17 +87,29 @@ class PredictionPage:
             has_table=has_table,
             failures=self._failures,
             num_failures=self._num_failed,
-            has_box=any(len(card.panels) > 1 for card in self._cards),
+            has_box=any(card.box for card in self._cards),
         )
 
 
-def _picture(name: str, found: Prediction, image: UInt8[np.ndarray, "size size 3"]) -> Picture:
-    """Returns what the model saw of a photo, in its proportion."""
-    top, left, bottom, right = found.seen
-    height, width, box = bottom - top, right - left, None
-    shown = in_proportion(image, height, width)
+def _card(
+    row: int, name: str, found: Prediction, image: UInt8[np.ndarray, "size size 3"], *, top: int
+) -> Card:
+    """Returns what the model saw of a photo, in its proportion, and the `top` likeliest classes."""
+    upper, left, lower, right = found.seen
+    height, width, box = lower - upper, right - left, None
+    scale = min(PHOTO_PX, len(image)) / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    photo = shown_at(Picture(name, pixels, relevance=found.relevance), PHOTO_PX)
     if found.box is not None:
-        rows, cols, _ = shown.shape
-        edges = np.subtract(found.box, (top, left, top, left)) / (height, width, height, width)
-        box = tuple((edges.clip(0, 1) * (rows, cols, rows, cols)).tolist())
-    return Picture(name, shown, box, found.relevance)
+        edges = scale * np.subtract(found.box, (upper, left, upper, left))
+        box = rectangle(tuple(edges.tolist()), pixels, photo)
+    return Card(
+        row=row,
+        name=name,
+        photo=photo,
+        box=box,
+        annotated=None,
+        top=[(label, f"{share:.1%}", share) for label, share in found.top(top)],
+        heads=[(head, label, f"{share:.1%}") for head, (label, share) in found.answers.items()],
+    )

@@ -27,11 +27,15 @@ NUM_THREADS = 8  # that decode ahead, as many as data.num_threads
 
 
 class Prepared(NamedTuple):
-    """An image as the model takes it, and the upright photo's height and width in pixels."""
+    """An image as the model takes it, and the upright photo's height and width in pixels.
+
+    `photo` is what a page shows of it, in its own proportion, where one needs that.
+    """
 
     image: UInt8[np.ndarray, "size size 3"]
     height: int
     width: int
+    photo: UInt8[np.ndarray, "rows cols 3"] | None = None
 
 
 class _Undecoded(NamedTuple):

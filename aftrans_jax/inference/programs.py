@@ -61,12 +61,11 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     model = trained.model.clone(vit=portable)
     params = jax.tree.map(jnp.asarray, trained.params)
 
-    passes = "global" if logits == "global" and not with_region else "both"
+    wanted = ("box", "relevance") if with_region else ()
 
     def run(images: Images) -> Outputs:
-        found = answers(model, passes, False, params, images, trained.mirror)
-        names = ("box", "relevance") if with_region else ()
-        return {"probabilities": found["probabilities"][logits]} | {x: found[x] for x in names}
+        found = answers(model, logits, wanted, params, images, trained.mirror)
+        return found | {"probabilities": found["probabilities"][logits]}
 
     return run
 

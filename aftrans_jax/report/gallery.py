@@ -39,13 +39,6 @@ class Card(NamedTuple):
         """Whether the reported head names it right."""
         return self.said[0].is_right
 
-    @property
-    def wide(self) -> float:
-        """The width of its panels side by side, all of height 1."""
-        whole = self.photo.width / self.photo.height
-        crop = self.box.width / self.box.height if self.box else 0.0
-        return whole * (1 + (self.photo.heat is not None)) + crop
-
 
 class PairCards(NamedTuple):
     """Two confused classes, how often, and cards with what each of them shows."""

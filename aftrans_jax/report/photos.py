@@ -62,20 +62,31 @@ def shown(pictures: Sequence[Picture]) -> list[Shown]:
     Raises:
       ValueError: an image is not uint8 [height width 3].
     """
-    for picture in pictures:
-        check_pixels(picture)
-    heats = [None if x.relevance is None else _heat(x.relevance) for x in pictures]
-    room = _ROOM - sum(len(heat.data) for heat in heats if heat is not None)
     found, least = [], 0.0  # bytes that a px of the side, squared, takes at least
     for side in SIDES_PX:
-        if least * side**2 > room and side > SIDES_PX[-1]:
+        if least * side**2 > _ROOM and side > SIDES_PX[-1]:
             continue  # files shrink no faster than their area
-        found = [_shown(*both, side) for both in zip(pictures, heats, strict=True)]
-        size = sum(len(photo.file.data) for photo in found)
-        if size <= room:
+        found = [shown_at(picture, side) for picture in pictures]
+        size = sum(len(file.data) for x in found for file in (x.file, x.heat) if file)
+        if size <= _ROOM:
             break
         least = size / side**2
     return found
+
+
+def shown_at(picture: Picture, side: int) -> Shown:
+    """Returns a photo with its relevance, shrunk where its longer side is more than `side` px.
+
+    Raises:
+      ValueError: the image is not uint8 [height width 3].
+    """
+    check_pixels(picture)
+    photo = Image.fromarray(picture.image)
+    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
+    is_crisp = max(photo.size) < _CRISP_PX
+    file = _encoded(photo, "png" if is_crisp else "jpeg")
+    heat = None if picture.relevance is None else _heat(picture.relevance)
+    return Shown(file, photo.width, photo.height, is_crisp, heat)
 
 
 def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
@@ -90,14 +101,6 @@ def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
     left, right = (min(max(float(edge) * across, 0.0), photo.width - 0.1) for edge in box[1::2])
     wide, high = max(right - left, 0.1), max(bottom - top, 0.1)
     return Rectangle(*(round(edge, 1) for edge in (left, top, wide, high)))
-
-
-def _shown(picture: Picture, heat: File | None, side: int) -> Shown:
-    photo = Image.fromarray(picture.image)
-    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
-    is_crisp = max(photo.size) < _CRISP_PX
-    file = _encoded(photo, "png" if is_crisp else "jpeg")
-    return Shown(file, photo.width, photo.height, is_crisp, heat)
 
 
 def _heat(relevance: Float[np.ndarray, "rows cols"]) -> File:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Number = float | int | np.floating | np.integer
@@ -34,31 +34,25 @@ class Picture(NamedTuple):
 class Panel(NamedTuple):
     """An image file for the page, in memory."""
 
-    caption: str
     kind: str  # "png" or "jpeg"
     data: bytes
     width: int  # px
     height: int  # px
 
 
-def draw_box(image: Pixels, box: Box, color: Color, width: int, *, dash_px: int = 0) -> Pixels:
+def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
     """Returns a copy of the image with the outline of a box, `width` pixels wide.
 
-    The outline lies inside the box, so it shows even where the box touches the image's edge. Parts
-    beyond the image are cut; at least one pixel is drawn. `dash_px` > 0 gives dashes that long.
-    Lines are whole pixels without smoothing, so that the drawn box is the box, exactly.
+    The outline lies inside a box that has room for it, so it shows even where the box touches the
+    image's edge. Parts beyond the image are cut; at least one pixel is drawn.
 
     Raises:
       ValueError: The box has a coordinate that is not finite.
     """
     top, left, bottom, right = _inside(box, image)
-    rows, cols = np.mgrid[: bottom - top, : right - left]
-    outline = (rows < width) | (rows[::-1] < width) | (cols < width) | (cols[:, ::-1] < width)
-    if dash_px:
-        outline &= (rows + cols) // dash_px % 2 == 0
-    copy = image.copy()
-    copy[top:bottom, left:right][outline] = color
-    return copy
+    edges, drawn = (left, top, right - 1, bottom - 1), Image.fromarray(image)
+    ImageDraw.Draw(drawn).rectangle(edges, outline=color, width=width)
+    return np.asarray(drawn)
 
 
 def _inside(box: Box, image: Pixels) -> tuple[int, int, int, int]:
@@ -92,11 +86,11 @@ def magma(
     return np.stack([np.interp(heat, np.linspace(0, 1, 8), row) for row in anchors], axis=-1)
 
 
-def panels(picture: Picture) -> list[Panel]:
+def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the image with its boxes, its heat map and its crop, the latter two where known.
 
-    All are as high as the image, or enlarged by a whole factor where that is small; none is
-    stretched.
+    They stand beside each other, as high as the image, or enlarged by a whole factor where that is
+    small; none is stretched.
 
     Raises:
       ValueError: The image is not uint8 [height width 3], or a box is not finite.
@@ -104,20 +98,16 @@ def panels(picture: Picture) -> list[Panel]:
     image, box, relevance = picture.image, picture.box, picture.relevance
     check_pixels(picture)
     shown, scale = _enlarged(image)
-    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED, dashed=True)
-    drawn = _outlined(drawn, box, scale, PREDICTED, dashed=False)
-    # PNG keeps enlarged pixels crisp, JPEG is smaller for photos.
-    found = [_encoded(drawn, "the whole image", "png" if scale > 1 else "jpeg")]
+    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED)
+    found = [_outlined(drawn, box, scale, PREDICTED)]
     if relevance is not None:
-        heat = _outlined(overlay_heat(shown, relevance), box, scale, PREDICTED, dashed=False)
-        found.append(_encoded(heat, "relevance", "jpeg"))
+        found.append(_outlined(overlay_heat(shown, relevance), box, scale, PREDICTED))
     if box is not None:
         top, left, bottom, right = _inside(box, image)
         crop = Image.fromarray(image[top:bottom, left:right])
         size = max(1, round(len(shown) * crop.width / crop.height)), len(shown)
-        crop = np.asarray(crop.resize(size, Image.Resampling.BILINEAR))
-        found.append(_encoded(crop, "what the local branch sees", "jpeg"))
-    return found
+        found.append(np.asarray(crop.resize(size, Image.Resampling.BILINEAR)))
+    return np.concatenate(found, axis=1)
 
 
 def check_pixels(picture: Picture) -> None:
@@ -129,16 +119,12 @@ def check_pixels(picture: Picture) -> None:
         )
 
 
-def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the panels of a picture beside each other, as `panels` makes them."""
-    decoded = [Image.open(io.BytesIO(panel.data)) for panel in panels(picture)]
-    return np.concatenate([np.asarray(image) for image in decoded], axis=1)
-
-
 def plain_panel(image: Pixels) -> Panel:
     """Returns an image without anything drawn on it, enlarged where it is small."""
     shown, scale = _enlarged(image)
-    return _encoded(shown, "the whole image", "png" if scale > 1 else "jpeg")
+    kind = "png" if scale > 1 else "jpeg"  # PNG keeps enlarged pixels crisp
+    Image.fromarray(shown).save(buffer := io.BytesIO(), kind, quality=88, optimize=True)
+    return Panel(kind, buffer.getvalue(), width=shown.shape[1], height=shown.shape[0])
 
 
 def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
@@ -147,16 +133,11 @@ def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
     return image.repeat(scale, 0).repeat(scale, 1), scale
 
 
-def _outlined(image: Pixels, box: Box | None, scale: int, color: Color, dashed: bool) -> Pixels:
+def _outlined(image: Pixels, box: Box | None, scale: int, color: Color) -> Pixels:
     """Returns an enlarged image with a box of the original, if any, in colour on a dark rim."""
     if box is None:
         return image
     top, left, bottom, right = (scale * float(edge) for edge in box)
     width = max(2, max(image.shape) // 100)
     image = draw_box(image, (top - 1, left - 1, bottom + 1, right + 1), _RIM, width + 2)
-    return draw_box(image, (top, left, bottom, right), color, width, dash_px=5 * width * dashed)
-
-
-def _encoded(image: Pixels, caption: str, kind: str) -> Panel:
-    Image.fromarray(image).save(buffer := io.BytesIO(), kind, quality=88, optimize=True)
-    return Panel(caption, kind, buffer.getvalue(), width=image.shape[1], height=image.shape[0])
+    return draw_box(image, (top, left, bottom, right), color, width)

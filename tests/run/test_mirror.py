@@ -42,7 +42,7 @@ def paths(photos):
 @pytest.fixture(scope="module")
 def predictions(workdir, paths):
     with tiny_variants():
-        model = Classifier(load_trained(workdir), crops=False)
+        model = Classifier(load_trained(workdir), wanted=("box",))
     return model, model(paths)
 
 
@@ -61,7 +61,7 @@ def test_predictions_are_the_mean_of_two_looks(predictions, paths):
         once = jax.nn.softmax(own.logits[name]) if name != "sum" else probabilities + 1
         assert np.abs(probabilities - once).max() > 0.01
     np.testing.assert_array_equal([one.box for one in found[:16]], own.region.box)
-    one_pass = jax.jit(partial(answers, model.module, "global", False, mirror=True))
+    one_pass = jax.jit(partial(answers, model.module, "global", (), mirror=True))
     quick = one_pass(model.params, images)["probabilities"]["global"]
     np.testing.assert_allclose(quick, jax.nn.softmax(logits["global"]), atol=1e-5)
 
