@@ -32,6 +32,17 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
 _SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
 
 
+def path_given(text: str) -> str:
+    """Returns what a flag of argparse is given as a path.
+
+    Raises:
+      ArgumentTypeError: it is empty, as of a shell's variable that is not set.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: expected a path; or leave the flag out")
+    return text
+
+
 def check_suffix(
     parser: argparse.ArgumentParser, flag: str, path: str, suffixes: Sequence[str]
 ) -> None:

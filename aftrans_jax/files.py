@@ -27,12 +27,14 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     """Yields an empty file that becomes `path` where the `with` block ends without an error.
 
     So a file of that name is whole or not there, also after a power failure, and an earlier one is
-    left as it was until then. Processes that write it at the same moment do so one by one.
+    left as it was until then. Processes that write it at the same moment do so one by one. Of a
+    link, what it leads to is written.
 
     Raises:
       OSError: the disk is full, read-only or gone; the file is named.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f"{place.name}.tmp")
     try:
         with own(temporary, wait=True) as file:
             try:
@@ -40,7 +42,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, path)
+                os.replace(temporary, place)
             except BaseException:
                 with contextlib.suppress(OSError):
                     temporary.unlink()

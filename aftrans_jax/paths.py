@@ -51,6 +51,7 @@ def check_file(path: Path, given: str) -> None:
     Raises:
       OSError: it is a folder, or in none that can be written or made; the message says so.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{given}: {path} is a folder: expected the name of a file")
+    if path.exists() and not path.is_file():
+        kind, error = ("a folder", IsADirectoryError) if path.is_dir() else ("a device", OSError)
+        raise error(f"{given}: {path} is {kind}: expected the name of a file")
     check_place(path.parent, given)

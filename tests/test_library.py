@@ -189,6 +189,15 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
         for take in (model, model.stream):
             with pytest.raises(ValueError, match=r"no image file: .* glob.glob\('photos/\*.jpg'\)"):
                 take(several)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-900])
+    message = r"cut\.jpg' cannot be decoded \(image file is truncated"
+    with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(OSError, match=message):
+        model(cut)
+    paths = np.array([str(good), str(good)])
+    for several in (paths, paths.astype(object)):
+        assert [found.photo for found in model(several)] == [str(good), str(good)]
     found = [prediction for _, prediction in model.stream([good, tmp_path / "bad.jpg", good])]
     assert [type(one) for one in found] == [aft.Prediction, ValueError, aft.Prediction]
     for one in (str(good), np.zeros((32, 32, 3), np.uint8)):
@@ -203,6 +212,8 @@ def test_heads_are_chosen_and_checked(trained_run):
         assert local.head == "local"
         with pytest.raises(ValueError, match=r"head='both'.*global, local, sum"):
             aft.load(trained_run, head="both")
+        with pytest.raises(ValueError, match=r"head=''.*global, local, sum"):
+            aft.load(trained_run, head="")
         with pytest.raises(ValueError, match="batch_size=0"):
             aft.load(trained_run, batch_size=0)
     assert repr(local).startswith("<Classifier aftrans, 12 classes, local logits: ")
@@ -217,6 +228,8 @@ def test_a_model_without_a_region_says_none(rng):
     assert (found.box, found.relevance, found.gates, found.crop) == (None,) * 4
     assert set(found.probabilities) == {"global"}
     assert found.seen == (10, 15, 54, 81)  # the middle two thirds: pixels 5 to 27 of 33
+    with pytest.raises(ValueError, match="head='sum': expected one of global"):
+        found.top(2, "sum")
     with pytest.raises(ValueError, match="head='sum'"):
         aft.Classifier(trained, head="sum")
 

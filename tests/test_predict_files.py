@@ -187,11 +187,24 @@ def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tm
     for flag in ("--out=p.txt", "--out=p", "--report=p.pdf"):
         _, said = call(photos, flag, code=2)
         assert f"{flag}: expected a name that ends in" in said[-1]
+    for flag in ("--out=", "--report=", "--workdir="):  # as of a variable that is not set
+        _, said = call(photos, flag, code=2)
+        assert f"argument {flag[:-1]}: it is empty: expected a path" in said[-1]
     (tmp_path / "p.csv").mkdir()
     (tmp_path / "p.html").mkdir()
     for option, place in (("out", tmp_path / "p.csv"), ("report", tmp_path / "p.html")):
         flag = f"--{option}={place}"
         call(photos, flag, code=f"error: {flag}: {place} is a folder: expected the name of a file")
+
+
+def test_a_table_is_written_through_a_link_and_in_no_device(call, photos, tmp_path):
+    (tmp_path / "link.csv").symlink_to("p.csv")
+    call(*some(photos, 1), f"--out={tmp_path}/link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(read_csv(tmp_path / "p.csv")) == 1
+    os.mkfifo(place := tmp_path / "pipe.csv")
+    code = f"error: --out={place}: {place} is a device: expected the name of a file"
+    call(*some(photos, 1), f"--out={place}", code=code)
 
 
 def test_global_logits_answer_and_the_table_still_has_every_head(call, photos, tmp_path):

@@ -44,6 +44,13 @@ def test_one_file_may_be_written_by_several_at_once(tmp_path):
     assert os.listdir(tmp_path) == ["x.json"]
 
 
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "x").symlink_to(tmp_path / "y")
+    write_bytes(tmp_path / "x", b"through")
+    assert (tmp_path / "x").is_symlink()
+    assert (tmp_path / "y").read_bytes() == b"through"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_what_is_cut_short_leaves_the_earlier_file_alone(tmp_path, error):
     write_bytes(tmp_path / "x.npz", b"earlier")

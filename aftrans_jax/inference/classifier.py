@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import operator
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -89,13 +90,13 @@ class Classifier:
           ValueError: the model has no such head, or the batch size is not positive.
         """
         self.heads = MODELS[trained.name].logits
-        self.head = head or trained.predict_from
+        self.head = trained.predict_from if head is None else head
         if self.head not in self.heads:
             raise ValueError(
                 f"head={head!r}: the model is {trained.name!r}, whose heads are "
                 f"{', '.join(self.heads)}; choose one of them"
             )
-        if batch_size < 1:
+        if operator.index(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more")
         self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
         self.params = jax.device_put(trained.params)

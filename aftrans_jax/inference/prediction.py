@@ -1,6 +1,7 @@
 """What a trained model says of one photo, in terms of that photo."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -78,11 +79,13 @@ class Prediction:
           head: one of `probabilities`; None for the one that answers.
 
         Raises:
-          ValueError: the number is negative.
+          ValueError: the number is negative, or there is no such head.
         """
-        if count < 0:
+        if operator.index(count) < 0:
             raise ValueError(f"top({count}): expected a number of classes")
-        shares = self.probabilities[head or self.head]
+        shares = self.probabilities.get(self.head if head is None else head)
+        if shares is None:
+            raise ValueError(f"head={head!r}: expected one of {', '.join(self.probabilities)}")
         order = np.argsort(-shares, kind="stable")[:count]
         return [(self.class_names[label], float(shares[label])) for label in order]
 

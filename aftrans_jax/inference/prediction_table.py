@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,7 @@ def prediction_table(
       ValueError: another process writes it.
     """
     line, columns = FORMATS[path.suffix.lower()], _Columns(tuple(heads), top)
+    path = Path(os.path.realpath(path))  # of a link, what it leads to is written
     partial = path.with_name(f"{path.name}.partial")
     make_folder(path.parent)
     with _own(partial) as file:

@@ -60,7 +60,7 @@ def why_unread(path: str, error: Exception) -> str:
 def is_one(photos: Any) -> bool:
     """Returns whether something given is one photo, or nothing that could be several of them."""
     if isinstance(photos, np.ndarray | jax.Array):
-        return photos.ndim != 4
+        return photos.ndim != 4 and photos.dtype.kind not in "OU"  # several paths, as of pandas
     if isinstance(photos, str | bytes | os.PathLike | Image.Image | Mapping):
         return True
     is_file = hasattr(photos, "read")  # which has lines
@@ -163,8 +163,13 @@ def _undecoded(image: Image.Image) -> _Undecoded | None:
     image.fp.seek(place)
     if image.format not in decodable_formats() or _header(image) != _header(open_photo(data)):
         return None
-    image.load()  # as anyone expects who has given it; PIL then closes the file
     name = os.fsdecode(image.filename) or "an image of PIL's"
+    try:
+        image.load()  # as anyone expects who has given it; PIL then closes the file
+    except (OSError, ValueError) as error:
+        raise type(error)(
+            f"{name!r} cannot be decoded ({error}): expected a whole image"
+        ) from error
     return _Undecoded(data, name, image.width * image.height)
 
 

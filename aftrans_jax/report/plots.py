@@ -118,7 +118,7 @@ def curves(
     Args:
       title: of the plot.
       lines: by series; at least one, each of at least one point.
-      names: of the series; points of named ones are marked where they are few.
+      names: of the series; points of named ones are marked where they are few, one always.
       last: step at the end of the x axis, unless there are later ones.
       peak: value that must have room.
       least: the y axis is not shorter than this.
@@ -141,7 +141,7 @@ def curves(
         points=[
             (series, *point)
             for series, points in drawn.items()
-            if series in names and len(points) <= _MAX_MARKED
+            if len(points) == 1 or (series in names and len(points) <= _MAX_MARKED)
             for point in points
         ],
         curves=list(drawn.items()),

@@ -131,10 +131,10 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     seeds = {run.seed for run in runs.values()}
     which = f"seed {seeds.pop()}" if len(seeds) == 1 else "each row's first run"
     histories = {i: read_history(runs[i].workdir / "metrics.jsonl") for i in sorted(runs)}
-    for key in ("loss", "accuracy"):
-        known = {i: points_of(history, key) for i, history in histories.items()}
+    for key, name, scale in (("loss", "loss", 1.0), ("accuracy", "accuracy in %", 100.0)):
+        known = {i: points_of(history, key, scale=scale) for i, history in histories.items()}
         if lines := {i: points for i, points in known.items() if points is not None}:
-            found.append(curves(f"Training {key}, {which}", lines))
+            found.append(curves(f"Training {name}, {which}", lines))
     return found
 
 

@@ -110,6 +110,8 @@ def read_trial(workdir: Path) -> Trial:
             "to its test images"
         )
     result = read_result(workdir)
+    if result is None and not (workdir / "config.json").exists():
+        raise FileNotFoundError(f"{workdir} holds no run: expected the directory of a finished one")
     if result is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run: expected a sound result.json, which training writes "

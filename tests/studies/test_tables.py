@@ -309,7 +309,10 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     assert [len(line.trials) for line in lines_between([*runs, by_name, other], [])] == [3, 1]
     with pytest.raises(ValueError, match="two or more finished runs"):
         lines_between([other, other], [])
-    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+    with pytest.raises(FileNotFoundError, match="holds no run: expected the directory of a"):
+        lines_between([other, tmp_path], [])
+    (tmp_path / "config.json").touch()
+    with pytest.raises(FileNotFoundError, match=r"holds no finished run.* Finish it: python"):
         lines_between([other, tmp_path], [])
     (tmp_path / "a.npz").touch()
     with pytest.raises(NotADirectoryError, match=r"a\.npz is a file: expected the directory of a"):
