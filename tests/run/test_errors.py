@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +166,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
         (
             "train.batch_size=6",
             "train.batch_size=6 cannot be split over 4 devices, in train.accumulation_steps=1 "
-            "parts each: use a multiple of 4, such as 8",
+            "parts each: use a multiple of 4, such as 8; or, since a run keeps its batch, devices "
+            "that divide it",
         ),
         (
             "data.image_size=20",
@@ -441,6 +444,7 @@ def test_images_skipped_before_an_interruption_are_reported_after_it(call, cub, 
     arguments = (*three, f"--config.data.dir={cub}", "--config.data.on_error=skip")
     with monkeypatch.context() as interrupted:
         interrupted.setattr(StopRequest, "__call__", stop_at_1)
+        interrupted.setattr(os, "_exit", sys.exit)
         with pytest.raises(SystemExit) as caught:
             call(*arguments)
     assert caught.value.code == 128 + signal.SIGTERM

@@ -194,7 +194,8 @@ def test_training_evaluation_cache_and_prediction_see_the_same_pixels(photos):
     np.testing.assert_array_equal(batch["image"], cached["image"])
     np.testing.assert_array_equal(batch["box"], cached["box"])
     np.testing.assert_array_equal(batch["image"], predicted)
-    assert prepare(paths[0], sizes)[1:] == (203, 301)  # of the file, for boxes on the photo
+    first = prepare(paths[0], sizes)
+    assert (first.height, first.width) == (203, 301)  # of the file, for boxes on the photo
 
 
 def test_prepared_sets_scale_their_boxes_alike(photos):
