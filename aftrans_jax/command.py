@@ -32,7 +32,7 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
 _SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
 
 
-def path_given(text: str) -> str:
+def nonempty_path(text: str) -> str:
     """Returns what a flag of argparse is given as a path.
 
     Raises:

@@ -12,7 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from aftrans_jax.command import one_line_errors, path_given
+from aftrans_jax.command import nonempty_path, one_line_errors
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import expand
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", help="directories of finished runs, the base first")
     parser.add_argument(
         "--workdir",
-        type=path_given,
+        type=nonempty_path,
         default="comparison",
         help="where the table goes; default: comparison",
     )

@@ -10,7 +10,7 @@ run.
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import check_suffix, one_line_errors, path_given, say
+from aftrans_jax.command import check_suffix, nonempty_path, one_line_errors, say
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import check_file, expand
 
@@ -21,7 +21,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="SOURCE")
-    parser.add_argument("--out", type=path_given, required=True, help="the npz to write")
+    parser.add_argument("--out", type=nonempty_path, required=True, help="the npz to write")
     parser.add_argument(
         "--patch_size",
         type=int,

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import PAGES, check_suffix, one_line_errors, path_given, say
+from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
@@ -28,13 +28,13 @@ def main() -> None:
     parser.add_argument("images", nargs="+", help=ARGUMENTS)
     parser.add_argument(
         "--workdir",
-        type=path_given,
+        type=nonempty_path,
         required=True,
         help="of a training run of AFTrans, or an exported model",
     )
     parser.add_argument(
         "--out",
-        type=path_given,
+        type=nonempty_path,
         default="explain.html",
         help="the page (.html); default: explain.html",
     )

@@ -9,7 +9,7 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import check_suffix, one_line_errors, path_given
+from aftrans_jax.command import check_suffix, nonempty_path, one_line_errors
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import check_file, expand
@@ -24,11 +24,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--workdir", type=path_given, required=True, help="of a run, or a file of --format=aftrans"
+        "--workdir",
+        type=nonempty_path,
+        required=True,
+        help="of a run, or a file of --format=aftrans",
     )
     parser.add_argument("--format", choices=(*_NAMES, *_PROGRAMS), default="npz")
     parser.add_argument(
-        "--out", type=path_given, help="default: a name by the format, in the workdir"
+        "--out", type=nonempty_path, help="default: a name by the format, in the workdir"
     )
     parser.add_argument(
         "--logits",

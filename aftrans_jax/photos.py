@@ -72,7 +72,10 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
 def _images(argument: str) -> FoundFiles:
     """Returns the files that one argument means, sorted where it does not list them."""
     if argument == "-":
-        lines = decoded(sys.stdin.buffer.read(), any_bytes=True).split("\n")
+        try:
+            lines = decoded(sys.stdin.buffer.read(), any_bytes=True).split("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"standard input is no list in UTF-8 or UTF-16: {error}") from error
         return _joined(_below(path) for line in lines if (path := line.rstrip("\r")))
     argument = argument if os.path.lexists(argument) else expand(argument)
     if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):

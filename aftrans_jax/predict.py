@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import PAGES, check_suffix, one_line_errors, path_given, say, show
+from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.paths import check_file, expand
@@ -28,19 +28,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Names images with a trained model.")
     parser.add_argument("images", nargs="+", help=ARGUMENTS)
     parser.add_argument(
-        "--workdir", type=path_given, required=True, help="of a training run, or an exported model"
+        "--workdir",
+        type=nonempty_path,
+        required=True,
+        help="of a training run, or an exported model",
     )
     parser.add_argument("--top", type=int, default=5, help="how many classes to print")
     parser.add_argument("--logits", choices=HEADS, help="default: eval.logits of the run")
     parser.add_argument(
         "--out",
-        type=path_given,
+        type=nonempty_path,
         help=f"a table ({' or '.join(TABLES)}) with a row for each image: answers of all heads, "
         "probabilities, and the box in pixels of the image",
     )
     parser.add_argument(
         "--report",
-        type=path_given,
+        type=nonempty_path,
         help="a page (.html) with box, heat map and crop of the first images",
     )
     args = parser.parse_args()

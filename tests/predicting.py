@@ -40,6 +40,8 @@ def _compile_once(monkeypatch) -> None:
             _compiled[key] = Classifier(model, head=head, **everything)
         found = copy.copy(_compiled[key])
         found.head = head or model.predict_from
+        whole, kept = found._answers, {"probabilities", *wanted}
+        found._answers = lambda *given: {x: y for x, y in whole(*given).items() if x in kept}
         return found
 
     def blank_params(config: Config, model: Model) -> dict[str, Any]:

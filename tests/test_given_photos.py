@@ -136,6 +136,13 @@ def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypa
     assert find(["-"]) == (["é.jpg", "b c.jpg"], 0)
 
 
+def test_a_damaged_list_on_standard_input_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfea\0\n")))
+    with pytest.raises(ValueError, match="there are no images"):
+        find(["-"])
+    assert "error: standard input is no list in UTF-8 or UTF-16: " in capsys.readouterr().err
+
+
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
     plant(tmp_path, *(f"{name}/{n}.jpg" for name in "ab" for n in "xyz"), "c/a.txt")
     for name in ("a/p.jpg", "b/p.jpg"):

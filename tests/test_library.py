@@ -195,6 +195,8 @@ def test_what_is_no_photo_is_refused(model, photos, tmp_path):
     message = r"cut\.jpg' cannot be decoded \(image file is truncated"
     with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(OSError, match=message):
         model(cut)
+    with pytest.raises(TypeError, match="pixels are <U"):
+        model(np.array(str(good)))
     paths = np.array([str(good), str(good)])
     for several in (paths, paths.astype(object)):
         assert [found.photo for found in model(several)] == [str(good), str(good)]

@@ -60,7 +60,7 @@ def why_unread(path: str, error: Exception) -> str:
 def is_one(photos: Any) -> bool:
     """Returns whether something given is one photo, or nothing that could be several of them."""
     if isinstance(photos, np.ndarray | jax.Array):
-        return photos.ndim != 4 and photos.dtype.kind not in "OU"  # several paths, as of pandas
+        return photos.ndim != (1 if photos.dtype.kind in "OSU" else 4)  # paths, or pixels
     if isinstance(photos, str | bytes | os.PathLike | Image.Image | Mapping):
         return True
     is_file = hasattr(photos, "read")  # which has lines

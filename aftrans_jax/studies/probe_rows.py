@@ -1,8 +1,9 @@
 """The rows of a study as linear probes, in the place of trainings."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -17,7 +18,10 @@ from aftrans_jax.studies.rows import Say, heads_of, row_config
 from aftrans_jax.studies.study import Table, accuracies, duration
 from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import check_may_train, flat, trained_settings
+from aftrans_jax.workdir.record import flat, is_plumbing, trained_settings
+
+# Keys that a probe does not read; a dot at the end means a whole group.
+_UNREAD = ("train.", "loss.", "report.", "data.cache", "data.num_threads")
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
@@ -101,14 +105,12 @@ def run_probes(
 
 
 def _is_probed(run: Run) -> bool:
-    """Returns whether a directory holds the probe of these settings.
+    """Returns whether a directory holds the probe of these settings, as far as they are read."""
 
-    Raises:
-      ValueError: it holds that of other ones, which define what is learnt.
-    """
-    settings = flat(run.config.to_dict())
-    check_may_train(run.workdir, settings)
-    return trained_settings(run.workdir) == settings
+    def read(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in settings.items() if not is_plumbing(key, _UNREAD)}
+
+    return read(trained_settings(run.workdir)) == read(flat(run.config.to_dict()))
 
 
 def _write(run: Run, found: Probe, seconds: float) -> None:
