@@ -29,6 +29,18 @@ def is_left(key: str, value: Any) -> bool:
     return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
 
 
+def packaged(path: Path, configs: Path) -> Path:
+    """Returns the path of a file, or of `configs/...` that is not there, the package's own.
+
+    Args:
+      path: as a user gives it.
+      configs: the package's folder of configurations.
+    """
+    if not path.is_file() and path.parent in (Path("configs"), Path("configs/studies")):
+        return configs / path.relative_to("configs")
+    return path
+
+
 def get_config_of(path: Path) -> Callable[..., Config]:
     """Returns the function `get_config` of a configuration's file, which is run.
 

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
+from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -117,13 +117,11 @@ def find_config(name: str, flag: str = "config") -> str:
       ValueError: the file of a configuration has no `get_config()`.
     """
     given, colon, argument = name.partition(":")
-    path, packaged = Path(given), Path(configs.__path__[0])
-    folders = {"config": packaged, "study": packaged / "studies"}
-    if not path.is_file() and path.parent in (Path("configs"), Path("configs/studies")):
-        path = packaged / path.relative_to("configs")
+    folder = Path(configs.__path__[0])
+    path, folders = packaged(Path(given), folder), {"config": folder, "study": folder / "studies"}
     if not path.is_file():
         files = sorted(folders[flag].glob("[!_]*.py"))
-        names = [f"configs/{file.relative_to(packaged).as_posix()}" for file in files]
+        names = [f"configs/{file.relative_to(folder).as_posix()}" for file in files]
         kind = "configuration" if flag == "config" else "study"
         raise FileNotFoundError(
             f"--{flag}={given} is no file: expected the path of one, or a {kind} of the "

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths, get_config_of
+from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import Model, initial_params
 from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
@@ -157,12 +157,11 @@ def get_config(name: str | os.PathLike[str]) -> Config:
       ValueError: the file has no function get_config, or it takes no argument, or not this one.
     """
     given, colon, argument = os.fspath(name).partition(":")
-    packaged = Path(configs.__path__[0])
-    path = Path(expand(given)) if given.endswith(".py") else packaged / f"{given}.py"
-    if not path.is_file() and path.parent == Path("configs"):
-        path = packaged / path.name
+    folder = Path(configs.__path__[0])
+    is_path = given.endswith(".py")
+    path = packaged(Path(expand(given)), folder) if is_path else folder / f"{given}.py"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in packaged.glob("[!_]*.py")))
+        known = ", ".join(sorted(file.stem for file in folder.glob("[!_]*.py")))
         raise FileNotFoundError(
             f"{name!r} is no configuration: expected one of {known}, or the path of a file .py"
         )
