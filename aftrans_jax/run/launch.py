@@ -23,6 +23,7 @@ from aftrans_jax.run.evaluation import (
 from aftrans_jax.run.results import recorded_line
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.run.training import run
+from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
@@ -56,6 +57,7 @@ def launch_training(
       Stopped, ValueError, OSError, FloatingPointError: see `run`.
     """
     check_place(workdir, f"--workdir={workdir}")
+    check_path(workdir, f"--workdir={workdir}")
     if config.data.dir and workdir.resolve() == Path(config.data.dir).resolve():
         raise ValueError(
             f"--workdir={workdir} is the folder of the data, data.dir={config.data.dir}: expected "

@@ -1,12 +1,36 @@
-"""Writing checkpoints: whether the disk has room, and what is said where it fails."""
+"""Writing checkpoints: where they can be, whether there is room, what is said of a failure."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+
+# What orbax takes for a pattern of files, TensorStore for a slash, or for no text.
+_UNFIT = re.compile(r"\[[^/]+\]|\*\*|\\|[\udc80-\udcff]")
+
+
+def check_path(folder: Path, given: str) -> None:
+    """Passes a folder below which checkpoints that were written can be read again.
+
+    Of some other names neither orbax nor TensorStore says anything before they are read.
+
+    Args:
+      folder: that is looked at, with those above it.
+      given: how the user gave it, such as "--workdir=x".
+
+    Raises:
+      ValueError: it is not one; the message says why.
+    """
+    place = str(folder.resolve())
+    if found := _UNFIT.search(place):
+        raise ValueError(
+            f"{given} is {place!r}: checkpoints could not be read again below a path with "
+            f"{found.group()!r}: choose another {given.partition('=')[0]}, or rename the folder"
+        )
 
 
 @contextlib.contextmanager

@@ -237,10 +237,14 @@ def test_evaluation_without_a_checkpoint(call, cub):
     )
 
 
-def test_what_is_refused_leaves_no_folder_behind(monkeypatch):
-    argv = ["main", CONFIG, "--workdir=runs/new", *TINY, "--config.data.image_size=20"]
+@pytest.mark.parametrize(
+    ("workdir", "message"),
+    [("runs/new", "does not fit"), ("runs [1]/new", r"below a path with '\[1\]': choose another")],
+)
+def test_what_is_refused_leaves_no_folder_behind(workdir, message, monkeypatch):
+    argv = ["main", CONFIG, f"--workdir={workdir}", *TINY, "--config.data.image_size=20"]
     monkeypatch.setattr("sys.argv", argv)
-    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="does not fit"):
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match=message):
         main.main(main.parse_flags(argv))
     assert list(Path().iterdir()) == []
 

@@ -16,6 +16,7 @@ from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
+from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.record import read_result
@@ -93,6 +94,32 @@ def test_the_best_and_the_last_two_are_kept(directory, scores, kept):
 
 def test_nothing_to_restore_is_none(directory):
     assert restored(directory) is None
+
+
+@pytest.mark.parametrize("name", ["a [b", "b] []", "*?", "{a}:~#%20 b", "é\n", "'\"$!"])
+def test_paths_of_odd_names_are_written_and_read_again(tmp_path, name):
+    check_path(tmp_path / name, "--workdir=x")
+    same(restored(written(tmp_path / name / "checkpoints", None)), tree(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [
+        ("a [1]", "'[1]'"),
+        ("[!a]", "'[!a]'"),
+        ("**", "'**'"),
+        ("a\\b", r"'\\'"),
+        ("\udcff", r"'\udcff'"),
+    ],
+)
+def test_paths_below_which_nothing_could_be_read_again_are_refused(tmp_path, name, sign):
+    folder = tmp_path / name / "run"
+    (tmp_path / "link").symlink_to(folder)
+    for given in (folder, tmp_path / "link"):
+        with pytest.raises(ValueError, match=rf"a path with {re.escape(sign)}: choose another -"):
+            check_path(given, f"--workdir={given}")
+    with pytest.raises((ValueError, OSError)):  # else orbax has learnt it, and this can go
+        restored(written(folder / "checkpoints", None))
 
 
 def break_empty(folder):
