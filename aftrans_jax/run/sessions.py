@@ -125,6 +125,10 @@ class Session:
             for split, names in now.items()
         }
 
+    def wait(self) -> None:
+        """Returns once all that was saved is written; raises OSError where it cannot be."""
+        self._checkpoints.numbers()
+
     def close(self, *, together: bool) -> None:
         """Waits until everything is written.
 

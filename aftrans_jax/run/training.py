@@ -124,6 +124,7 @@ def _finish(
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
     seen = look(experiment, *evaluation)
+    session.wait()  # else a model that could not be saved would be called finished
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():

@@ -65,7 +65,11 @@ class Checkpoints:
         return max(self.numbers(), default=None)
 
     def numbers(self) -> list[int]:
-        """Returns the numbers of all checkpoints, ascending, once they are written."""
+        """Returns the numbers of all checkpoints, ascending, once they are written.
+
+        Raises:
+          OSError: one cannot be.
+        """
         if self._manager is not None:
             with writing(self.directory):
                 self._manager.wait_until_finished()

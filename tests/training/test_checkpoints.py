@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from experiments import fresh, train
 
@@ -120,6 +121,33 @@ def test_paths_below_which_nothing_could_be_read_again_are_refused(tmp_path, nam
             check_path(given, f"--workdir={given}")
     with pytest.raises((ValueError, OSError)):  # else orbax has learnt it, and this can go
         restored(written(folder / "checkpoints", None))
+
+
+def test_a_run_whose_model_could_not_be_saved_is_not_called_finished(tmp_path, monkeypatch):
+    """Orbax writes in the background, and raises what went wrong there to whoever waits for it."""
+    save, waited = ocp.CheckpointManager.save, ocp.CheckpointManager.wait_until_finished
+    lost = []
+
+    def lose(manager, number, **arguments):
+        save(manager, number, **arguments)
+        waited(manager)
+        shutil.rmtree(manager.directory / str(number))
+        lost.append(number)
+
+    def wait(manager):
+        if lost:
+            raise ValueError("OUT_OF_RANGE: File too large")
+        waited(manager)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.CheckpointManager, "save", lose)
+        patched.setattr(ocp.CheckpointManager, "wait_until_finished", wait)
+        with pytest.raises(OSError, match="no checkpoint can be written .* run the same command"):
+            train(fresh(), tmp_path / "run")
+    assert lost == [6]
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert train(fresh(), tmp_path / "run")["step"] == 6
+    assert numbers(tmp_path / "run" / "checkpoints") == [6]
 
 
 def break_empty(folder):
