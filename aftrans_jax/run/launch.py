@@ -27,6 +27,7 @@ from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
+from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
 from aftrans_jax.workdir.lock import locked
@@ -63,7 +64,8 @@ def launch_training(
             f"--workdir={workdir} is the folder of the data, data.dir={config.data.dir}: expected "
             f"another one, such as --workdir={workdir / 'run'}"
         )
-    if jax.process_index() == 0 and workdir.is_dir():
+    check_contents(workdir)
+    if jax.process_index() == 0 and (workdir / ".lock").exists():
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)

@@ -18,7 +18,8 @@ from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.records import DamagedRecordError, numbers, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.workdir.command_log import forget_earlier, note_start
+from aftrans_jax.workdir.command_log import note_start
+from aftrans_jax.workdir.contents import forget_earlier
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import list_notes, record_lists
 from aftrans_jax.workdir.lock import locked

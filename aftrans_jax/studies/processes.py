@@ -12,6 +12,7 @@ from aftrans_jax.files import make_folder
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished, moved_photos
 from aftrans_jax.training.records import write_json
+from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import flat, trained_settings
 from aftrans_jax.workdir.setting_changes import record_kept
@@ -39,13 +40,15 @@ class Job:
 
         Raises:
           OSError: the directory cannot be written.
-          ValueError: it holds a run of other settings, or what is to be evaluated is not there.
+          ValueError: it holds a run of other settings, or other files, or what is to be evaluated
+            is not there.
         """
         self.run, self.log, self.began = run, run.log, time.monotonic()
         self._command = [*command, f"--workdir={run.workdir}"]
         self._environment = environment
         self._process: subprocess.Popen | None = None
         self._said_before = 0  # bytes of the log by earlier attempts
+        check_contents(run.workdir)  # before it gets a record
         make_folder(run.workdir)
         self._start()
 

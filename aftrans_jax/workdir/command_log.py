@@ -1,20 +1,9 @@
 """commands.txt: when and by which command a run was started and gone on with."""
 
 import datetime
-import shutil
 from pathlib import Path
 
 STARTS = "commands.txt"
-# What a run adds to, and scores of its checkpoints. The rest is written anew at its end.
-_ADDED_TO = ("metrics.jsonl", "tensorboard", "skipped_images.json", STARTS)
-_SCORES = ("eval-*.json", "eval-*.predictions.csv")
-
-
-def forget_earlier(workdir: Path) -> None:
-    """Removes what a new run must not go on with, of an earlier one whose checkpoints are gone."""
-    for pattern in (*_ADDED_TO, *_SCORES):
-        for path in workdir.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def note_start(workdir: Path, command: str) -> None:
@@ -29,4 +18,4 @@ def note_start(workdir: Path, command: str) -> None:
 def read_starts(workdir: Path) -> list[str]:
     """Returns the lines, none where there is no file."""
     path = workdir / STARTS
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []

@@ -270,6 +270,19 @@ def test_a_workdir_that_is_a_file_is_named_at_once(call):
     )
 
 
+@pytest.mark.parametrize("name", ["predictions.csv", "commands.txt/x", "tensorboard/events"])
+def test_a_folder_of_the_user_s_own_is_left_as_it_is(call, cub, name):
+    mine = Path("run", name)
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(SystemExit) as caught:
+        call(*TINY, f"--config.data.dir={cub}")
+    assert "choose another" in caught.value.code
+    assert "\n" not in caught.value.code
+    assert mine.read_text() == "mine"
+    assert list(Path("run").rglob("*")) in ([mine], [mine.parent, mine])
+
+
 def test_a_workdir_that_cannot_be_made_is_named(call, cub, monkeypatch):
     made = Path.mkdir
 

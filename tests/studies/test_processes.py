@@ -91,6 +91,17 @@ def test_an_evaluation_finds_photos_that_were_moved(tmp_path):
     assert record["data"]["dir"] == str(tmp_path / "there")
 
 
+def test_a_folder_of_the_user_s_own_is_no_place_for_a_row(tmp_path):
+    mine = tmp_path / "b" / "seed0" / "config.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    _, told = trained(tmp_path, "FAILS = None" + FINISH)
+    problems = {row: problem for problem, row in told if row != "c"}
+    assert "no record of a run: choose another" in problems["b"]
+    assert mine.read_text() == "{}"
+    assert list(mine.parent.iterdir()) == [mine]
+
+
 def test_what_failed_is_not_evaluated(tmp_path):
     number, told = trained(tmp_path, "FAILS = 'b'" + FINISH, num_jobs=1)
     assert number == 0

@@ -142,7 +142,7 @@ def test_a_run_whose_model_could_not_be_saved_is_not_called_finished(tmp_path, m
     with monkeypatch.context() as patched:
         patched.setattr(ocp.CheckpointManager, "save", lose)
         patched.setattr(ocp.CheckpointManager, "wait_until_finished", wait)
-        with pytest.raises(OSError, match="no checkpoint can be written .* run the same command"):
+        with pytest.raises(OSError, match=r"no checkpoint can be written .* run the same command"):
             train(fresh(), tmp_path / "run")
     assert lost == [6]
     assert not (tmp_path / "run" / "result.json").exists()

@@ -1,0 +1,60 @@
+"""What a run writes into its directory, and whether something else lies in its place."""
+
+import os
+import shutil
+from pathlib import Path
+
+from aftrans_jax.training.records import numbers
+from aftrans_jax.workdir.record import written_settings
+
+FOLDERS = ("checkpoints", "broken_checkpoints", "report", "tensorboard")
+FILES = (
+    *("config.json", "classes.json", "lists.csv.gz", "image_folder.txt", "parameters.txt"),
+    *("commands.txt", "metrics.jsonl", "skipped_images.json", "checkpoints/scores.json"),
+    *("report/index.html", "predictions.csv", "result.json", ".lock", "error.log"),
+)
+SCORES = ("eval-*.json", "eval-*.predictions.csv")
+# Of an earlier run whose checkpoints are gone a new one would go on with these; the rest it writes
+# anew.
+_FORGOTTEN = ("commands.txt", "metrics.jsonl", "skipped_images.json", "tensorboard", *SCORES)
+
+
+def check_contents(workdir: Path) -> None:
+    """Passes a directory, which may be absent, whose files a training may replace and remove.
+
+    Raises:
+      ValueError: it has files of these names, and no record of a run.
+      OSError: a file is where a folder is wanted, or a folder where a file is.
+    """
+    for name in (*FOLDERS, *FILES):
+        path, expected = workdir / name, name in FOLDERS
+        if os.path.lexists(path) and path.is_dir() != expected:
+            error = NotADirectoryError if expected else IsADirectoryError
+            found, wanted = ("no folder", "one") if expected else ("a folder", "a file")
+            raise error(
+                f"{path} is {found}: expected {wanted}, which a run writes there. Move it "
+                "elsewhere, or choose another --workdir"
+            )
+    if (workdir / ".lock").exists() or _holds_record(workdir):
+        return
+    patterns = [name for name in (*FILES, *SCORES, "tensorboard/*") if name != "error.log"]
+    found = [path for pattern in patterns for path in workdir.glob(pattern)]
+    if found:
+        names = ", ".join(str(path.relative_to(workdir)) for path in found[:3])
+        raise ValueError(
+            f"--workdir={workdir} has {len(found)} files that a training would replace or remove "
+            f"({names}{', ...' * (len(found) > 3)}), and no record of a run: choose another, such "
+            f"as --workdir={workdir / 'run'}"
+        )
+
+
+def forget_earlier(workdir: Path) -> None:
+    """Removes what a new run must not go on with, of an earlier one whose checkpoints are gone."""
+    for pattern in _FORGOTTEN:
+        for path in workdir.glob(pattern):
+            is_folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if is_folder else path.unlink()
+
+
+def _holds_record(folder: Path) -> bool:
+    return bool(numbers(folder / "checkpoints") or written_settings(folder))
