@@ -59,9 +59,11 @@ def main() -> None:
         # Not needed for --help, nor for what is said of the arguments.
         from aftrans_jax.inference.explanation import explain
         from aftrans_jax.inference.trained_model import load_trained
+        from aftrans_jax.workdir.contents import check_output
 
         workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
         check_file(out, f"--out={args.out}")
+        check_output(out, f"--out={args.out}")
         keep_compiled()
         trained = load_trained(workdir)
         with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal

@@ -67,10 +67,12 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.inference.prediction_table import prediction_table
     from aftrans_jax.inference.preprocessing import why_unread
     from aftrans_jax.inference.trained_model import check_logits, load_trained
+    from aftrans_jax.workdir.contents import check_output
 
     for option in ("out", "report"):
         if given := getattr(args, option):
             check_file(Path(expand(given)), f"--{option}={given}")
+            check_output(Path(expand(given)), f"--{option}={given}")
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)))
     if args.logits:

@@ -149,6 +149,15 @@ def test_a_photo_or_a_folder_is_not_taken_for_the_page(call, photos, tmp_path, m
     assert place.is_dir() or place.read_bytes() == (photos / name).read_bytes()
 
 
+def test_the_report_of_a_run_is_not_taken_for_the_page(call, photos, tmp_path):
+    (tmp_path / "checkpoints" / "9").mkdir(parents=True)
+    place = tmp_path / "report" / "index.html"
+    said = call(photos, f"--out={place}", code=1)[1]
+    assert said[-1].endswith(
+        f"report/index.html is a file of the run in {tmp_path}: expected another name"
+    )
+
+
 def test_nothing_to_explain_is_said(call, tmp_path):
     (tmp_path / "no.jpg").write_text("no photo")
     assert "there are no images" in call(tmp_path / "absent*", code=1)[1][-1]

@@ -197,6 +197,14 @@ def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tm
         call(photos, flag, code=f"error: {flag}: {place} is a folder: expected the name of a file")
 
 
+def test_a_file_of_a_run_is_not_written(call, photos, trained_run):
+    for option, name in (("out", "predictions.csv"), ("report", "report/index.html")):
+        flag, before = f"--{option}={trained_run / name}", (trained_run / name).read_bytes()
+        end = f"{name} is a file of the run in {trained_run}: expected another name"
+        call(*some(photos, 1), flag, code=f"error: {flag}: {end}")
+        assert (trained_run / name).read_bytes() == before
+
+
 def test_a_table_is_written_through_a_link_and_in_no_device(call, photos, tmp_path):
     (tmp_path / "link.csv").symlink_to("p.csv")
     call(*some(photos, 1), f"--out={tmp_path}/link.csv")

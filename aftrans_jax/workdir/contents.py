@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from aftrans_jax.training.records import numbers
@@ -46,6 +47,25 @@ def check_contents(workdir: Path) -> None:
             f"({names}{', ...' * (len(found) > 3)}), and no record of a run: choose another, such "
             f"as --workdir={workdir / 'run'}"
         )
+
+
+def check_output(path: Path, given: str) -> None:
+    """Passes the path of a file that is none of a run's own; reads its record alone.
+
+    Args:
+      path: that is looked at.
+      given: how the user gave it, such as "--out=x.csv".
+
+    Raises:
+      ValueError: it is one; the message says so.
+    """
+    place = Path(os.path.realpath(path))
+    for folder in place.parents[:2]:
+        name = place.relative_to(folder).as_posix()
+        if any(fnmatchcase(name, own) for own in (*FILES, *SCORES)) and _holds_record(folder):
+            raise ValueError(
+                f"{given}: {name} is a file of the run in {folder}: expected another name"
+            )
 
 
 def forget_earlier(workdir: Path) -> None:

@@ -86,17 +86,23 @@ def read_predictions(path: Path) -> Predictions:
         boxes = edges.astype(np.int64) if (edges != "").any() else None
     except (ValueError, csv.Error) as error:
         raise DamagedRecordError(
-            f"{path} is damaged ({error}): expected the predictions of a run"
+            f"{path} is damaged ({error}): expected the predictions of a run. {_remedy(path)}"
         ) from error
     repeated = [name for name, times in Counter(columns["name"]).items() if times > 1]
     if repeated:
         raise DamagedRecordError(
             f"{path} has several images of one name, such as {repeated[0]!r}: expected names that "
-            "tell images apart. Move result.json away and run "
-            f"python -m aftrans_jax.main --workdir={path.parent}, which evaluates the run again"
+            f"tell images apart. {_remedy(path)}"
         )
     predicted = {head: columns[head] for head in heads}
     return Predictions(columns["name"], columns["true"], predicted, confidence, boxes)
+
+
+def _remedy(path: Path) -> str:
+    command = f"python -m aftrans_jax.main --workdir={path.parent}"
+    if path.name == "predictions.csv":
+        return f"Move result.json away and run {command}, which evaluates the run again"
+    return f"Run {command} --mode=eval again, with what was given then"
 
 
 def _header(heads: Sequence[str]) -> list[str]:

@@ -125,8 +125,12 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert found.confidence["sum"].tolist() == [0.75] * 4
     assert found.boxes is None
     (folder / "predictions.csv").write_text("name,true,sum\na,b,c\n")
-    with pytest.raises(DamagedRecordError, match="expected the predictions of a run"):
+    end = rf"expected the predictions of a run\. Move result\.json .* --workdir={folder}, which"
+    with pytest.raises(DamagedRecordError, match=end):
         read_predictions(folder / "predictions.csv")
+    (folder / "eval-a.predictions.csv").write_text("name")
+    with pytest.raises(DamagedRecordError, match=rf"Run .* --workdir={folder} --mode=eval again"):
+        read_predictions(folder / "eval-a.predictions.csv")
 
 
 def test_images_of_one_name_are_refused(tmp_path):

@@ -1,6 +1,8 @@
 """What lies in a directory before a run writes there: its own, the user's, or of another kind."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from aftrans_jax.workdir.contents import (
     FOLDERS,
     SCORES,
     check_contents,
+    check_output,
     forget_earlier,
 )
 
@@ -102,3 +105,16 @@ def test_of_a_link_only_the_link_is_removed(tmp_path):
     forget_earlier(workdir)
     assert list(workdir.iterdir()) == []
     assert all(path.is_file() for path in kept)
+
+
+def test_no_file_of_a_run_is_written_by_another_command(trained_run, tmp_path):
+    run, link = shutil.copytree(trained_run, tmp_path / "run"), tmp_path / "link"
+    link.symlink_to(run)
+    for name in ("predictions.csv", "report/index.html", "metrics.jsonl", "eval-b.predictions.csv"):
+        for place in (run / name, link / name, Path(os.path.relpath(run / name))):
+            with pytest.raises(
+                ValueError, match=f"^--out=x: {name} is a file of the run in {run}: "
+            ):
+                check_output(place, "--out=x")
+    for place in (run / "mine.csv", run / "report" / "mine.html", tmp_path / "predictions.csv"):
+        check_output(place, "--out=x")
