@@ -129,6 +129,17 @@ def test_a_folder_that_cannot_be_written_costs_the_file_alone(tmp_path):
     assert said(ValueError("why"), Path("/proc/nosuch")) == "error: why"
 
 
+def test_a_current_folder_that_is_gone_is_said(tmp_path, monkeypatch):
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit) as caught, one_line_errors():
+        Path("run").absolute()
+    assert caught.value.code == (
+        "error: the folder that this was started in is gone: change to another one"
+    )
+
+
 def test_ctrl_c_is_no_error(capsys):
     assert said(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "interrupted\n"
