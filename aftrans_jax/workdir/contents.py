@@ -43,9 +43,9 @@ def check_contents(workdir: Path) -> None:
     if found:
         names = ", ".join(str(path.relative_to(workdir)) for path in found[:3])
         raise ValueError(
-            f"--workdir={workdir} has {len(found)} files that a training would replace or remove "
-            f"({names}{', ...' * (len(found) > 3)}), and no record of a run: choose another, such "
-            f"as --workdir={workdir / 'run'}"
+            f"--workdir={workdir} has no record of a run, but what one would replace or remove: "
+            f"{names}{', ...' * (len(found) > 3)}. Choose another, such as "
+            f"--workdir={workdir / 'run'}"
         )
 
 

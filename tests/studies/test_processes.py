@@ -97,7 +97,7 @@ def test_a_folder_of_the_user_s_own_is_no_place_for_a_row(tmp_path):
     mine.write_text("{}")
     _, told = trained(tmp_path, "FAILS = None" + FINISH)
     problems = {row: problem for problem, row in told if row != "c"}
-    assert "no record of a run: choose another" in problems["b"]
+    assert "has no record of a run, but" in problems["b"]
     assert mine.read_text() == "{}"
     assert list(mine.parent.iterdir()) == [mine]
 

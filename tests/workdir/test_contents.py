@@ -70,9 +70,7 @@ OWN += ["eval-mine.json", "eval-a.predictions.csv", "tensorboard/events"]
 @pytest.mark.parametrize("name", OWN)
 def test_a_file_of_the_user_s_is_neither_replaced_nor_removed(name, tmp_path):
     put(tmp_path, name)
-    message = (
-        rf"has 1 files .* \({re.escape(name)}\), and no .*: choose .* --workdir={tmp_path}/run$"
-    )
+    message = rf"has no record .*: {re.escape(name)}\. Choose .* --workdir={tmp_path}/run$"
     with pytest.raises(ValueError, match=message):
         check_contents(tmp_path)
 
