@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import jax
 import numpy as np
@@ -154,6 +156,16 @@ def test_fewer_than_a_batch_and_more_are_the_same(model, images):
         for one, other in zip(everything, model(images[:count]), strict=False):
             np.testing.assert_array_equal(one.probabilities["sum"], other.probabilities["sum"])
     assert model._answers._cache_size() <= 2  # for one photo, and for batches
+
+
+def test_another_process_gives_the_same_answers(trained_run, images):
+    with tiny_variants():
+        model = aft.load(trained_run, head="local", batch_size=2)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        (there,) = pool.map(model, [images[:3]])
+    for found, expected in zip(there, model(images[:3]), strict=True):
+        assert (found.head, found.box) == ("local", expected.box)
+        np.testing.assert_array_equal(found.probabilities["local"], expected.probabilities["local"])
 
 
 def test_a_box_is_in_pixels_of_the_photo(model, images):

@@ -101,7 +101,7 @@ class Classifier:
         self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
         self.params = jax.device_put(trained.params)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
-        self.result, self._trained = trained.result, trained
+        self.result, self._trained, self._wanted = trained.result, trained, wanted
         self._answers: _Answers = jax.jit(
             partial(answers, self.module, self.head, wanted, mirror=trained.mirror),
             compiler_options=xla_options(jax.default_backend()),
@@ -175,6 +175,11 @@ class Classifier:
                     yield from _rows(*running.popleft())
             for chunk, found in running:
                 yield from _rows(chunk, found)
+
+    def __reduce__(self) -> tuple[Callable[[Trained], "Classifier"], tuple[Trained]]:
+        """Pickles what it was made of: another process compiles its own programs."""
+        chosen = {"head": self.head, "batch_size": self.batch_size, "wanted": self._wanted}
+        return partial(Classifier, **chosen), (self._trained,)
 
     def __repr__(self) -> str:
         """Says what the model is and how right its answers were."""

@@ -93,7 +93,7 @@ def _finish(
     began, progress = time.monotonic(), session.progress
     settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
     state, is_resumed = session.start()
-    check_length(workdir, int(state.step), num_steps)
+    check_length(workdir, int(state.step), settings)
     found = changes(trained_settings(workdir), settings)
     recorded = finished_result(workdir, num_steps)
     # As its own record says, whatever score decides now.

@@ -119,7 +119,7 @@ def is_finished(run: Run) -> bool:
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:
-        check_may_train(run.workdir, settings)
+        check_may_train(run.workdir, settings, elsewhere="give the study another --workdir")
         if moved := moved_photos(run):
             check_moved(run.workdir, *map(Path, moved))
     elif not is_finished(run.trained):

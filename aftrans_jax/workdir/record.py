@@ -204,37 +204,57 @@ def trained_settings(workdir: Path) -> dict[str, Any]:
     return written_settings(workdir) if holds_run(workdir) else {}
 
 
-def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
+def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str = "") -> None:
     """Raises ValueError where a directory holds a run that settings by key would not go on with.
 
     A damaged record is no reason: the run itself says so.
+
+    Args:
+      workdir: of a run, or not yet.
+      settings: by key.
+      elsewhere: what to do to train beside it; a directory is proposed where this is empty.
     """
-    check_same_training(workdir, changes(trained_settings(workdir), settings))
+    check_same_training(workdir, changes(trained_settings(workdir), settings), elsewhere)
+    if not is_left("train.steps", settings["train.steps"]):
+        trained = max(numbers(workdir / "checkpoints"), default=0)
+        check_length(workdir, trained, settings, elsewhere)
 
 
-def check_same_training(workdir: Path, found: Changes) -> None:
+def check_same_training(workdir: Path, found: Changes, elsewhere: str = "") -> None:
     """Raises ValueError where a change in a directory that holds a run defines the training.
 
-    Every such key is named with both values, and a directory is proposed.
+    Every such key is named with both values, and what to do, see `check_may_train`.
     """
     defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
     if defining:
         listed = "; ".join(
             f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
         )
-        other = another_run(workdir, {key: new for key, (_, new) in defining.items()})
+        new = {key: value for key, (_, value) in defining.items()}
         raise ValueError(
             f"{workdir} holds a run that was trained with other settings: {listed}. Set them back "
-            f"to go on with it, or {other}"
+            f"to go on with it, or {elsewhere or another_run(workdir, new)}"
         )
 
 
-def check_length(workdir: Path, trained: int, num_steps: int) -> None:
-    """Raises ValueError where a directory holds more trained steps than are wanted now."""
-    if trained > num_steps:
+def check_length(
+    workdir: Path, trained: int, settings: Mapping[str, Any], elsewhere: str = ""
+) -> None:
+    """Raises ValueError where a directory holds more trained steps than are wanted now.
+
+    Args:
+      workdir: of the run.
+      trained: steps.
+      settings: by key, whose steps are known; with epochs too, they follow from these.
+      elsewhere: see `check_may_train`.
+    """
+    if trained > (num_steps := settings["train.steps"]):
+        key = "train.epochs" if settings["train.epochs"] else "train.steps"
+        length = f"{key}={settings[key]:g}"
+        length += f", which takes {num_steps}" if settings["train.epochs"] else ""
         raise ValueError(
-            f"{workdir} holds a run of {trained} trained steps, more than train.steps={num_steps}: "
-            f"raise it to go on, or {another_run(workdir, {'train.steps': num_steps})}"
+            f"{workdir} holds a run of {trained} trained steps, more than {length}: raise it to go "
+            f"on, or {elsewhere or another_run(workdir, {key: settings[key]})}"
         )
 
 

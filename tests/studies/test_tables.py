@@ -299,6 +299,9 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
         ("other", 1),
     ]
     assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
+    result = json.loads((other / "result.json").read_text()) | {"num_classes": 3}
+    (other / "result.json").write_text(json.dumps(result))
+    assert changed(lines_between([*runs, other], []))[1] == ["classes", "2", "3"]
     beside = [
         make_run(tmp_path / "r" / f"4{seed}", right, seed=seed, sacm__keep_ratio=0.4)
         for seed in (0, 1)
