@@ -30,7 +30,6 @@ from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import (
-    check_may_train,
     configured,
     finished_result,
     flat,
@@ -41,6 +40,7 @@ from aftrans_jax.workdir.record import (
     written_settings,
 )
 from aftrans_jax.workdir.reported_checkpoint import absent_checkpoints
+from aftrans_jax.workdir.setting_changes import check_may_train
 
 
 def launch_training(

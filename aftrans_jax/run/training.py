@@ -23,9 +23,6 @@ from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import list_notes, record_lists
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import (
-    changes,
-    check_length,
-    check_same_training,
     finished_result,
     flat,
     holds_run,
@@ -33,7 +30,14 @@ from aftrans_jax.workdir.record import (
     read_settings,
     trained_settings,
 )
-from aftrans_jax.workdir.setting_changes import applied, record_kept, unapplied
+from aftrans_jax.workdir.setting_changes import (
+    applied,
+    changes,
+    check_length,
+    check_same_training,
+    record_kept,
+    unapplied,
+)
 
 
 def run(

@@ -12,7 +12,8 @@ from aftrans_jax.run.launch import _with_length, launch_training
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.origins import Origin, as_text
-from aftrans_jax.workdir.record import changes, flat, read_settings
+from aftrans_jax.workdir.record import flat, read_settings
+from aftrans_jax.workdir.setting_changes import changes
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
