@@ -140,3 +140,6 @@ def test_patches_whose_product_over_heads_is_gone_are_never_kept(name):
 
 def test_standardize_survives_layers_that_are_all_alike():
     assert np.array_equal(sacm.standardize(jnp.full((1, 4), -7.0)), np.zeros((1, 4)))
+    nearly = np.array([[0, 1e-6, 2e-6, 3e-6]])
+    expected = (nearly - 1.5e-6) / (nearly.std() + 1e-6)
+    np.testing.assert_allclose(sacm.standardize(jnp.asarray(nearly, jnp.float32)), expected, 1e-5)
