@@ -3,9 +3,11 @@
 import math
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import oracles
 import pytest
 import scipy.special
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import linear
 
+from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training.actions import Report, Stopwatch
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.losses import label_losses, target_losses
@@ -163,6 +166,42 @@ def test_soft_targets_are_lowered_and_labels_reported(rng, parts):
         params = jax.device_get(state.params)
         np.testing.assert_allclose(params["local"], kernel - 0.01 * momentum, rtol=1e-4, atol=1e-6)
     assert not np.array_equal(*orders)
+
+
+class Noisy(nn.Module):
+    """Logits that random numbers are added to, as dropout does."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        logits = linear.Linear()(images, train=train).logits["global"]
+        logits += jax.random.normal(self.make_rng("dropout"), logits.shape)
+        return ModelOutput({"global": logits}, {"global": logits}, None)
+
+
+def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
+    params = {"Linear_0": on_device(linear.random_params(rng))}
+    part = on_device(linear.random_batch(rng, 4))
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), part)
+
+    def loss(batch, number, parts):
+        state = create_state(params, optax.identity(), NoLossScale())
+        state = state.replace(step=jnp.array(number), skipped=jnp.array(number))
+        _, averages = mean_gradients(
+            state,
+            batch,
+            RNG,
+            model=Noisy(),
+            loss_weights={"global": 1.0},
+            predict_from="global",
+            accumulation_steps=parts,
+            sharing=ALONE,
+        )
+        return compute(averages)["loss"]
+
+    first = loss(part, 0, 1)
+    assert loss(part, 0, 1) == first
+    assert abs(loss(part, 1, 1) - first) > 1e-3
+    assert abs(loss(twice, 0, 2) - first) > 1e-3  # were it drawn alike, both parts would be
 
 
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
