@@ -279,6 +279,17 @@ def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
     assert alone["loss"] == pytest.approx(sum(WEIGHTS.values()) * np.log(5), rel=1e-3)
 
 
+def test_a_larger_batch_overflows_no_sooner(float16):
+    step, state = float16
+    skipped = []
+    for copies in (1, 8):
+        batch, found = jax.tree.map(lambda x, n=copies: np.repeat(x, n, axis=0), BRIGHT), state
+        while int(found.step) == int(state.step):
+            found, _ = step(found, batch, RNG)
+        skipped.append(int(found.skipped))
+    assert skipped[0] == skipped[1] > 0
+
+
 def test_the_loop_goes_on_until_enough_updates_were_applied(float16):
     step, state = float16
     drawn, seen = [], []
