@@ -40,6 +40,26 @@ def test_parameter_counts_are_the_published_ones(name, millions):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == millions
 
 
+def test_parameters_start_as_vit_jax_draws_them():
+    """By standard deviation; of all others it is 0."""
+    width, mlp = VARIANTS["mini8"].hidden, VARIANTS["mini8"].mlp
+    deviations = {
+        "embedding/kernel": (8 * 8 * 3) ** -0.5,
+        "pos_embedding": 0.02,
+        **dict.fromkeys(["query/kernel", "key/kernel", "value/kernel", "out/kernel"], width**-0.5),
+        **dict.fromkeys(["Dense_0/kernel", "Dense_1/kernel"], (2 / (width + mlp)) ** 0.5),
+        **dict.fromkeys(["Dense_0/bias", "Dense_1/bias"], 1e-6),
+    }
+    vit = ViT(VARIANTS["mini8"], 10, 64, 8, "tanh", HALF, HALF)
+    image = jnp.zeros((1, 64, 64, 3), jnp.uint8)
+    params = jax.jit(lambda: vit.init(jax.random.key(0), image, train=False))()["params"]
+    for name, values in tiny.flat(params).items():
+        expected = next((x for end, x in deviations.items() if name.endswith(end)), 0.0)
+        assert values.std() == pytest.approx(expected, rel=0.25), name
+        mean = float(name.endswith("scale"))
+        assert values.mean() == pytest.approx(mean, abs=5 * expected / values.size**0.5), name
+
+
 @pytest.mark.parametrize("gelu", ["tanh", "exact"])
 def test_logits_agree_with_float64(rng, gelu):
     vit, images = tiny.tiny_vit(gelu=gelu), tiny.random_images(rng)
