@@ -129,8 +129,11 @@ def test_half_precision_stays_near_float32_and_returns_float32(rng, dtype):
     images = tiny.random_images(rng)
     params = tiny.random_params(tiny.tiny_vit(), rng, images)
     exact = np.asarray(tiny.apply(tiny.tiny_vit(), params, images, train=False))
-    half = tiny.apply(tiny.tiny_vit(dtype=jnp.dtype(dtype)), params, images, train=False)
+    vit = tiny.tiny_vit(dtype=jnp.dtype(dtype))
+    half = tiny.apply(vit, params, images, train=False)
     assert half.dtype == jnp.float32
+    read = partial(vit.apply, train=False, method="features")
+    assert jax.eval_shape(read, {"params": params}, images).dtype == jnp.float32
     assert np.linalg.norm(half - exact) / np.linalg.norm(exact) < 0.03
 
 
