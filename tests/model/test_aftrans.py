@@ -9,7 +9,7 @@ import oracles
 import pytest
 import tiny
 
-from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.aftrans import AFTrans, LocalTokens
 from aftrans_jax.model.regions import Geometry, locate_region
 
 MIN_BOX = 5
@@ -186,6 +186,13 @@ def test_no_gradient_flows_through_the_attention_maps(subject):
     params, images = subject
     own = gradients(tiny_aftrans(), params, images, "local")["vit"]["cls"]
     assert not np.any(own)  # the trunk's class token reaches the local branch through maps only
+
+
+def test_the_local_branch_s_tokens_start_as_a_trunk_s():
+    params = LocalTokens(num_tokens=200, hidden=16).init(jax.random.key(0))["params"]
+    assert not np.any(params["cls"])
+    assert params["pos_embedding"].std() == pytest.approx(0.02, rel=0.1)
+    assert params["pos_embedding"].mean() == pytest.approx(0, abs=0.002)
 
 
 def test_prediction_is_the_global_branch_alone(subject):
