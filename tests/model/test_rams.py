@@ -95,6 +95,7 @@ def test_moving_the_tokens_moves_the_row(rng):
 
 
 def test_the_mask_is_what_exceeds_the_threshold(params, rng):
+    assert MODEL.threshold == 1.2  # RAMS-Trans's
     images = tiny.random_images(rng, BATCH)
     areas = []
     for threshold in (1.05, 1.2, 100.0):  # two of other tests' programs, and none that is exceeded

@@ -103,6 +103,14 @@ def test_full_map_is_exact_over_several_chunks_of_queries(rng):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_the_class_row_s_descriptor_is_the_mean_of_its_log_product(rng):
+    log_row = rng.normal(size=(2, 3, 10)).astype(np.float32)
+    unused = jnp.zeros((2, 11, 3, 4))
+    found = DESCRIPTORS["class_row"](unused, unused, jnp.array(log_row))
+    expected = log_row.astype(np.float64).sum(axis=1).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_last_block_for_the_class_token_alone_is_exact(rng):
     vit, images = tiny.tiny_vit(), tiny.random_images(rng)
     params = tiny.random_params(vit, rng, images)
