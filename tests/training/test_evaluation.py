@@ -97,6 +97,8 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
     for name, branch in logits.items():
         hits = branch.argmax(axis=1) == batch["label"]
         assert result.scores[f"{name}_accuracy"] == pytest.approx(hits.mean(), abs=1e-12), name
+        predicted = result.outcomes["predicted"][name]
+        np.testing.assert_array_equal(predicted, branch.argmax(axis=1), err_msg=name)
     losses = {name: loss.mean() for name, loss in linear.losses(params, batch).items()}
     for name, loss in losses.items():
         assert result.scores[f"{name}_loss"] == pytest.approx(loss, rel=1e-5)
