@@ -422,7 +422,7 @@ def test_the_loss_is_in_its_range_until_it_is_not(float16, tmp_path):
 
 def test_a_report_of_rows_that_could_not_be_read_is_no_divergence(float16, tmp_path):
     _, state = float16
-    report, _ = report_of(tmp_path)
+    report, log = report_of(tmp_path)
     report(1, state, averages_of(1.0))
     nothing = averages_of(1.0)
     empty = {
@@ -433,6 +433,7 @@ def test_a_report_of_rows_that_could_not_be_read_is_no_divergence(float16, tmp_p
     report(1, state, nothing | empty)
     assert report.in_range()
     report.finish(state)
+    assert log.history()[-1]["learning_rate"] == 0  # of the first step, which is to come
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
