@@ -20,7 +20,7 @@ from tiny import VARIANT, assert_same, param_shapes
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import Stored
-from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions
+from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions, sizes
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.npz import open_npz, save_npz
 
@@ -225,6 +225,27 @@ def test_absent_positions_are_listed(expected, arrays):
     del arrays[POSITIONS]
     with pytest.raises(ValueError, match="missing: Transformer/posembed_input/pos_embedding"):
         fit_to_model(arrays, expected, keep_head=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "heads"),
+    [
+        ((12, 3, 4), 3),
+        ((12, 12, 1), 12),
+        ((12, 13, 0), None),
+        ((12, 13, 1), None),
+        ((12, 12), None),
+    ],
+)
+def test_the_sizes_are_those_of_a_vit_or_unknown(query, heads):
+    block = "Transformer/encoderblock_0"
+    shapes = {
+        "embedding/kernel": (4, 4, 3, 12),
+        f"{block}/MlpBlock_3/Dense_0/kernel": (12, 20),
+        f"{block}/MultiHeadDotProductAttention_1/query/kernel": query,
+    }
+    found = sizes({name: np.empty(shape) for name, shape in shapes.items()})
+    assert found == (heads and VARIANT._replace(layers=1, heads=heads))
 
 
 def test_long_lists_are_cut(expected):
