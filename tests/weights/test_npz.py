@@ -56,6 +56,19 @@ def test_round_trip_is_bit_exact(tmp_path, expected, arrays):
     assert_same(params, arrays)
 
 
+def test_a_file_that_counts_its_members_in_64_bits_is_read(tmp_path, monkeypatch, arrays):
+    """As files beyond 4 GB; what is written before may count them too, or leave it at that."""
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    path = tmp_path / "x.npz"
+    np.savez(path, **arrays)
+    data = path.read_bytes()
+    assert data[-42:-38] == b"PK\x06\x07"  # the 64-bit end's place
+    for counts in (data[-14:-10], b"\xff\xff\xff\xff"):
+        path.write_bytes(data[:-14] + counts + data[-10:])
+        found = read_npz(path)
+        assert found.keys() == arrays.keys()
+
+
 def test_the_real_file_has_exactly_the_official_names(real):
     assert set(read_npz(real / "deit_tiny_patch16_224.npz")) == official_names(12)
 
