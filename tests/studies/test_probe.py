@@ -300,9 +300,9 @@ def test_one_layers_attention_is_probed(result):
 
 def test_the_crop_of_the_annotated_box_is_cut_there():
     """The built-in birds have boxes; their share of the image is the area of the crops."""
-    found = probed(region__method="annotated")
-    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+    found = probed(region__method="annotated", data__source_size=48)
+    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=48)
     boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
     sides = np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2])
-    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 32**2, rel=1e-5)
+    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 48**2, rel=1e-5)
     assert found.outcomes["box"][:, 2:] == pytest.approx(np.ceil(boxes[:, 2:]))
