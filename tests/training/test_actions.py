@@ -12,13 +12,13 @@ from aftrans_jax.training.state import TrainState
 
 
 class Running:
-    """A result that takes seconds to wait for."""
+    """A result that is there at a time."""
 
-    def __init__(self, clock, seconds):
-        self._clock, self._seconds = clock, seconds
+    def __init__(self, clock, ready):
+        self._clock, self._ready = clock, ready
 
     def block_until_ready(self):
-        self._clock[0] += self._seconds
+        self._clock[0] = max(self._clock[0], self._ready)
         return self
 
 
@@ -26,23 +26,22 @@ def test_neither_compilation_nor_pauses_count(monkeypatch):
     clock, watch = [7.0], Stopwatch()
     monkeypatch.setattr(actions.time, "monotonic", lambda: clock[0])
 
-    def step(seconds):
-        watch.step({"loss": Average(Running(clock, seconds), 1)})
+    def step(ready=math.inf):  # who waited for one would wait for ever
+        watch.step({"loss": Average(Running(clock, ready), 1)})
 
-    def pause(waited):
-        state = TrainState(Running(clock, waited), 0, {}, {}, NoLossScale())
+    def pause(ready):
+        state = TrainState(Running(clock, ready), 0, {}, {}, NoLossScale())
         with watch.paused(state):
             clock[0] += 1000  # an evaluation
 
-    step(100)  # which is compiled, and waited for
-    pause(0)
+    step(ready=107)  # which is compiled, and waited for
     assert math.isnan(watch.steps_per_second())
     for _ in range(4):
         clock[0] += 0.5
-        step(100)  # in the background
-    pause(2)  # until these are done
+        step()
+    pause(ready=111)  # two seconds later
     assert watch.steps_per_second() == pytest.approx(1)
     clock[0] += 6
-    step(100)
-    pause(0)
+    step()
+    pause(ready=0)
     assert watch.steps_per_second() == pytest.approx(0.5)
