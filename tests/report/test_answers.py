@@ -117,6 +117,11 @@ def test_of_pairs_as_frequent_the_larger_share_of_its_class_is_first():
     assert confused(said) == [(2, 0, 2, 2), (1, 0, 1, 2), (0, 1, 1, 3)]
 
 
+def test_cells_are_shares_of_their_row_also_of_one_image_and_of_none():
+    found = summary(answers([0], [1]), None)
+    assert found.matrix == [("Tern", [(0, 0), (1, 100)]), ("Gull", [(0, 0), (0, 0)])]
+
+
 def test_a_cell_of_a_large_matrix_has_a_shade_however_small_its_share():
     """Of 100 images one is named wrong: an eighth of the way to a full row, and all of it."""
     names = [str(label) for label in range(21)]
