@@ -108,7 +108,8 @@ def _workdir() -> Path:
     """Returns the directory of the run, by default one that its changed settings name."""
     if _WORKDIR.value:
         return Path(_WORKDIR.value)
-    from aftrans_jax.workdir.record import default_name, flat
+    from aftrans_jax.workdir.record import flat
+    from aftrans_jax.workdir.setting_changes import default_name
 
     name, plain = unchanged_config()
     return Path("runs", default_name(name, flat(plain.to_dict()), flat(CONFIG.value.to_dict())))

@@ -105,7 +105,7 @@ def _run(path: Path, workdir: Path) -> None:
         runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
     runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
-        dry_run(runs, num_jobs=_JOBS.value, say=_say)
+        _report(dry_run(runs, num_jobs=_JOBS.value, say=_say))
         return
     make_folder(workdir)
     made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
@@ -125,6 +125,10 @@ def _run(path: Path, workdir: Path) -> None:
     if number:
         _say("stopped; what was trained is saved: the same command goes on")
         sys.exit(128 + number)
+    _report(failures)
+
+
+def _report(failures: list[str]) -> None:
     if failures:
         sys.exit(f"error: these failed, as said above: {'; '.join(failures)}")
 

@@ -414,7 +414,7 @@ def rollout(attention):
 
 @in_float64
 def rams(params: Tree, local_cls, local_pos, source, image_size, local_size, stride, gelu,
-         min_box, threshold=1.2):  # fmt: skip
+         min_box, threshold=1.2, resample="antialiased"):  # fmt: skip
     """Return what RAMS-Trans says of one square normalised photo, at two scales.
 
     Both passes hold both class tokens, each at a position of its own, and then the patches; the
@@ -443,6 +443,6 @@ def rams(params: Tree, local_cls, local_pos, source, image_size, local_size, str
     box = box_from_mask(mask, relevance.reshape(mask.shape), patch, stride, image_size, min_box,
                         "largest_component")  # fmt: skip
     box = tuple(round(source.shape[0] / image_size * side) for side in box)
-    part = crop(source, box, local_size)
+    part = crop(source, box, local_size, resample)
     (_, local_logits), _ = encode(part, local_pos)
     return RAMS(global_logits, local_logits, relevance, mask, box, part)

@@ -3,9 +3,12 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import jax
 import numpy as np
+import oracles
 import pytest
 from experiments import tiny_config, tiny_variants
 from npz_file import read_npz
@@ -121,12 +124,10 @@ def test_what_it_says_is_what_the_module_computes(model, images):
         assert found.box == tuple(np.asarray(output.region.box[row]).tolist())
         np.testing.assert_allclose(found.relevance, output.region.relevance[row], atol=1e-6)
         np.testing.assert_allclose(found.gates, output.region.gate[row], atol=1e-6)
-        # PIL's antialiased crop, computed apart; one grey level is its rounding between the axes.
-        top, left, bottom, right = found.box
-        crop = Image.fromarray(images[row][top:bottom, left:right])
-        crop = crop.resize((24, 24), Image.Resampling.BILINEAR)
+        # PIL's antialiased crop in float32, computed apart, to the nearest grey level.
+        crop = oracles.crop(images[row], found.box, 24)
         assert found.crop.dtype == np.uint8
-        assert np.abs(found.crop.astype(int) - np.asarray(crop)).max() <= 1
+        assert np.abs(found.crop - crop).max() < 0.501
 
 
 def test_one_photo_is_one_prediction_and_several_a_list(model, photos):
@@ -154,6 +155,16 @@ def test_fewer_than_a_batch_and_more_are_the_same(model, images):
         for one, other in zip(everything, model(images[:count]), strict=False):
             np.testing.assert_array_equal(one.probabilities["sum"], other.probabilities["sum"])
     assert model._answers._cache_size() <= 2  # for one photo, and for batches
+
+
+def test_another_process_gives_the_same_answers(trained_run, images):
+    with tiny_variants():
+        model = aft.load(trained_run, head="local", batch_size=2)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        (there,) = pool.map(model, [images[:3]])
+    for found, expected in zip(there, model(images[:3]), strict=True):
+        assert (found.head, found.box) == ("local", expected.box)
+        np.testing.assert_array_equal(found.probabilities["local"], expected.probabilities["local"])
 
 
 def test_a_box_is_in_pixels_of_the_photo(model, images):

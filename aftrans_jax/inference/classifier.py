@@ -6,15 +6,14 @@ import operator
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
+from jaxtyping import UInt8
 
-from aftrans_jax.experiment.model import MODELS, Model
+from aftrans_jax.experiment.model import MODELS
+from aftrans_jax.inference.answers import answers
 from aftrans_jax.inference.prediction import Prediction, box_on_photo, heading
 from aftrans_jax.inference.preprocessing import (
     PhotoLike,
@@ -25,13 +24,7 @@ from aftrans_jax.inference.preprocessing import (
     prepared,
 )
 from aftrans_jax.inference.trained_model import Trained
-from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.crops import crop_and_resize
-from aftrans_jax.model.outputs import Images, ModelOutput
-from aftrans_jax.model.rams import RAMS
-from aftrans_jax.model.views import mirrored
 from aftrans_jax.training.memory import needing_less
-from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.xla_options import xla_options
 
 BATCH_SIZE = 16
@@ -101,7 +94,7 @@ class Classifier:
         self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
         self.params = jax.device_put(trained.params)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
-        self.result, self._trained = trained.result, trained
+        self.result, self._trained, self._wanted = trained.result, trained, wanted
         self._answers: _Answers = jax.jit(
             partial(answers, self.module, self.head, wanted, mirror=trained.mirror),
             compiler_options=xla_options(jax.default_backend()),
@@ -176,6 +169,11 @@ class Classifier:
             for chunk, found in running:
                 yield from _rows(chunk, found)
 
+    def __reduce__(self) -> tuple[Callable[[Trained], "Classifier"], tuple[Trained]]:
+        """Pickles what it was made of: another process compiles its own programs."""
+        chosen = {"head": self.head, "batch_size": self.batch_size, "wanted": self._wanted}
+        return partial(type(self), **chosen), (self._trained,)
+
     def __repr__(self) -> str:
         """Says what the model is and how right its answers were."""
         said = heading(self._trained, self.head)
@@ -206,55 +204,3 @@ def _rows(chunk: list[_Loaded], found: dict[str, Any]) -> Iterator[tuple[_Loaded
     for index, loaded in enumerate(chunk):
         # Copies, so that a prediction that is kept does not keep its batch.
         yield loaded, jax.tree.map(lambda x, index=index: x[index].copy(), found)
-
-
-def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
-    logits = cast(Array, model.apply({"params": params}, images, method="predict"))
-    return ModelOutput({"global": logits}, {}, None)
-
-
-def _both_passes(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
-    return cast(ModelOutput, model.apply({"params": params}, images, train=False))
-
-
-_PASSES = MappingProxyType({"global": _global_pass, "both": _both_passes})
-
-
-def answers(
-    model: Model,
-    head: str,
-    wanted: Collection[str],
-    params: Mapping[str, Any],
-    images: Images,
-    mirror: bool = False,
-) -> dict[str, Any]:
-    """Returns the arrays of a batch that pages and predictions are made of.
-
-    Args:
-      model: the module.
-      head: whose logits answer.
-      wanted: of the region: "box", "relevance", "gates", "mask" and "rows", see
-        `model.outputs.Region`, and "crop" [batch size size 3].
-      params: of the module.
-      images: as `Prepared` has them.
-      mirror: whether the logits are the mean of an image's and its mirror image's.
-
-    Returns:
-      What is wanted, None for what there is not, and "probabilities" [batch classes] by head: the
-      global ones alone, of one pass, where these answer and nothing is wanted.
-
-    Paper: end of section 2.2.2, table 4.
-    """
-    passes = "global" if head == "global" and not wanted else "both"
-    apply = partial(_PASSES[passes], model, params)
-    output = (mirrored(apply) if mirror else apply)(images)
-    shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
-    found: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
-    if (region := output.region) is None:
-        return found
-    known = region._asdict() | {"gates": region.gate, "crop": None}
-    if "crop" in wanted and isinstance(model, AFTrans | RAMS):
-        pixels = jnp.asarray(images, jnp.float32)
-        crop = crop_and_resize(pixels, region.box, model.local_size, model.resample)
-        known["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
-    return found | {name: known[name] for name in wanted}

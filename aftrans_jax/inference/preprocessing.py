@@ -187,7 +187,8 @@ def _pixels(photo: PhotoLike | _Undecoded) -> UInt8[np.ndarray, "height width 3"
     if not isinstance(photo, np.ndarray | jax.Array):
         raise TypeError(
             f"a photo is given as {type(photo).__name__}: expected a path, an image of PIL's "
-            "(Image.open reads open files, too), or an array uint8 [height width 3]"
+            "(Image.open reads open files, too), or an array uint8 [height width 3], as np.asarray "
+            "makes it of a tensor"
         )
     if photo.dtype != np.uint8:
         raise TypeError(

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.files import write_bytes
-from aftrans_jax.inference.classifier import answers
+from aftrans_jax.inference.answers import answers
 from aftrans_jax.inference.trained_model import Trained, check_logits
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.outputs import Images

@@ -84,7 +84,10 @@ def read_saved(path: Path) -> Saved:
       ValueError: the file is damaged or something else; the message names it.
     """
     try:
-        if (kind := file_kind(path)) != NPZ:
+        kind = file_kind(path)
+        if path.suffix in (".stablehlo", ".onnx"):
+            kind = "an exported program, which runs without this package"
+        if kind != NPZ:
             raise ValueError(f"it is {kind}, not a whole trained model: {_EXPECTED}")
         with open_npz(path) as stored:
             arrays: AnyArrays = dict(stored)

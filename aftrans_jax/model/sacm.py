@@ -152,7 +152,7 @@ def kth_largest(values: Float[Array, "batch n"], k: int) -> Float[Array, "batch 
     By bisection on the bits, which order as the floats do where none has a sign; many times faster
     than `top_k`, which sorts. A NaN counts as largest.
     """
-    bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.int32)  # abs: -0.0 has a sign bit
+    bits = jax.lax.bitcast_convert_type(jnp.abs(values), jnp.int32)  # abs: a NaN may have a sign
 
     def set_bit(step: Array, threshold: Array) -> Array:
         candidate = threshold | (1 << (30 - step))

@@ -13,14 +13,8 @@ import numpy as np
 from aftrans_jax.report.answers import Answers, share
 from aftrans_jax.report.summary import Baseline
 from aftrans_jax.workdir.predictions_csv import read_predictions
-from aftrans_jax.workdir.record import (
-    PLUMBING,
-    changes,
-    finished_result,
-    flat,
-    is_plumbing,
-    written_settings,
-)
+from aftrans_jax.workdir.record import finished_result, flat, written_settings
+from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
 
 _PLAIN = "vit"
 _LOOKS = "eval.mirror"  # one look at each image says nothing beside two

@@ -18,14 +18,9 @@ from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import (
-    PLUMBING,
-    changes,
-    flat,
-    is_plumbing,
-    read_result,
-)
+from aftrans_jax.workdir.record import flat, read_result
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
+from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
 
 # With --mode=eval: what may be given besides, to score another labelled set ...
 _OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")

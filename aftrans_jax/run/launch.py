@@ -32,7 +32,6 @@ from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import (
-    check_may_train,
     configured,
     finished_result,
     flat,
@@ -43,6 +42,7 @@ from aftrans_jax.workdir.record import (
     written_settings,
 )
 from aftrans_jax.workdir.reported_checkpoint import absent_checkpoints
+from aftrans_jax.workdir.setting_changes import check_may_train
 
 
 def launch_training(

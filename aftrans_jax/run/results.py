@@ -27,7 +27,8 @@ from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.workdir.command_log import read_starts
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import changes, configured, flat
+from aftrans_jax.workdir.record import configured, flat
+from aftrans_jax.workdir.setting_changes import changes
 
 _FACTS = {  # of result.json, as the report names them
     "num_train": "training images",

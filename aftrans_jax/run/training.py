@@ -24,9 +24,6 @@ from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import list_notes, record_lists
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import (
-    changes,
-    check_length,
-    check_same_training,
     finished_result,
     flat,
     holds_run,
@@ -34,7 +31,14 @@ from aftrans_jax.workdir.record import (
     read_settings,
     trained_settings,
 )
-from aftrans_jax.workdir.setting_changes import applied, record_kept, unapplied
+from aftrans_jax.workdir.setting_changes import (
+    applied,
+    changes,
+    check_length,
+    check_same_training,
+    record_kept,
+    unapplied,
+)
 
 
 def run(
@@ -94,7 +98,7 @@ def _finish(
     began, progress = time.monotonic(), session.progress
     settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
     state, is_resumed = session.start()
-    check_length(workdir, int(state.step), num_steps)
+    check_length(workdir, int(state.step), settings)
     found = changes(trained_settings(workdir), settings)
     recorded = finished_result(workdir, num_steps)
     # As its own record says, whatever score decides now.

@@ -61,11 +61,15 @@ def _places(trials: Sequence[Trial], above: str) -> list[str]:
 def changed(lines: Sequence[Line]) -> list[list[str]]:
     """Returns a table of the settings that differ: a header, then a row for each key.
 
-    The seed is left out where it tells the runs of one line apart.
+    The number of classes comes before them: fewer are easier to tell apart. The seed is left out
+    where it tells the runs of one line apart.
     """
     rows = {line.row: line.trials[0].settings for line in lines}
     many = any(len(line.trials) > 1 for line in lines)
     table = [["key", *rows]]
+    classes = {line.row: line.trials[0].result["num_classes"] for line in lines}
+    if len(set(classes.values())) > 1:
+        table.append(["classes", *map(str, classes.values())])
     for key in next(iter(rows.values())):
         values = [settings[key] for settings in rows.values()]
         if any(value != values[0] for value in values) and not (many and key == "seed"):

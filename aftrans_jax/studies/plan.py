@@ -13,13 +13,8 @@ from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
 from aftrans_jax.training.precision import meant_precision
 from aftrans_jax.workdir.image_folders import check_moved
-from aftrans_jax.workdir.record import (
-    check_may_train,
-    completed,
-    flat,
-    read_result,
-    trained_settings,
-)
+from aftrans_jax.workdir.record import completed, flat, read_result, trained_settings
+from aftrans_jax.workdir.setting_changes import check_may_train
 
 # What may change in a directory and changes the answers: runs that differ in it have no mean.
 _ANSWERS = ("eval.mirror", "train.precision")
@@ -119,7 +114,7 @@ def is_finished(run: Run) -> bool:
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:
-        check_may_train(run.workdir, settings)
+        check_may_train(run.workdir, settings, elsewhere="give the study another --workdir")
         if moved := moved_photos(run):
             check_moved(run.workdir, *map(Path, moved))
     elif not is_finished(run.trained):

@@ -18,7 +18,8 @@ from aftrans_jax.studies.rows import Say, heads_of, row_config
 from aftrans_jax.studies.study import Table, accuracies, duration
 from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import flat, is_plumbing, trained_settings
+from aftrans_jax.workdir.record import flat, trained_settings
+from aftrans_jax.workdir.setting_changes import is_plumbing
 
 # Keys that a probe does not read; a dot at the end means a whole group.
 _UNREAD = ("train.", "loss.", "report.", "data.cache", "data.num_threads")

@@ -27,7 +27,7 @@ class Progress:
         """
         self._runs, self._num_jobs, self._say = runs, num_jobs, say
         self._began = time.monotonic()
-        self.failures: list[str] = []
+        self.failures: list[Run] = []
         self.finished: list[Run] = []
         self.open: list[Run] = []
         for run in runs:
@@ -37,14 +37,17 @@ class Progress:
                 self._fail(run, str(error))
 
     def summary(self) -> str:
-        """Returns how many runs are finished, and how long the others take."""
+        """Returns how many runs are finished, and how long those that may be trained take."""
+        refused = f"{len(self.failures)} cannot be trained; " if self.failures else ""
         return (
-            f"{len(self.finished)} of {len(self._runs)} runs are finished; the others take "
-            f"{self._left()}"
+            f"{len(self.finished)} of {len(self._runs)} runs are finished; {refused}the others "
+            f"take {self._left()}"
         )
 
     def state(self, run: Run) -> str:
         """Returns whether a run is finished, in words, with its accuracies."""
+        if run in self.failures:
+            return "refused"
         if run in self.finished:
             return f"finished: {accuracies(run)}"
         has_begun = run.trained is None and (run.workdir / "checkpoints").exists()
@@ -69,7 +72,7 @@ class Progress:
             self._fail(run, problem or "it ended without a result")
 
     def _fail(self, run: Run, problem: str) -> None:
-        self.failures.append(run.name)
+        self.failures.append(run)
         self._say(f"{self._number(run)} {run.name} FAILED: {problem}")
 
     def _number(self, run: Run) -> str:
@@ -153,7 +156,7 @@ def run_study(
         ended=ended,
     )
     table.update(progress.finished, at_once=True)
-    return progress.failures + table.problems, number
+    return [run.name for run in progress.failures] + table.problems, number
 
 
 def accuracies(run: Run) -> str:
@@ -188,9 +191,14 @@ def with_boxes(runs: Sequence[Run], say: Say) -> list[Run]:
     return [run for run in runs if not bare.get(run.row)]
 
 
-def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:
-    """Says which runs there are, which of them are finished, and how long the others take."""
+def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> list[str]:
+    """Says which runs there are, which of them are finished, and how long the others take.
+
+    Returns:
+      The names of those that would fail: their directory holds something else.
+    """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     for number, run in enumerate(runs, start=1):
         say(f"[{number}/{len(runs)}] {run.name}: {progress.state(run)}  {run.workdir}")
     say(progress.summary())
+    return [run.name for run in progress.failures]

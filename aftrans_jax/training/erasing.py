@@ -40,7 +40,6 @@ def erased_boxes(rng: PRNGKeyArray, number: int, height: int, width: int) -> Int
     lengths *= fits.any(axis=1)[:, None]
     room = sides - lengths
     start = jnp.floor(jax.random.uniform(place_rng, (number, 2)) * (room + 1)).astype(jnp.int32)
-    start = jnp.minimum(start, room)  # a product may be rounded up
     return jnp.concatenate([start, start + lengths], axis=1)
 
 

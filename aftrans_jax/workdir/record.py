@@ -1,42 +1,12 @@
 """A working directory belongs to one experiment: its record, and what may change."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aftrans_jax.config import Config, base_config, is_left
+from aftrans_jax.config import Config, base_config
 from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
-from aftrans_jax.weights.names import weights_name
-from aftrans_jax.workdir.run_names import another_run, order, run_name
-
-Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
-
-# What may change in a directory that holds a run; a dot at the end means a whole group. Every other
-# key defines the training.
-PLUMBING = (
-    "train.report_every",
-    "train.save_every",
-    "train.steps",  # above what is trained, see `check_length`
-    "train.epochs",  # which mean steps
-    "train.accumulation_steps",
-    "train.precision",
-    "train.sharding",
-    "model.attention",
-    "model.remat",
-    "data.dir",
-    "data.num_threads",
-    "data.cache",
-    "data.max_pixels",
-    "data.on_error",
-    "eval.",
-    "report.",
-)
-# What never changes a result, and so is not in a directory's name.
-_UNNAMED = (
-    *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
-    *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
-)
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,20 +137,6 @@ def configured(settings: Mapping[str, Any]) -> Config:
     return config
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    """Returns each key whose value differs, of weights their name; none that `new` leaves."""
-    return {key: pair for key, pair in _differences(old, new).items() if not is_left(key, pair[1])}
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    keys = sorted(old.keys() & new.keys(), key=order)
-    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
-    weights = found.get("pretrained")
-    if weights and weights_name(weights[0]) == weights_name(weights[1]):
-        del found["pretrained"]
-    return found
-
-
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
     """Returns the result of a run if that is of all its steps, not of a shorter run."""
     result = read_result(workdir)
@@ -202,58 +158,3 @@ def written_settings(workdir: Path) -> dict[str, Any]:
 def trained_settings(workdir: Path) -> dict[str, Any]:
     """Returns those of `written_settings` where the directory holds what was trained."""
     return written_settings(workdir) if holds_run(workdir) else {}
-
-
-def check_may_train(workdir: Path, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError where a directory holds a run that settings by key would not go on with.
-
-    A damaged record is no reason: the run itself says so.
-    """
-    check_same_training(workdir, changes(trained_settings(workdir), settings))
-
-
-def check_same_training(workdir: Path, found: Changes) -> None:
-    """Raises ValueError where a change in a directory that holds a run defines the training.
-
-    Every such key is named with both values, and a directory is proposed.
-    """
-    defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
-    if defining:
-        listed = "; ".join(
-            f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
-        )
-        other = another_run(workdir, {key: new for key, (_, new) in defining.items()})
-        raise ValueError(
-            f"{workdir} holds a run that was trained with other settings: {listed}. Set them back "
-            f"to go on with it, or {other}"
-        )
-
-
-def check_length(workdir: Path, trained: int, num_steps: int) -> None:
-    """Raises ValueError where a directory holds more trained steps than are wanted now."""
-    if trained > num_steps:
-        raise ValueError(
-            f"{workdir} holds a run of {trained} trained steps, more than train.steps={num_steps}: "
-            f"raise it to go on, or {another_run(workdir, {'train.steps': num_steps})}"
-        )
-
-
-def is_plumbing(key: str, table: Sequence[str]) -> bool:
-    """Returns whether a key, or its group, is in a table such as `PLUMBING`."""
-    return key in table or f"{key.partition('.')[0]}." in table
-
-
-def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Returns the name of a run's directory: the configuration's, and what was changed in it.
-
-    Args:
-      name: of the configuration, such as "cub".
-      plain: settings by key as the configuration's file has them.
-      settings: settings by key of the run.
-    """
-    changed = {}
-    for key, (old, new) in _differences(plain, settings).items():
-        moved = key == "data.dir" and Path(old).name == Path(new).name
-        if not moved and not is_plumbing(key, _UNNAMED):
-            changed[key] = new
-    return run_name(name, changed)

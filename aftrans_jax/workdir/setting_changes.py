@@ -1,13 +1,134 @@
-"""Changed settings of a run: what a finished one takes of them, and what is said of the rest."""
+"""Changed settings of a run: which of them it may have, and what is said and taken of them."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from aftrans_jax.training.records import write_json
-from aftrans_jax.workdir.record import Changes, configured, trained_settings
+from aftrans_jax.config import is_left
+from aftrans_jax.training.records import numbers, write_json
+from aftrans_jax.weights.names import weights_name
+from aftrans_jax.workdir.record import configured, trained_settings
+from aftrans_jax.workdir.run_names import another_run, order, run_name
 
+Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
+
+# What may change in a directory that holds a run; a dot at the end means a whole group. Every other
+# key defines the training.
+PLUMBING = (
+    "train.report_every",
+    "train.save_every",
+    "train.steps",  # above what is trained, see `check_length`
+    "train.epochs",  # which mean steps
+    "train.accumulation_steps",
+    "train.precision",
+    "train.sharding",
+    "model.attention",
+    "model.remat",
+    "data.dir",
+    "data.num_threads",
+    "data.cache",
+    "data.max_pixels",
+    "data.on_error",
+    "eval.",
+    "report.",
+)
+# What never changes a result, and so is not in a directory's name.
+_UNNAMED = (
+    *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
+    *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
+)
 # What a finished run takes: where its data were moved, and that it is no longer after all.
 _KEPT = ("data.dir", "train.steps", "train.epochs")
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
+    """Returns each key whose value differs, of weights their name; none that `new` leaves."""
+    return {key: pair for key, pair in _differences(old, new).items() if not is_left(key, pair[1])}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
+    keys = sorted(old.keys() & new.keys(), key=order)
+    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
+    weights = found.get("pretrained")
+    if weights and weights_name(weights[0]) == weights_name(weights[1]):
+        del found["pretrained"]
+    return found
+
+
+def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str = "") -> None:
+    """Raises ValueError where a directory holds a run that settings by key would not go on with.
+
+    A damaged record is no reason: the run itself says so.
+
+    Args:
+      workdir: of a run, or not yet.
+      settings: by key.
+      elsewhere: what to do to train beside it; a directory is proposed where this is empty.
+    """
+    check_same_training(workdir, changes(trained_settings(workdir), settings), elsewhere)
+    if not is_left("train.steps", settings["train.steps"]):
+        trained = max(numbers(workdir / "checkpoints"), default=0)
+        check_length(workdir, trained, settings, elsewhere)
+
+
+def check_same_training(workdir: Path, found: Changes, elsewhere: str = "") -> None:
+    """Raises ValueError where a change in a directory that holds a run defines the training.
+
+    Every such key is named with both values, and what to do, see `check_may_train`.
+    """
+    defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
+    if defining:
+        listed = "; ".join(
+            f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
+        )
+        new = {key: value for key, (_, value) in defining.items()}
+        raise ValueError(
+            f"{workdir} holds a run that was trained with other settings: {listed}. Set them back "
+            f"to go on with it, or {elsewhere or another_run(workdir, new)}"
+        )
+
+
+def check_length(
+    workdir: Path, trained: int, settings: Mapping[str, Any], elsewhere: str = ""
+) -> None:
+    """Raises ValueError where a directory holds more trained steps than are wanted now.
+
+    Args:
+      workdir: of the run.
+      trained: steps.
+      settings: by key, whose steps are known; with epochs too, they follow from these.
+      elsewhere: see `check_may_train`.
+    """
+    if trained > (num_steps := settings["train.steps"]):
+        key = "train.epochs" if settings["train.epochs"] else "train.steps"
+        length = f"{key}={settings[key]:g}"
+        length += f", which takes {num_steps}" if settings["train.epochs"] else ""
+        raise ValueError(
+            f"{workdir} holds a run of {trained} trained steps, more than {length}: raise it to go "
+            f"on, or {elsewhere or another_run(workdir, {key: settings[key]})}"
+        )
+
+
+def is_plumbing(key: str, table: Sequence[str]) -> bool:
+    """Returns whether a key, or its group, is in a table such as `PLUMBING`."""
+    return key in table or f"{key.partition('.')[0]}." in table
+
+
+def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Returns the name of a run's directory: the configuration's, and what was changed in it.
+
+    Args:
+      name: of the configuration, such as "cub".
+      plain: settings by key as the configuration's file has them.
+      settings: settings by key of the run.
+    """
+    changed = {}
+    for key, (old, new) in _differences(plain, settings).items():
+        moved = key == "data.dir" and Path(old).name == Path(new).name
+        if not moved and not is_plumbing(key, _UNNAMED):
+            changed[key] = new
+    return run_name(name, changed)
 
 
 def applied(found: Changes) -> list[str]:

@@ -12,7 +12,8 @@ from aftrans_jax.run.launch import _with_length, launch_training
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.origins import Origin, as_text
-from aftrans_jax.workdir.record import changes, flat, read_settings
+from aftrans_jax.workdir.record import flat, read_settings
+from aftrans_jax.workdir.setting_changes import changes
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -172,7 +173,8 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
     assert trained(0, 1.5) == (5, 5, 1.5)
     assert trained(6, 1.5) == (6, 6, 0.0)
     with pytest.raises(
-        ValueError, match=r"holds a run of 6 trained steps, more than train.steps=3: "
+        ValueError,
+        match=r"6 trained steps, more than train.epochs=1, which takes 3: .*epochs=1\.0$",
     ):
         trained(0, 1.0)
 

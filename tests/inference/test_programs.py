@@ -142,6 +142,12 @@ def with_nan(arrays):
     arrays["vit/cls"] = np.full_like(arrays["vit/cls"], np.nan)
 
 
+def test_a_program_is_told_from_a_whole_model(tmp_path):
+    (tmp_path / "a.stablehlo").write_bytes(b"program")
+    with pytest.raises(ValueError, match=r"it is an exported program, .*--format=aftrans"):
+        loaded(tmp_path / "a.stablehlo")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

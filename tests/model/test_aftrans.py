@@ -9,7 +9,7 @@ import oracles
 import pytest
 import tiny
 
-from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.aftrans import AFTrans, LocalTokens
 from aftrans_jax.model.regions import Geometry, locate_region
 
 MIN_BOX = 5
@@ -141,24 +141,28 @@ def test_parameters_do_not_depend_on_gates_and_layers(options):
     assert every == some
 
 
-def test_straight_through_is_the_gradient_of_weighted_patches(subject):
+@pytest.mark.parametrize("source_size", [tiny.IMAGE_SIZE, 44])
+def test_straight_through_is_the_gradient_of_weighted_patches(subject, rng, source_size):
     """The gate's gradient is that of x * r at r's value, by finite differences in float64."""
-    params, images = subject
-    model, image = tiny_aftrans(), tiny.normalized(images[0])
+    params, _ = subject
+    photo = rng.integers(0, 256, (source_size, source_size, 3), dtype=np.uint8)
+    model, image = tiny_aftrans(), tiny.normalized(photo)
+    small = oracles.crop(image, (0, 0, source_size, source_size), tiny.IMAGE_SIZE)
     flat, local = tiny.flat(params["vit"]), params["local"]
-    thrice = images[[0, 0, 0]]  # as many as in other tests, which have compiled it
+    thrice = np.stack([photo] * 3)  # as many as in other tests, which have compiled it
     found = gradients(model, params, thrice)["sacm"]["excite"]["kernel"] / 3
     w1, w2 = (np.float64(params["sacm"][name]["kernel"]) for name in ("squeeze", "excite"))
-    log_attention = oracles.vit(flat, image, tiny.STRIDE, "exact").log_attention
+    log_attention = oracles.vit(flat, small, tiny.STRIDE, "exact").log_attention
     rows = oracles.layer_rows(log_attention, "geometric")
     describe = oracles.descriptor(log_attention, "class_row")
     box = tuple(tiny.apply(model, params, thrice, train=False).region.box[0].tolist())
     crop = oracles.crop(image, box, tiny.LOCAL_SIZE)
     patches = oracles.patch_embed(flat, crop, tiny.STRIDE)
+    region = [side * tiny.IMAGE_SIZE / source_size for side in box]
 
     def weights(w2):
         relevance = oracles.relevance(oracles.gate(describe, w1, w2), rows).reshape(7, 7)
-        return oracles.resample_relevance(relevance, box, tiny.LOCAL_SIZE, 4, tiny.STRIDE)
+        return oracles.resample_relevance(relevance, region, tiny.LOCAL_SIZE, 4, tiny.STRIDE)
 
     at = weights(w2)
 
@@ -184,6 +188,13 @@ def test_no_gradient_flows_through_the_attention_maps(subject):
     assert not np.any(own)  # the trunk's class token reaches the local branch through maps only
 
 
+def test_the_local_branch_s_tokens_start_as_a_trunk_s():
+    params = LocalTokens(num_tokens=200, hidden=16).init(jax.random.key(0))["params"]
+    assert not np.any(params["cls"])
+    assert params["pos_embedding"].std() == pytest.approx(0.02, rel=0.1)
+    assert params["pos_embedding"].mean() == pytest.approx(0, abs=0.002)
+
+
 def test_prediction_is_the_global_branch_alone(subject):
     params, images = subject
     model = tiny_aftrans()
@@ -196,15 +207,16 @@ def test_prediction_is_the_global_branch_alone(subject):
 
 def test_no_tokens_by_tokens_array_is_kept_for_the_backward_pass(subject):
     params, images = subject
-    tokens, model = 50, tiny_aftrans()
+    model = tiny_aftrans()
 
     def loss(params):
-        return tiny.apply(model, params, images, train=True)[0]["local"].sum()
+        logits = tiny.apply(model, params, images, train=True).logits
+        return logits["global"].sum() + logits["local"].sum()
 
     _, pullback = jax.vjp(loss, params)
     shapes = [leaf.shape for leaf in jax.tree.leaves(pullback) if hasattr(leaf, "shape")]
     assert shapes
-    assert not [shape for shape in shapes if shape[-2:] == (tokens, tokens)]
+    assert not [shape for shape in shapes if shape[-2:] in ((50, 50), (17, 17))]  # of either branch
 
 
 def test_the_shared_trunk_hears_both_losses(subject):

@@ -79,6 +79,8 @@ def test_resampled_relevance_agrees_with_float64_and_has_mean_one(box, seed):
     expected = oracles.resample_relevance(grid[0], box, 24, 8, 4)
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.mean(), 1, atol=1e-5)
+    faint = resample(jnp.array(grid) / 2**20, jnp.array([box], jnp.int32), local)
+    np.testing.assert_allclose(faint, found, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-38, 1e-25])

@@ -35,15 +35,19 @@ def params(rng):
     return tiny.random_params(MODEL, rng, tiny.random_images(rng))
 
 
-@pytest.mark.parametrize(("source_size", "threshold"), [(22, 1.2), (22, 1.05), (33, 1.05)])
-def test_both_branches_agree_with_float64(params, rng, source_size, threshold):
+@pytest.mark.parametrize(
+    ("source_size", "threshold", "resample"),
+    [(22, 1.2, "antialiased"), (22, 1.05, "antialiased"), (33, 1.05, "bilinear")],
+)
+def test_both_branches_agree_with_float64(params, rng, source_size, threshold, resample):
     images = rng.integers(0, 256, (BATCH, source_size, source_size, 3), dtype=np.uint8)
-    output = tiny.apply(tiny_rams(threshold=threshold), params, images, train=False)
+    model = tiny_rams(threshold=threshold, resample=resample)
+    output = tiny.apply(model, params, images, train=False)
     local, boxes = params["local"], set()
     for row, image in enumerate(images):
         expected = oracles.rams(
             tiny.flat(params["vit"]), local["cls"], local["pos_embedding"], tiny.normalized(image),
-            tiny.IMAGE_SIZE, tiny.LOCAL_SIZE, tiny.STRIDE, "exact", MIN_BOX, threshold,
+            tiny.IMAGE_SIZE, tiny.LOCAL_SIZE, tiny.STRIDE, "exact", MIN_BOX, threshold, resample,
         )  # fmt: skip
         region = jax.tree.map(lambda x, row=row: np.asarray(x[row]), output.region)
         np.testing.assert_allclose(region.relevance.ravel(), expected.relevance, atol=1e-6)
@@ -95,6 +99,7 @@ def test_moving_the_tokens_moves_the_row(rng):
 
 
 def test_the_mask_is_what_exceeds_the_threshold(params, rng):
+    assert MODEL.threshold == 1.2  # RAMS-Trans's
     images = tiny.random_images(rng, BATCH)
     areas = []
     for threshold in (1.05, 1.2, 100.0):  # two of other tests' programs, and none that is exceeded

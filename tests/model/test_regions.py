@@ -45,12 +45,24 @@ def test_boxes_worked_out_by_hand(cells, box):
     )
 
 
+def test_an_empty_mask_becomes_the_image_with_the_pixels_beyond_the_last_patch():
+    found = locate(np.zeros((1, 9, 9), bool), np.ones((1, 9, 9)), Geometry(43, 8, 4), 12, FOUND[0])
+    assert tuple(found[0].tolist()) == (0, 0, 43, 43)
+
+
 def test_of_two_components_as_relevant_the_first_is_taken_and_not_the_larger():
     mask, relevance = np.zeros((1, 37, 37), bool), np.full((1, 37, 37), 0.5)
     mask[0, 0, 0], relevance[0, 0, 0] = True, 1.0
     mask[0, 20, 20:22] = True
     box = locate(mask, relevance, GEOMETRY, 16, "most_relevant_component")
     assert tuple(box[0].tolist()) == (0, 0, 16, 16)
+
+
+def test_of_components_without_relevance_the_largest_is_taken():
+    mask = np.zeros((1, 37, 37), bool)
+    mask[0, 5, 5] = mask[0, 20, 20:22] = True
+    box = locate(mask, np.zeros(mask.shape), GEOMETRY, 16, "most_relevant_component")
+    assert tuple(box[0].tolist()) == (240, 240, 256, 268)
 
 
 def test_a_box_below_min_box_on_either_side_becomes_the_image():
@@ -71,6 +83,9 @@ def test_the_most_relevant_component_may_be_the_smaller_one():
     assert tuple(locate(mask, relevance, GEOMETRY, 16, "largest_component")[0].tolist()) == (
         *(0, 0, 16, 112),
     )
+    masks, unlike = mask.repeat(2, axis=0), np.concatenate([relevance, 1e8 * relevance])
+    boxes = locate(masks, unlike, GEOMETRY, 16, "most_relevant_component")
+    np.testing.assert_array_equal(boxes, [box[0], box[0]])  # each image by itself
 
 
 def test_many_patches_as_relevant_are_summed_without_overflow():

@@ -19,6 +19,7 @@ from aftrans_jax.report.answers import (
     confusion,
     share,
 )
+from aftrans_jax.report.summary import summary
 
 
 @st.composite
@@ -109,6 +110,24 @@ def test_the_reported_head_is_first_and_classes_begin_with_the_worst():
     worst, best = by_class(said._replace(reported="global"))
     assert (worst.name, worst.share.hits, worst.taken_for, worst.times) == ("Tern", 0, "Gull", 2)
     assert (best.name, best.share.hits, best.taken_for, best.times) == ("Gull", 1, "Tern", 1)
+
+
+def test_of_pairs_as_frequent_the_larger_share_of_its_class_is_first():
+    said = answers([0, 0, 0, 1, 1, 2, 2], [1, 0, 0, 0, 1, 0, 0], ("a", "b", "c"))
+    assert confused(said) == [(2, 0, 2, 2), (1, 0, 1, 2), (0, 1, 1, 3)]
+
+
+def test_cells_are_shares_of_their_row_also_of_one_image_and_of_none():
+    found = summary(answers([0], [1]), None)
+    assert found.matrix == [("Tern", [(0, 0), (1, 100)]), ("Gull", [(0, 0), (0, 0)])]
+
+
+def test_a_cell_of_a_large_matrix_has_a_shade_however_small_its_share():
+    """Of 100 images one is named wrong: an eighth of the way to a full row, and all of it."""
+    names = [str(label) for label in range(21)]
+    found = summary(answers([0] * 100, [1] + [0] * 99, names), None)
+    assert (found.side, found.matrix) == (21, ())
+    assert found.shades == [(12, "M1 0h1v1h-1z"), (100, "M0 0h1v1h-1z")]
 
 
 def test_agreement_golden():

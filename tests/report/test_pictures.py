@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from pages import picture
 from PIL import Image
 
-from aftrans_jax.report.pictures import draw_box, overlay_heat, plain_panel, strip
+from aftrans_jax.report.pictures import (
+    PREDICTED,
+    Picture,
+    draw_box,
+    overlay_heat,
+    plain_panel,
+    strip,
+)
 
 
 def test_draw_box_golden():
@@ -118,3 +125,10 @@ def test_a_panel_is_what_it_says(size, kind, shown):
     image = Image.open(io.BytesIO(panel.data))
     assert (panel.kind, panel.width, panel.height) == (kind, shown, shown)
     assert (image.format.lower(), image.size) == (kind, (shown, shown))
+
+
+def test_an_outline_has_a_rim_of_one_px_on_either_side():
+    picture = Picture("a", np.full((320, 320, 3), 255, np.uint8), (100, 100, 200, 200))
+    rim, white = (16, 18, 22), (255, 255, 255)
+    column = [tuple(pixel) for pixel in strip(picture)[98:105, 150].tolist()]
+    assert column == [white, rim, *[PREDICTED] * 3, rim, white]

@@ -57,6 +57,25 @@ def test_classes_beyond_the_room_are_evenly_spaced():
     assert choose(said, 3).classes == [0, 4, 8]
 
 
+def test_a_twelfth_are_the_surest_that_one_head_alone_has_right():
+    sure = [0.1, 0.9, 0.5, 0.7, 0.8]
+    said = answers([0] * 5, [1, 1, 1, 1, 0], confidence=sure, local=[0] * 5)
+    assert choose(said, 24).only == {"local": [1, 3], "global": []}
+    said = answers([0] * 5, [0] * 5, confidence=sure, local=[1, 1, 1, 1, 0])
+    assert choose(said, 36).only == {"local": [], "global": [1, 3, 2]}
+
+
+def test_a_ninth_are_pairs_each_with_its_surest_mistake_and_its_surest_right_answers():
+    labels, named = [0, 0, 1, 1, 1, 2, 2, 3], [1, 1, 1, 1, 0, 0, 3, 2]
+    said = answers(labels, named, "abcd", [0.3, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.7])
+    found = choose(said, 18).pairs
+    assert [(pair[:2], *images) for pair, *images in found] == [
+        ((0, 1), 1, None, 3),
+        ((3, 2), 7, None, None),
+    ]
+    assert len(choose(said, 27).pairs) == 3
+
+
 @pytest.mark.parametrize("room", [0, 36])
 def test_nan_confidences_come_last(room):
     said = answers([0, 0, 0], [1, 1, 1], confidence=[np.nan, 0.2, 0.9])

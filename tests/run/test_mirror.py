@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from aftrans_jax import compare
-from aftrans_jax.inference.classifier import Classifier, answers
+from aftrans_jax.inference.answers import answers
+from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.explanation import explanations
 from aftrans_jax.inference.programs import write_program
 from aftrans_jax.inference.trained_model import load_trained

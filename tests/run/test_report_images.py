@@ -11,7 +11,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.shown_images import choose
-from aftrans_jax.run.report_images import Look, pictures
+from aftrans_jax.run.report_images import Look, pictures, seen
 from aftrans_jax.training.evaluation import Evaluation
 
 SIZES = ("image_size", "resize_size")
@@ -59,6 +59,13 @@ def test_boxes_lie_on_the_photo_where_the_model_saw_them(is_cached, resize_size)
     assert picture.annotated_box == pytest.approx(white, abs=1)
     assert picture.box == pytest.approx(white, abs=2)
     assert picture.name == "a.jpg"
+
+
+def test_a_box_ends_where_what_the_model_saw_does():
+    """Of 200 x 300 px it saw the middle half: from row 50 and column 75 on."""
+    example = Example(np.zeros((200, 300, 3), np.uint8), 0, np.array([0, 75, 60, 300], np.float32))
+    _, box = seen(example, {"image_size": 112, "resize_size": 224}, 300)
+    np.testing.assert_allclose(box, [0, 0, 0.1, 1], atol=1e-6)
 
 
 def as_file(tmp_path):

@@ -25,6 +25,7 @@ def test_the_interval_is_that_of_draws_by_hand(rng, num_seeds):
     found = paired_difference(ours, base)
     assert found.difference == pytest.approx(100 * (ours.mean() - base.mean()))
     assert [found.low, found.high] == pytest.approx(by_hand(ours, base, rng), abs=1.3)
+    assert paired_difference(ours, base) == found  # a table that is written again says the same
 
 
 def test_pairs_tell_more_than_the_same_accuracies_apart(rng):

@@ -12,7 +12,7 @@ from aftrans_jax.studies.definition import Row, Study, load_study, slug
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan
 from aftrans_jax.studies.probe_rows import probe_plan
 from aftrans_jax.studies.rows import row_config
-from aftrans_jax.studies.study import Progress, with_boxes
+from aftrans_jax.studies.study import Progress, dry_run, with_boxes
 
 ROWS = {
     "a": Row(),
@@ -92,8 +92,24 @@ def test_finished_runs_are_known_and_others_refused(tmp_path):
     finish(first, 10.0)
     assert is_finished(first)
     finish(second, 1.0, seed=7)
-    with pytest.raises(ValueError, match="seed was 7, is now 0"):
+    with pytest.raises(
+        ValueError, match=r"seed was 7, is now 0.* or give the study another --workdir$"
+    ):
         is_finished(second)
+
+
+def test_a_dry_run_says_which_runs_a_study_would_refuse(tmp_path):
+    study, said = Study("s", {"a": Row(), "b": Row()}, "a"), []
+    (first, _) = plan(study, tiny_config(), tmp_path, num_seeds=1, given=())
+    finish(first, 10.0)
+    (first.workdir / "checkpoints" / "6").mkdir(parents=True)
+    shorter = plan(study, tiny_config(train__steps=5), tmp_path, num_seeds=1, given=())
+    assert dry_run(shorter, num_jobs=1, say=said.append) == ["a, seed 0"]
+    assert said[0].startswith("[1/2] a, seed 0 FAILED: ")
+    assert "6 trained steps, more than train.steps=5: raise it to go on, or give the st" in said[0]
+    assert said[1].startswith("[1/2] a, seed 0: refused")
+    assert said[2].startswith("[2/2] b, seed 0: to do")
+    assert "0 of 2 runs are finished; 1 cannot be trained; the others take" in said[3]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,7 @@ def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
     assert not is_finished(new)
     said = []
     progress = Progress([old, new], num_jobs=1, say=said.append)
-    assert (progress.failures, progress.open, progress.finished) == (["a, seed 0"], [new], [])
+    assert (progress.failures, progress.open, progress.finished) == ([old], [new], [])
     assert said[0].endswith("move result.json out of that folder to have the run scored again")
     (run.workdir / "result.json").rename(tmp_path / "moved.json")
     assert not is_finished(old)  # it goes on, and is scored as the others

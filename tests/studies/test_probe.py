@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from absl import flags
 from absl.testing import flagsaver
 from experiments import NUM_TEST, tiny_config, tiny_variants
@@ -21,6 +22,7 @@ from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies import probe_rows
 from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.features import Extracted, Features
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
 from aftrans_jax.workdir.predictions_csv import read_predictions
@@ -149,6 +151,19 @@ def test_two_classes_and_an_image_that_cannot_be_read(tmp_path):
     assert all((values >= 0.5).all() for values in found.outcomes["confidence"].values())
     with pytest.raises(ValueError, match="'folder' has no annotated boxes"):
         probed(**changes, region__method="annotated")
+
+
+def test_of_two_classes_the_confidence_is_scikit_learns(rng, monkeypatch):
+    labels, places = np.arange(20, dtype=np.int32) % 2, np.arange(20, dtype=np.int32)
+    tokens = (rng.normal(size=(2, 20, 5)) + labels[:, None]).astype(np.float32)
+    boxes = np.zeros((20, 4), np.int32)
+    train, test = (Features({"global": split}, labels, places, boxes) for split in tokens)
+    dataset = synthetic_dataset(num_train=24, num_test=20, image_size=32)
+    extracted = Extracted(train, test, dataset, ())
+    monkeypatch.setattr("aftrans_jax.studies.probe.frozen_features", lambda config: extracted)
+    shares = scipy.special.expit(decisions(tokens[0], labels, tokens[1]))
+    confidence = probe(tiny_config()).outcomes["confidence"]["global"]
+    np.testing.assert_allclose(confidence, np.maximum(shares, 1 - shares), atol=1e-3)
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
@@ -285,9 +300,9 @@ def test_one_layers_attention_is_probed(result):
 
 def test_the_crop_of_the_annotated_box_is_cut_there():
     """The built-in birds have boxes; their share of the image is the area of the crops."""
-    found = probed(region__method="annotated")
-    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
+    found = probed(region__method="annotated", data__source_size=48)
+    dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=48)
     boxes = np.stack([dataset.test[i].box for i in range(NUM_TEST)])
     sides = np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2])
-    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 32**2, rel=1e-5)
+    assert found.area == pytest.approx(sides.prod(axis=1).mean() / 48**2, rel=1e-5)
     assert found.outcomes["box"][:, 2:] == pytest.approx(np.ceil(boxes[:, 2:]))

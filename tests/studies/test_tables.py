@@ -179,6 +179,29 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
     assert found.base.tolist() == [[False, False, False, True]]
 
 
+def test_runs_of_other_seeds_are_paired_in_their_order(tmp_path):
+    right = {1: (1, 1, 0, 0), 2: (1, 0, 0, 0), 3: (0, 0, 0, 1), 4: (0, 1, 1, 0)}
+    trials = [
+        read_trial(make_run(tmp_path / str(seed), {"global": hits}, seed=seed))
+        for seed, hits in right.items()
+    ]
+    line, other = (lines_of("a", ("global",), part)[0] for part in (trials[:2], trials[2:]))
+    found = paired(line, other)
+    np.testing.assert_array_equal(found.ours, [right[1], right[2]])
+    np.testing.assert_array_equal(found.base, [right[3], right[4]])
+    assert found.part == ""
+
+
+def test_a_figure_is_the_mean_over_the_runs_that_have_it(tmp_path):
+    runs = [make_run(tmp_path / f"{k}", {"global": (1, 1, 0, 0)}, seed=k) for k in (0, 1, 3)]
+    path = runs[1] / "result.json"  # as of a run that resumed after its last step
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"images_per_second": None}))
+    (line,) = lines_of("a", ("global",), [read_trial(run) for run in runs])
+    assert line.mean("images_per_second") == 11.5  # of 10 and 13
+    assert line.mean("mfu") is None
+
+
 def test_a_difference_of_some_seeds_or_images_says_so(tmp_path):
     """The means of both lines are of more, and may differ the other way."""
     right = {"global": (1, 1, 1, 0)}
@@ -303,6 +326,11 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
         ("other", 1),
     ]
     assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
+    result = json.loads((other / "result.json").read_text()) | {"num_classes": 3}
+    (other / "result.json").write_text(json.dumps(result))
+    assert changed(lines_between([*runs, other], []))[1] == ["classes", "2", "3"]
+    line, _ = lines_between([runs[1], other, runs[0]], [])
+    assert [trial.seed for trial in line.trials] == [0, 1]
     beside = [
         make_run(tmp_path / "r" / f"4{seed}", right, seed=seed, sacm__keep_ratio=0.4)
         for seed in (0, 1)

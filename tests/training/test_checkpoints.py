@@ -353,6 +353,12 @@ def test_a_damaged_best_one_is_named_or_set_aside_for_the_best_of_the_others(dir
             [4, 5],
             r".*float32 or bfloat16 goes on here, .* 5, before .*range$",
         ),
+        (
+            "float16",
+            (1, 2, 5),  # the loss is back, perhaps not for long
+            [2, 4, 5],
+            r".*float32 or bfloat16 goes on here, .* 5, before .*range$",
+        ),
         ("bfloat16", (1, 2), [2, 4, 5], r"(?!.*bfloat16).*precision=float32 goes on here"),
         (
             "float32",  # here the same steps would diverge again

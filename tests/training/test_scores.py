@@ -1,5 +1,7 @@
 """How many evaluations were no better than before, whatever became of the checkpoints."""
 
+import math
+
 import pytest
 
 from aftrans_jax.training.scores import Scores
@@ -66,6 +68,23 @@ def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
     assert scores(tmp_path, made_by="mirror").waited(4) == 1
     assert scores(tmp_path).best({1, 2, 3, 4}) == 1
     assert scores(tmp_path).waited(4) == 0
+
+
+def test_of_equal_scores_the_newest_is_best_and_nan_never(tmp_path):
+    known = scores(tmp_path)
+    evaluated(known, {1: (0.8, 0), 2: (0.8, 0), 3: (0.7, 0), 4: (math.nan, 0)})
+    for reader in (known, scores(tmp_path)):  # in the file it is null
+        assert reader.best({1, 2, 3, 4}) == 2
+        assert reader.best({4}) is None
+
+
+def test_a_checkpoint_that_is_not_evaluated_changes_nothing(tmp_path):
+    known = scores(tmp_path, made_by="mirror")
+    evaluated(known, {1: (0.8, 0), 2: (0.7, 0)})
+    known.begin(3, sound=True)
+    assert known.waited(3) == 1
+    for reader in (known, scores(tmp_path, None)):
+        assert reader.best({1, 2, 3}) == 1
 
 
 def test_checkpoints_that_are_gone_say_nothing(tmp_path):

@@ -141,7 +141,8 @@ def test_the_largest_side_that_all_can_share_is_split():
         (1024, 16, 64): PartitionSpec(DATA_AXIS),
         (3001, 1026, 64): PartitionSpec(None, None, DATA_AXIS),
         (1025, 1027): WHOLE,  # no side is even
-        (1024, 8): WHOLE,  # small
+        (16, 1024): PartitionSpec(None, DATA_AXIS),
+        (16, 1016): WHOLE,  # small
         (): WHOLE,
     }
     tree = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

@@ -3,9 +3,11 @@
 import math
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import oracles
 import pytest
 import scipy.special
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import linear
 
+from aftrans_jax.model.outputs import ModelOutput
 from aftrans_jax.training.actions import Report, Stopwatch
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.losses import label_losses, target_losses
@@ -165,6 +168,42 @@ def test_soft_targets_are_lowered_and_labels_reported(rng, parts):
     assert not np.array_equal(*orders)
 
 
+class Noisy(nn.Module):
+    """Logits that random numbers are added to, as dropout does."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        logits = linear.Linear()(images, train=train).logits["global"]
+        logits += jax.random.normal(self.make_rng("dropout"), logits.shape)
+        return ModelOutput({"global": logits}, {"global": logits}, None)
+
+
+def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
+    params = {"Linear_0": on_device(linear.random_params(rng))}
+    part = on_device(linear.random_batch(rng, 4))
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), part)
+
+    def loss(batch, number, parts):
+        state = create_state(params, optax.identity(), NoLossScale())
+        state = state.replace(step=jnp.array(number), skipped=jnp.array(number))
+        _, averages = mean_gradients(
+            state,
+            batch,
+            RNG,
+            model=Noisy(),
+            loss_weights={"global": 1.0},
+            predict_from="global",
+            accumulation_steps=parts,
+            sharing=ALONE,
+        )
+        return compute(averages)["loss"]
+
+    first = loss(part, 0, 1)
+    assert loss(part, 0, 1) == first
+    assert abs(loss(part, 1, 1) - first) > 1e-3
+    assert abs(loss(twice, 0, 2) - first) > 1e-3  # were it drawn alike, both parts would be
+
+
 @pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
 def test_accuracy_is_that_of_the_chosen_logits(rng, predict_from):
     step, sgd = compiled_step(lambda count: 0.0 * count, predict_from=predict_from)
@@ -238,6 +277,17 @@ def test_an_overflow_changes_nothing_but_scale_and_counter(float16):
     alone, both = compute(merge([fine])), compute(merge([metrics, fine]))
     assert both == alone | {"skipped": 0.5}
     assert alone["loss"] == pytest.approx(sum(WEIGHTS.values()) * np.log(5), rel=1e-3)
+
+
+def test_a_larger_batch_overflows_no_sooner(float16):
+    step, state = float16
+    skipped = []
+    for copies in (1, 8):
+        batch, found = jax.tree.map(lambda x, n=copies: np.repeat(x, n, axis=0), BRIGHT), state
+        while int(found.step) == int(state.step):
+            found, _ = step(found, batch, RNG)
+        skipped.append(int(found.skipped))
+    assert skipped[0] == skipped[1] > 0
 
 
 def test_the_loop_goes_on_until_enough_updates_were_applied(float16):
@@ -372,7 +422,7 @@ def test_the_loss_is_in_its_range_until_it_is_not(float16, tmp_path):
 
 def test_a_report_of_rows_that_could_not_be_read_is_no_divergence(float16, tmp_path):
     _, state = float16
-    report, _ = report_of(tmp_path)
+    report, log = report_of(tmp_path)
     report(1, state, averages_of(1.0))
     nothing = averages_of(1.0)
     empty = {
@@ -383,6 +433,7 @@ def test_a_report_of_rows_that_could_not_be_read_is_no_divergence(float16, tmp_p
     report(1, state, nothing | empty)
     assert report.in_range()
     report.finish(state)
+    assert log.history()[-1]["learning_rate"] == 0  # of the first step, which is to come
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

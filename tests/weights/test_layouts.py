@@ -206,6 +206,15 @@ def test_stacked_blocks_of_odd_shapes_are_refused(arrays, shape):
         official_names(theirs)
 
 
+def test_stacked_blocks_of_more_layers_than_any_vit_has_are_refused(monkeypatch, arrays):
+    theirs = stacked(in_big_vision(arrays))
+    monkeypatch.setattr("aftrans_jax.weights.layouts.MAX_LAYERS", VARIANT.layers)
+    official_names(theirs)
+    monkeypatch.setattr("aftrans_jax.weights.layouts.MAX_LAYERS", VARIANT.layers - 1)
+    with pytest.raises(ValueError, match=r"first axes of \[3\]: expected .*, 1 to 2, in all"):
+        official_names(theirs)
+
+
 def test_a_file_with_both_names_of_a_module_is_refused(expected, arrays):
     surplus = {"Transformer/encoderblock_0/LayerNorm_1/bias": np.ones(12)}
     found = official_names({**arrays, **surplus})

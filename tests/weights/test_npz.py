@@ -20,7 +20,7 @@ from tiny import VARIANT, assert_same, param_shapes
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import Stored
-from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions
+from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions, sizes
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.npz import open_npz, save_npz
 
@@ -54,6 +54,19 @@ def test_round_trip_is_bit_exact(tmp_path, expected, arrays):
     params, notes, _ = fit_to_model(read_npz(tmp_path / "x.npz"), expected, keep_head=True)
     assert notes == ()
     assert_same(params, arrays)
+
+
+def test_a_file_that_counts_its_members_in_64_bits_is_read(tmp_path, monkeypatch, arrays):
+    """As files beyond 4 GB; what is written before may count them too, or leave it at that."""
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    path = tmp_path / "x.npz"
+    np.savez(path, **arrays)
+    data = path.read_bytes()
+    assert data[-42:-38] == b"PK\x06\x07"  # the 64-bit end's place
+    for counts in (data[-14:-10], b"\xff\xff\xff\xff"):
+        path.write_bytes(data[:-14] + counts + data[-10:])
+        found = read_npz(path)
+        assert found.keys() == arrays.keys()
 
 
 def test_the_real_file_has_exactly_the_official_names(real):
@@ -225,6 +238,27 @@ def test_absent_positions_are_listed(expected, arrays):
     del arrays[POSITIONS]
     with pytest.raises(ValueError, match="missing: Transformer/posembed_input/pos_embedding"):
         fit_to_model(arrays, expected, keep_head=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "heads"),
+    [
+        ((12, 3, 4), 3),
+        ((12, 12, 1), 12),
+        ((12, 13, 0), None),
+        ((12, 13, 1), None),
+        ((12, 12), None),
+    ],
+)
+def test_the_sizes_are_those_of_a_vit_or_unknown(query, heads):
+    block = "Transformer/encoderblock_0"
+    shapes = {
+        "embedding/kernel": (4, 4, 3, 12),
+        f"{block}/MlpBlock_3/Dense_0/kernel": (12, 20),
+        f"{block}/MultiHeadDotProductAttention_1/query/kernel": query,
+    }
+    found = sizes({name: np.empty(shape) for name, shape in shapes.items()})
+    assert found == (heads and VARIANT._replace(layers=1, heads=heads))
 
 
 def test_long_lists_are_cut(expected):

@@ -39,20 +39,16 @@ from aftrans_jax.workdir.image_lists import (
     write_lists,
 )
 from aftrans_jax.workdir.lock import locked
-from aftrans_jax.workdir.record import (
+from aftrans_jax.workdir.record import configured, flat, read_classes, read_result, read_settings
+from aftrans_jax.workdir.recorded_config import get_config
+from aftrans_jax.workdir.setting_changes import (
     PLUMBING,
     changes,
     check_may_train,
     check_same_training,
-    configured,
     default_name,
-    flat,
     is_plumbing,
-    read_classes,
-    read_result,
-    read_settings,
 )
-from aftrans_jax.workdir.recorded_config import get_config
 
 PLAIN = flat(base_config().to_dict())
 

@@ -252,6 +252,29 @@ def test_the_box_of_a_random_resized_crop_is_moved_and_scaled(box, seed):
     assert np.isnan(bare.box).all()
 
 
+@pytest.mark.parametrize("shape", [(2, 100), (1, 1)])
+def test_where_no_crop_fits_it_is_the_whole_image(shape):
+    """The least area is 4 x 4 px in the first, and less than half a pixel high in the second."""
+    example = Example(noise(*shape), 0, NO_BOX)
+    whole = transforms.resize(example, 8).image
+    for seed in range(20):
+        found = transforms.random_resized_crop(example, np.random.default_rng(seed), 8)
+        np.testing.assert_array_equal(found.image, whole)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes", "expected"),
+    [
+        ((400, 600), (224, 448), (133, 200)),  # the middle of 200 x 300 px is shrunk
+        ((200, 300), (224, 448), (100, 150)),  # nothing is enlarged
+        ((1, 2000), (224, 224), (1, 200)),
+    ],
+)
+def test_the_seen_part_is_as_long_as_asked_and_no_longer(shape, sizes, expected):
+    sizes = dict(zip(("image_size", "resize_size"), sizes, strict=True))
+    assert transforms.seen_part(noise(*shape), sizes, 200).shape == (*expected, 3)
+
+
 def test_golden_central_crop_and_box():
     # 10 x 20 becomes 40 x 40: rows grow 4 times, columns twice; 6 pixels go on every side.
     example = Example(noise(10, 20), 0, np.array([2, 5, 9, 20], np.float32))

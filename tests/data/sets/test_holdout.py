@@ -91,6 +91,12 @@ def test_neither_layout_nor_unicode_form_matters():
     assert splits[0] == splits[1] == splits[2]
 
 
+def test_files_may_be_named_as_their_class():
+    paths = [f"{number}/wren" for number in range(100)]
+    _, out = drawn_split(["wren"] * 100, paths, 0.5, 0, purpose="test")
+    assert 30 < len(out) < 70  # each has a number of its own
+
+
 def test_names_that_are_not_utf_8_have_numbers_too():
     assert draw([("wren", "\udce9"), ("wren", "\udcff")], 0.5, 0)
 

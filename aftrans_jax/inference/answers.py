@@ -1,0 +1,66 @@
+"""What predictions and pages are made of: the arrays of a batch."""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from aftrans_jax.experiment.model import Model
+from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.crops import crop_and_resize
+from aftrans_jax.model.outputs import Images, ModelOutput
+from aftrans_jax.model.rams import RAMS
+from aftrans_jax.model.views import mirrored
+from aftrans_jax.training.metrics import prediction_logits
+
+
+def answers(
+    model: Model,
+    head: str,
+    wanted: Collection[str],
+    params: Mapping[str, Any],
+    images: Images,
+    mirror: bool = False,
+) -> dict[str, Any]:
+    """Returns the arrays of a batch that pages and predictions are made of.
+
+    Args:
+      model: the module.
+      head: whose logits answer.
+      wanted: of the region: "box", "relevance", "gates", "mask" and "rows", see
+        `model.outputs.Region`, and "crop" [batch size size 3].
+      params: of the module.
+      images: as `Prepared` has them.
+      mirror: whether the logits are the mean of an image's and its mirror image's.
+
+    Returns:
+      What is wanted, None for what there is not, and "probabilities" [batch classes] by head: the
+      global ones alone, of one pass, where these answer and nothing is wanted.
+
+    Paper: end of section 2.2.2, table 4.
+    """
+    passes = _global_pass if head == "global" and not wanted else _both_passes
+    apply = partial(passes, model, params)
+    output = (mirrored(apply) if mirror else apply)(images)
+    shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
+    found: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
+    if (region := output.region) is None:
+        return found
+    known = region._asdict() | {"gates": region.gate, "crop": None}
+    if "crop" in wanted and isinstance(model, AFTrans | RAMS):
+        pixels = jnp.asarray(images, jnp.float32)
+        crop = crop_and_resize(pixels, region.box, model.local_size, model.resample)
+        known["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
+    return found | {name: known[name] for name in wanted}
+
+
+def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
+    logits = cast(Array, model.apply({"params": params}, images, method="predict"))
+    return ModelOutput({"global": logits}, {}, None)
+
+
+def _both_passes(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
+    return cast(ModelOutput, model.apply({"params": params}, images, train=False))
