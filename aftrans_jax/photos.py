@@ -18,7 +18,10 @@ ARGUMENTS = (
     "- for a list of files and folders on standard input, one a line"
 )
 _MAGIC = "*?["  # signs of globs
-_CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or move it elsewhere"
+_CLOSED = (
+    "the folder or link {!r} cannot be read: give yourself the permission to, attach the disk that "
+    "a link leads to, or move it elsewhere"
+)
 
 
 def find(given: Sequence[str]) -> tuple[list[str], int]:

@@ -37,14 +37,14 @@ def test_a_folder_that_cannot_be_read_costs_no_photo_beside_it(tmp_path, monkeyp
     closed(monkeypatch, "no")
     assert find([str(tmp_path)]) == ([f"{tmp_path}/a/x.jpg", f"{tmp_path}/b/z.jpg"], 2)
     assert capsys.readouterr().err.splitlines() == [
-        f"error: the folder {f'{tmp_path}/{name}/'!r} cannot be read: give yourself the permission "
-        "to, or move it elsewhere"
+        f"error: the folder or link {f'{tmp_path}/{name}/'!r} cannot be read: give yourself the "
+        "permission to, attach the disk that a link leads to, or move it elsewhere"
         for name in ("a/no", "no")
     ]
     with pytest.raises(ValueError, match="there are no images"):
         find([f"{tmp_path}/a/no"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: the folder '{tmp_path}/a/no' cannot be read")
+    assert line.startswith(f"error: the folder or link '{tmp_path}/a/no' cannot be read")
 
 
 def test_what_a_folder_holds_besides_photos_is_said(tmp_path, monkeypatch, capsys):

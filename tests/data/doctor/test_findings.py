@@ -241,10 +241,12 @@ def test_a_folder_that_cannot_be_read_is_a_note_and_photos_in_it_are_missing(tmp
     monkeypatch.setattr(os, "scandir", closed(scandir))
     monkeypatch.setattr(os, "stat", closed(stat))
     assert find_files(photos).closed == ("closed/",)
-    with pytest.raises(ValueError, match="1 folders that cannot be read, the first: 'closed/'"):
+    with pytest.raises(
+        ValueError, match="1 folders or links that cannot be read, the first: 'closed/'"
+    ):
         read_folder(photos)
     diagnosis = diagnose(read_csv(photos / "list.csv"))
-    assert "note: folders left out that cannot be read (1): closed/." in report(diagnosis)
+    assert "note: folders or links left out that cannot be read (1): closed/." in report(diagnosis)
     assert [image.name for image in diagnosis.missing] == ["closed/Grün.png"]
     assert len(diagnosis.readable) == 3
 
