@@ -10,6 +10,8 @@ from aftrans_jax.files import named
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
 
+_NUM_SHOWN = 200
+
 
 def inside(text: str) -> str:
     """Returns a listed path with forward slashes, after checking that it stays inside its folder.
@@ -127,7 +129,13 @@ def decoded(data: bytes, *, any_bytes: bool = False) -> str:
 
 def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:
     """Returns the error that names a row, counted from 1, and what was expected of it."""
-    return ValueError(f"{path}, row {number}: {row.strip()!r}: expected {expected}. {remedy}")
+    shown = shortened(repr(row.strip()))
+    return ValueError(f"{path}, row {number}: {shown}: expected {expected}. {remedy}")
+
+
+def shortened(text: str) -> str:
+    """Returns the first 200 characters of a text, with dots where there are more."""
+    return text if len(text) <= _NUM_SHOWN else f"{text[:_NUM_SHOWN]}..."
 
 
 def find_root(
