@@ -136,6 +136,16 @@ def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypa
     assert find(["-"]) == (["é.jpg", "b c.jpg"], 0)
 
 
+def test_a_list_on_standard_input_may_have_zero_bytes_between_names(tmp_path, monkeypatch):
+    """As `find -print0` writes them: names may hold line ends then."""
+    names = ["a.jpg", "b\nc.jpg", "d\r"]
+    monkeypatch.chdir(plant(tmp_path, *names))
+    for end in ("", "\0"):
+        text = ("\0".join(names) + end).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert find(["-"]) == (names, 0)
+
+
 def test_a_damaged_list_on_standard_input_is_named(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfea\0\n")))
     with pytest.raises(ValueError, match="there are no images"):
