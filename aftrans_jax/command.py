@@ -73,7 +73,7 @@ def one_line_errors(
     The process is the command's own, so Pillow's limit of pixels is lifted in it.
 
     What is printed and cannot be encoded becomes an escape: an encoding such as Latin-1 may lack
-    characters of names and tables.
+    characters of names and tables. A stream that is closed, as by `2>&-`, is empty or is not read.
 
     Args:
       log_folder: where error.log with the traceback goes, asked for when something has failed;
@@ -85,6 +85,9 @@ def one_line_errors(
     Raises:
       SystemExit: with status 1, or 130 after Ctrl-C.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: the next file opened would have its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not what a notebook or a test puts there
             stream.reconfigure(errors="backslashreplace")

@@ -45,9 +45,15 @@ def get_config_of(path: Path) -> Callable[..., Config]:
     """Returns the function `get_config` of a configuration's file, which is run.
 
     Raises:
-      ValueError: the file has none.
+      ValueError: the file has none, or fails.
     """
-    get = runpy.run_path(str(path)).get("get_config")
+    try:
+        get = runpy.run_path(str(path)).get("get_config")
+    except Exception as error:  # it may be any file, and what is in it may raise anything
+        raise ValueError(
+            f"{path} fails: {type(error).__name__}: {error}. Expected a configuration in Python, "
+            "as configs/demo.py; for a run, give its --workdir alone"
+        ) from error
     if get is None:
         raise ValueError(
             f"{path} has no get_config(): add one, as in configs/demo.py, or take another "

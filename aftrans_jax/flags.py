@@ -186,6 +186,11 @@ def _check_keys(argv: list[str]) -> None:
 def _find_configs(argv: list[str]) -> list[str]:
     """Returns the arguments with the path of the configuration in the place of its name."""
     start = "--config="
+    given = [argument for argument in argv if argument.startswith(start)]
+    if len(given) > 1:
+        raise ValueError(
+            f"{' '.join(given)}: expected one configuration; its keys are set by --config.KEY=VALUE"
+        )
     return [
         f"{start}{find_config(argument.removeprefix(start))}"
         if argument.startswith(start)

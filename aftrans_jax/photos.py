@@ -15,10 +15,13 @@ from aftrans_jax.paths import expand
 
 ARGUMENTS = (
     "image files, folders (all photos below), quoted globs such as 'photos/**/*.jpg', or "
-    "- for a list of files and folders on standard input, one a line"
+    "- for a list of files and folders on standard input, one a line or between zero bytes"
 )
 _MAGIC = "*?["  # signs of globs
-_CLOSED = "the folder {!r} cannot be read: give yourself the permission to, or move it elsewhere"
+_CLOSED = (
+    "the folder or link {!r} cannot be read: give yourself the permission to, attach the disk that "
+    "a link leads to, or move it elsewhere"
+)
 
 
 def find(given: Sequence[str]) -> tuple[list[str], int]:
@@ -73,10 +76,11 @@ def _images(argument: str) -> FoundFiles:
     """Returns the files that one argument means, sorted where it does not list them."""
     if argument == "-":
         try:
-            lines = decoded(sys.stdin.buffer.read(), any_bytes=True).split("\n")
+            text = decoded(sys.stdin.buffer.read(), any_bytes=True)
         except UnicodeDecodeError as error:
             raise ValueError(f"standard input is no list in UTF-8 or UTF-16: {error}") from error
-        return _joined(_below(path) for line in lines if (path := line.rstrip("\r")))
+        ends = "\0" if "\0" in text else "\r?\n"  # of find -print0
+        return _joined(_below(path) for path in re.split(ends, text) if path)
     argument = argument if os.path.lexists(argument) else expand(argument)
     if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):
         return _below(argument)

@@ -1,5 +1,6 @@
 """Where `--config` finds a configuration: in the working directory, then in the package."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,31 @@ def test_without_a_configuration_it_says_what_to_give(monkeypatch):
     assert refused(monkeypatch) == (
         "error: no configuration is given: give --config=configs/folder.py, or another of "
         "configs/, or the --workdir of a run (--help lists all)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\0", "(SyntaxError|ValueError): source code (string )?cannot contain null bytes"),
+        ('{"eval_mirror": false}', "NameError: name 'false' is not defined"),
+        ("get_config = ", r"SyntaxError: invalid syntax \(own\.file, line 1\)"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(monkeypatch, text, said):
+    Path("own.file").write_text(text, encoding="utf-8")
+    message = refused(monkeypatch, "--config=own.file")
+    remedy = (
+        r"Expected a configuration in Python, as configs/demo\.py; for a run, give its --workdir"
+    )
+    assert re.fullmatch(rf"error: own\.file fails: {said}\. {remedy} alone", message)
+
+
+def test_two_configurations_are_refused(monkeypatch):
+    message = refused(monkeypatch, "--config=configs/demo.py", "--config", "configs/cub.py")
+    assert message == (
+        "error: --config=configs/demo.py --config=configs/cub.py: expected one configuration; its "
+        "keys are set by --config.KEY=VALUE"
     )
 
 

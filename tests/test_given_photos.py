@@ -37,14 +37,14 @@ def test_a_folder_that_cannot_be_read_costs_no_photo_beside_it(tmp_path, monkeyp
     closed(monkeypatch, "no")
     assert find([str(tmp_path)]) == ([f"{tmp_path}/a/x.jpg", f"{tmp_path}/b/z.jpg"], 2)
     assert capsys.readouterr().err.splitlines() == [
-        f"error: the folder {f'{tmp_path}/{name}/'!r} cannot be read: give yourself the permission "
-        "to, or move it elsewhere"
+        f"error: the folder or link {f'{tmp_path}/{name}/'!r} cannot be read: give yourself the "
+        "permission to, attach the disk that a link leads to, or move it elsewhere"
         for name in ("a/no", "no")
     ]
     with pytest.raises(ValueError, match="there are no images"):
         find([f"{tmp_path}/a/no"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: the folder '{tmp_path}/a/no' cannot be read")
+    assert line.startswith(f"error: the folder or link '{tmp_path}/a/no' cannot be read")
 
 
 def test_what_a_folder_holds_besides_photos_is_said(tmp_path, monkeypatch, capsys):
@@ -134,6 +134,16 @@ def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypa
     lines = end.join(["é.jpg", "b c.jpg", ""]).encode(encoding)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     assert find(["-"]) == (["é.jpg", "b c.jpg"], 0)
+
+
+def test_a_list_on_standard_input_may_have_zero_bytes_between_names(tmp_path, monkeypatch):
+    """As `find -print0` writes them: names may hold line ends then."""
+    names = ["a.jpg", "b\nc.jpg", "d\r"]
+    monkeypatch.chdir(plant(tmp_path, *names))
+    for end in ("", "\0"):
+        text = ("\0".join(names) + end).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert find(["-"]) == (names, 0)
 
 
 def test_a_damaged_list_on_standard_input_is_named(monkeypatch, capsys):

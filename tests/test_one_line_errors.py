@@ -41,6 +41,22 @@ def test_characters_that_the_encoding_lacks_become_escapes(monkeypatch, write):
     assert stream.buffer.read() == b"\xe9 \\u2013\n"
 
 
+def test_streams_that_are_closed_are_empty_and_not_read():
+    code = """if True:
+        import os, sys
+        from aftrans_jax.command import one_line_errors, say, show
+        with one_line_errors():
+            assert [os.path.realpath(f"/proc/self/fd/{n}") for n in range(3)] == [os.devnull] * 3
+            assert sys.stdin.buffer.read() == b""
+            assert not sys.stderr.isatty()
+            say("nothing"), show("nothing"), sys.stdout.flush()
+            raise SystemExit(7)
+    """
+    shell = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", shell, sys.executable, code], check=False, cwd=ROOT)
+    assert done.returncode == 7
+
+
 def test_errors_that_speak_for_themselves_are_said_as_they_are():
     assert (
         said(ValueError("data.dir='x' is empty: set it")) == "error: data.dir='x' is empty: set it"

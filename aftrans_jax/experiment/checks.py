@@ -21,7 +21,7 @@ from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS
 from aftrans_jax.training.mixing import MIXINGS
-from aftrans_jax.training.optimizer import OPTIMIZERS
+from aftrans_jax.training.optimizer import OPTIMIZERS, check_warmup
 from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.sharding import SHARINGS
@@ -94,6 +94,7 @@ _RATES = (
     "train.momentum",
     "train.ema",
 )
+_LARGEST_RATIO = 10  # a square of 4,480 px an image, from 448
 _SHARES = ("sacm.keep_ratio", "train.layer_decay")
 
 
@@ -186,15 +187,17 @@ def _check_ranges(config: Config) -> None:
             raise ValueError(f"{key}={value} must lie in (0, 1]")
     if not 0 < (value := config.data.test_fraction) < 1:
         raise ValueError(f"data.test_fraction={value} must lie in (0, 1), such as 0.2")
+    if not is_left("train.warmup_steps", config.train.warmup_steps):
+        check_warmup(config.train.warmup_steps, config.train.steps)
     if config.seed >= 2**32:
         raise ValueError(
             f"seed={config.seed} must be below 2^32 = {2**32}: of a larger one, jax.random draws "
             f"what seed={config.seed % 2**32} does"
         )
-    if not config.data.resize_ratio >= 1:
+    if not 1 <= config.data.resize_ratio <= _LARGEST_RATIO:
         raise ValueError(
-            f"data.resize_ratio={config.data.resize_ratio} must be at least 1: images are resized "
-            "to ratio x data.source_size and cropped from there"
+            f"data.resize_ratio={config.data.resize_ratio} must lie in [1, {_LARGEST_RATIO}]: "
+            "images are resized to ratio x data.source_size and cropped from there"
         )
 
 
@@ -208,13 +211,13 @@ def _check_trunk(config: Config) -> None:
             f"model.variant={config.model.variant!r}, each at most once; such as "
             f"--config.sacm.layers='({last},)', or '()' for all layers"
         )
-    for key in ("mean", "std"):
+    for key, least in (("mean", -1), ("std", 1e-6)):
         value = config.data[key]
-        numbers = len(value) == 3 and all(isinstance(number, int | float) for number in value)
-        if not numbers or (key == "std" and not min(value) > 0):
+        fits = (isinstance(number, int | float) and least <= number <= 1 for number in value)
+        if len(value) != 3 or not all(fits):
             raise ValueError(
-                f"data.{key}={value} must be three numbers, one a channel, std above 0; "
-                f"for example --config.data.{key}='(0.5,0.5,0.5)'"
+                f"data.{key}={value} must be three numbers from {least} to 1, one a channel of "
+                f"pixels in [0, 1]; for example --config.data.{key}='(0.5,0.5,0.5)'"
             )
 
 

@@ -15,18 +15,28 @@ def learning_rate_schedule(*, peak: float, warmup_steps: int, num_steps: int) ->
     """Returns step -> learning rate: linear from 0 to `peak`, then half a cosine to 0.
 
     Raises:
-      ValueError: the warm-up is as long as the training.
+      ValueError: see `check_warmup`.
 
     Follows: TransFG WarmupCosineSchedule.
 
     Choice: linear warm-up and cosine down to 0, as TransFG; section 3.2 gives neither end.
     """
-    if not 0 <= warmup_steps < num_steps:
-        raise ValueError(
-            f"train.warmup_steps={warmup_steps} must be at least 0 and below "
-            f"train.steps={num_steps}: shorten the warm-up or train longer"
-        )
+    check_warmup(warmup_steps, num_steps)
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, num_steps)
+
+
+def check_warmup(warmup_steps: int, num_steps: int) -> None:
+    """Passes a warm-up that the training is longer than; `num_steps` is 0 where it is not known.
+
+    Raises:
+      ValueError: names the key, its value and what was expected.
+    """
+    if warmup_steps < 0 or 0 < num_steps <= warmup_steps:
+        steps = f"={num_steps}" if num_steps else ""
+        raise ValueError(
+            f"train.warmup_steps={warmup_steps} must be at least 0 and below train.steps{steps}: "
+            "shorten the warm-up or train longer"
+        )
 
 
 def _sgd(

@@ -422,11 +422,17 @@ def bad_values():
             value,
             r"must be numbers from 1 to 12, .*such as --config.sacm.layers=",
         )
-    yield ("data.resize_ratio", 0.99, "must be at least 1")
+    for value in (0.99, 10.1, 1e6, float("inf")):
+        yield ("data.resize_ratio", value, r"must lie in \[1, 10\]")
     yield from ((key, float("nan"), "must") for key in FLOATS)
-    for value in ((0.5,), (0.5,) * 4, ("a", "b", "c"), ("(a,b,c)",)):
+    # 123.675: of pixels up to 255.
+    wrong = (123.675, float("inf"), -float("inf"), float("nan"))
+    channels = ((0.5, 0.5, value) for value in wrong)
+    for value in ((0.5,), (0.5,) * 4, ("a", "b", "c"), ("(a,b,c)",), *channels):
         yield from ((f"data.{key}", value, "must be three numbers") for key in ("mean", "std"))
-    yield from (("data.std", (0.5, value, 0.5), "must be three numbers") for value in (0, -1))
+    yield from (
+        ("data.std", (0.5, value, 0.5), "must be three numbers") for value in (0, -1, 1e-50)
+    )
 
 
 def test_layers_are_numbers_of_the_variant():
@@ -464,6 +470,11 @@ def test_a_value_out_of_range_is_named(key, value, message):
 def test_epochs_out_of_range_are_named_where_steps_are_left_to_them():
     with pytest.raises(ValueError, match=r"^train\.epochs=-1\.0 must be at least 0"):
         checks.check(changed(train__steps=0, train__epochs=-1.0), num_devices=1)
+    by_epochs = {"train__steps": 0, "train__epochs": 1.0}
+    with pytest.raises(ValueError, match=r"^train\.warmup_steps=-2 .* below train\.steps: "):
+        checks.check(changed(train__warmup_steps=-2, **by_epochs), num_devices=1)
+    for warmup in (-1, 0, 900):
+        checks.check(changed(train__warmup_steps=warmup, **by_epochs), num_devices=1)
 
 
 @pytest.mark.parametrize(
@@ -475,11 +486,13 @@ def test_epochs_out_of_range_are_named_where_steps_are_left_to_them():
         ("train.layer_decay", 1.0),
         ("train.trainable", "last:12"),
         ("data.resize_ratio", 1.0),
+        ("data.resize_ratio", 10.0),
+        ("data.std", (1 / 255, 1.0, 1)),
         ("data.mean", (0.0, 0, -1.0)),
     ],
 )
 def test_the_ends_of_a_range_are_taken(key, value):
-    config = base()
+    config = changed(train__warmup_steps=0)
     group, _, name = key.rpartition(".")
     with config.ignore_type():
         setattr(config[group] if group else config, name, value)

@@ -187,8 +187,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
         ("train.clip_norm=inf", "train.clip_norm=inf must be above 0 and finite"),
         (
             "data.mean=(a,b,c)",
-            "data.mean=('(a,b,c)',) must be three numbers, one a channel, std above 0; "
-            "for example --config.data.mean='(0.5,0.5,0.5)'",
+            "data.mean=('(a,b,c)',) must be three numbers from -1 to 1, one a channel of pixels in "
+            "[0, 1]; for example --config.data.mean='(0.5,0.5,0.5)'",
         ),
     ],
 )
@@ -200,6 +200,21 @@ def test_a_value_that_cannot_work_is_named(seen, argument, message):
     ("argument", "message"),
     [
         ("train.learning_rate=0", "train.learning_rate=0.0 must be above 0 and finite"),
+        (
+            "train.warmup_steps=10000",
+            "train.warmup_steps=10000 must be at least 0 and below train.steps=10000: shorten the "
+            "warm-up or train longer",
+        ),
+        (
+            "train.warmup_steps=-2",
+            "train.warmup_steps=-2 must be at least 0 and below train.steps=10000: shorten the "
+            "warm-up or train longer",
+        ),
+        (
+            "data.resize_ratio=inf",
+            "data.resize_ratio=inf must lie in [1, 10]: images are resized to ratio x "
+            "data.source_size and cropped from there",
+        ),
         ("data.test_fraction=20", "data.test_fraction=20.0 must lie in (0, 1), such as 0.2"),
         (
             "model.name=aftran",

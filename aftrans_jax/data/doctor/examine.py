@@ -23,6 +23,8 @@ from aftrans_jax.data.sets.photos import PhotoSource
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 UNKNOWN = -1  # label of a record that cannot be read
+# Of a photo's side, by which a box may end outside it: one of CUB's does by 32 px of 500.
+_BOX_SLACK = 0.1
 
 
 class Listed(NamedTuple):
@@ -64,6 +66,7 @@ class Diagnosis(NamedTuple):
       twins: groups of readable images that are the same picture.
       guessed: readable images whose bit depth the file does not tell.
       guess: how that of the first of `guessed` was guessed, "" where there are none.
+      astray: readable images whose box lies outside, or ends far outside.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Diagnosis(NamedTuple):
     twins: tuple[Group, ...]
     guessed: Group
     guess: str
+    astray: Group
 
 
 class _Look(NamedTuple):
@@ -94,6 +98,7 @@ class _Look(NamedTuple):
     is_grey: bool = False
     side_px: int = 0
     guess: str = ""
+    is_astray: bool = False
 
 
 def examine(
@@ -144,6 +149,7 @@ def examine(
         twins=_twins(readable),
         guessed=tuple(look.image for look in readable if look.guess),
         guess=next((look.guess for look in readable if look.guess), ""),
+        astray=tuple(look.image for look in readable if look.is_astray),
     )
 
 
@@ -180,9 +186,10 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
     try:
         if isinstance(source, PhotoSource):
             photo = source.photo(index)
-            pixels, guess = photo.pixels, photo.guess
+            pixels, guess, box = photo.pixels, photo.guess, photo.place(source.table.box(index))
         else:
-            pixels, guess = source[index].image, ""
+            example = source[index]
+            pixels, guess, box = example.image, "", example.box
     except (OSError, ValueError) as error:
         return _Look(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
@@ -190,7 +197,16 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
     is_grey = all(  # a few rows show most images to be coloured
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
-    return _Look(image, "", digest.digest(), is_grey, min(pixels.shape[:2]), guess)
+    side_px, is_astray = min(pixels.shape[:2]), _is_astray(box, pixels.shape)
+    return _Look(image, "", digest.digest(), is_grey, side_px, guess, is_astray)
+
+
+def _is_astray(box: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Returns whether a box misses an image, or ends too far outside; one of NaN does not."""
+    sides = np.array(shape[:2])
+    slack = _BOX_SLACK * sides
+    misses = (box[:2] >= sides) | (box[2:] <= 0)
+    return bool(np.any(misses | (box[:2] < -slack) | (box[2:] > sides + slack)))
 
 
 def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:

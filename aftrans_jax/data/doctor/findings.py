@@ -60,6 +60,11 @@ def problems(diagnosis: Diagnosis) -> list[str]:
             )
             for one, other in combinations(diagnosis.splits, 2)
         ),
+        (
+            "boxes that do not lie on their photos",
+            _names(diagnosis.astray),
+            " Scores of boxes would be wrong: correct them, or take away the list of boxes.",
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 Box = tuple[float, float, float, float]
 
 NO_BOX: Box = (math.nan, math.nan, math.nan, math.nan)
+_LARGEST = float(np.finfo(np.float32).max)
 _MISSING_REMEDY = "Unpack the archive again, or set data.dir to the folder that holds all of it."
 
 
@@ -30,6 +31,13 @@ class Record(NamedTuple):
     label: int
     split: str
     box: Box = NO_BOX
+
+
+def is_box(box: Box) -> bool:
+    """Returns whether a box has an area within some photo, and edges that float32 holds."""
+    top, left, bottom, right = box
+    holds = all(abs(edge) <= _LARGEST for edge in box)  # not of NaN
+    return holds and max(top, 0) < bottom and max(left, 0) < right
 
 
 class Annotations(NamedTuple):

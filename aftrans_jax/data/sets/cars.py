@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
+from aftrans_jax.data.sets.annotations import Annotations, Record, annotations, is_box
 from aftrans_jax.data.sets.lists import find_root, inside
 from aftrans_jax.data.sets.matlab import read_entries, text, whole
 
@@ -108,9 +108,9 @@ def _records(
         name, test = place(*row[5:])
         if not (1 <= class_id <= num_classes and test in (0, 1)):
             raise ValueError(row)
-        if not (1 <= left <= right and 1 <= top <= bottom):
-            raise ValueError(row)
         box = (float(top - 1), float(left - 1), float(bottom), float(right))
+        if not (min(left, top) >= 1 and is_box(box)):
+            raise ValueError(row)
         return name, Record(name, class_id - 1, "test" if test else "train", box)
 
     columns = ["class", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", *columns]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
-from aftrans_jax.data.sets.lists import inside, read_text, row_error
+from aftrans_jax.data.sets.lists import inside, read_text, row_error, shortened
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
 from aftrans_jax.files import write_bytes
 
@@ -129,6 +129,8 @@ def _odd(text: str) -> set[str]:
 def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
     """Yields the number of a row, its text for messages, and what it says."""
     text = read_text(path, remedy=_REMEDY, any_bytes=True)
+    if "\0" in text.partition("\n")[0]:  # a spreadsheet, an archive, UTF-16 without its mark
+        raise ValueError(f"{path} is no text: save it as 'CSV UTF-8'. {_REMEDY}")
     separator = _separator(text)
     rows = _rows(path, text, separator)
     number, header = next(rows, (1, []))
@@ -170,7 +172,7 @@ def _columns(path: Path, number: int, header: list[str], separator: str) -> list
         number,
         separator.join(header),
         "a header with the columns path, label and perhaps split, each once and separated by "
-        f"commas, semicolons or tabs; unknown are {others}",
+        f"commas, semicolons or tabs; unknown are {shortened(str(others))}",
         "Rename the column of image paths to path, that of class names to label, and that of train "
         "or test to split; without a split, remove all others.",
     )

@@ -1,11 +1,10 @@
 """Stanford Dogs in its official layout: MATLAB lists, a folder of images, XML files with boxes."""
 
-import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from aftrans_jax.data.sets.annotations import NO_BOX, Annotations, Box, Record, annotations
+from aftrans_jax.data.sets.annotations import NO_BOX, Annotations, Box, Record, annotations, is_box
 from aftrans_jax.data.sets.lists import find_root, inside, row_error
 from aftrans_jax.data.sets.matlab import read_entries, text, whole
 
@@ -98,14 +97,15 @@ def _box(path: Path) -> Box:
         if corners is None:
             raise ValueError("without a box")
         tags = ("ymin", "xmin", "ymax", "xmax")
-        top, left, bottom, right = box = [float(corners.findtext(tag, "")) for tag in tags]
-        if not (all(map(math.isfinite, box)) and top < bottom and left < right):
+        top, left, bottom, right = (float(corners.findtext(tag, "")) for tag in tags)
+        box = (top, left, bottom, right)
+        if not is_box(box):
             raise ValueError(box)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {_BOX_REMEDY}") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): expected an XML file with an object whose bndbox "
-            f"has finite xmin < xmax and ymin < ymax. {_BOX_REMEDY}"
+            f"has finite xmin < xmax and ymin < ymax, the maxima above 0. {_BOX_REMEDY}"
         ) from error
-    return top, left, bottom, right
+    return box

@@ -31,7 +31,8 @@ _HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
 class FoundFiles(NamedTuple):
     """Paths relative to a folder, sorted.
 
-    Photos, files that are none, helpers of programs, and folders that cannot be read.
+    Photos, files that are none, helpers of programs, and folders that cannot be read: links that
+    lead nowhere may be such.
     """
 
     photos: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class FoundFiles(NamedTuple):
                 "",
             ),
             ("hidden files and folders of other programs left out", self.helpers, ""),
-            ("folders left out that cannot be read", self.closed, ""),
+            ("folders or links left out that cannot be read", self.closed, ""),
         )
         return tuple(summary(*finding) for finding in found if finding[1])
 
@@ -133,8 +134,11 @@ def _below(
             yield "helpers", name
         elif _is_folder(entry):
             yield from _below(folder / entry.name, f"{name}/", (*above, here))
-        else:  # a dangling link too, so that it is reported as missing
-            yield "photos" if _is_photo(entry.name) else "others", name
+        elif _is_photo(entry.name):  # a dangling link too, so that it is reported as missing
+            yield "photos", name
+        else:
+            leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+            yield "closed" if leads_nowhere else "others", name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -75,9 +75,9 @@ def _found(root: Path) -> FoundFiles:
     found = find_files(root)
     if found.closed:
         raise ValueError(
-            f"{root} has {len(found.closed)} folders that cannot be read, the first: "
-            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, or move "
-            "them elsewhere."
+            f"{root} has {len(found.closed)} folders or links that cannot be read, the first: "
+            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, attach "
+            "the disk that a link leads to, or move them elsewhere."
         )
     return found
 

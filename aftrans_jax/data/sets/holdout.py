@@ -49,9 +49,12 @@ def drawn_split(
         number = min(max(number, 1), len(ordered) - 1)
         out.update(index for _, _, index in ordered[:number])
     if not out:
+        remedy = "put them into train/ and test/ yourself, or say so in the column split"
+        if purpose == "validation":
+            remedy = "hold out nothing by --config.data.validation_fraction=0"
         raise ValueError(
             f"no class has two examples, so data.{purpose}_fraction={fraction} holds out none: "
-            "expected classes of at least two images. Add images, or hold out nothing."
+            f"expected classes of at least two images. Add images, or {remedy}."
         )
     return tuple(i for i in range(len(paths)) if i not in out), tuple(sorted(out))
 

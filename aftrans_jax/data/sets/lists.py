@@ -1,15 +1,16 @@
 """Reading annotation lists: rows joined by id, paths within a folder, errors that name the row."""
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record
+from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record, is_box
 from aftrans_jax.files import named
 
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
+
+_NUM_SHOWN = 200
 
 
 def inside(text: str) -> str:
@@ -30,11 +31,11 @@ def xywh_box(text: str) -> Box:
     """Returns (top, left, bottom, right) for "x y width height".
 
     Raises:
-      ValueError: these are not four finite numbers, the last two above 0.
+      ValueError: these are not four numbers of a box, see `is_box`.
     """
     left, top, width, height = (float(number) for number in text.split())
     box = (top, left, top + height, left + width)
-    if not (all(map(math.isfinite, box)) and width > 0 and height > 0):
+    if not is_box(box):
         raise ValueError(text)
     return box
 
@@ -128,7 +129,13 @@ def decoded(data: bytes, *, any_bytes: bool = False) -> str:
 
 def row_error(path: Path, number: int, row: str, expected: str, remedy: str) -> ValueError:
     """Returns the error that names a row, counted from 1, and what was expected of it."""
-    return ValueError(f"{path}, row {number}: {row.strip()!r}: expected {expected}. {remedy}")
+    shown = shortened(repr(row.strip()))
+    return ValueError(f"{path}, row {number}: {shown}: expected {expected}. {remedy}")
+
+
+def shortened(text: str) -> str:
+    """Returns the first 200 characters of a text, with dots where there are more."""
+    return text if len(text) <= _NUM_SHOWN else f"{text[:_NUM_SHOWN]}..."
 
 
 def find_root(
@@ -196,7 +203,7 @@ def cub_records(
     splits = rows("train_test_split.txt", split_of, "1 (train) or 0 (test)", names)
     boxes = dict.fromkeys(names, NO_BOX)
     if (root / "bounding_boxes.txt").is_file():
-        expected = "finite numbers x y width height, the last two above 0"
+        expected = "finite numbers x y width height, the last two above 0, of a box in the image"
         boxes = rows("bounding_boxes.txt", xywh_box, expected, names)
     return [Record(names[row], classes[row], splits[row], boxes[row]) for row in names]
 

@@ -17,6 +17,7 @@ from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.sets.annotations import NO_BOX, Record, annotations, photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
@@ -178,6 +179,38 @@ def test_a_guessed_depth_is_a_note(tmp_path):
     )
 
 
+def test_a_box_that_does_not_lie_on_its_photo_is_a_problem(tmp_path):
+    """A photo of 12 rows and 100 columns, upright: it is stored as 100 rows and 12 columns."""
+    boxes = {
+        "around it": ((0, 0, 100, 12), False),
+        "a tenth too far": ((-10, -1, 110, 13), False),
+        "right of it": ((5, 12, 9, 13), True),
+        "below it": ((100, 3, 104, 9), True),
+        "of a larger photo": ((5, 5, 90, 14), True),
+        "far above": ((-11, 0, 50, 12), True),
+        "far away": ((9e4, 9e4, 9e4 + 5, 9e4 + 5), True),
+        "none": (NO_BOX, False),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the stored image's rows are columns
+    records = []
+    for number, (name, (box, _)) in enumerate(boxes.items()):
+        pixels = np.random.default_rng(number).integers(0, 256, (100, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png", exif=exif)
+        records.append(Record(f"{name}.png", 0, "train" if number else "test", box))
+    common = {"official": None, "source": tmp_path, "remedy": "Restore it."}
+    listed = annotations("birds", tmp_path, records, ("Crow",), **common)
+    (said,) = problems(diagnose(listed))
+    wrong = sorted(f"{name}.png" for name, (_, is_wrong) in boxes.items() if is_wrong)
+    assert said == (
+        f"boxes that do not lie on their photos (5): {', '.join(wrong[:3])}, ... Scores of boxes "
+        "would be wrong: correct them, or take away the list of boxes."
+    )
+    source = photo_dataset(listed).train
+    drawn = Dataset("drawn", source.at(None), photo_dataset(listed).test, ("Crow",))
+    assert [f"{image.name}" for image in diagnose(drawn).astray] == wrong
+
+
 def test_a_half_jpeg_is_unreadable(tmp_path, capfd):
     three(tmp_path)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
@@ -208,10 +241,12 @@ def test_a_folder_that_cannot_be_read_is_a_note_and_photos_in_it_are_missing(tmp
     monkeypatch.setattr(os, "scandir", closed(scandir))
     monkeypatch.setattr(os, "stat", closed(stat))
     assert find_files(photos).closed == ("closed/",)
-    with pytest.raises(ValueError, match="1 folders that cannot be read, the first: 'closed/'"):
+    with pytest.raises(
+        ValueError, match="1 folders or links that cannot be read, the first: 'closed/'"
+    ):
         read_folder(photos)
     diagnosis = diagnose(read_csv(photos / "list.csv"))
-    assert "note: folders left out that cannot be read (1): closed/." in report(diagnosis)
+    assert "note: folders or links left out that cannot be read (1): closed/." in report(diagnosis)
     assert [image.name for image in diagnosis.missing] == ["closed/Grün.png"]
     assert len(diagnosis.readable) == 3
 

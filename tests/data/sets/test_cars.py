@@ -165,7 +165,7 @@ NAME_FIELDS = {TRAIN: "fname", LABELLED: "fname", ONE: "relative_im_path"}
 BAD_FIELDS = [
     *(("class", bad) for bad in (0, 3, float("nan"), float("inf"), 1.5, "1", "", [1, 2], [])),
     *(("bbox_x1", bad) for bad in (0, 9, float("nan"), 1.5)),
-    *(("bbox_y2", bad) for bad in (-1, 0, float("inf"))),
+    *(("bbox_y2", bad) for bad in (-1, 0, 1e39, float("inf"))),
     ("bbox_y1", 0),
     *(
         ("name", bad)

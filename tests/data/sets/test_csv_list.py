@@ -2,10 +2,12 @@
 
 import csv
 import errno
+import gzip
 import io
 import os
 import tempfile
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +266,30 @@ def test_what_is_no_csv_file_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes(HEADER.encode("utf-16")[:-1])
     with pytest.raises(ValueError, match=r"list\.csv is not UTF-8"):
         read_csv(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_a_text_without_its_mark_is_told_how_to_be_saved(tmp_path, encoding):
+    (tmp_path / "list.csv").write_bytes("\n".join([HEADER, *ROWS]).encode(encoding))
+    with pytest.raises(ValueError, match=r"list\.csv is no text: save it as 'CSV UTF-8'. Write"):
+        read_csv(tmp_path / "list.csv")
+
+
+def test_what_is_no_text_is_not_shown(tmp_path):
+    text = "\n".join([HEADER, *ROWS]).encode()
+    with zipfile.ZipFile(tmp_path / "book.xlsx", "w") as book:
+        book.writestr("sheet1.xml", text)
+    (tmp_path / "list.gz").write_bytes(gzip.compress(text))
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.jpg")
+    for name in ("book.xlsx", "list.gz", "photo.jpg"):
+        with pytest.raises(ValueError, match=f"{name} is no text: save it as 'CSV UTF-8'"):
+            read_csv(tmp_path / name)
+    (tmp_path / "list.csv").write_text(",".join(f"{number}" for number in range(9999)))
+    with pytest.raises(
+        ValueError, match=r"row 1: '0,1,2,.*\.\.\.: expected .*Rename the"
+    ) as caught:
+        read_csv(tmp_path / "list.csv")
+    assert len(str(caught.value)) < 900
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1)

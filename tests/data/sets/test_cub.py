@@ -129,6 +129,7 @@ def test_a_row_that_is_missing_or_there_twice_is_an_error(name, number, place):
         (SPLIT, "7 1", "seven 1", "row 2: 'seven 1': expected an id"),
         (BOXES, "12 0 0 8 6", "12 0 0 8", "row 3: '12 0 0 8': expected .*x y width"),
         (BOXES, "12 0 0 8 6", "12 0 nan 8 6", "row 3"),
+        (BOXES, "12 0 0 8 6", "12 -9 0 8 6", "row 3: .*of a box in the image"),
         (BOXES, "12 0 0 8 6", "", "no row for 1 of the 4 ids"),
         ("images.txt", "3 1/c.jpg", "3 ../c.jpg", "row 2: .*inside the folder images/"),
         ("images.txt", "3 1/c.jpg", r"3 1\..\..\c.jpg", "row 2: .*inside the folder"),

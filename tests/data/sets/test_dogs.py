@@ -203,6 +203,8 @@ def test_a_file_that_is_no_mat_file_is_named(tmp_path, path):
                 (3, 2, 1, 4),
                 (1, 2, 3, 2),
                 (1, "nan", 3, 4),
+                (1, 2, 1e39, 4),
+                (-3, 2, -1, 4),
                 ("", 2, 3, 4),
             )
         ),

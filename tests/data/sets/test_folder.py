@@ -103,12 +103,17 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         "a/self": ".",
         "a/root": "/",
         "a/outside": tmp_path,
-        "a/knot": "knot",
         "../store/back": root / "b",  # from one linked folder into the next
     }.items():
         (root / place).symlink_to(target)
     assert find_files(root).photos == ("a/x.png", "a/y.png", "b/p.png", "b/q/r.png")
     assert read_folder(root).class_names == ("a", "b")
+    for link, target in (("knot", "knot"), ("gone", tmp_path / "disk" / "gone")):
+        (root / link).symlink_to(target)  # the folder of a class perhaps, whose disk is not there
+        message = f"1 folders or links that cannot be read, the first: '{link}': .*attach the disk"
+        with pytest.raises(ValueError, match=message):
+            read_folder(root)
+        (root / link).unlink()
     (store / "p.png").unlink()
     (store / "p.png").symlink_to("nowhere.png")
     with pytest.raises(FileNotFoundError, match=r"1 of 4 images of folder .*first: b/p\.png"):

@@ -132,9 +132,21 @@ def test_validation_images_come_from_training_images_that_the_test_left():
         ("aa", 0.0, r"^data\.test_fraction=0\.0 must lie in \(0, 1\)"),
         ("aa", 1.0, r"test_fraction=1\.0 must"),
         ("aa", float("nan"), "test_fraction=nan must"),
-        ("abc", 0.5, "no class has two examples.*at least two images"),
     ],
 )
 def test_what_cannot_be_held_out_is_refused(images, fraction, message):
     with pytest.raises(ValueError, match=message):
         drawn_split(images, [f"{i}" for i in range(len(images))], fraction, 0, purpose="test")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "remedy"),
+    [
+        ("validation", "hold out nothing by --config.data.validation_fraction=0."),
+        ("test", "put them into train/ and test/ yourself, or say so in the column split."),
+    ],
+)
+def test_of_classes_of_one_image_none_can_be_held_out(purpose, remedy):
+    with pytest.raises(ValueError, match="no class has two examples") as caught:
+        drawn_split("abc", ["0", "1", "2"], 0.5, 0, purpose=purpose)
+    assert str(caught.value).endswith(f"at least two images. Add images, or {remedy}")

@@ -235,15 +235,18 @@ def test_the_whole_tree_means_the_official_numbers(tmp_path, num_used, message, 
         assert (lists.official, lists.class_names[0]) == ((554, 1), "bird 295")
 
 
-def test_a_box_is_finite_and_positive_or_is_refused():
+def test_a_box_is_finite_and_has_an_area_in_a_photo_or_is_refused():
     """Every row of four out of six numbers; what must be refused is said apart from the code."""
     for row in itertools.product(("-1", "0", "0.5", "3", "inf", "nan"), repeat=4):
         x, y, width, height = map(float, row)
-        if {"inf", "nan"} & {*row} or {"-1", "0"} & {*row[2:]}:
+        outside = x + width <= 0 or y + height <= 0
+        if {"inf", "nan"} & {*row} or {"-1", "0"} & {*row[2:]} or outside:
             with pytest.raises(ValueError, match=" ".join(row)):
                 xywh_box(" ".join(row))
         else:
             assert xywh_box("\t".join(row)) == (y, x, y + height, x + width)
+    with pytest.raises(ValueError, match="1e39 1 5 5"):  # more than float32 holds
+        xywh_box("1e39 1 5 5")
     for text in ("", "1 2 3", "1 2 3 4 5", "1 2 3 four"):
         with pytest.raises(ValueError, match=r"values to unpack|could not convert"):
             xywh_box(text)
