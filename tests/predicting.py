@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments import tiny_variants
 
+import aftrans_jax.library  # noqa: F401, whose type hints name the Classifier that is replaced
 from aftrans_jax import predict
 from aftrans_jax.config import Config
 from aftrans_jax.experiment import model as experiment_model
