@@ -122,12 +122,20 @@ def _described(error: Exception) -> str:
         text = "files cannot be locked here: on Windows use WSL (https://aka.ms/wsl)"
     elif isinstance(error, ImportError):
         text += ". Install what is missing: pip install -r requirements.txt"
-    elif isinstance(error, FileNotFoundError) and error.errno and not error.filename:
-        text = "the folder that this was started in is gone: change to another one"  # os.getcwd
+    elif isinstance(error, FileNotFoundError) and not error.filename and _has_lost_its_folder():
+        text = "the folder that this was started in is gone: change to another one"
     elif not isinstance(error, _SPEAKING) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in text]
     return ". ".join([text.removesuffix("."), *remedies]) if remedies else text
+
+
+def _has_lost_its_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _write_log(

@@ -60,7 +60,7 @@ def check_output(path: Path, given: str) -> None:
       ValueError: it is one; the message says so.
     """
     place = Path(os.path.realpath(path))
-    for folder in place.parents[:2]:
+    for folder in place.parents[:2] if place.exists() else ():
         name = place.relative_to(folder).as_posix()
         if any(fnmatchcase(name, own) for own in (*FILES, *SCORES)) and _holds_record(folder):
             raise ValueError(
@@ -77,4 +77,7 @@ def forget_earlier(workdir: Path) -> None:
 
 
 def _holds_record(folder: Path) -> bool:
-    return bool(numbers(folder / "checkpoints") or written_settings(folder))
+    try:
+        return bool(numbers(folder / "checkpoints") or written_settings(folder))
+    except ValueError:  # keys of another program
+        return False

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.files import csv_text, write_bytes
-from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.training.records import DamagedRecordError, numbers
 
 _FIRST = ["name", "true"]
 _BOX = ["top", "left", "bottom", "right"]
@@ -100,6 +100,8 @@ def read_predictions(path: Path) -> Predictions:
 
 def _remedy(path: Path) -> str:
     command = f"python -m aftrans_jax.main --workdir={path.parent}"
+    if not numbers(path.parent / "checkpoints"):
+        return "Bring it back from a copy: the checkpoints to make it of are gone"
     if path.name == "predictions.csv":
         return f"Move result.json away and run {command}, which evaluates the run again"
     return f"Run {command} --mode=eval again, with what was given then"

@@ -8,7 +8,7 @@ from typing import Any
 from aftrans_jax.config import is_left
 from aftrans_jax.training.records import numbers, write_json
 from aftrans_jax.weights.names import weights_name
-from aftrans_jax.workdir.record import configured, trained_settings
+from aftrans_jax.workdir.record import configured, read_result, trained_settings
 from aftrans_jax.workdir.run_names import another_run, order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
@@ -67,9 +67,9 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str =
       elsewhere: what to do to train beside it; a directory is proposed where this is empty.
     """
     check_same_training(workdir, changes(trained_settings(workdir), settings), elsewhere)
-    if not is_left("train.steps", settings["train.steps"]):
-        trained = max(numbers(workdir / "checkpoints"), default=0)
-        check_length(workdir, trained, settings, elsewhere)
+    if numbers(workdir / "checkpoints") and not is_left("train.steps", settings["train.steps"]):
+        result = read_result(workdir) or {}  # a checkpoint's number is of batches, not of steps
+        check_length(workdir, result.get("step", 0), settings, elsewhere)
 
 
 def check_same_training(workdir: Path, found: Changes, elsewhere: str = "") -> None:
@@ -101,9 +101,9 @@ def check_length(
       elsewhere: see `check_may_train`.
     """
     if trained > (num_steps := settings["train.steps"]):
-        key = "train.epochs" if settings["train.epochs"] else "train.steps"
-        length = f"{key}={settings[key]:g}"
-        length += f", which takes {num_steps}" if settings["train.epochs"] else ""
+        key, length = "train.steps", f"train.steps={num_steps}"
+        if epochs := settings["train.epochs"]:
+            key, length = "train.epochs", f"train.epochs={epochs}, which take {num_steps}"
         raise ValueError(
             f"{workdir} holds a run of {trained} trained steps, more than {length}: raise it to go "
             f"on, or {elsewhere or another_run(workdir, {key: settings[key]})}"

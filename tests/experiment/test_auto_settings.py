@@ -174,7 +174,7 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
     assert trained(6, 1.5) == (6, 6, 0.0)
     with pytest.raises(
         ValueError,
-        match=r"6 trained steps, more than train.epochs=1, which takes 3: .*epochs=1\.0$",
+        match=r"6 trained steps, more than train.epochs=1.0, which take 3: .*epochs=1\.0$",
     ):
         trained(0, 1.0)
 

@@ -102,7 +102,8 @@ def test_a_dry_run_says_which_runs_a_study_would_refuse(tmp_path):
     study, said = Study("s", {"a": Row(), "b": Row()}, "a"), []
     (first, _) = plan(study, tiny_config(), tmp_path, num_seeds=1, given=())
     finish(first, 10.0)
-    (first.workdir / "checkpoints" / "6").mkdir(parents=True)
+    (first.workdir / "checkpoints" / "9").mkdir(parents=True)  # batches; three were no step
+    assert is_finished(first)
     shorter = plan(study, tiny_config(train__steps=5), tmp_path, num_seeds=1, given=())
     assert dry_run(shorter, num_jobs=1, say=said.append) == ["a, seed 0"]
     assert said[0].startswith("[1/2] a, seed 0 FAILED: ")
@@ -110,6 +111,14 @@ def test_a_dry_run_says_which_runs_a_study_would_refuse(tmp_path):
     assert said[1].startswith("[1/2] a, seed 0: refused")
     assert said[2].startswith("[2/2] b, seed 0: to do")
     assert "0 of 2 runs are finished; 1 cannot be trained; the others take" in said[3]
+
+
+def test_a_training_that_left_other_settings_has_failed_and_the_others_go_on(tmp_path):
+    run, *others = runs(tmp_path)
+    progress = Progress([run, *others], num_jobs=1, say=lambda line: None)
+    finish(run, 1.0, seed=7)
+    progress.ended(run, 1.0, None)
+    assert (progress.failures, progress.open) == ([run], others)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,9 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert found.confidence["sum"].tolist() == [0.75] * 4
     assert found.boxes is None
     (folder / "predictions.csv").write_text("name,true,sum\na,b,c\n")
+    with pytest.raises(DamagedRecordError, match=r"of a run\. Bring it back from a copy"):
+        read_predictions(folder / "predictions.csv")
+    (folder / "checkpoints" / "6").mkdir(parents=True)
     end = rf"expected the predictions of a run\. Move result\.json .* --workdir={folder}, which"
     with pytest.raises(DamagedRecordError, match=end):
         read_predictions(folder / "predictions.csv")

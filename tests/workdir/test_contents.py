@@ -105,9 +105,17 @@ def test_of_a_link_only_the_link_is_removed(tmp_path):
     assert all(path.is_file() for path in kept)
 
 
+def test_another_program_s_record_is_none(tmp_path):
+    (tmp_path / "config.json").write_text('{"train": {"lr": 1}, "model": "x"}')
+    check_output(tmp_path / "predictions.csv", "--out=predictions.csv")
+    with pytest.raises(ValueError, match=r"has no record of a run, but .*: config\.json\. Ch"):
+        check_contents(tmp_path)
+
+
 def test_no_file_of_a_run_is_written_by_another_command(trained_run, tmp_path):
     run, link = shutil.copytree(trained_run, tmp_path / "run"), tmp_path / "link"
     link.symlink_to(run)
+    (run / "eval-b.predictions.csv").touch()
     for name in ("predictions.csv", "report/index.html", "metrics.jsonl", "eval-b.predictions.csv"):
         for place in (run / name, link / name, Path(os.path.relpath(run / name))):
             with pytest.raises(
