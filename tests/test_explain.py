@@ -152,6 +152,8 @@ def test_a_photo_or_a_folder_is_not_taken_for_the_page(call, photos, tmp_path, m
 def test_the_report_of_a_run_is_not_taken_for_the_page(call, photos, tmp_path):
     (tmp_path / "checkpoints" / "9").mkdir(parents=True)
     place = tmp_path / "report" / "index.html"
+    place.parent.mkdir()
+    place.touch()
     said = call(photos, f"--out={place}", code=1)[1]
     assert said[-1].endswith(
         f"report/index.html is a file of the run in {tmp_path}: expected another name"
