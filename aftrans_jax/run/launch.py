@@ -30,7 +30,7 @@ from aftrans_jax.weights.names import is_downloaded
 from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
-from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.lock import LOCK, locked
 from aftrans_jax.workdir.record import (
     configured,
     finished_result,
@@ -65,7 +65,7 @@ def launch_training(
             f"another one, such as --workdir={workdir / 'run'}"
         )
     check_contents(workdir)
-    if jax.process_index() == 0 and (workdir / ".lock").exists():
+    if jax.process_index() == 0 and (workdir / LOCK).exists():
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)

@@ -61,11 +61,10 @@ class Progress:
     def ended(self, run: Run, seconds: float, problem: str | None) -> None:
         """Says how a training ended."""
         self.open = [other for other in self.open if other is not run]
-        is_done = False
         try:
             is_done = problem is None and is_finished(run)
         except ValueError as error:
-            problem = str(error)
+            is_done, problem = False, str(error)
         if is_done:
             self.finished.append(run)
             elapsed = duration(time.monotonic() - self._began)

@@ -6,13 +6,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from aftrans_jax.training.records import numbers
+from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 
 FOLDERS = ("checkpoints", "broken_checkpoints", "report", "tensorboard")
 FILES = (
     *("config.json", "classes.json", "lists.csv.gz", "image_folder.txt", "parameters.txt"),
     *("commands.txt", "metrics.jsonl", "skipped_images.json", "checkpoints/scores.json"),
-    *("report/index.html", "predictions.csv", "result.json", ".lock", "error.log"),
+    *("report/index.html", "predictions.csv", "result.json", LOCK, "error.log"),
 )
 SCORES = ("eval-*.json", "eval-*.predictions.csv")
 # Of an earlier run whose checkpoints are gone a new one would go on with these; the rest it writes
@@ -36,7 +37,7 @@ def check_contents(workdir: Path) -> None:
                 f"{path} is {found}: expected {wanted}, which a run writes there. Move it "
                 "elsewhere, or choose another --workdir"
             )
-    if (workdir / ".lock").exists() or _holds_record(workdir):
+    if (workdir / LOCK).exists() or _holds_record(workdir):
         return
     patterns = [name for name in (*FILES, *SCORES, "tensorboard/*") if name != "error.log"]
     found = [path for pattern in patterns for path in workdir.glob(pattern)]

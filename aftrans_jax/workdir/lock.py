@@ -10,6 +10,8 @@ from pathlib import Path
 from aftrans_jax.locks import own
 from aftrans_jax.training.records import DamagedRecordError, read_json
 
+LOCK = ".lock"  # stays where anything was ever trained
+
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
@@ -22,7 +24,7 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
       BlockingIOError: another process trains there.
     """
-    path = workdir / ".lock"
+    path = workdir / LOCK
     try:
         file = own(path, wait=False)
     except BlockingIOError as error:

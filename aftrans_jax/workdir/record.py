@@ -1,4 +1,4 @@
-"""A working directory belongs to one experiment: its record, and what may change."""
+"""What a working directory records of its run: settings, classes and scores."""
 
 import json
 from collections.abc import Callable, Mapping
