@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.harness import against, records
 from benchmarks.harness.errors import LackingError, LeftOutError, WorkerError
@@ -126,6 +127,13 @@ def main(
         return run_all(benchmarks, device, args, theirs)
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends the program so that a worktree is removed; `timeout` sends the signal twice."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(1)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a worktree is removed
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())
