@@ -1,8 +1,9 @@
 """What a study is: named rows of changes to a base configuration. Files in configs/studies/."""
 
+import math
 import re
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -60,33 +61,65 @@ def load_study(path: Path) -> Study:
       path: of a Python file with `get_study()`, which returns a `Study`.
 
     Raises:
-      ValueError: it has no such function, or the study contradicts itself.
+      ValueError: it has no such function, or fails, or the study contradicts itself.
     """
-    get_study: Callable[[], Any] | None = runpy.run_path(str(path)).get("get_study")
-    study = get_study() if get_study else None
-    if not isinstance(study, Study):
-        raise ValueError(
-            f"{path} describes no study: expected a function get_study() that returns an "
-            "aftrans_jax.studies.definition.Study, as in configs/studies/table6.py"
-        )
-    if study.base not in study.rows:
-        raise ValueError(
-            f"{path}: base={study.base!r} is no row: choose one of {', '.join(study.rows)}"
-        )
-    if study.num_seeds < 1:
-        raise ValueError(f"{path}: num_seeds={study.num_seeds}: expected 1 or more")
+    study = _described(path)
+    rows, num_seeds = study.rows, study.num_seeds
+    if not isinstance(rows, Mapping) or not all(isinstance(row, Row) for row in rows.values()):
+        raise ValueError(f"{path}: rows={rows!r:.200}: expected {{'name': Row(...), ...}}")
+    if study.base not in rows:
+        raise ValueError(f"{path}: base={study.base!r} is no row: choose one of {', '.join(rows)}")
+    if type(num_seeds) is not int or num_seeds < 1:
+        raise ValueError(f"{path}: num_seeds={num_seeds!r}: expected a whole number, 1 or more")
     slugs: dict[str, str] = {}
     for name, row in study.rows.items():
         if not slug(name) or slug(name) in slugs:
             other = f"is that of {slugs[slug(name)]!r}" if slug(name) else "is empty"
             raise ValueError(f"{path}: the folder of row {name!r} {other}: rename the row")
         slugs[slug(name)] = name
-        if unknown := set(row.heads) - set(HEADS):
-            raise ValueError(
-                f"{path}: row {name!r} has heads={sorted(unknown)}: choose of {', '.join(HEADS)}"
-            )
+        _check_row(f"{path}: row {name!r}", row)
         _check_evaluates(path, study, name)
     return study
+
+
+def _described(path: Path) -> Study:
+    """Returns the study that a file describes, unchecked."""
+    try:
+        get_study = runpy.run_path(str(path)).get("get_study")
+        study = get_study() if callable(get_study) else None
+    except Exception as error:  # it may be any file, and what is in it may raise anything
+        raise ValueError(
+            f"{path} fails: {type(error).__name__}: {error}. Expected a study in Python, as "
+            "configs/studies/table6.py"
+        ) from error
+    if not isinstance(study, Study):
+        raise ValueError(
+            f"{path} describes no study: expected a function get_study() that returns an "
+            "aftrans_jax.studies.definition.Study, as in configs/studies/table6.py"
+        )
+    return study
+
+
+def _check_row(where: str, row: Row) -> None:
+    if not isinstance(row.changes, Mapping):
+        raise ValueError(f"{where} has changes={row.changes!r}: expected {{'key': value, ...}}")
+    if "seed" in row.changes:
+        raise ValueError(f"{where} changes the seed: a study takes seeds from 0 up; leave it out")
+    if not isinstance(row.heads, tuple) or set(row.heads) - set(HEADS):
+        raise ValueError(
+            f"{where} has heads={row.heads!r}: expected a tuple such as ('local',), of "
+            f"{', '.join(HEADS)}"
+        )
+    figures = row.paper if isinstance(row.paper, Mapping) else {HEADS[0]: row.paper}
+    if set(figures) - set(HEADS) or not all(map(_is_figure, figures.values())):
+        raise ValueError(
+            f"{where} has paper={row.paper!r}: expected an accuracy in percent, or one by each "
+            f"name of {', '.join(HEADS)}"
+        )
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(value))
 
 
 def _check_evaluates(path: Path, study: Study, name: str) -> None:

@@ -60,10 +60,16 @@ def row_config(
             )
         group, _, last = key.rpartition(".")
         section = config[group] if group else config
+        new = _computed(name, key, value, known[key]) if callable(value) else value
         try:
-            section[last] = value(known[key]) if callable(value) else value
+            if new is None:
+                raise TypeError("None is no value")
+            section[last] = new
         except TypeError as error:
-            raise ValueError(f"row {name!r} sets {key}={value!r}: {error}") from error
+            kind = type(known[key]).__name__
+            raise ValueError(
+                f"row {name!r} sets {key}={new!r}: expected {kind}, as the base's {known[key]!r}"
+            ) from error
     try:
         expand_paths(config)
         config, notes = with_one_length(settled(config, recorded)[0])
@@ -75,6 +81,17 @@ def row_config(
     for line in notes:
         say(line)
     return config
+
+
+def _computed(name: str, key: str, function: Callable[[Any], Any], old: Any) -> Any:
+    """Returns what a row makes of the base's value."""
+    try:
+        return function(old)
+    except Exception as error:  # it is the user's function
+        raise ValueError(
+            f"row {name!r} sets {key} by a function that fails for the base's {old!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ def test_what_a_row_sets_cannot_be_given(tmp_path):
     ("changes", "message"),
     [
         ({"train.nosuch": 1}, "changes train.nosuch, which is no key"),
-        ({"train.steps": "many"}, "sets train.steps='many'"),
+        ({"train.steps": "many"}, "sets train.steps='many': expected int, as the base's 6"),
+        ({"train.steps": None}, "sets train.steps=None: expected int"),
+        ({"train.steps": lambda steps: steps / 4}, "sets train.steps=1.5: expected int"),
+        ({"train.steps": lambda steps: None}, "sets train.steps=None: expected int"),
+        ({"train.steps": lambda steps: steps / 0}, "fails for the base's 6: ZeroDivisionError: "),
         ({"region.method": "nosuch"}, "region.method='nosuch' is unknown: choose one of"),
     ],
 )
@@ -265,11 +269,38 @@ def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
     ("text", "message"),
     [
         ("x = 1", "describes no study: expected a function get_study"),
+        ("get_study = Study", r"study\.py fails: TypeError: .*Expected a study in Python"),
+        ("def get_study(:", r"study\.py fails: SyntaxError: "),
+        ("import absent_module", r"study\.py fails: ModuleNotFoundError: No module named 'absent"),
+        ("get_study = lambda: Study('t', {'a': {}}, 'a')", r"rows=\{'a': \{\}\}: expected"),
+        ("get_study = lambda: Study('t', [Row()], 'a')", r"rows=\[Row\(.*: expected \{'name'"),
+        (
+            "get_study = lambda: Study('t', {'a': Row()}, 'a', '3')",
+            "num_seeds='3': expected a whole",
+        ),
+        ("get_study = lambda: Study('t', {'a': Row([])}, 'a')", r"changes=\[\]: expected"),
+        ("get_study = lambda: Study('t', {'a': Row({'seed': 5})}, 'a')", "'a' changes the seed: a"),
+        (
+            "get_study = lambda: Study('t', {'a': Row({}, 'local')}, 'a')",
+            "heads='local': expected a",
+        ),
+        (
+            "get_study = lambda: Study('t', {'a': Row(paper='91')}, 'a')",
+            "'a' has paper='91': expec",
+        ),
+        ("get_study = lambda: Study('t', {'a': Row(paper={'locl': 9})}, 'a')", "paper=.*each name"),
+        (
+            "get_study = lambda: Study('t', {'a': Row(paper=float('nan'))}, 'a')",
+            "paper=nan: expect",
+        ),
         ("get_study = lambda: 3", "describes no study"),
         ("get_study = lambda: Study('t', {'a': Row()}, base='b')", "base='b' is no row: choose"),
-        ("get_study = lambda: Study('t', {'a': Row()}, 'a', 0)", "num_seeds=0: expected 1 or more"),
+        ("get_study = lambda: Study('t', {'a': Row()}, 'a', 0)", "num_seeds=0: expected a whole"),
         ("get_study = lambda: Study('t', {'a b': Row(), 'A-b': Row()}, base='a b')", "rename"),
-        ("get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')", "choose of global"),
+        (
+            "get_study = lambda: Study('t', {'a': Row(heads=('x',))}, base='a')",
+            "such as .'local',.*, of global",
+        ),
         (
             "get_study = lambda: Study('t', {'a': Row(evaluates='b'), 'b': Row()}, base='b')",
             "row 'a' evaluates 'b': expected a row above",

@@ -17,7 +17,8 @@ _SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where a comma is in numbe
 _SEPARATOR_LINE = "sep="  # what a line above the header begins with, which spreadsheets write
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
-    "CSV file, the name of its class, and train, val or test."
+    "CSV file, the name of its class, and train, val or test. Without the column split, a part of "
+    "the rows is drawn for the test (data.test_fraction)."
 )
 
 # A class may have the bytes of its folder, which a list of that disk keeps.
@@ -54,10 +55,13 @@ def read_csv(
             "photos add --config.data.name=folder"
         )
     photos: dict[str, NamedPhoto] = {}
+    numbers: dict[str, int] = {}
     for number, row, photo in _photos(path):
-        if photo.path in photos:
-            raise row_error(path, number, row, "each path once, but it has a row above", _REMEDY)
-        photos[photo.path] = photo
+        if (first := photos.get(photo.path)) is not None:
+            label = f" with the label {first.class_name!r}" * (first.class_name != photo.class_name)
+            wanted = f"each path once, but row {numbers[photo.path]} has it too{label}"
+            raise row_error(path, number, row, wanted, "Remove one of both rows.")
+        photos[photo.path], numbers[photo.path] = photo, number
     lists = from_names(
         "csv",
         path.parent,
