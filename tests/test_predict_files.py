@@ -330,6 +330,25 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
     assert row["heads"]["local"][1] is row["top"][0][1] is None
 
 
+def test_a_page_says_what_was_answered_as_text(tmp_path):
+    names, page = ("<i>tern</i>", "gull"), PredictionPage(top=2)
+    shares = {"global": [0.75, 0.25], "local": [0.125, 0.875], "sum": [0.625, 0.375]}
+    shares = {head: np.array(values, np.float32) for head, values in shares.items()}
+    found = Prediction("a", "sum", names, shares, 8, 8, (0, 0, 8, 8), *[None] * 4)
+    page.add("\u202ea.png", found, np.zeros((8, 8, 3), np.uint8))
+    page.add("b.png", ValueError("<i>no image</i>"), None)
+    page.write(tmp_path / "p.html", "logits", has_table=False)
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<i>" not in text
+    assert "<h1>1 photo named</h1>" in text
+    assert "1 could not be read" in text
+    assert r"\u202ea.png" in text  # which would turn the line around
+    shown = re.sub(r"<meter[^>]*value=\"(.*?)\">", r"\1", html.unescape(text))
+    words = re.sub(r"\s+", " ", re.sub(r"<(?!/?i>)[^>]*>", " ", shown))
+    assert "<i>tern</i> 62.5% 0.625 gull 37.5% 0.375" in words
+    assert "global <i>tern</i> · 75.0% local gull · 87.5% sum <i>tern</i> · 62.5%" in words
+
+
 def test_a_cropped_photo_keeps_the_box_in_its_place():
     """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
     from aftrans_jax.inference import prediction_page
