@@ -18,6 +18,7 @@ from aftrans_jax.flags import (
     key_lines,
     parse_flags,
     path_given,
+    unchanged_config,
 )
 from aftrans_jax.study import with_base
 
@@ -106,6 +107,19 @@ def test_the_own_file_is_the_one_that_is_read(monkeypatch):
     Path("configs").mkdir()
     Path("configs/cub.py").write_text(OWN)
     assert parsed(monkeypatch, "--config=configs/cub.py").seed == 77
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("configs/cub.py", "cub"), ("configs/cub.py:recipe=transfg", "cub-transfg")]
+)
+def test_a_run_is_named_after_its_recipe_and_compared_with_it(monkeypatch, given, name):
+    own = parsed(monkeypatch, f"--config={given}").to_dict()
+    argv = [main.__name__, f"--config={given}", "--config.seed=5"]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver():
+        parse_flags(argv)
+        found, plain = unchanged_config()
+    assert (found, plain.to_dict()) == (name, own)
 
 
 def test_an_unknown_file_ends_the_command_with_one_line(monkeypatch):

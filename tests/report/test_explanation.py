@@ -115,7 +115,7 @@ def test_maps_lie_where_their_patches_do(tmp_path, rng):
     shown = page(tmp_path, [explained(rng)], BY_HAND)
     for rule in ("--margin: 10.0%;", "--cols: 80.0%;", "--rows: 80.0%;"):
         assert rule in shown.source
-    assert "the model stretches it to 24 × 24 px" in shown.text
+    assert "the model stretches it to 24 \N{MULTIPLICATION SIGN} 24 px" in shown.text
     assert "JavaScript is off" in shown.text
 
 
@@ -134,7 +134,7 @@ def test_a_script_has_no_marks_of_a_template(name):
     assert template.render() == Path(template.filename).read_text(encoding="utf-8")
 
 
-# ------------------------------------------------------------------------------ in a browser, by hand
+# -------------------------------------------------------------------------- in a browser, by hand
 
 # Patches of 8 px, every 4 px of an image of 20 px; boxes are in px of one of 40.
 BY_HAND = RULES._replace(
