@@ -2,6 +2,7 @@
 
 import functools
 import importlib.resources
+import re
 import sys
 from functools import partial
 
@@ -111,6 +112,8 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
         text.replace("<b>", "").replace("</b>", "")
     )
     assert text.count("<details") == 2
+    heads = re.findall(r"<caption>(.*?)</caption>", text)
+    assert heads == ["global", "local", "sum <b>reported</b>"] * 2
     assert "--aspect: 240 / 240" in text
     assert "--aspect: 240 / 180" in text
 

@@ -1,6 +1,7 @@
 """Where `--config` finds a configuration: in the working directory, then in the package."""
 
 import re
+from inspect import getsource
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main  # whose flags they are
 from aftrans_jax.config import base_config
-from aftrans_jax.flags import SYNONYMS, canonical, find_config, key_lines, parse_flags
+from aftrans_jax.flags import (
+    SYNONYMS,
+    canonical,
+    find_config,
+    key_lines,
+    parse_flags,
+    path_given,
+    unchanged_config,
+)
 from aftrans_jax.study import with_base
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
@@ -100,6 +109,19 @@ def test_the_own_file_is_the_one_that_is_read(monkeypatch):
     assert parsed(monkeypatch, "--config=configs/cub.py").seed == 77
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [("configs/cub.py", "cub"), ("configs/cub.py:recipe=transfg", "cub-transfg")]
+)
+def test_a_run_is_named_after_its_recipe_and_compared_with_it(monkeypatch, given, name):
+    own = parsed(monkeypatch, f"--config={given}").to_dict()
+    argv = [main.__name__, f"--config={given}", "--config.seed=5"]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver():
+        parse_flags(argv)
+        found, plain = unchanged_config()
+    assert (found, plain.to_dict()) == (name, own)
+
+
 def test_an_unknown_file_ends_the_command_with_one_line(monkeypatch):
     with pytest.raises(SystemExit) as caught:
         parsed(monkeypatch, "--config=configs/nosuch.py", "--config.seed=5")
@@ -164,6 +186,10 @@ def test_every_key_is_listed_with_its_default():
     method = lines["--config.region.method=largest_component"]  # with the comment above the key
     assert "| extreme_values; controls: centred | random | whole;" in method
     assert method.endswith("Paper: section 2.2.1, table 6")
+    comments = [line for line in getsource(base_config).splitlines() if line.strip()[:2] == "# "]
+    assert all(
+        sum(line.count(text.strip()[2:]) for line in lines.values()) == 1 for text in comments
+    )
 
 
 def test_paths_are_expanded(monkeypatch, tmp_path):
@@ -176,6 +202,7 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
     assert (config.data.dir, config.pretrained) == (f"{tmp_path}/a", f"{tmp_path}/b")
     for arguments in (["--workdir", "~/run"], ["--workdir=~/run"], ["-workdir", "~/run"]):
         assert canonical(["~", *arguments, "~"]) == ["~", f"--workdir={tmp_path}/run", "~"]
+    assert path_given(canonical(["~", "--workdir=a", "--workdir", "b"]), "workdir") == "b"
     given = ["~", "--config.seed", "5", "-study=x"]
     assert canonical(given) == ["~", "--config.seed", "5", "--study=x"]
 

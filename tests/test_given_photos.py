@@ -86,6 +86,18 @@ def test_globs_find_what_they_name_and_classes_named_as_helpers(tmp_path, monkey
     assert find(["t*/*"])[0] == ["thumbs/2.jpg"]
 
 
+def test_what_a_glob_matches_in_two_ways_was_not_given_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(plant(tmp_path, "a/b/1.jpg", "2.jpg"))
+    assert find(["**/**/*.jpg"]) == (["2.jpg", "a/b/1.jpg"], 0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser.jpg", "$HOME.jpg"])
+def test_a_file_is_taken_by_its_name_before_a_shell_s_signs_are(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(plant(tmp_path, name))
+    assert find([name]) == ([name], 0)
+
+
 @pytest.mark.parametrize("pattern", ["**/*.jpg", "**", "*", "a*/**/*.jpg", "*/**", "**/a/**/*.jpg"])
 def test_globs_follow_the_links_that_folders_do(tmp_path, monkeypatch, pattern):
     """Not those to a folder that contains them, by one way or two; others are."""

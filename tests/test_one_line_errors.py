@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from aftrans_jax import convert, export
 from aftrans_jax.command import one_line_errors, show
-from aftrans_jax.paths import expand
+from aftrans_jax.paths import check_place, expand
 
 
 def said(
@@ -185,6 +185,14 @@ def test_what_cannot_be_expanded_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a$b").touch()  # a file may be called so
     assert expand("a$b") == "a$b"
+
+
+def test_a_folder_that_cannot_be_entered_cannot_be_written(tmp_path, monkeypatch):
+    """By its permissions; root, who may run this, has all of them."""
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.X_OK)
+    said = f"^--out=x.html: {tmp_path} cannot be written: choose another --out$"
+    with pytest.raises(PermissionError, match=said):
+        check_place(tmp_path, "--out=x.html")
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

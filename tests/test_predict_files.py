@@ -141,6 +141,39 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
     assert _cell(-1) == -1
 
 
+def test_a_row_has_every_value_in_its_column_and_no_formula(tmp_path):
+    """By hand, where an interrupted run left more than comes."""
+    (tmp_path / "P.CSV.partial").write_text("left over," * 999)
+    names, shares = ("=1+1", "gull", "@tern"), [[0.25, 0.625, 0.125], [0.5, 0.125, 0.375]]
+    probabilities = {
+        head: np.array(values, np.float32)
+        for head, values in zip(("global", "sum"), shares, strict=True)
+    }
+    size = {"height": 30, "width": 40, "seen": (0, 0, 30, 40)}
+    rest = dict.fromkeys(("relevance", "gates", "crop"))
+    found = Prediction("", "sum", names, probabilities, **size, box=(1, 2, 13, 24), **rest)
+    with prediction_table(tmp_path / "P.CSV", heads=("global", "sum"), top=3) as add:
+        add("a.jpg", found)
+        add("b.jpg", ValueError("-broken"))
+    assert read_csv(tmp_path / "P.CSV") == [
+        {
+            **{"file": "a.jpg", "answer": "'=1+1", "probability": "0.5"},
+            **{"class_1": "'=1+1", "probability_1": "0.5"},
+            **{"class_2": "'@tern", "probability_2": "0.375"},
+            **{"class_3": "gull", "probability_3": "0.125"},
+            **{"global": "gull", "global_probability": "0.625"},
+            **{"sum": "'=1+1", "sum_probability": "0.5"},
+            **{"top": "1", "left": "2", "bottom": "13", "right": "24"},
+            **{"height": "30", "width": "40", "error": ""},
+        },
+        {
+            **dict.fromkeys(read_csv(tmp_path / "P.CSV")[0], ""),
+            **{"file": "b.jpg", "error": "'-broken"},
+        },
+    ]
+    assert os.listdir(tmp_path) == ["P.CSV"]
+
+
 def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatch):
     (tmp_path / "p.csv").write_text("older\n")
 
@@ -328,6 +361,27 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
     row = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert row["probability"] is None
     assert row["heads"]["local"][1] is row["top"][0][1] is None
+
+
+def test_a_page_says_what_was_answered_as_text(tmp_path):
+    names, page = ("<i>tern</i>", "gull"), PredictionPage(top=2)
+    shares = {"global": [0.75, 0.25], "local": [0.125, 0.875], "sum": [0.625, 0.375]}
+    shares = {head: np.array(values, np.float32) for head, values in shares.items()}
+    found = Prediction("a", "sum", names, shares, 8, 8, (0, 0, 8, 8), *[None] * 4)
+    page.add("\u202ea.png", found, np.zeros((8, 8, 3), np.uint8))
+    for _ in range(22):
+        page.add("b.png", ValueError("<i>no image</i>"), None)
+    page.write(tmp_path / "p.html", "logits", has_table=False)
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<i>" not in text
+    assert "<h1>1 photo named</h1>" in text
+    assert "22 could not be read" in text
+    assert "and 2 more" in text  # than the 20 that are named
+    assert r"\u202ea.png" in text  # which would turn the line around
+    shown = re.sub(r"<meter[^>]*value=\"(.*?)\">", r"\1", html.unescape(text))
+    words = re.sub(r"\s+", " ", re.sub(r"<(?!/?i>)[^>]*>", " ", shown))
+    assert "<i>tern</i> 62.5% 0.625 gull 37.5% 0.375" in words
+    assert "global <i>tern</i> · 75.0% local gull · 87.5% sum <i>tern</i> · 62.5%" in words
 
 
 def test_a_cropped_photo_keeps_the_box_in_its_place():

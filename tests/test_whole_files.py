@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import threading
 import zipfile
 
@@ -83,7 +84,20 @@ def test_what_a_killed_writer_left_is_no_part_of_the_next_file(tmp_path):
     with np.load(tmp_path / "x.npz") as arrays, zipfile.ZipFile(tmp_path / "x.npz") as file:
         assert arrays["a"].tolist() == [0, 1, 2]
         assert file.testzip() is None
-    assert os.listdir(tmp_path) == ["x.npz"]
+    (tmp_path / "x.csv.tmp").write_bytes(b"left over, and longer than what comes")
+    write_bytes(tmp_path / "x.csv", b"file,answer\n")
+    assert (tmp_path / "x.csv").read_bytes() == b"file,answer\n"
+    assert sorted(os.listdir(tmp_path)) == ["x.csv", "x.npz"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664)])
+def test_others_may_read_and_write_a_file_as_the_user_s_mask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "x", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
 
 
 def test_a_file_has_one_owner(tmp_path):

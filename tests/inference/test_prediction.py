@@ -54,6 +54,32 @@ def test_a_turned_photo_is_read_upright_whoever_opens_it(rng, tmp_path, number):
             check(found.image, upright)
 
 
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF"])
+def test_what_was_decoded_is_turned_by_its_xmp_where_no_tag_of_a_tiff_says_more(
+    rng, tmp_path, kind
+):
+    path = tmp_path / "a"
+    told = {"tiffinfo": {0x0112: 1, 700: XMP}} if kind == "TIFF" else {"xmp": XMP}
+    Image.fromarray(noise(rng, 40, 60, 3)).save(path, kind, **told)
+    with Image.open(path) as opened:
+        opened.load()
+        assert opened.info["xmp"] == XMP
+        found = prepare(opened, SIZES)
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
+    assert (found.width, found.height) == upright.size
+    assert (upright.size == (60, 40)) == (kind == "TIFF")
+    check(found.image, upright)
+
+
 def test_grey_transparent_and_print_colours_are_read(rng, tmp_path):
     grey = Image.fromarray(noise(rng, 30, 20))
     clear = Image.fromarray(noise(rng, 30, 20, 4), "RGBA")
@@ -171,6 +197,7 @@ def test_one_photo_is_told_from_several(rng):
     assert all(map(is_one, ["a.jpg", Image.new("RGB", (2, 2)), noise(rng, 2, 2, 3)]))
     assert not any(map(is_one, [["a.jpg"], (), noise(rng, 5, 2, 2, 3), iter("ab"), {"a"}]))
     assert all(map(is_one, [None, 3, {"a": 1}, io.BytesIO()]))  # none of which is several photos
+    assert not any(is_one(np.array(["a.jpg", "b.jpg"], kind)) for kind in ("U", "S", "O"))
 
 
 def test_photos_are_taken_as_they_are_needed_and_errors_are_in_their_place(rng):

@@ -247,6 +247,34 @@ def test_a_program_gives_the_same_numbers_without_this_package(name, elsewhere):
     assert described["images"]["shape"] == ["batch", SIDE, SIDE, 3]
 
 
+def test_a_program_is_described_for_those_who_have_to_feed_it(trained):
+    outputs = {
+        "probabilities": jax.ShapeDtypeStruct((1, 3), jnp.float32),
+        "box": jax.ShapeDtypeStruct((1, 4), jnp.int32),
+    }
+    found = programs._description(trained, "sum", outputs)
+    images = "RGB photos, upright, shrunk with antialiasing to 32 x 32 px"
+    assert found["images"]["meaning"] == images
+    assert found["outputs"] == {
+        "probabilities": {
+            "shape": ["batch", 3],
+            "dtype": "float32",
+            "meaning": "of the classes, by the sum logits",
+        },
+        "box": {
+            "shape": ["batch", 4],
+            "dtype": "int32",
+            "meaning": "the region, (top, left, bottom, right), half-open, in pixels of the images",
+        },
+    }
+    assert (found["step"], found["accuracy"]) == (6, 0.75)
+    trained = trained._replace(sizes={"image_size": SIDE, "resize_size": 40})
+    found = programs._description(trained, "local", outputs)
+    images = images.replace("32 x 32", "40 x 40") + ", of which the middle 32 x 32 is taken"
+    assert found["images"]["meaning"] == images
+    assert found["accuracy"] is None  # what the local logits have is not known
+
+
 def test_what_a_model_has_not_is_refused(trained):
     with pytest.raises(ValueError, match=r"--logits=sum: .*'vit', which has global logits only"):
         program(some_model("vit"), "sum", with_region=False)

@@ -71,6 +71,42 @@ def test_a_photo_that_tells_several_lines_apart_is_in_the_page_once(tmp_path):
     assert drawn[-4:] == [one, two, two, one]
 
 
+def test_settings_keep_their_numbers_and_colours_in_all_parts(tmp_path):
+    panel = plain_panel(np.zeros((224, 224, 3), np.uint8))
+    look = Look(9, "b", Rectangle(1.0, 2.0, 3.0, 4.0), [Answer("sum", "Gull", True)])
+    page = written(tmp_path, [Sight("one.jpg", "Tern", panel, None, [look])])
+    assert "1 a (sum)2 b (global)" in page.text
+    assert [g["class"] for g in page.all("g")] == ["s0", "s1 dashed"]  # of the plot, and its box
+    colours = [i["class"] for i in page.all("i")]
+    assert colours == ["series s0", "series s1", "series s1 dashed"]
+    assert "annotated box" not in page.text  # there is none
+
+
+def test_what_users_name_is_text(tmp_path):
+    evil = "<b>\"&'</b>"
+    panel = plain_panel(np.zeros((8, 8, 3), np.uint8))
+    looks = [Look(0, evil, None, [Answer(evil, evil, True)])]
+    comparison = Comparison(
+        title=evil,
+        header=[evil],
+        rows=[[evil]],
+        notes=evil,
+        series=[evil],
+        plots=[],
+        sights=[Sight(evil, evil, panel, None, looks)],
+        groups=[Group(evil, [Disagreement(evil, panel, [(evil, evil)])])],
+        no_pictures="",
+        command=evil,
+        changed=[["key", "a"], [evil, evil]],
+    )
+    write_comparison(tmp_path / "table.html", comparison)
+    page = Page((tmp_path / "table.html").read_text(encoding="utf-8"))
+    assert "<b>" not in page.source.replace("<b>✓ ", "")
+    # Title twice; header, cell, notes, two settings, series; name, class, row, head and answer of
+    # the first image; group, name, who and what of the second; command.
+    assert page.text.count(evil) == 2 + 6 + 5 + 4 + 1
+
+
 def test_a_table_without_boxes_has_no_such_part(tmp_path):
     page = written(tmp_path, [])
     assert "Where they look" not in page.text

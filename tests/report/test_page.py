@@ -108,6 +108,45 @@ def test_every_photo_opens_large_and_closes_again(tmp_path):
     assert closing == {f"#{name.replace('photo', 'at')}" for name in articles}
 
 
+def test_classes_pairs_and_calibration_are_told_in_figures(tmp_path):
+    """Of four terns one is named right and two are gulls; of four gulls three; both auks."""
+    labels, named = [0] * 4 + [1] * 4 + [2] * 2, [0, 1, 1, 2, 1, 1, 1, 0, 2, 2]
+    shown = page(tmp_path, answers=answers(labels, named, ("Tern", "Gull", "Auk")))
+    text = shown.text.replace("\N{NO-BREAK SPACE}", " ")
+    # Wilson's intervals by hand, as above: of 1 of 4, 3 of 4 and 2 of 2.
+    assert (
+        "Tern25.0 %1 of 44.6 % to 69.9 %Gull (2)Gull75.0 %3 of 430.1 % to 95.4 %Tern (1)"
+        "Auk100.0 %2 of 234.2 % to 100.0 %Confusion"
+    ) in text
+    bars = [a["style"] for a in shown.all("span") if "style" in a]
+    assert bars == ["width:25.0%", "width:75.0%", "width:100.0%"]
+    cells = [(a["class"], a["style"][8:]) for a in shown.all("td") if a.get("class") in CELLS]
+    assert cells == [
+        *(("hit", "25%"), ("miss", "50%"), ("miss", "25%")),
+        *(("miss", "25%"), ("hit", "75%"), ("hit", "100%")),
+    ]
+    assert "classnamedimagesofTernGull24TernAuk14GullTern14" in text
+    assert "Tern named Gull: 2 of 4" in text
+    shown_of_it = [svg.get("aria-label") for svg in shown.all("svg")]
+    for caption in ("bird_1.jpg: a mistake", "bird_0.jpg: Tern", "bird_4.jpg: Gull"):
+        assert caption in shown_of_it
+    assert "wrong, most confident first (4 of 4)" in text
+    assert "Every class, images evenly spaced by confidence" in text
+    assert [text.count(f"global{mark}Gull · 88 %") for mark in "✓✗"] == [3, 2]
+    assert "Mean confidence 87.6 %, accuracy 60.0 %" in text
+    assert "expected calibration error 27.6 %" in text
+
+
+CELLS = ("hit", "miss")
+
+
+def test_the_head_that_is_reported_is_named(tmp_path):
+    said = answers([0, 0, 1], [0, 1, 0], sum=[0, 0, 1], local=[0, 0, 0])._replace(reported="sum")
+    text = page(tmp_path, answers=said).text
+    assert "100.0 % of 3 test images named right by the sum of the global and local logits" in text
+    assert "globallocalimagessum right" in text
+
+
 def test_report_of_a_plain_vit_has_one_panel_and_no_legend(tmp_path):
     plain = picture(box=None, relevance=None, annotated_box=None)
     shown = page(tmp_path, answers=answers([0, 1], [0, 1]), pictures=[plain, plain])

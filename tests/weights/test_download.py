@@ -45,6 +45,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         content, wanted = self.server.content, self.headers.get("Range", "")
+        if self.headers.get("Accept-Encoding") != "identity":
+            self.send_error(406)  # it would be compressed, and none of its ranges the file's
+            return
         start = int(wanted.removeprefix("bytes=").rstrip("-") or 0) if self.server.ranges else 0
         self.server.requests.append(start)
         self.answer(content[start:], 206 if wanted and self.server.ranges else 200)

@@ -1,8 +1,11 @@
 """Files of other libraries are known by their content, whatever their name, and nothing is run."""
 
+import bz2
 import gzip
+import lzma
 import pickle
 import re
+import tarfile
 import zipfile
 
 import flax.serialization
@@ -14,6 +17,7 @@ from aftrans_jax.inference.single_file import read_saved
 from aftrans_jax.weights.reading import open_weights
 
 TREE = {"embedding": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+MANY = {f"a{number}": np.ones(1, np.float32) for number in range(16)}  # more than a short map has
 
 
 def zipped(*names):
@@ -51,6 +55,11 @@ def npy(path):
         np.save(stream, np.ones(3))
 
 
+def tar(path):
+    with tarfile.open(path, "w") as file:
+        file.addfile(tarfile.TarInfo("a"))
+
+
 FILES = {
     "TorchScript": (zipped("m/data.pkl", "m/constants.pkl"), r"a TorchScript .*'/.*/x\.\w+'\)"),
     "PyTorch 1.5": (torch_before_1_6, r"a PyTorch file \(of before version 1\.6\): .*weights_only"),
@@ -61,7 +70,13 @@ FILES = {
     "Keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "a Keras model"),
     "TensorFlow": (content(b"\0" * 40 + bytes.fromhex("57fb808b247547db")), "a TensorFlow checkp"),
     "npy": (npy, r"a single array \(npy\): expected all arrays of the model"),
+    "map of 16 bits": (content(flax.serialization.msgpack_serialize(MANY)), "a msgpack file, as"),
+    "map of 32 bits": (content(b"\xdf\0\0\0\1\xa1a\1"), "a msgpack file, as of Flax"),
     "gzip": (content(gzip.compress(b"x")), "compressed by gzip: unpack it first"),
+    "bzip2": (content(bz2.compress(b"x")), "compressed by bzip2: unpack it first"),
+    "xz": (content(lzma.compress(b"x")), "compressed by xz: unpack it first"),
+    "zstd": (content(bytes.fromhex("28b52ffd04000100")), "compressed by zstd: unpack it first"),
+    "tar": (tar, "a tar archive: unpack it first"),
     "LFS": (content(b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
     "HTML": (content(b"\n<!DOCTYPE html><html>404</html>"), "a web page: download the file itself"),
     "zip": (zipped("readme.txt"), "a zip of other things: expected one .npy file for each array"),

@@ -240,7 +240,16 @@ def test_hugging_face_s_files_tell(tmp_path):
         "told by config.json: vit, 3 heads",
         "LayerNorm's epsilon is 1e-6, the file's model had 1e-12",
     )
-    assert told(tmp_path, config, {"do_normalize": False}).std == (1.0, 1.0, 1.0)
+    found = told(tmp_path, config, {"do_normalize": False, "image_mean": [0.1, 0.2, 0.3]})
+    assert (found.mean, found.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "gelu"), [("gelu", "exact"), ("gelu_new", "tanh"), ("gelu_fast", "tanh")]
+)
+def test_hugging_face_s_names_of_the_gelu(tmp_path, name, gelu):
+    """As transformers/activations.py defines them: by erf, the others by tanh."""
+    assert told(tmp_path, {"model_type": "vit", "hidden_act": name}).gelu == gelu
 
 
 REFUSED = [
@@ -319,6 +328,7 @@ def test_other_names_are_passed():
 
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+STD = {HALVES: HALVES, IMAGENET: (0.229, 0.224, 0.225), (0.0, 0.0, 0.0): (1.0, 1.0, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +355,7 @@ HALVES, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
 def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
     naming = from_state_dict(arrays, heads=None).naming
     found = converted_origin(name, naming, Told())
-    assert (found.gelu, found.mean) == ("exact", mean)
+    assert (found.gelu, found.mean, found.std) == ("exact", mean, STD[mean])
     assert ("not told" in found.reason) == (name in ("x.pth", "sample.pth"))
     assert from_text(as_text(found).encode()) == found
     with pytest.raises(ValueError, match="convert the file again"):
@@ -354,8 +364,9 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
 
 def test_names_tell_before_hugging_face_s_architecture(arrays):
     naming, vit = from_state_dict(arrays, heads=None).naming, Told(architecture="vit")
-    for name, mean in (("dino-vitb16", (0.485, 0.456, 0.406)), ("vit-base", (0.5, 0.5, 0.5))):
-        assert converted_origin(name, naming, vit).mean == mean
+    for name, mean in (("dino-vitb16", IMAGENET), ("vit-base", HALVES)):
+        found = converted_origin(name, naming, vit)
+        assert (found.mean, found.std) == (mean, STD[mean])
 
 
 @pytest.mark.parametrize("text", [b"", b"a comment", b"{}", b"[1]", b'"x"'])

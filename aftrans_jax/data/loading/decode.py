@@ -173,7 +173,7 @@ def _contents(data: bytes) -> _Contents:
 def _orientation(image: ImageFile, contents: _Contents) -> tuple[int, bool]:
     """Returns the orientation that the file is stored in, and whether decoding turns the image."""
     if image.format == "TIFF":
-        number = getattr(image, "tag_v2", {}).get(0x0112, 1)
+        number = image.getexif().get(0x0112, 1)  # by which Pillow turns it: XMP's, without a tag
         return (number if number in range(1, 9) else 1), True
     if image.format == "HEIF":
         return image.info.get("original_orientation") or 1, True

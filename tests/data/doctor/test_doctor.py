@@ -115,6 +115,30 @@ def test_a_clean_set(tmp_path):
     assert clean(diagnosis) == diagnosis.readable == diagnosis.listed
 
 
+def test_uneven_classes_are_counted(tmp_path):
+    counts = {"Crow": 1, "Gull": 2, "Tern": 9}
+    images = [("train", x, f"{x} {n}") for x, count in counts.items() for n in range(count)]
+    diagnosis = diagnose(planted(tmp_path, [*images, *SOUND[6:], ("test", "Tern", "missing")]))
+    assert report(diagnosis)[4:13] == [
+        "  listed                        12       7",
+        "  readable                      12       6",
+        "  fewest in a class              1       2",
+        "  median in a class              2       2",
+        "  most in a class                9       2",
+        "  classes with 1                 1       0",
+        "  classes with 2 to 3            1       3",
+        "  classes with 8 to 15           1       0",
+        "",
+    ]
+
+
+def test_the_limit_of_pixels_is_the_run_s(tmp_path):
+    listed = planted(tmp_path, SOUND)
+    diagnosis = examine(listed, tiny_px=TINY_PX, num_threads=1, max_pixels=119)  # of 12 x 10
+    assert (len(diagnosis.undecodable), diagnosis.readable) == (12, ())
+    assert "expected at most data.max_pixels=119" in diagnosis.error
+
+
 image = st.tuples(
     st.sampled_from(["train", "test"]),
     st.sampled_from(CLASSES),

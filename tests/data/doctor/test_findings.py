@@ -167,6 +167,8 @@ def test_a_misspelt_label_shows(tmp_path):
         "note: classes of one listed image (1): Crwo. A misspelt label makes such a class." in notes
     )
     assert "note: class names that are nearly the same (1): Crow ~ Crwo. Is one misspelt?" in notes
+    official = report(diagnosis._replace(official=(5, 4)))
+    assert not any("nearly the same" in line for line in official)  # whose names are as they are
 
 
 def test_a_guessed_depth_is_a_note(tmp_path):

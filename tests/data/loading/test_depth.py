@@ -222,3 +222,14 @@ def test_a_whole_tiff_of_another_kind_says_what_to_make_of_it(samples):
     with pytest.raises(ValueError, match=r"TIFF whose kind of samples .* Convert it") as caught:
         decoded(tiff(samples))
     assert "fetch" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("high", "guess"), [(1, "0 to 1"), (1.25, "0 to 1"), (100, "8 bits"), (255, "8 bits")]
+)
+def test_fractions_are_told_from_dark_samples_of_eight_bits(high, guess):
+    pixels, said = decoded(tiff((high * RAMP).astype("f4")))
+    shares = np.rint(255 * np.minimum(np.float32(high * RAMP), 1))  # what is beyond white is white
+    expected = shares if high < 2 else np.floor(np.float32(high * RAMP))
+    np.testing.assert_array_equal(pixels[..., 1], expected)
+    assert said == f"samples from 0 to {high} read as {guess}"

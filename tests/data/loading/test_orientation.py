@@ -42,6 +42,25 @@ def test_the_box_stays_around_what_it_held(tmp_path, number, suffix):
     np.testing.assert_array_equal(example.box, bounds(example.image))
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("number", [1, 4, 6])
+def test_the_box_stays_around_what_it_held_where_xmp_alone_tells(tmp_path, number, suffix):
+    packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="{number}"/></x:xmpmeta>'
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", packet)
+    options = {
+        "jpg": {"quality": 100, "subsampling": 0, "xmp": packet.encode()},
+        "png": {"pnginfo": text},
+        "tif": {"tiffinfo": {700: packet.encode()}},
+        "webp": {"lossless": True, "xmp": packet.encode()},
+    }
+    Image.fromarray(stored()).save(tmp_path / f"a.{suffix}", **options[suffix])
+    boxes = np.array([BOX], np.float32)
+    example = PhotoSource(PhotoTable(tmp_path, (f"a.{suffix}",), (0,), boxes))[0]
+    assert example.image.shape[:2] == ((30, 20) if number > 4 else (20, 30))
+    np.testing.assert_array_equal(example.box, bounds(example.image))
+
+
 @settings(deadline=None, max_examples=25)
 @given(number=st.integers(1, 8), height=st.integers(1, 9), width=st.integers(1, 9))
 def test_turning_is_that_of_pil(number, height, width):

@@ -68,6 +68,15 @@ def test_a_whole_jpeg_is_what_pil_makes_of_it(options, mode, pixels):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
+def test_fill_bytes_and_a_marker_without_a_length_are_passed_over(options):
+    """FF may be repeated before any marker; FF 01 stands alone."""
+    data = jpeg(**options)
+    start = data.index(b"\xff\xda")
+    for odd in (data[:-2] + b"\xff\xff\xff" + END, data[:start] + b"\xff\x01" + data[start:]):
+        np.testing.assert_array_equal(decoded(odd), by_pil(data))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.98])
 def test_a_jpeg_that_ends_early_is_refused_whatever_its_last_bytes(options, share):
     data = jpeg(**options)

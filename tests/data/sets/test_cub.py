@@ -180,6 +180,13 @@ def test_the_full_set_has_its_official_size(tmp_path, num_train):
         read_cub(write(tmp_path, rows))
 
 
+def test_a_larger_photo_than_the_run_allows_is_refused_when_it_is_read(tmp_path):
+    lists = read_cub(write(tmp_path))
+    assert photo_dataset(lists, max_pixels=48).train[0].image.shape == (6, 8, 3)
+    with pytest.raises(ValueError, match=r"expected at most data\.max_pixels=47"):
+        photo_dataset(lists, max_pixels=47).train[0]
+
+
 def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
     """As a disk on the network takes its time for each; the missing ones are told in order."""
     names = tuple(f"{number}.jpg" for number in range(5000))

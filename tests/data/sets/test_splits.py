@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.config import base_config
-from aftrans_jax.data.loading.names import locate, printable
+from aftrans_jax.data.loading.names import locate, printable, summary
 from aftrans_jax.data.sets import mat_process
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.folder import read_folder
+from aftrans_jax.data.sets.lists import shortened
 from aftrans_jax.data.sets.matlab import read_entries
 from aftrans_jax.experiment.data import load_dataset
 
@@ -203,3 +204,10 @@ def test_a_reader_that_crashes_or_hangs_is_a_named_error(tmp_path, monkeypatch, 
     expected = r"a\.mat cannot be read \(.*\): expected a complete MATLAB 5 file\. Fetch it"
     with pytest.raises(ValueError, match=expected):  # and a new process answers
         read_entries(tmp_path / "a.mat", ["x"], lambda x: (x, x), "", remedy="Fetch it.")
+
+
+def test_names_and_rows_are_cut_where_they_are_too_many_or_too_long():
+    assert summary("odd", ["a", "b", "c"], " Look.") == "odd (3): a, b, c. Look."
+    assert summary("odd", ["a", "b", "c", "d"]) == "odd (4): a, b, c, ..."
+    assert shortened("x" * 200) == "x" * 200
+    assert shortened("x" * 201) == "x" * 200 + "..."

@@ -86,6 +86,14 @@ def test_names_and_labels_decode_no_image(data_dir, monkeypatch):
         train[len(train)]
 
 
+def test_a_larger_photo_than_the_run_allows_is_refused(data_dir):
+    train = read_tfds(CUB, data_dir).train
+    height, width, _ = train[0].image.shape
+    assert read_tfds(CUB, data_dir, max_pixels=height * width).train[0].image.size
+    with pytest.raises(ValueError, match=rf"at most data\.max_pixels={height * width - 1:,}"):
+        read_tfds(CUB, data_dir, max_pixels=height * width - 1).train[0]
+
+
 def test_many_threads_read_what_one_reads(data_dir):
     alone = [example for example in read_tfds(CUB, data_dir).train]
     fresh, order = read_tfds(CUB, data_dir).train, [index % 12 for index in range(0, 600, 7)]
