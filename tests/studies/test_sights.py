@@ -146,6 +146,8 @@ def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_p
     failures, _ = restarted(**photos(tmp_path / "others", level=9))
     assert failures == ["a, seed 0"]
     assert "x.png' is another photo" in said[0]
+    assert restarted(**changes | {"data__dir": str(tmp_path / "typo")})[0] == ["a, seed 0"]
+    assert any("typo, which is not there: expected the data set" in line for line in said)
     (tmp_path / "here").rename(tmp_path / "there")
     assert restarted(**changes | {"data__dir": str(tmp_path / "there")}) == ([], 0)
     page = (tmp_path / "out" / "table.html").read_text()
