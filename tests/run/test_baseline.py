@@ -95,7 +95,7 @@ def test_other_settings_steps_images_or_labels_are_no_baseline(tmp_path, changes
 )
 def test_what_a_plain_vit_does_not_read_may_differ(tmp_path, changes):
     finished(tmp_path / "vit", **changes)
-    shared = {key: changes[key] for key in changes if key.startswith("data")}
+    shared = {key: changes[key] for key in changes if key.startswith("data__validation")}
     assert found(tmp_path / "run", **shared)[0] is not None
 
 

@@ -156,9 +156,11 @@ def test_scores_after_the_checkpoint_that_a_run_goes_on_from_are_forgotten(tmp_p
         first._checkpoints.scores.note(number, {"global_accuracy": 0.5})
     first.close(together=True)
     (tmp_path / "checkpoints" / "2").rename(tmp_path / "away")
+    (cut_off := tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp-7").mkdir()
     again = session(tmp_path)
     state, is_resumed = again.start()
     assert (int(state.step), is_resumed) == (1, True)
+    assert not cut_off.exists()
     assert again._checkpoints.scores.of(1) == {"global_accuracy": 0.5}
     assert again._checkpoints.scores.of(2) is None
     again.close(together=True)

@@ -655,6 +655,9 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
     with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
         check_moved(tmp_path, then, other)
     check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
+    gone = tmp_path / "gone"
+    with pytest.raises(ValueError, match=rf"was {then}, is now {gone}, which is not there: expec"):
+        check_moved(tmp_path, then, gone)
 
 
 def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path):
@@ -672,11 +675,15 @@ def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path
         check_moved(tmp_path, then, other)
 
 
-def test_steps_since_the_last_report_are_reported_at_the_end(tmp_path):
-    train(with_settings(fresh(), train__report_every=4), tmp_path / "run")
+def test_steps_since_the_last_report_are_reported_and_their_loss_judged(finished, tmp_path):
+    experiment = with_settings(fresh(), train__report_every=4)
+    train(experiment._replace(largest_loss=0.0), tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [x["step"] for x in records if x["split"] == "train"] == [4, 6]
+    for workdir, is_sound in ((tmp_path / "run", False), (finished[0], True)):
+        scores = json.loads((workdir / "checkpoints" / "scores.json").read_text())
+        assert scores["6"]["sound"] is is_sound
 
 
 def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, tmp_path):
