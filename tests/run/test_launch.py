@@ -20,6 +20,7 @@ from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.workdir.image_lists import record_lists
 from aftrans_jax.workdir.lock import locked
+from aftrans_jax.workdir.record import flat
 
 DOWNLOADED = {"pretrained": "imagenet21k/ViT-B_16", "data__name": "folder"}
 
@@ -27,6 +28,30 @@ DOWNLOADED = {"pretrained": "imagenet21k/ViT-B_16", "data__name": "folder"}
 def launched(workdir, **changes):
     with StopRequest() as stop:
         return launch_training(tiny_config(**changes), workdir, stop)
+
+
+def test_another_run_or_files_of_the_user_s_are_refused_before_the_data_are_read(tmp_path):
+    gone = {"data__name": "folder", "data__dir": str(tmp_path / "gone")}
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "predictions.csv").write_text("mine")
+    with pytest.raises(ValueError, match="has no record of a run, but what one would replace"):
+        launched(workdir, **gone)
+    config = tiny_config(**gone).to_dict()
+    write_json(workdir / "config.json", config)
+    write_json(workdir / "result.json", {"step": 6, "config": config})
+    with pytest.raises(ValueError, match=r"seed was 0, is now 1\. Set them back"):
+        launched(workdir, **gone, seed=1)
+
+
+def test_what_differs_from_the_default_is_told_with_it():
+    changes = {"model__name": "vit", "model__gelu": "exact", "pretrained": ""}
+    found = results._changed(flat(tiny_config(**changes).to_dict()))
+    told = {key: pair for key, *pair in found}
+    assert told["model.name"] == ["aftrans", "vit"]
+    assert told["model.gelu"] == ["auto", "exact"]
+    assert told["data.name"][1] == "synthetic"
+    assert "sacm.keep_ratio" not in told
 
 
 def test_a_path_below_which_no_checkpoint_could_be_read_is_refused(tmp_path):

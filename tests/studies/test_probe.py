@@ -214,6 +214,8 @@ def test_a_study_is_probed_row_by_row(tmp_path):
     ):
         predictions = read_predictions(run.workdir / "predictions.csv")
         result = read_result(run.workdir)
+        counts = [result[f"num_{name}"] for name in ("train", "test", "classes")]
+        assert counts == [24, NUM_TEST, 12]
         assert (predictions.boxes is None) == (heads == {"global"})
         assert predictions.predicted.keys() == heads
         for head in heads:

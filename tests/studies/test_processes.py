@@ -167,7 +167,7 @@ def test_a_training_that_fails_again_is_told_by_what_it_said_now_in_a_group_of_i
     (run,) = plan(Study("t", {"b": Row()}, "b"), tiny_config(), tmp_path, num_seeds=1, given=())
     run.workdir.mkdir(parents=True)
     run.log.write_text("error: of an earlier attempt\n")
-    work = "import os; print('alone', os.getpgrp() == os.getpid()); raise SystemExit(3)"
-    job = processes.Job(run, [sys.executable, "-c", work], None)
+    work = "import os; print(os.environ['A'], os.getpgrp() == os.getpid()); raise SystemExit(3)"
+    job = processes.Job(run, [sys.executable, "-c", work], os.environ | {"A": "alone"})
     job.wait()
     assert job.problem(job.exit_code()) == f"exit code 3: alone True (all that it said: {run.log})"

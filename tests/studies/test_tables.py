@@ -13,7 +13,7 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.report.plots import curves, dots
+from aftrans_jax.report.plots import curves, dots, scatter
 from aftrans_jax.studies import table_files
 from aftrans_jax.studies.comparison import changed, lines_between
 from aftrans_jax.studies.definition import Row, Study
@@ -253,12 +253,13 @@ def test_the_table_says_what_the_runs_say(tmp_path):
         "local",
         "difference (95 %)",
     ]
+    assert header(table)[6:] == ["images", "GFLOP an image", "images/s", "paper"]
     first, second = cells(table)
     assert first[:6] == ["a|b", "global", "2", "75.0 ± 35.4", "100.0 ± 0.0", "\N{EN DASH}"]
     assert second[1] == "local"
     assert second[5] == "+50.0 (2 images differ)"
     assert second[-1] == "90.6"
-    assert first[-3:] == [f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
+    assert first[-4:] == ["4", f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
     assert 0 < table[0].gflop < table[1].gflop  # the global logits need no second pass
     text = markdown("T", table, lines[0], "the command")
     assert "| a\\|b | local | 2 |" in text
@@ -269,7 +270,9 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["", ""]
     assert rows[1]["differing_images"] == "2"
     assert "fewer than 10" in text
-    (drawn,) = plots(table)[1].dots
+    with mock.patch.object(table_files, "scatter", wraps=scatter) as priced:
+        (drawn,) = plots(table)[1].dots
+    assert priced.call_args.args[2] == [(0, table[0].gflop, 75), (1, table[1].gflop, 100)]
     assert drawn.low == drawn.at == drawn.high  # no whisker
     assert rows[0]["difference"] == ""
 

@@ -21,6 +21,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.run import evaluation, results
 from aftrans_jax.run.evaluation import (
     evaluate_run,
     evaluation_settings,
@@ -693,6 +694,37 @@ def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, t
     assert read_settings(workdir)["train.steps"] == 6
     with pytest.raises(ValueError, match=r"6 trained steps, more than train\.steps=5: raise.*=5$"):
         train(with_settings(fresh(), train__steps=5), workdir)
+
+
+@pytest.mark.parametrize("module", [results, evaluation])
+def test_scores_are_there_only_where_predictions_are(finished, tmp_path, monkeypatch, module):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "result.json").unlink()
+
+    def full(path, *_):
+        raise OSError(f"{path}: no space is left")
+
+    monkeypatch.setattr(module, "write_predictions", full)
+    with pytest.raises(OSError, match=r"predictions\.csv: no space"):
+        train(fresh(), workdir) if module is results else evaluate_run(fresh(), workdir, name="x")
+    assert not {path.name for path in workdir.iterdir()} & {"result.json", "eval-x.json"}
+
+
+def test_a_directory_is_locked_while_something_is_trained_there(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "result.json").unlink()
+    experiment, tried = fresh(), []
+
+    def evaluate(state):
+        with pytest.raises(BlockingIOError, match="is in use"), locked(workdir):
+            pass
+        tried.append(True)
+        return experiment.evaluate["test"](state)
+
+    train(experiment._replace(evaluate={"test": evaluate}), workdir)
+    assert tried == [True]
+    with locked(workdir):
+        pass
 
 
 def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
