@@ -102,7 +102,7 @@ def _found(config: Config) -> tuple[dict[str, Any], str]:
     """Returns values by key, and how those of the origin are known, empty without weights."""
     facts = _facts(config.pretrained, _given(config, "model.variant"))
     patch = VARIANTS[facts.variant].patch_size
-    size = facts.size or 224 // patch * patch
+    size = facts.size or 224
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
     found = {

@@ -109,7 +109,6 @@ def _training(run: Run) -> list[str]:
     settings, recorded = run.config.to_dict(), trained_settings(run.workdir)
     if not recorded:
         write_json(run.workdir / "config.json", settings)
-    recorded.pop("pretrained", None)  # weights of the same name, which may lie elsewhere now
     changed = {key: new for key, new in flat(settings).items() if recorded.get(key, new) != new}
     return [f"--config.{key}={value}" for key, value in changed.items()]
 

@@ -58,13 +58,21 @@ def check_moved(workdir: Path, old: Path, new: Path) -> None:
       new: that it is given now.
 
     Raises:
-      ValueError: the old one is still there and has other photos, of which a few are compared.
+      ValueError: the old one is still there, and the new one is not, or has other photos, of which
+        a few are compared.
     """
     try:
         names = sorted(read_lists(workdir / "lists.csv.gz") or {})
     except DamagedRecordError:
         return
-    if not names or not os.path.exists(old) or old.samefile(new):  # False where it is not known
+    if not names or not os.path.exists(old):  # False where it is not known
+        return
+    if not os.path.exists(new):
+        raise ValueError(
+            f"data.dir was {old}, is now {new}, which is not there: expected the data set that "
+            f"{workdir} was started with. Set it back"
+        )
+    if old.samefile(new):
         return
     roots = [_image_folder(_folders(place), names) for place in (old, new)]
     for name in names[:: max(1, len(names) // _NUM_COMPARED)]:

@@ -84,10 +84,13 @@ def test_two_processes_say_what_differs(tmp_path):
         ], errors
 
 
+NO_WEIGHTS = np.zeros(3, np.float32)
+
+
 def check(**changes):
     settings = tiny_config(**changes).to_dict()
     dataset = synthetic_dataset(num_train=4, num_test=2, image_size=16)
-    check_agreement(settings, dataset, {"vit": {"cls": np.zeros(3, np.float32)}})
+    check_agreement(settings, dataset, {"vit": {"cls": NO_WEIGHTS}})
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,33 @@ def test_places_and_threads_may_be_each_host_s_own(monkeypatch):
     check(seed=1)
     assert asked[0] == asked[1]
     assert [one == other for one, other in zip(asked[0], asked[2], strict=True)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("other", "column"),
+    [
+        ({"num_test": 3}, 0),
+        ({"names": ("b", "a")}, 0),
+        ({"cls": np.array([0, 0, 1e-7], np.float32)}, 2),
+        ({"cls": np.zeros((1, 3), np.float32)}, 2),
+    ],
+    ids=["sizes", "order of classes", "weights", "shape"],
+)
+def test_sets_without_lists_and_weights_are_told_apart(monkeypatch, other, column):
+    """Of drawn sets and numbered records no images are listed."""
+    asked = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        "jax.experimental.multihost_utils.process_allgather",
+        lambda own: asked.append(own.tolist()) or np.stack([own, own]),
+    )
+
+    def ask(num_test=2, names=("a", "b"), cls=NO_WEIGHTS):
+        dataset = synthetic_dataset(num_train=4, num_test=num_test, image_size=16)
+        settings = tiny_config().to_dict()
+        check_agreement(settings, dataset._replace(class_names=names), {"vit": {"cls": cls}})
+
+    ask()
+    ask(**other)
+    differing = [one != two for one, two in zip(*asked, strict=True)]
+    assert differing == [number == column for number in range(3)]

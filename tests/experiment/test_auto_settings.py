@@ -209,6 +209,14 @@ def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(changed,
     assert found.eval.every == (32 if found.train.steps else 0)
 
 
+def test_a_longer_run_keeps_the_warm_up_that_it_began_with():
+    """A twentieth of its own steps would be another schedule."""
+    written = flat(tiny_config(train__steps=320, train__warmup_steps=16).to_dict())
+    longer = tiny_config(train__steps=640, train__warmup_steps=-1)
+    found, _ = _with_length(longer, written, written)
+    assert (found.train.steps, found.train.warmup_steps) == (640, 16)
+
+
 def test_evaluations_that_are_not_once_an_epoch_stay_as_they_are_given():
     record = {"train__steps": 320, "train__epochs": 10.0, "eval__every": 50}
     written = flat(tiny_config(**record).to_dict())

@@ -391,10 +391,11 @@ def test_the_logits_that_answer(name, logits, expected):
 POSITIVE = words("""
     train.steps train.batch_size train.learning_rate train.clip_norm train.report_every
     train.save_every eval.batch_size sacm.reduction data.num_train data.num_test
-    data.mixing_strength
+    data.mixing_strength data.max_pixels
 """)
 NOT_NEGATIVE = words("""
     seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
+    loss.distill loss.contrastive
     train.weight_decay train.patience eval.every report.num_images train.epochs
 """)
 RATES = words("""
@@ -489,6 +490,8 @@ def test_epochs_out_of_range_are_named_where_steps_are_left_to_them():
         ("data.resize_ratio", 10.0),
         ("data.std", (1 / 255, 1.0, 1)),
         ("data.mean", (0.0, 0, -1.0)),
+        ("data.local_size", 16),  # one patch
+        ("seed", 2**32 - 1),
     ],
 )
 def test_the_ends_of_a_range_are_taken(key, value):
@@ -545,6 +548,16 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "bfloat16 or float16; this is a cpu in float32: use --config.model.attention=auto",
         ),
         (
+            {"data__name": "cub", "data__supercategory": "Aves"},
+            "data.supercategory='Aves': data.name='cub' has none; leave it empty, or use "
+            "--config.data.name=inat17",
+        ),
+        (
+            {"region__method": "annotated"},
+            "region.method='annotated' is for evaluation alone: train with another one, then "
+            "evaluate with --mode=eval --workdir=... --config.region.method=annotated",
+        ),
+        (
             {"model__name": "rams", "region__method": "annotated"},
             "region.method='annotated' is for model.name='aftrans'; this run's is 'rams': leave it "
             "out",
@@ -572,9 +585,9 @@ def test_the_ends_of_a_range_are_taken(key, value):
             "train.accumulation_steps=2, to two at a time",
         ),
         (
-            {"seed": 2**32 + 1},
-            "seed=4294967297 must be below 2^32 = 4294967296: of a larger one, jax.random draws "
-            "what seed=1 does",
+            {"seed": 2**32},
+            "seed=4294967296 must be below 2^32 = 4294967296: of a larger one, jax.random draws "
+            "what seed=0 does",
         ),
         (
             {"data__mixing": "both", "train__batch_size": 4},
@@ -598,6 +611,11 @@ def test_what_does_not_go_together_is_named(values, message):
     with pytest.raises(ValueError, match=r".") as caught:
         checks.check(changed(**values), num_devices=4)
     assert str(caught.value) == message
+
+
+def test_two_images_a_device_are_enough_to_mix_and_to_compare():
+    for values in ({"data__mixing": "both"}, {"loss__contrastive": 1.0}):
+        checks.check(changed(train__batch_size=8, **values), num_devices=4)
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(10, 10), (11, 10), (-1, 10)])

@@ -141,6 +141,24 @@ def test_a_local_size_that_the_file_was_not_trained_at_is_told(path):
         assert any(told in note for note in notes) == is_told
 
 
+def test_the_local_branch_starts_as_the_trunk_on_the_size_of_its_file(path, trunk):
+    save_npz(path, trunk | {"cls": np.arange(12, dtype=np.float32).reshape(1, 1, 12)})
+    params, _ = start(path, data__local_size=32, model__name="aftrans")
+    positions = trunk["Transformer"]["posembed_input"]["pos_embedding"]
+    assert positions.std() > 0
+    np.testing.assert_array_equal(params["local"]["pos_embedding"], positions)
+    smaller, _ = start(path, data__local_size=16, model__name="aftrans")
+    assert smaller["local"]["pos_embedding"].shape == (1, 1 + 2 * 2, 12)
+    for found in (params, smaller):
+        np.testing.assert_array_equal(found["local"]["cls"].ravel(), np.arange(12))
+
+
+def test_random_weights_are_the_seed_s():
+    first, again, other = (start(seed=seed)[0]["vit"]["embedding"]["kernel"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
 def test_prefixes_are_read_with_a_note(tmp_path, trunk):
     below = {f"params/{name}": array for name, array in flatten_dict(trunk, sep="/").items()}
     np.savez(tmp_path / "x.npz", **below)

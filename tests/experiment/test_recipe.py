@@ -91,6 +91,12 @@ def test_parts_are_as_configured(changes, target, same_images):
         assert (found["target"] > 0).sum(axis=1).max() == {"two": 2, "all": 4}[target]
 
 
+def test_the_heaviest_example_is_of_the_rarest_class():
+    """A third of ten examples is one of class 0."""
+    _, _, heaviest = build_recipe(tiny_config(loss__class_weights="inverse"), lambda: LABELS, 4)
+    assert heaviest == pytest.approx(10 / 3)
+
+
 def test_a_training_with_every_part_is_resumed_bit_for_bit():
     experiment = tiny_experiment(
         1,

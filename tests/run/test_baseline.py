@@ -90,12 +90,12 @@ def test_other_settings_steps_images_or_labels_are_no_baseline(tmp_path, changes
     [
         {"step": 2, "data__validation_fraction": 0.25},  # of 4 steps, the best of which is the 2nd
         {"loss__beta": 0.5, "loss__distill": 1.0, "loss__contrastive": 1.0},
-        {"sacm__keep_ratio": 0.5, "region__min_box": 64},
+        {"sacm__keep_ratio": 0.5, "region__min_box": 64, "data__local_size": 112},
     ],
 )
 def test_what_a_plain_vit_does_not_read_may_differ(tmp_path, changes):
     finished(tmp_path / "vit", **changes)
-    shared = {key: changes[key] for key in changes if key.startswith("data")}
+    shared = {key: changes[key] for key in changes if key.startswith("data__validation")}
     assert found(tmp_path / "run", **shared)[0] is not None
 
 

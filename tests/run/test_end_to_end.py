@@ -15,6 +15,7 @@ from npz_file import read_npz
 from PIL import Image
 
 from aftrans_jax import export, main, predict
+from aftrans_jax.run import results
 from aftrans_jax.weights.reading import open_weights
 from aftrans_jax.workdir.predictions_csv import read_predictions
 
@@ -164,7 +165,11 @@ def test_another_split_does_not_pass_for_the_one_trained_on(trained, tmp_path):
         start(workdir, data__validation_fraction=0.3)
 
 
-def test_the_best_on_validation_images_is_tested_once(tmp_path):
+def test_the_best_on_validation_images_is_tested_once(tmp_path, monkeypatch):
+    reports, write = [], results.write_report
+    monkeypatch.setattr(
+        results, "write_report", lambda path, report: reports.append(report) or write(path, report)
+    )
     changes = {"model__name": "vit", "data__validation_fraction": 0.4, "eval__every": 2}
     workdir = tmp_path / "run"
     result = start(workdir, **changes, data__num_test=40, eval__batch_size=16)
@@ -173,6 +178,8 @@ def test_the_best_on_validation_images_is_tested_once(tmp_path):
     for record in map(json.loads, lines):
         scores[record["split"]][record["step"]] = record
     assert list(scores["validation"]) == [2, 4, 6]
+    shown = {name: [x["step"] for x in known] for name, known in reports[0].history.items()}
+    assert shown == {"train": [1, 2, 3, 4, 5, 6], "validation": [2, 4, 6], "test": [result["step"]]}
     assert list(scores["test"]) == [result["step"]]
     best = max(record["global_accuracy"] for record in scores["validation"].values())
     assert scores["validation"][result["step"]]["global_accuracy"] == best

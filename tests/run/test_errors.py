@@ -19,6 +19,7 @@ from aftrans_jax.experiment import checks, model, weights_checks
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.variants import VARIANTS, Variant
+from aftrans_jax.run import results
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.weights.npz import save_npz
 from aftrans_jax.workdir.lock import locked
@@ -449,10 +450,16 @@ def test_a_damaged_image_is_named_by_the_training(seen, cub, size):
     )
 
 
-def test_a_damaged_image_may_be_skipped_and_is_reported(call, cub, capsys):
+def test_a_damaged_image_may_be_skipped_and_is_reported(call, cub, capsys, monkeypatch):
     for number in (2, 6):
         (cub / "images" / IMAGES[number]).write_bytes(b"")
+    compared = []
+    find = results.find_baseline
+    monkeypatch.setattr(
+        results, "find_baseline", lambda *given: compared.append(given[3]) or find(*given)
+    )
     call(*TINY, f"--config.data.dir={cub}", "--config.data.on_error=skip")
+    assert compared == [["1/4.jpg", "1/5.jpg", "1/7.jpg"]]
     result = json.loads(Path("run/result.json").read_text(encoding="utf-8"))
     assert result["skipped_images"] == {"train": ["1/2.jpg"], "test": ["1/6.jpg"]}
     assert (result["num_train"], result["num_test"]) == (4, 3)

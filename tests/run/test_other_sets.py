@@ -114,6 +114,14 @@ def test_beside_a_test_split_val_is_not_scored(flat, tmp_path):
     assert evaluate(flat, data)["num_test"] == 1
 
 
+def test_of_another_set_no_images_are_held_out(flat, tmp_path):
+    """Which could not be done with one training image of each class."""
+    workdir = shutil.copytree(flat, tmp_path / "run")
+    edit(workdir, "data.validation_fraction", 0.3)
+    data = plant(tmp_path / "new", "train/gull/x.png", "train/tern/y.png", "test/gull/z.png")
+    assert evaluate(workdir, data)["num_test"] == 1
+
+
 def test_a_training_split_alone_is_no_set_to_score(flat, tmp_path):
     data = plant(tmp_path / "new", "train/gull/x.png", "train/tern/y.png")
     with pytest.raises(SystemExit, match=r"the splits \['train'\]: expected one for testing"):

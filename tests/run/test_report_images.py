@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from experiments import tiny_experiment
 from PIL import Image
 
 from aftrans_jax.data.examples import Dataset, Example
@@ -11,7 +12,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.shown_images import choose
-from aftrans_jax.run.report_images import Look, pictures, seen
+from aftrans_jax.run.report_images import Look, look, pictures, seen
 from aftrans_jax.training.evaluation import Evaluation
 
 SIZES = ("image_size", "resize_size")
@@ -66,6 +67,53 @@ def test_a_box_ends_where_what_the_model_saw_does():
     example = Example(np.zeros((200, 300, 3), np.uint8), 0, np.array([0, 75, 60, 300], np.float32))
     _, box = seen(example, {"image_size": 112, "resize_size": 224}, 300)
     np.testing.assert_allclose(box, [0, 0, 0.1, 1], atol=1e-6)
+
+
+class Numbered:
+    """Photos of 40 px, each of a brightness and a box of its own."""
+
+    names, labels = tuple(f"{number}.jpg" for number in range(8)), (0,) * 8
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        box = np.array([index, 0, 40, 40], np.float32)
+        return Example(np.full((40, 40, 3), 10 * index, np.uint8), 0, box)
+
+
+def test_each_image_has_its_own_pixels_box_and_relevance_where_some_were_not_read():
+    """Rows of an evaluation are not the places of a split: of eight images three were scored."""
+    index, zeros = np.array([6, 3, 1], np.int32), np.zeros(3, np.int32)
+    outcomes = {
+        "index": index,
+        "label": zeros,
+        "predicted": {"global": zeros},
+        "confidence": {"global": np.full(3, 0.5, np.float32)},
+        "box": np.array([[0, 0, 20, 10 * row] for row in (1, 2, 3)]),
+    }
+    asked = []
+
+    def relevance(state, places):
+        asked.extend(places)
+        return np.array(places, np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+
+    dataset = Dataset("own", Numbered(), Numbered(), ("a",))
+    changed = {"relevance": relevance, "dataset": dataset}
+    experiment = tiny_experiment(model__name="vit")._replace(**changed)
+    found = look(experiment, experiment.state, Evaluation({}, 3, outcomes))
+    rows = found.chosen.rows()
+    assert asked == [int(index[row]) for row in rows]
+    assert len(rows) >= 2
+    shown = pictures(found, dataset, Evaluation({}, 3, outcomes), dict.fromkeys(SIZES, 40))
+    assert list(shown) == rows
+    for row, picture in shown.items():
+        place = int(index[row])
+        assert picture.name == f"{place}.jpg"
+        assert (picture.image == 10 * place).all()
+        assert picture.annotated_box == (place, 0, 40, 40)
+        assert picture.box == (0, 0, 20, 10 * (row + 1))
+        assert (picture.relevance == place).all()
 
 
 def as_file(tmp_path):

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,3 +89,26 @@ def test_a_signal_at_the_start_of_a_thread_does_not_keep_the_process(tmp_path):
     )
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr.startswith("SIGTERM: ")
+
+
+def test_what_was_there_before_is_there_again_and_the_first_signal_counts():
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+
+    def interrupted():
+        with StopRequest() as stop, stop.deferring():
+            for number in numbers:
+                os.kill(os.getpid(), number)
+                time.sleep(0)  # here the handler is called
+
+    with socket.socket() as own:
+        own.setblocking(False)
+        before = signal.set_wakeup_fd(own.fileno(), warn_on_full_buffer=False)
+        try:
+            with pytest.raises(Stopped) as caught:
+                interrupted()
+        finally:
+            found = signal.set_wakeup_fd(before)
+        assert found == own.fileno()
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert [signal.getsignal(number) for number in numbers] == handlers

@@ -249,6 +249,31 @@ def test_the_time_left_is_that_of_the_row_or_of_all(tmp_path):
     assert expected_seconds(found[2:], found[:2]) == 20 + 10 + 30 + 20
 
 
+def test_one_long_run_does_not_make_the_others_long(tmp_path):
+    found = runs(tmp_path)
+    for run, seconds in zip(found, (10.0, 30.0, 800.0), strict=False):
+        finish(run, seconds)
+    other = found[3]._replace(row="new")
+    assert expected_seconds([other], found[:3]) == 30
+
+
+def test_several_jobs_share_the_time_and_what_has_begun_is_said(tmp_path):
+    """Five runs of ten seconds are left."""
+    found = runs(tmp_path)
+    finish(found[0], 10.0)
+    (found[1].workdir / "checkpoints").mkdir(parents=True)
+    for num_jobs, left in ((1, "00:50"), (2, "00:25")):
+        progress = Progress(found, num_jobs=num_jobs, say=lambda line: None)
+        assert progress.summary().endswith(f"the others take about {left}")
+    assert [progress.state(run) for run in found[1:3]] == ["started", "to do"]
+
+
+def test_a_row_may_need_what_this_machine_lacks():
+    """A GPU's attention, of a study that is planned elsewhere."""
+    found = row_config("x", {"model.attention": "cudnn"}, tiny_config())
+    assert found.model.attention == "cudnn"
+
+
 def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
     """It records the seconds since its last start alone, and its speed."""
     first, *_ = found = runs(tmp_path)
@@ -304,6 +329,11 @@ def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
         (
             "get_study = lambda: Study('t', {'a': Row(evaluates='b'), 'b': Row()}, base='b')",
             "row 'a' evaluates 'b': expected a row above",
+        ),
+        (
+            "boxes = {'region.method': 'annotated'}; get_study = lambda: Study('t', {'a': Row(), "
+            "'b': Row(boxes, evaluates='a'), 'c': Row(boxes, evaluates='b')}, base='a')",
+            "row 'c' evaluates 'b': expected a row above that is trained, of a$",
         ),
         (
             "get_study = lambda: Study('t', {'a': Row(), 'b': Row(evaluates='a')}, 'a')",

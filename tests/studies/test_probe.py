@@ -93,6 +93,17 @@ def test_what_has_not_converged_is_no_result(monkeypatch):
         probed()
 
 
+def test_class_tokens_that_are_no_numbers_are_refused(monkeypatch):
+    def damaged(config, model):
+        params, notes = initial_params(config, model)
+        params["vit"]["cls"] = params["vit"]["cls"] + np.nan
+        return params, notes
+
+    monkeypatch.setattr("aftrans_jax.studies.features.initial_params", damaged)
+    with pytest.raises(ValueError, match=r"^class tokens of .* are not all finite: expected num"):
+        probed(model__name="vit")
+
+
 def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, monkeypatch):
     """As its 1.7.0 has SciPy 1.17 warn of an option."""
 
@@ -192,6 +203,7 @@ def test_a_study_is_probed_row_by_row(tmp_path):
         failures = run_probes(runs, write_table=write_table, say=said.append)
     assert failures == ["absent"]
     assert "the table FAILED: TypeError: once" in said
+    assert said.count("note: pretrained: random weights: pretrained is empty") == 1
     assert tables == [["whole"], ["whole", "AFTrans"]]
     assert [line.partition(": ")[0] for line in said if line.startswith("[")] == [
         *("[1/3] whole", "[2/3] absent FAILED", "[3/3] AFTrans")
@@ -202,6 +214,8 @@ def test_a_study_is_probed_row_by_row(tmp_path):
     ):
         predictions = read_predictions(run.workdir / "predictions.csv")
         result = read_result(run.workdir)
+        counts = [result[f"num_{name}"] for name in ("train", "test", "classes")]
+        assert counts == [24, NUM_TEST, 12]
         assert (predictions.boxes is None) == (heads == {"global"})
         assert predictions.predicted.keys() == heads
         for head in heads:

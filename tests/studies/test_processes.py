@@ -105,6 +105,7 @@ def test_a_folder_of_the_user_s_own_is_no_place_for_a_row(tmp_path):
 def test_what_failed_is_not_evaluated(tmp_path):
     number, told = trained(tmp_path, "FAILS = 'b'" + FINISH, num_jobs=1)
     assert number == 0
+    assert [row for _, row in told] == ["b", "b", "boxes", "c", "c"]  # one after the other
     (problem, row), *others = [x for x in told if x[0] not in ("began", "ended")]
     assert problem.startswith("exit code 1: no luck (all that it said: ")
     assert row == "b"
@@ -160,3 +161,13 @@ def test_a_record_of_what_was_trained_is_left_and_what_differs_given(tmp_path):
     )
     assert (kept["train"]["steps"], kept["train"]["epochs"]) == (30, 10)
     assert new["train"]["epochs"] == 40
+
+
+def test_a_training_that_fails_again_is_told_by_what_it_said_now_in_a_group_of_its_own(tmp_path):
+    (run,) = plan(Study("t", {"b": Row()}, "b"), tiny_config(), tmp_path, num_seeds=1, given=())
+    run.workdir.mkdir(parents=True)
+    run.log.write_text("error: of an earlier attempt\n")
+    work = "import os; print(os.environ['A'], os.getpgrp() == os.getpid()); raise SystemExit(3)"
+    job = processes.Job(run, [sys.executable, "-c", work], os.environ | {"A": "alone"})
+    job.wait()
+    assert job.problem(job.exit_code()) == f"exit code 3: alone True (all that it said: {run.log})"

@@ -117,6 +117,7 @@ def test_photos_keep_their_shape_and_boxes_their_place(tmp_path):
     own = lines(tmp_path, "AFTrans", boxes=BOXES, tested=2, dataset=dataset, **changes)
     first = sights(own)[0]
     assert (first.panel.width, first.panel.height) == (PHOTO_PX, 112)
+    assert first.annotated is None
     top, left, bottom, right = BOXES[0] / 32  # of the model's square
     assert first.looks[0].box == (448 * left, 112 * top, 448 * (right - left), 112 * (bottom - top))
 
@@ -145,6 +146,8 @@ def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_p
     failures, _ = restarted(**photos(tmp_path / "others", level=9))
     assert failures == ["a, seed 0"]
     assert "x.png' is another photo" in said[0]
+    assert restarted(**changes | {"data__dir": str(tmp_path / "typo")})[0] == ["a, seed 0"]
+    assert any("typo, which is not there: expected the data set" in line for line in said)
     (tmp_path / "here").rename(tmp_path / "there")
     assert restarted(**changes | {"data__dir": str(tmp_path / "there")}) == ([], 0)
     page = (tmp_path / "out" / "table.html").read_text()
@@ -200,6 +203,15 @@ def test_of_several_seeds_one_line_is_right_more_often(tmp_path):
     (group,), _ = groups(line, base)
     assert group.title == f"a (global) right more often than b (global) (1 of {NUM_TEST})"
     assert [card.name for card in group.cards] == [BIRDS.test.names[5]]
+
+
+def test_images_on_which_most_seeds_agree_come_first_whichever_line_is_right(tmp_path):
+    line = seeds(tmp_path, "a", wrong=([3, 9], [9]))
+    base = seeds(tmp_path, "b", wrong=([4, 12], [12]))
+    for one, other in ((line, base), (base, line)):
+        shown = [[card.name for card in group.cards] for group in groups(one, other)[0]]
+        ours, theirs = ([BIRDS.test.names[n] for n in places] for places in ((12, 4), (9, 3)))
+        assert shown == ([ours, theirs] if one is line else [theirs, ours])
 
 
 def test_the_names_of_a_split_are_read_once(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.report.plots import curves, dots, scatter
+from aftrans_jax.studies import table_files
 from aftrans_jax.studies.comparison import changed, lines_between
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.plan import plan
@@ -250,12 +253,13 @@ def test_the_table_says_what_the_runs_say(tmp_path):
         "local",
         "difference (95 %)",
     ]
+    assert header(table)[6:] == ["images", "GFLOP an image", "images/s", "paper"]
     first, second = cells(table)
     assert first[:6] == ["a|b", "global", "2", "75.0 ± 35.4", "100.0 ± 0.0", "\N{EN DASH}"]
     assert second[1] == "local"
     assert second[5] == "+50.0 (2 images differ)"
     assert second[-1] == "90.6"
-    assert first[-3:] == [f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
+    assert first[-4:] == ["4", f"{table[0].gflop:.3g}", "10.5", "\N{EN DASH}"]
     assert 0 < table[0].gflop < table[1].gflop  # the global logits need no second pass
     text = markdown("T", table, lines[0], "the command")
     assert "| a\\|b | local | 2 |" in text
@@ -266,9 +270,58 @@ def test_the_table_says_what_the_runs_say(tmp_path):
     assert [rows[1][f"difference_{end}"] for end in ("low", "high")] == ["", ""]
     assert rows[1]["differing_images"] == "2"
     assert "fewer than 10" in text
-    (drawn,) = plots(table)[1].dots
+    with mock.patch.object(table_files, "scatter", wraps=scatter) as priced:
+        (drawn,) = plots(table)[1].dots
+    assert priced.call_args.args[2] == [(0, table[0].gflop, 75), (1, table[1].gflop, 100)]
     assert drawn.low == drawn.at == drawn.high  # no whisker
     assert rows[0]["difference"] == ""
+
+
+def test_a_row_s_runs_are_in_the_order_of_their_seeds_whatever_was_finished_first(tmp_path):
+    study = Study("s", {"a": Row(heads=("global",))}, "a")
+    runs = plan(study, tiny_config(), tmp_path, num_seeds=3, given=())
+    for run, hits in zip(runs, [(1, 0, 0, 0), (1, 1, 0, 0), (1, 1, 1, 0)], strict=True):
+        make_run(run.workdir, {"global": hits, "local": hits, "sum": hits}, run.seed)
+    with tiny_variants():
+        write_study(study, tmp_path, [runs[2], runs[0], runs[1]], "")
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text()))
+    assert row["seeds"] == "0 1 2"
+
+
+def test_accuracies_and_curves_are_drawn_in_percent(tmp_path):
+    """Of 25 % and 75 %: the mean 50, the deviation 35.4. At 1 and 3 steps, by 0.5 and by 1."""
+    lines = []
+    for name, method in (("a", "largest_component"), ("boxes", "annotated")):
+        runs = [
+            make_run(tmp_path / f"{name}{seed}", {"global": hits}, seed)
+            for seed, hits in enumerate([(1, 0, 0, 0), (1, 1, 1, 0)])
+        ]
+        records = [
+            {"split": "train", "step": step, "loss": 2.0, "accuracy": share}
+            for step, share in ((1, 0.5), (3, 1.0))
+        ]
+        text = "\n".join(map(json.dumps, records))
+        (runs[0] / "metrics.jsonl").write_text(text + "\n")
+        trials = [read_trial(run) for run in runs]
+        own = [x._replace(settings={**x.settings, "region.method": method}) for x in trials]
+        lines += lines_of(name, ("global",), own)
+    patch = mock.patch.object
+    with (
+        tiny_variants(),
+        patch(table_files, "dots", wraps=dots) as drawn,
+        patch(table_files, "curves", wraps=curves) as curved,
+    ):
+        plots(figures(lines, None))
+    measured = drawn.call_args_list[0].args[2][0]
+    deviation = 50 / 2**0.5
+    ends = (50, 50 - deviation, 50 + deviation)
+    assert measured[2:5] == pytest.approx(ends)
+    assert measured[5] == pytest.approx([25, 75])
+    titles = [call.args[0] for call in curved.call_args_list]
+    assert titles == ["Training loss, seed 0", "Training accuracy in %, seed 0"]
+    # A row by the annotated boxes has no training of its own.
+    ((series, (steps, values)),) = curved.call_args_list[1].args[1].items()
+    assert (series, steps.tolist(), values.tolist()) == (0, [1, 3], [50, 100])
 
 
 def test_gates_are_drawn_as_means_over_seeds(tmp_path):
@@ -355,6 +408,56 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     (other / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match="of an earlier version"):
         lines_between([*runs, other], [])
+
+
+def test_seeds_that_tell_lines_apart_are_among_what_was_changed(tmp_path):
+    right = {"global": (1, 1, 0, 0)}
+    one = make_run(tmp_path / "a", right, seed=3)
+    other = make_run(tmp_path / "b", right, seed=5, sacm__keep_ratio=0.4)
+    header, *rows = changed(lines_between([one, other], []))
+    assert header == ["key", "a", "b"]
+    assert sorted(rows) == [["sacm.keep_ratio", "0.2", "0.4"], ["seed", "3", "5"]]
+
+
+def test_columns_hold_what_they_are_called(tmp_path, rng):
+    """Forty images, of which one setting has more right; the ends by draws of its own."""
+    base_right = rng.random(40) < 0.5
+    ours_right = base_right | (rng.random(40) < 0.8)
+    gains = ours_right.astype(int) - base_right
+    draws = 100 * rng.choice(gains, (4000, 40)).mean(axis=1)
+    right = {"a": ours_right, "b": base_right}
+    lines = []
+    for name, hits in right.items():
+        run = make_run(tmp_path / name, {"global": (1, 1, 0, 0)})
+        rows = [f"{n}.jpg,x,{'x' if hit else 'y'},0.5,,,," for n, hit in enumerate(hits)]
+        header = "name,true,global,global_confidence,top,left,bottom,right"
+        (run / "predictions.csv").write_text("\n".join([header, *rows, ""]))
+        result = json.loads((run / "result.json").read_text())
+        more = {"global_accuracy": float(hits.mean()), "validation": {"global_accuracy": 0.125}}
+        (run / "result.json").write_text(json.dumps(result | more))
+        lines += lines_of(name, ("global",), [read_trial(run)], paper=90.5)
+    with tiny_variants():
+        table = figures(lines, lines[1])
+    row, _ = csv.DictReader(io.StringIO(comma_separated(table)))
+    assert (row["row"], row["judged_by"], row["test_global_std"]) == ("a", "global", "")
+    found = {name: float(text) for name, text in row.items() if text[:1].isdigit()}
+    ends = [found.pop(f"difference_{end}") for end in ("low", "high")]
+    assert ends == pytest.approx(np.quantile(draws, (0.025, 0.975)), abs=3)
+    assert 0 < found.pop("gflop_an_image") < 1
+    assert found == pytest.approx(
+        {
+            "seeds": 0,
+            "test_global_mean": 100 * ours_right.mean(),
+            "validation_global_mean": 12.5,
+            "difference": 100 * gains.mean(),
+            "differing_images": abs(gains).sum(),
+            "paired_seeds": 1,
+            "paired_images": 40,
+            "images": 40,
+            "images_per_second": 10,
+            "paper": 90.5,
+        }
+    )
 
 
 @pytest.mark.parametrize(

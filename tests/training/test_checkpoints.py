@@ -17,7 +17,7 @@ from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
-from aftrans_jax.training.checkpoint_writing import check_path
+from aftrans_jax.training.checkpoint_writing import check_path, check_room
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.record import read_result
@@ -408,6 +408,21 @@ def test_the_checkpoint_of_another_model_is_refused(directory, template):
     written(directory, 0.1)
     with pytest.raises(ValueError, match="another model or head"):
         restored(directory, template)
+
+
+@pytest.mark.parametrize(("megabytes", "fits"), [(1.19, False), (1.21, True)])
+def test_a_disk_needs_a_fifth_more_than_the_state(tmp_path, monkeypatch, megabytes, fits):
+    """A million bytes, in a folder that is made later."""
+    asked = []
+    free = SimpleNamespace(free=int(megabytes * 1e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: asked.append(place) or free)
+    state = {"a": np.zeros(200_000, np.float32), "b": np.zeros(25_000)}
+    if fits:
+        check_room(tmp_path / "run" / "checkpoints", state)
+    else:
+        with pytest.raises(OSError, match=r"1\.2 MB are free, it needs 1\.2 MB\. Check its disk"):
+            check_room(tmp_path / "run" / "checkpoints", state)
+    assert asked == [tmp_path]
 
 
 def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):

@@ -1,9 +1,11 @@
 """metrics.jsonl, JSON files and plain lines, as a reader finds them."""
 
 import errno
+import io
 import json
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,3 +183,44 @@ def test_the_time_left_does_not_count_the_compilation(capsys, monkeypatch):
     assert "left" not in lines[0]
     assert lines[1].endswith("left 00:50")
     assert lines[2].endswith("left 00:22")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_goes_on_where_the_run_was_resumed_and_lines_stay_above_it(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    progress = Progress(40)
+    progress.start(10)
+    progress.advance()
+    progress.report(11, {"loss": 1.5, "accuracy": 0.5, "mfu": 0.4321})
+    progress.say("a line")
+    progress.close()
+    bars = shown.getvalue().split("\r")
+    assert "| 10/40 [" in bars[1]
+    assert "| 11/40 [" in bars[-1]
+    assert "loss=1.500, accuracy=50.0%, MFU=43.2%" in bars[-1]
+    assert any(part.isspace() and len(part) > 50 for part in bars)  # it is taken away for the line
+    assert capsys.readouterr().out == "a line\n"
+
+
+def test_only_the_first_process_speaks(monkeypatch, capsys):
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    progress = Progress(40)
+    progress.start(10)
+    progress.report(11, {"loss": 1.5})
+    progress.say("a line")
+    assert capsys.readouterr().out == shown.getvalue() == ""
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = MetricsLog(tmp_path, tensorboard=False)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*metrics\.jsonl"):
+        log.write(1, "train", {"loss": 1.0})

@@ -105,6 +105,16 @@ def test_of_a_link_only_the_link_is_removed(tmp_path):
     assert all(path.is_file() for path in kept)
 
 
+def test_what_a_new_run_would_go_on_with_is_removed_and_what_it_writes_anew_stays(tmp_path):
+    for name in (*FILES, "tensorboard/events", "eval-a.json", "eval-a.predictions.csv", "mine.txt"):
+        put(tmp_path, name)
+    before = {path.relative_to(tmp_path).as_posix() for path in contents(tmp_path)}
+    forget_earlier(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in contents(tmp_path)}
+    logs = {"commands.txt", "metrics.jsonl", "skipped_images.json", "tensorboard/events"}
+    assert before - left == logs | {"eval-a.json", "eval-a.predictions.csv"}
+
+
 def test_another_program_s_record_is_none(tmp_path):
     (tmp_path / "config.json").write_text('{"train": {"lr": 1}, "model": "x"}')
     check_output(tmp_path / "predictions.csv", "--out=predictions.csv")

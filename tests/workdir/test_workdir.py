@@ -13,12 +13,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from experiments import NUM_TEST, edit, fresh, tiny_config, train, with_settings
+from PIL import Image
 from places import ROOT
 
 from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
+from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.run import evaluation, results
 from aftrans_jax.run.evaluation import (
     evaluate_run,
     evaluation_settings,
@@ -35,11 +38,20 @@ from aftrans_jax.workdir.image_lists import (
     check_lists,
     compare_lists,
     joined,
+    list_notes,
     read_lists,
+    record_lists,
     write_lists,
 )
 from aftrans_jax.workdir.lock import locked
-from aftrans_jax.workdir.record import configured, flat, read_classes, read_result, read_settings
+from aftrans_jax.workdir.record import (
+    configured,
+    flat,
+    read_classes,
+    read_result,
+    read_settings,
+    trained_settings,
+)
 from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import (
     PLUMBING,
@@ -48,9 +60,11 @@ from aftrans_jax.workdir.setting_changes import (
     check_same_training,
     default_name,
     is_plumbing,
+    record_kept,
 )
 
-PLAIN = flat(base_config().to_dict())
+PLAIN_NESTED = base_config().to_dict()
+PLAIN = flat(PLAIN_NESTED)
 
 
 def changed(**values):
@@ -103,7 +117,15 @@ def test_long_names_are_shortened_and_stay_apart():
 
 def test_every_key_is_plumbing_or_defines_the_training():
     plumbing = {key for key in PLAIN if is_plumbing(key, PLUMBING)}
-    assert {"eval.logits", "report.num_images", "data.dir", "train.precision"} <= plumbing
+    groups = {key for key in PLAIN if key.startswith(("eval.", "report."))}
+    # Speed, memory and looking, as docs/training.md says, and how long it trains.
+    assert plumbing - groups == {
+        *("train.steps", "train.epochs", "train.report_every", "train.save_every"),
+        *("train.precision", "train.sharding", "train.accumulation_steps"),
+        *("model.attention", "model.remat", "data.dir", "data.num_threads", "data.cache"),
+        *("data.on_error", "data.max_pixels"),
+    }
+    assert groups <= plumbing
     defining = {
         "seed",
         "pretrained",
@@ -150,6 +172,22 @@ def test_a_record_without_a_newer_key_takes_its_default(tmp_path):
     del settings["sacm"]["keep_ratio"]
     (tmp_path / "config.json").write_text(json.dumps(settings))
     assert read_settings(tmp_path) == PLAIN
+
+
+def test_what_was_trained_is_known_by_a_checkpoint_or_a_result(tmp_path):
+    write_json(tmp_path / "config.json", PLAIN_NESTED | {"seed": 3})
+    assert trained_settings(tmp_path) == {}
+    result = {"step": 3, "config": PLAIN_NESTED}
+    write_json(tmp_path / "result.json", result)
+    assert trained_settings(tmp_path) == PLAIN | {"seed": 3}
+    # Of what changed, a finished run takes where its data are and how long it is.
+    found = {"train.epochs": (0.0, 2.5), "seed": (3, 4), "train.steps": (1, 2)}
+    record_kept(tmp_path, found)
+    kept = {"train.epochs": 2.5, "train.steps": 2}
+    assert trained_settings(tmp_path) == PLAIN | {"seed": 3} | kept
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    assert trained_settings(tmp_path)["seed"] == 3
 
 
 def test_a_record_with_an_unknown_key_names_it(tmp_path):
@@ -232,6 +270,7 @@ def test_what_would_change_the_evaluation_is_refused_when_given(key):
         ({"data__dir": "/a/test-annotated"}, "cub-test-annotated"),
         ({"data__name": "csv", "data__dir": "/a/b.csv"}, "b-csv"),
         ({"data__num_test": 7}, "7"),
+        ({"data__supercategory": "Aves"}, "Aves"),
     ],
 )
 def test_the_name_of_a_set(values, name):
@@ -332,6 +371,7 @@ def test_lists_are_read_as_they_were_written(tmp_path):
     write_lists(path, LISTS)
     assert read_lists(path) == LISTS
     before = path.read_bytes()
+    assert before[4:8] == bytes(4)  # RFC 1952, MTIME: the time is not in the file
     write_lists(path, dict(reversed(LISTS.items())))
     assert path.read_bytes() == before
 
@@ -423,6 +463,32 @@ def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
     assert joined(recorded, both) == both
 
 
+def test_the_record_has_what_a_run_used_and_where_and_of_a_new_run_nothing_else(
+    tmp_path, monkeypatch
+):
+    for name in ("train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png"):
+        (path := tmp_path / "photos" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(path)
+    monkeypatch.chdir(tmp_path)
+    dataset, _ = load_dataset(tiny_config(data__name="folder", data__dir="photos"))
+    earlier = {"train/a/0.png": Listed("a", "train"), "test/b/9.png": Listed("b", "test")}
+    for is_resumed, kept in ((True, {"train/a/0.png"}), (False, set())):
+        write_lists(tmp_path / "lists.csv.gz", earlier)
+        record_lists(tmp_path, dataset, is_resumed=is_resumed)
+        found = read_lists(tmp_path / "lists.csv.gz")
+        present = {"train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png"}
+        assert found.keys() == present | kept
+        assert {name for name, x in found.items() if x.split == "test"} == {
+            *("test/a/3.png", "test/b/4.png")
+        }
+        assert found["train/b/2.png"].class_name == "b"
+    assert (tmp_path / "image_folder.txt").read_text() == f"{tmp_path / 'photos'}\n"
+    (tmp_path / "lists.csv.gz").write_bytes(b"x")
+    (note,) = list_notes(tmp_path, dataset)
+    assert note.startswith(f"note: {tmp_path / 'lists.csv.gz'} is damaged (")
+    assert note.endswith("Going on without them")
+
+
 # --------------------------------------------------------------------------------------------- lock
 
 
@@ -444,6 +510,7 @@ def test_a_second_process_is_told_of_the_first_and_a_dead_one_does_not_block(tmp
         with pytest.raises(BlockingIOError, match=expected), locked(tmp_path):
             pass
         process.kill()
+    (tmp_path / ".lock").write_text("longer than what is written next " * 9)
     with locked(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
 
@@ -589,6 +656,35 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
     with pytest.raises(ValueError, match=r"where 'a/1\.jpg' is another photo.*another --workdir"):
         check_moved(tmp_path, then, other)
     check_moved(tmp_path, tmp_path / "gone", other)  # nothing to compare with
+    gone = tmp_path / "gone"
+    with pytest.raises(ValueError, match=rf"was {then}, is now {gone}, which is not there: expec"):
+        check_moved(tmp_path, then, gone)
+
+
+def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path):
+    """Of forty photos every other one is compared; the last of those is another photo."""
+    names = [f"a/{number:02d}.jpg" for number in range(40)]
+    write_lists(tmp_path / "lists.csv.gz", {name: Listed("a", "train") for name in names})
+    for folder in ("then", "copy", "other"):
+        for name in names:
+            (path := tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x" if (folder, name) == ("other", "a/38.jpg") else "a")
+            os.utime(path, (1, 1))
+    then, copy, other = (tmp_path / name for name in ("then", "copy", "other"))
+    check_moved(tmp_path, then, copy)
+    with pytest.raises(ValueError, match=r"where 'a/38\.jpg' is another photo"):
+        check_moved(tmp_path, then, other)
+
+
+def test_steps_since_the_last_report_are_reported_and_their_loss_judged(finished, tmp_path):
+    experiment = with_settings(fresh(), train__report_every=4)
+    train(experiment._replace(largest_loss=0.0), tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [x["step"] for x in records if x["split"] == "train"] == [4, 6]
+    for workdir, is_sound in ((tmp_path / "run", False), (finished[0], True)):
+        scores = json.loads((workdir / "checkpoints" / "scores.json").read_text())
+        assert scores["6"]["sound"] is is_sound
 
 
 def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, tmp_path):
@@ -598,6 +694,37 @@ def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, t
     assert read_settings(workdir)["train.steps"] == 6
     with pytest.raises(ValueError, match=r"6 trained steps, more than train\.steps=5: raise.*=5$"):
         train(with_settings(fresh(), train__steps=5), workdir)
+
+
+@pytest.mark.parametrize("module", [results, evaluation])
+def test_scores_are_there_only_where_predictions_are(finished, tmp_path, monkeypatch, module):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "result.json").unlink()
+
+    def full(path, *_):
+        raise OSError(f"{path}: no space is left")
+
+    monkeypatch.setattr(module, "write_predictions", full)
+    with pytest.raises(OSError, match=r"predictions\.csv: no space"):
+        train(fresh(), workdir) if module is results else evaluate_run(fresh(), workdir, name="x")
+    assert not {path.name for path in workdir.iterdir()} & {"result.json", "eval-x.json"}
+
+
+def test_a_directory_is_locked_while_something_is_trained_there(finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "result.json").unlink()
+    experiment, tried = fresh(), []
+
+    def evaluate(state):
+        with pytest.raises(BlockingIOError, match="is in use"), locked(workdir):
+            pass
+        tried.append(True)
+        return experiment.evaluate["test"](state)
+
+    train(experiment._replace(evaluate={"test": evaluate}), workdir)
+    assert tried == [True]
+    with locked(workdir):
+        pass
 
 
 def test_what_a_finished_run_does_not_take_is_said(finished, tmp_path, capsys):
