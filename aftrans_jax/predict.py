@@ -17,6 +17,7 @@ from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.heads import HEADS
+from aftrans_jax.inference.options import PRECISION_HELP, PRECISIONS
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -46,6 +47,7 @@ def main() -> None:
         type=nonempty_path,
         help="a page (.html) with box, heat map and crop of the first images",
     )
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=PRECISION_HELP)
     args = parser.parse_args()
     if args.top < 1:
         parser.error(f"--top={args.top}: expected 1 or more")
@@ -74,7 +76,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
             check_file(Path(expand(given)), f"--{option}={given}")
             check_output(Path(expand(given)), f"--{option}={given}")
     keep_compiled()
-    trained = load_trained(Path(expand(args.workdir)))
+    trained = load_trained(Path(expand(args.workdir)), precision=args.precision)
     if args.logits:
         check_logits(trained, args.logits)
     model = Classifier(

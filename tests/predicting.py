@@ -27,15 +27,16 @@ def _compile_once(monkeypatch) -> None:
     """
     folders: list[Path] = []
 
-    def load(workdir: Path) -> Trained:
+    def load(workdir: Path, *, precision: str) -> Trained:
         folders.append(workdir)
-        return load_trained(workdir)
+        return load_trained(workdir, precision=precision)
 
     def compiled(model: Trained, *, head, batch_size, wanted) -> Classifier:
         assert 1 <= batch_size <= BATCH_SIZE
         records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
         everything = {} if wanted or (head or model.predict_from) != "global" else {"wanted": ()}
-        key = (*records, bytes([not everything]))
+        precision = model.model.vit.dtype.name.encode()
+        key = (*records, precision, bytes([not everything]))
         if key not in _compiled:
             _compiled[key] = Classifier(model, head=head, **everything)
         found = object.__new__(Classifier)  # a copy would compile anew

@@ -52,6 +52,12 @@ def tiny(name) -> Trained:
         return as_trained(tiny_config(), name)
 
 
+def _in(precision, model: Trained) -> Trained:
+    """The model that computes in a precision."""
+    vit = model.model.vit.clone(dtype=np.dtype(precision))
+    return model._replace(model=model.model.clone(vit=vit))
+
+
 @pytest.fixture(scope="module")
 def trained():
     """The built-in trunk, with patches that overlap and crops from twice the size."""
@@ -83,7 +89,11 @@ def photos(tmp_path_factory):
 def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         model = tiny(name)
-        monkeypatch.setattr("aftrans_jax.inference.trained_model.load_trained", lambda _: model)
+
+        def load_trained(_, *, precision):
+            return _in(precision, model)
+
+        monkeypatch.setattr("aftrans_jax.inference.trained_model.load_trained", load_trained)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
@@ -158,6 +168,21 @@ def test_the_report_of_a_run_is_not_taken_for_the_page(call, photos, tmp_path):
     assert said[-1].endswith(
         f"report/index.html is a file of the run in {tmp_path}: expected another name"
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_is_chosen(call, photos, monkeypatch, precision):
+    seen, explanations = [], explanation.explanations
+
+    def watched(trained, *given, **options):
+        seen.append(trained.model.vit.dtype.name)
+        return explanations(trained, *given, **options)
+
+    monkeypatch.setattr(explanation, "explanations", watched)
+    given = [] if precision == "float32" else [f"--precision={precision}"]
+    assert "(1 photos" in call(photos / "000.jpg", *given)[0]
+    assert seen == [precision]
+    assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
 
 
 def test_nothing_to_explain_is_said(call, tmp_path):

@@ -216,6 +216,20 @@ def test_a_run_of_another_device_s_kernel_is_used_here(call, workdir, photos, tm
     assert call(photos / "00", "--top=1", where=where)[0]
 
 
+def test_a_precision_is_chosen(call, photos, tmp_path):
+    found = {}
+    for precision in (None, "float32", "bfloat16"):
+        given = [f"--precision={precision}"] if precision else []
+        call(photos / "00", f"--out={tmp_path}/p.jsonl", *given)
+        lines = (tmp_path / "p.jsonl").read_text().splitlines()
+        found[precision] = [json.loads(line)["heads"]["global"] for line in lines]
+    assert found[None] == found["float32"] != found["bfloat16"]
+    for (name, share), (other, rounded) in zip(found[None], found["bfloat16"], strict=True):
+        assert name == other
+        assert share == pytest.approx(rounded, abs=2**-6)  # some eight roundings of 2**-9
+    assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
+
+
 def test_no_classes_to_print_is_refused(call, photos):
     assert "--top=0: expected 1 or more" in call(photos, "--top=0", code=2)[1][-1]
 

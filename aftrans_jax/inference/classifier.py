@@ -52,7 +52,7 @@ class Classifier:
 
     Attributes:
       name: of the model, a value of `model.name`.
-      module, params: the Flax module, float32, and its parameters.
+      module, params: the Flax module, and its parameters, float32.
       class_names: in the order of the head.
       heads: what one can predict from: "global", or also "local" and "sum".
       head: the one that answers.
