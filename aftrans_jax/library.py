@@ -20,7 +20,8 @@ from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import Model, initial_params
-from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.options import BATCH_SIZE
 from aftrans_jax.inference.trained_model import load_trained, suited_model
 from aftrans_jax.paths import expand
 from aftrans_jax.run.launch import launch_training

@@ -127,7 +127,7 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
 
 def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(explanation, "write_explanation", lambda out, photos, **_: out.touch())
-    monkeypatch.setattr(explanation, "explanations", lambda _, paths: [EXPLAINED] * len(paths))
+    monkeypatch.setattr(explanation, "explanations", lambda _, paths, __: [EXPLAINED] * len(paths))
     out, said = call(photos, "--max_photos=7", f"--out={tmp_path}/b.HTM")
     assert "(7 photos" in out
     assert said == ["note: the page has the first 7 of 100 photos; --max_photos=100 shows all"]
@@ -183,6 +183,28 @@ def test_a_precision_is_chosen(call, photos, monkeypatch, precision):
     assert "(1 photos" in call(photos / "000.jpg", *given)[0]
     assert seen == [precision]
     assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
+
+
+@pytest.mark.parametrize(("given", "size"), [((), 4), (("--batch_size=2",), 2)])
+def test_few_photos_are_filled_up_to_a_batch_and_the_page_has_the_photos_alone(
+    call, photos, tmp_path, monkeypatch, given, size
+):
+    sizes, in_batches = [], explanation.Classifier.in_batches
+
+    def watched(self, paths, load, size):
+        sizes.append(size)
+        return in_batches(self, paths, load, size)
+
+    monkeypatch.setattr(explanation.Classifier, "in_batches", watched)
+    paths = [photos / f"00{number}.jpg" for number in range(3)]
+    assert "(3 photos" in call(*paths, *given)[0]
+    assert sizes == [size]
+    assert (tmp_path / "a" / "b.html").read_text(encoding="utf-8").count("<details") == 3
+
+
+@pytest.mark.parametrize("flag", ["--max_photos=0", "--batch_size=0"])
+def test_no_photos_and_no_batch_are_refused(call, photos, flag):
+    assert f"{flag}: expected 1 or more" in call(photos, flag, code=2)[1][-1]
 
 
 def test_nothing_to_explain_is_said(call, tmp_path):

@@ -70,13 +70,21 @@ def images():
     return np.stack([dataset.test[index].image for index in range(60)])
 
 
-def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkeypatch):
+def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, monkeypatch):
     def full(params, batch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     monkeypatch.setattr(model, "_answers", full)
-    with pytest.raises(RuntimeError, match=r"is full: give fewer photos at a time \(batch_size\)"):
-        model(images[:2])
+    lower = "lower batch_size=4, such as by --batch_size=2, or "
+    smaller = "take precision=bfloat16 or a smaller model"
+    for photos, remedy in ((images[:2], lower + smaller), (images[0], smaller)):
+        with pytest.raises(RuntimeError, match=f"^the device's memory is full: {remedy} \\(Out of"):
+            model(photos)
+    with tiny_variants():
+        halves = aft.load(trained_run, precision="bfloat16")
+    monkeypatch.setattr(halves, "_answers", full)
+    with pytest.raises(RuntimeError, match="is full: take a smaller model "):
+        halves(images[0])
 
 
 def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
