@@ -183,7 +183,8 @@ def base_config() -> Config:
     # 0: trains all steps | ends after so many evaluations, one each eval.every, that were no better
     # on held-out images than one before.
     config.train.patience = 0
-    # auto: bfloat16, float32 on CPU | bfloat16 | float16 | float32.
+    # auto: bfloat16, float16 on NVIDIA GPUs without it, float32 on CPU | bfloat16 | float16 |
+    # float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     # replicated: every device holds the whole state | fsdp: each a part of every large array of
     # parameters, gradients, optimizer and average; parameters are gathered where they are read.

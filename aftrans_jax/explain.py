@@ -14,6 +14,12 @@ from tqdm import tqdm
 from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say
 from aftrans_jax.data.loading.names import printable
+from aftrans_jax.inference.options import (
+    BATCH_SIZE,
+    BATCH_SIZE_HELP,
+    PRECISION_HELP,
+    PRECISIONS,
+)
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -44,9 +50,12 @@ def main() -> None:
         default=MAX_PHOTOS,
         help=f"further ones are left out; default: {MAX_PHOTOS}",
     )
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=BATCH_SIZE_HELP)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=PRECISION_HELP)
     args = parser.parse_args()
-    if args.max_photos < 1:
-        parser.error(f"--max_photos={args.max_photos}: expected 1 or more")
+    for name in ("max_photos", "batch_size"):
+        if (value := getattr(args, name)) < 1:
+            parser.error(f"--{name}={value}: expected 1 or more")
     check_suffix(parser, "out", args.out, PAGES)
     with one_line_errors():
         paths, num_problems = find(args.images)
@@ -65,10 +74,18 @@ def main() -> None:
         check_file(out, f"--out={args.out}")
         check_output(out, f"--out={args.out}")
         keep_compiled()
-        trained = load_trained(workdir)
+        trained = load_trained(workdir, precision=args.precision)
         with tqdm(total=len(chosen), unit="photo", disable=None) as bar:  # on a terminal
             title = "/".join(workdir.resolve().parts[-2:])
-            num_shown = explain(trained, chosen, out, title=title, fail=say, done=bar.update)
+            num_shown = explain(
+                trained,
+                chosen,
+                out,
+                title=title,
+                batch_size=args.batch_size,
+                fail=say,
+                done=bar.update,
+            )
         if not num_shown:
             parser.exit(1, "error: none of the photos can be read\n")
         page, size = printable(str(out.resolve())), out.stat().st_size / 1e6

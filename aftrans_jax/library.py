@@ -20,8 +20,9 @@ from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import Model, initial_params
-from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
-from aftrans_jax.inference.trained_model import float32_model, load_trained
+from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.options import BATCH_SIZE
+from aftrans_jax.inference.trained_model import load_trained, suited_model
 from aftrans_jax.paths import expand
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
@@ -40,7 +41,11 @@ class Created(NamedTuple):
 
 
 def load(
-    path: str | os.PathLike[str], *, head: str | None = None, batch_size: int = BATCH_SIZE
+    path: str | os.PathLike[str],
+    *,
+    head: str | None = None,
+    batch_size: int = BATCH_SIZE,
+    precision: str = "float32",
 ) -> Classifier:
     """Returns a trained model as a function of photos.
 
@@ -48,12 +53,15 @@ def load(
       path: the working directory of a run, which may still train, or an exported model.
       head: the logits that answer, "global", "local" or "sum"; None for those the run reports.
       batch_size: photos that the device takes at a time.
+      precision: of the computation, "float32" or "bfloat16", whatever that of training was. GPUs
+        have fused attention in bfloat16 alone, from Ampere on.
 
     Raises:
       FileNotFoundError: there is no trained model.
-      ValueError: it is damaged, or has no such head.
+      ValueError: it is damaged, or has no such head; or there is no such precision.
     """
-    return Classifier(load_trained(Path(expand(os.fspath(path)))), head=head, batch_size=batch_size)
+    trained = load_trained(Path(expand(os.fspath(path))), precision=precision)
+    return Classifier(trained, head=head, batch_size=batch_size)
 
 
 def create(
@@ -94,7 +102,7 @@ def create(
         keys.pretrained = os.fspath(weights)
     expand_paths(keys)
     keys, left = settled(keys)
-    model = float32_model(keys, num_classes)
+    model = suited_model(keys, num_classes)
     params, notes = initial_params(keys, model)
     for note in (*left, *notes):
         logging.warning(note)

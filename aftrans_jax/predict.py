@@ -17,6 +17,13 @@ from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say, show
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.heads import HEADS
+from aftrans_jax.inference.options import (
+    BATCH_SIZE,
+    BATCH_SIZE_HELP,
+    PRECISION_HELP,
+    PRECISIONS,
+    filled,
+)
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -46,9 +53,12 @@ def main() -> None:
         type=nonempty_path,
         help="a page (.html) with box, heat map and crop of the first images",
     )
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=BATCH_SIZE_HELP)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=PRECISION_HELP)
     args = parser.parse_args()
-    if args.top < 1:
-        parser.error(f"--top={args.top}: expected 1 or more")
+    for name in ("top", "batch_size"):
+        if (value := getattr(args, name)) < 1:
+            parser.error(f"--{name}={value}: expected 1 or more")
     for name, suffixes in (("out", TABLES), ("report", PAGES)):
         if path := getattr(args, name):
             check_suffix(parser, name, path, suffixes)
@@ -61,7 +71,7 @@ def main() -> None:
 def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Prints or writes what the model says; returns how many images could not be read."""
     # Not needed for --help, nor for what is said of the arguments.
-    from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+    from aftrans_jax.inference.classifier import Classifier
     from aftrans_jax.inference.prediction import heading
     from aftrans_jax.inference.prediction_page import PredictionPage
     from aftrans_jax.inference.prediction_table import prediction_table
@@ -74,13 +84,13 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
             check_file(Path(expand(given)), f"--{option}={given}")
             check_output(Path(expand(given)), f"--{option}={given}")
     keep_compiled()
-    trained = load_trained(Path(expand(args.workdir)))
+    trained = load_trained(Path(expand(args.workdir)), precision=args.precision)
     if args.logits:
         check_logits(trained, args.logits)
     model = Classifier(
         trained,
         head=args.logits,
-        batch_size=min(BATCH_SIZE, len(paths)),  # so that one program is compiled
+        batch_size=filled(len(paths), args.batch_size),
         wanted=("box", "relevance") if args.report else ("box",) if args.out else (),
     )
     said = heading(trained, model.head)

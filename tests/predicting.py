@@ -13,7 +13,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.model import Model
 from aftrans_jax.inference import classifier, trained_model
-from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.trained_model import Trained, load_trained
 
 _compiled: dict[tuple[bytes, ...], Classifier] = {}
@@ -23,19 +23,20 @@ _blank: dict[tuple[str, int], dict[str, Any]] = {}
 def _compile_once(monkeypatch) -> None:
     """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
 
-    A model of global logits alone is compiled apart. Batches are of 16 photos.
+    A model of global logits alone is compiled apart. Batches are of 16 photos, whatever is given.
     """
     folders: list[Path] = []
 
-    def load(workdir: Path) -> Trained:
+    def load(workdir: Path, *, precision: str) -> Trained:
         folders.append(workdir)
-        return load_trained(workdir)
+        return load_trained(workdir, precision=precision)
 
     def compiled(model: Trained, *, head, batch_size, wanted) -> Classifier:
-        assert 1 <= batch_size <= BATCH_SIZE
+        assert batch_size >= 1
         records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
         everything = {} if wanted or (head or model.predict_from) != "global" else {"wanted": ()}
-        key = (*records, bytes([not everything]))
+        precision = model.model.vit.dtype.name.encode()
+        key = (*records, precision, bytes([not everything]))
         if key not in _compiled:
             _compiled[key] = Classifier(model, head=head, **everything)
         found = object.__new__(Classifier)  # a copy would compile anew

@@ -53,6 +53,12 @@ def tiny(name) -> Trained:
         return as_trained(tiny_config(), name)
 
 
+def _in(precision, model: Trained) -> Trained:
+    """The model that computes in a precision."""
+    vit = model.model.vit.clone(dtype=np.dtype(precision))
+    return model._replace(model=model.model.clone(vit=vit))
+
+
 @pytest.fixture(scope="module")
 def trained():
     """The built-in trunk, with patches that overlap and crops from twice the size."""
@@ -84,7 +90,11 @@ def photos(tmp_path_factory):
 def call(monkeypatch, tmp_path, capsys):
     def run_explain(*arguments, code=0, name="aftrans"):
         model = tiny(name)
-        monkeypatch.setattr("aftrans_jax.inference.trained_model.load_trained", lambda _: model)
+
+        def load_trained(_, *, precision):
+            return _in(precision, model)
+
+        monkeypatch.setattr("aftrans_jax.inference.trained_model.load_trained", load_trained)
         arguments = ["explain", "--workdir=runs/birds", f"--out={tmp_path}/a/b.html", *arguments]
         monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         text = ""
@@ -120,7 +130,7 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
 
 def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch, tmp_path):
     monkeypatch.setattr(explanation, "write_explanation", lambda out, photos, **_: out.touch())
-    monkeypatch.setattr(explanation, "explanations", lambda _, paths: [EXPLAINED] * len(paths))
+    monkeypatch.setattr(explanation, "explanations", lambda _, paths, __: [EXPLAINED] * len(paths))
     out, said = call(photos, "--max_photos=7", f"--out={tmp_path}/b.HTM")
     assert "(7 photos" in out
     assert said == ["note: the page has the first 7 of 100 photos; --max_photos=100 shows all"]
@@ -161,6 +171,43 @@ def test_the_report_of_a_run_is_not_taken_for_the_page(call, photos, tmp_path):
     assert said[-1].endswith(
         f"report/index.html is a file of the run in {tmp_path}: expected another name"
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_is_chosen(call, photos, monkeypatch, precision):
+    seen, explanations = [], explanation.explanations
+
+    def watched(trained, *given, **options):
+        seen.append(trained.model.vit.dtype.name)
+        return explanations(trained, *given, **options)
+
+    monkeypatch.setattr(explanation, "explanations", watched)
+    given = [] if precision == "float32" else [f"--precision={precision}"]
+    assert "(1 photos" in call(photos / "000.jpg", *given)[0]
+    assert seen == [precision]
+    assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
+
+
+@pytest.mark.parametrize(("given", "size"), [((), 4), (("--batch_size=2",), 2)])
+def test_few_photos_are_filled_up_to_a_batch_and_the_page_has_the_photos_alone(
+    call, photos, tmp_path, monkeypatch, given, size
+):
+    sizes, in_batches = [], explanation.Classifier.in_batches
+
+    def watched(self, paths, load, size):
+        sizes.append(size)
+        return in_batches(self, paths, load, size)
+
+    monkeypatch.setattr(explanation.Classifier, "in_batches", watched)
+    paths = [photos / f"00{number}.jpg" for number in range(3)]
+    assert "(3 photos" in call(*paths, *given)[0]
+    assert sizes == [size]
+    assert (tmp_path / "a" / "b.html").read_text(encoding="utf-8").count("<details") == 3
+
+
+@pytest.mark.parametrize("flag", ["--max_photos=0", "--batch_size=0"])
+def test_no_photos_and_no_batch_are_refused(call, photos, flag):
+    assert f"{flag}: expected 1 or more" in call(photos, flag, code=2)[1][-1]
 
 
 def test_nothing_to_explain_is_said(call, tmp_path):

@@ -20,6 +20,7 @@ import aftrans_jax as aft
 from aftrans_jax import library
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.inference.trained_model import Trained
+from aftrans_jax.model.attention import KERNELS, automatic_kernel
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.fitting import resize_positions
@@ -69,13 +70,21 @@ def images():
     return np.stack([dataset.test[index].image for index in range(60)])
 
 
-def test_a_full_device_is_told_by_the_photos_that_it_takes(model, images, monkeypatch):
+def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, monkeypatch):
     def full(params, batch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     monkeypatch.setattr(model, "_answers", full)
-    with pytest.raises(RuntimeError, match=r"is full: give fewer photos at a time \(batch_size\)"):
-        model(images[:2])
+    lower = "lower batch_size=4, such as by --batch_size=2, or "
+    smaller = "take precision=bfloat16 or a smaller model"
+    for photos, remedy in ((images[:2], lower + smaller), (images[0], smaller)):
+        with pytest.raises(RuntimeError, match=f"^the device's memory is full: {remedy} \\(Out of"):
+            model(photos)
+    with tiny_variants():
+        halves = aft.load(trained_run, precision="bfloat16")
+    monkeypatch.setattr(halves, "_answers", full)
+    with pytest.raises(RuntimeError, match="is full: take a smaller model "):
+        halves(images[0])
 
 
 def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
@@ -89,6 +98,38 @@ def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
         assert [found.answer for found in loaded(images)] == wanted
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+def test_bfloat16_answers_as_float32_does_but_for_its_rounding(trained_run, model, images):
+    with tiny_variants():
+        halves = aft.load(trained_run, batch_size=4, precision="bfloat16")
+    dtype = halves.module.vit.dtype
+    assert [automatic_kernel(dtype, backend) for backend in ("gpu", "cpu")] == ["cudnn", "xla"]
+    assert halves.module.vit.attention is KERNELS["auto"]
+    assert {x.dtype for x in jax.tree.leaves(halves.params)} == {np.dtype(np.float32)}
+    largest = 0.0
+    for found, expected in zip(halves(images), model(images), strict=True):
+        assert found.box == expected.box
+        for head, shares in expected.probabilities.items():
+            # Some eight roundings on the way, each of 2**-9 of what is rounded.
+            np.testing.assert_allclose(found.probabilities[head], shares, atol=2**-6)
+            largest = max(largest, np.abs(found.probabilities[head] - shares).max())
+    assert largest > 1e-4  # float32's would be 1e-6
+
+
+def test_float32_is_what_nothing_given_means(trained_run, model, images):
+    with tiny_variants():
+        given = aft.load(trained_run, batch_size=4, precision="float32")
+    assert given.module.vit == model.module.vit
+    assert model.module.vit.dtype == np.float32
+    for found, expected in zip(given(images[:8]), model(images[:8]), strict=True):
+        for head, shares in expected.probabilities.items():
+            np.testing.assert_array_equal(found.probabilities[head], shares)
+
+
+def test_another_precision_is_refused(trained_run):
+    with pytest.raises(ValueError, match=r"^precision='float16': choose one of float32, bfloat16$"):
+        aft.load(trained_run, precision="float16")
 
 
 def test_scores_of_another_step_are_not_told_of_the_model(trained_run, tmp_path):

@@ -17,7 +17,8 @@ from predicting import ended, predicting
 
 from aftrans_jax import export
 from aftrans_jax.inference import answers, classifier
-from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.options import BATCH_SIZE
 from aftrans_jax.inference.preprocessing import prepare, prepared
 
 NUM_TEST, NUM_STEPS = 60, 60
@@ -216,8 +217,23 @@ def test_a_run_of_another_device_s_kernel_is_used_here(call, workdir, photos, tm
     assert call(photos / "00", "--top=1", where=where)[0]
 
 
-def test_no_classes_to_print_is_refused(call, photos):
-    assert "--top=0: expected 1 or more" in call(photos, "--top=0", code=2)[1][-1]
+def test_a_precision_is_chosen(call, photos, tmp_path):
+    found = {}
+    for precision in (None, "float32", "bfloat16"):
+        given = [f"--precision={precision}"] if precision else []
+        call(photos / "00", f"--out={tmp_path}/p.jsonl", *given)
+        lines = (tmp_path / "p.jsonl").read_text().splitlines()
+        found[precision] = [json.loads(line)["heads"]["global"] for line in lines]
+    assert found[None] == found["float32"] != found["bfloat16"]
+    for (name, share), (other, rounded) in zip(found[None], found["bfloat16"], strict=True):
+        assert name == other
+        assert share == pytest.approx(rounded, abs=2**-6)  # some eight roundings of 2**-9
+    assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
+
+
+@pytest.mark.parametrize("flag", ["--top=0", "--batch_size=0"])
+def test_no_classes_to_print_and_no_batch_are_refused(call, photos, flag):
+    assert f"{flag}: expected 1 or more" in call(photos, flag, code=2)[1][-1]
 
 
 # --------------------------------------------------------------------------------- many of them
@@ -239,6 +255,37 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
         tracemalloc.stop()
     assert seen == paths
     assert peak < (2 * BATCH_SIZE + 2 + 3 * 8) * 0.8e6
+
+
+@pytest.mark.parametrize(
+    ("num_photos", "given", "batch"),
+    [
+        *[(1, "", 1), (3, "", 4), (4, "", 4), (5, "", 8), (7, "", 8), (9, "", 16), (20, "", 16)],
+        *[(20, "--batch_size=2", 2), (5, "--batch_size=6", 6), (20, "--batch_size=64", 32)],
+    ],
+)
+def test_few_photos_are_filled_up_so_that_few_programs_are_compiled(
+    call, photos, monkeypatch, num_photos, given, batch
+):
+    batches, compiled = [], classifier.Classifier
+
+    def watched(*model, batch_size, **options):
+        batches.append(batch_size)
+        return compiled(*model, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(classifier, "Classifier", watched)
+    paths = sorted(map(str, photos.rglob("*.png")))[:num_photos]
+    rows, _ = call(*paths, "--top=1", *([given] if given else []))
+    assert paths_of(rows) == paths
+    assert batches == [batch]
+
+
+def test_what_fills_a_batch_up_changes_no_answer_and_is_none(call, photos, monkeypatch):
+    paths = sorted(map(str, photos.rglob("*.png")))[:5]
+    expected, _ = call(*paths, "--logits=global")
+    monkeypatch.setattr(classifier, "Classifier", Classifier)  # of batches as they are given
+    assert call(*paths, "--logits=global")[0] == expected  # 8 of which 3 are empty
+    assert call(*paths, "--logits=global", "--batch_size=3")[0] == expected  # 3, and 2 of 3
 
 
 def test_three_hundred_images_are_named_in_order(call, photos, tmp_path):

@@ -45,7 +45,7 @@ from aftrans_jax.training import sharding
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.loop import StepFn
-from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.training.precision import PRECISIONS, automatic_note
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import mean_gradients
@@ -137,7 +137,12 @@ def build(
         mesh,
         sharing.specs,
         jax.device_get(state),
-        (*left, *notes, *(f"pretrained: {change}" for change in changes)),
+        (
+            *left,
+            *automatic_note(config.train.precision),
+            *notes,
+            *(f"pretrained: {change}" for change in changes),
+        ),
         schedule,
         compiled_step(gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh),
         partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),

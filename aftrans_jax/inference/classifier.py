@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.inference.answers import answers
+from aftrans_jax.inference.options import BATCH_SIZE
 from aftrans_jax.inference.prediction import Prediction, box_on_photo, heading
 from aftrans_jax.inference.preprocessing import (
     PhotoLike,
@@ -26,8 +27,6 @@ from aftrans_jax.inference.preprocessing import (
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.xla_options import xla_options
-
-BATCH_SIZE = 16
 
 _Loaded = tuple[PhotoLike, Prepared | Exception]
 _Answers = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
@@ -52,7 +51,7 @@ class Classifier:
 
     Attributes:
       name: of the model, a value of `model.name`.
-      module, params: the Flax module, float32, and its parameters.
+      module, params: the Flax module, and its parameters, float32.
       class_names: in the order of the head.
       heads: what one can predict from: "global", or also "local" and "sum".
       head: the one that answers.
@@ -157,7 +156,7 @@ class Classifier:
         answers to the one before it are taken. The row of a photo with an error means nothing.
         """
         loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
-        with needing_less("give fewer photos at a time (batch_size), or take a smaller model"):
+        with needing_less(self._needing_less(size)):
             while chunk := list(itertools.islice(loaded, size)):
                 batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
                 for image, (_, found) in zip(batch, chunk, strict=False):
@@ -178,6 +177,12 @@ class Classifier:
         """Says what the model is and how right its answers were."""
         said = heading(self._trained, self.head)
         return f"<Classifier {self.name}, {len(self.class_names)} classes, {said}>"
+
+    def _needing_less(self, size: int) -> str:
+        """Returns what needs less memory than batches of this size."""
+        lower = f"lower batch_size={size}, such as by --batch_size={size // 2}, or "
+        rounded = "precision=bfloat16 or " if self.module.vit.dtype == np.float32 else ""
+        return f"{lower if size > 1 else ''}take {rounded}a smaller model"
 
     def _prediction(self, photo: PhotoLike, found: Prepared, row: dict[str, Any]) -> Prediction:
         whole = (0, 0, self.image_size, self.image_size)

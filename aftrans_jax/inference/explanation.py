@@ -10,7 +10,8 @@ import numpy as np
 
 from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import seen_part
-from aftrans_jax.inference.classifier import BATCH_SIZE, Classifier
+from aftrans_jax.inference.classifier import Classifier
+from aftrans_jax.inference.options import BATCH_SIZE, filled
 from aftrans_jax.inference.prediction import heading
 from aftrans_jax.inference.preprocessing import Prepared, prepare, why_unread
 from aftrans_jax.inference.trained_model import Trained
@@ -58,6 +59,7 @@ def explain(
     out: Path,
     *,
     title: str,
+    batch_size: int,
     fail: Callable[[str], None],
     done: Callable[[], object],
 ) -> int:
@@ -70,6 +72,7 @@ def explain(
       paths: of the photos, shown in this order.
       out: the page.
       title: of the page.
+      batch_size: photos that the device takes at a time.
       fail: told of each photo that cannot be read, in a line.
       done: called after each photo.
 
@@ -78,7 +81,7 @@ def explain(
     """
     model_rules = rules(trained)
     photos = []
-    for photo in explanations(trained, paths):
+    for photo in explanations(trained, paths, batch_size):
         if isinstance(photo, Explained):
             photos.append(photo)
         else:
@@ -90,11 +93,13 @@ def explain(
     return len(photos)
 
 
-def explanations(trained: Trained, paths: Sequence[str]) -> Iterator[Explained | str]:
+def explanations(
+    trained: Trained, paths: Sequence[str], batch_size: int = BATCH_SIZE
+) -> Iterator[Explained | str]:
     """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
     model = Classifier(trained, wanted=("rows", "relevance", "mask", "box"))
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    size = min(BATCH_SIZE, len(paths))  # so that one program is compiled
+    size = filled(len(paths), batch_size)
     for (path, found), row in model.in_batches(paths, load, size):
         path = str(path)
         if isinstance(found, Exception):

@@ -86,7 +86,10 @@ def read_saved(path: Path) -> Saved:
     try:
         kind = file_kind(path)
         if path.suffix in (".stablehlo", ".onnx"):
-            kind = "an exported program, which runs without this package"
+            kind = (
+                "an exported program, which runs without this package and computes in the float32 "
+                "that it was exported in"
+            )
         if kind != NPZ:
             raise ValueError(f"it is {kind}, not a whole trained model: {_EXPECTED}")
         with open_npz(path) as stored:

@@ -17,6 +17,7 @@ from aftrans_jax.experiment.model import (
     build_model,
     predicting_logits,
 )
+from aftrans_jax.inference.options import PRECISIONS
 from aftrans_jax.inference.single_file import read_saved, save
 from aftrans_jax.training.state import ANSWERING
 from aftrans_jax.workdir.record import (
@@ -50,27 +51,32 @@ class Trained(NamedTuple):
     mirror: bool = False
 
 
-def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) -> Trained:
+def load_trained(
+    path: Path, *, precision: str = "float32", say: Callable[[str], None] = logging.warning
+) -> Trained:
     """Returns the model of a run, for one device.
 
     Of a working directory it is the checkpoint that the run reports, see `restore_reported`; of a
-    moving average of the parameters that the run kept, it is that. The model computes in float32,
-    whatever the precision of training. Nothing is changed there.
+    moving average of the parameters that the run kept, it is that. Nothing is changed there.
 
     Args:
       path: the working directory of a run, which may still be training, or a file that
         `save_trained` wrote.
+      precision: that the model computes in, one of `PRECISIONS`, whatever that of training was;
+        parameters are float32.
       say: shows a line to the user.
 
     Raises:
       FileNotFoundError: there is no such file, and no run has left a configuration and a checkpoint
         there.
       ValueError: the file is another one or damaged, no checkpoint can be used, a record is
-        damaged, or the configuration is none that can be trained.
+        damaged, or the configuration is none that can be trained; or there is no such precision.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: choose one of {', '.join(PRECISIONS)}")
     if path.is_file():
         saved = read_saved(path)
-        trained = _untrained(saved.settings, saved.class_names, saved.result)
+        trained = _untrained(saved.settings, saved.class_names, saved.result, precision)
         return trained._replace(params=saved.fitted(trained.params))
     settings = read_settings(path)
     if settings is None or not (path / "classes.json").exists():
@@ -79,7 +85,7 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
             f"{absent} is absent: --workdir must name the folder of a training run, or a file of "
             "python -m aftrans_jax.export --format=aftrans"
         )
-    trained = _untrained(settings, read_classes(path), {})
+    trained = _untrained(settings, read_classes(path), {}, precision)
     restored = restore_reported(path, trained.params, say=say, parts=ANSWERING)
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened
@@ -87,20 +93,21 @@ def load_trained(path: Path, *, say: Callable[[str], None] = logging.warning) ->
     return trained._replace(params=restored.state, result=result)
 
 
-def float32_model(config: Config, num_classes: int) -> Model:
-    """Returns the model of a configuration, in float32, with the kernel that suits this device.
+def suited_model(config: Config, num_classes: int, precision: str = "float32") -> Model:
+    """Returns the model of a configuration with the attention kernel that suits this device.
 
     Args:
       config: its `model.attention` is set to that kernel: the one of a training may not exist here,
-        or not compute in float32.
+        or not compute in this precision.
       num_classes: in the head.
+      precision: of the computation.
 
     Raises:
       ValueError: the configuration describes no model.
     """
     config.model.attention = "auto"
     check(config, num_devices=1, trains=False)
-    return build_model(config, num_classes, jnp.dtype("float32"))
+    return build_model(config, num_classes, jnp.dtype(precision))
 
 
 def save_trained(path: Path, trained: Trained) -> None:
@@ -118,11 +125,14 @@ def check_logits(trained: Trained, logits: str) -> None:
 
 
 def _untrained(
-    settings: Mapping[str, Any], class_names: Sequence[str], result: Mapping[str, Any]
+    settings: Mapping[str, Any],
+    class_names: Sequence[str],
+    result: Mapping[str, Any],
+    precision: str,
 ) -> Trained:
     """Returns the model of settings by key, with zeros in the place of its parameters."""
     config = configured(settings)
-    model = float32_model(config, len(class_names))
+    model = suited_model(config, len(class_names), precision)
     return Trained(
         name=config.model.name,
         model=model,

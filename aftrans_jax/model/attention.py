@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 
 # A TPU register's width, of which splash's blocks are multiples, and their largest size.
 LANES, SPLASH_BLOCK = 128, 512
+# The compute capability from which NVIDIA's GPUs have bfloat16, and cuDNN's attention runs.
+AMPERE = 8.0
 
 AttentionKernel = Callable[[Array, Array, Array], Array]
 
@@ -159,10 +161,14 @@ def current_backend() -> str:
 
     cuDNN's needs compute capability 8.0 (Ampere) or later: no T4, no V100, no GPU of AMD's.
     """
-    backend = jax.default_backend()
-    capability = str(getattr(jax.local_devices()[0], "compute_capability", ""))
-    recent = re.fullmatch(r"\d+\.\d+", capability) and float(capability) >= 8
-    return "older gpu" if backend == "gpu" and not recent else backend
+    backend, capability = jax.default_backend(), compute_capability(jax.local_devices()[0])
+    return "older gpu" if backend == "gpu" and (capability or 0) < AMPERE else backend
+
+
+def compute_capability(device: object) -> float | None:
+    """Returns that of a JAX device, such as 8.0; None where it is no GPU of NVIDIA's."""
+    found = str(getattr(device, "compute_capability", ""))
+    return float(found) if re.fullmatch(r"\d+\.\d+", found) else None
 
 
 def automatic_kernel(dtype: jnp.dtype, backend: str) -> str:

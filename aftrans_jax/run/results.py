@@ -22,6 +22,7 @@ from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import Look, pictures
 from aftrans_jax.training.actions import accuracy_line
 from aftrans_jax.training.evaluation import Evaluation
+from aftrans_jax.training.precision import device_name
 from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
@@ -51,7 +52,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 
 def devices() -> str:
     """Returns the number and kind of all processes' devices, such as "4 x NVIDIA H100"."""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return f"{jax.device_count()} x {device_name()}"
 
 
 def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> dict[str, Any]:

@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from aftrans_jax.model.attention import AMPERE, compute_capability
+
 Tree = TypeVar("Tree")
+
+_CAPABILITY = " (compute capability "  # in names of GPUs without bfloat16
 
 
 @flax.struct.dataclass
@@ -74,11 +78,30 @@ class Precision(NamedTuple):
     loss_scale: NoLossScale | DynamicLossScale
 
 
+def device_name() -> str:
+    """Returns the kind of the devices; of GPUs without bfloat16 with their compute capability.
+
+    So records of it tell what "auto" meant where they were written.
+    """
+    device = jax.devices()[0]  # the same for all processes
+    capability = compute_capability(device)
+    lacks = capability is not None and capability < AMPERE
+    return f"{device.device_kind}{_CAPABILITY}{capability})" if lacks else device.device_kind
+
+
 def meant_precision(name: str, device: str) -> str:
-    """Returns the precision that a name means: of "auto" by the backend, or a kind of device."""
+    """Returns the precision that a name means on a device, as `device_name` calls it."""
     if name != "auto":
         return name
-    return "float32" if device == "cpu" else "bfloat16"
+    return "float32" if device == "cpu" else "float16" if _CAPABILITY in device else "bfloat16"
+
+
+def automatic_note(name: str) -> list[str]:
+    """Returns a line where a precision is "auto" and that is float16 here, else nothing."""
+    device = device_name()
+    if name != "auto" or meant_precision(name, device) != "float16":
+        return []
+    return [f"train.precision=auto is float16: {device} has no bfloat16"]
 
 
 PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
@@ -86,7 +109,7 @@ PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
         "bfloat16": lambda: Precision(jnp.dtype(jnp.bfloat16), NoLossScale()),
         "float16": lambda: Precision(jnp.dtype(jnp.float16), DynamicLossScale()),
         "float32": lambda: Precision(jnp.dtype(jnp.float32), NoLossScale()),
-        "auto": lambda: PRECISIONS[meant_precision("auto", jax.default_backend())](),
+        "auto": lambda: PRECISIONS[meant_precision("auto", device_name())](),
     }
 )
 # Of a training's type, those that hold larger numbers, or the same ones more exactly.

@@ -56,9 +56,9 @@ def saved(trained, tmp_path_factory):
     return path
 
 
-def loaded(path):
+def loaded(path, **options):
     with tiny_variants():
-        return load_trained(path)
+        return load_trained(path, **options)
 
 
 # --------------------------------------------------------------------------------------- one file
@@ -74,6 +74,13 @@ def test_a_file_holds_all_that_was_trained(trained, saved):
     assert found.model.vit == trained.model.vit
     same = ("name", "class_names", "sizes", "predict_from", "max_pixels", "settings")
     assert [getattr(found, key) for key in same] == [getattr(trained, key) for key in same]
+
+
+def test_it_computes_in_the_precision_that_is_asked_for(saved):
+    assert loaded(saved).model.vit.dtype == jnp.float32
+    found = loaded(saved, precision="bfloat16")
+    assert found.model.vit.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves(found.params)} == {np.dtype("float32")}
 
 
 def test_it_is_an_ordinary_npz(saved):
@@ -144,8 +151,10 @@ def with_nan(arrays):
 
 def test_a_program_is_told_from_a_whole_model(tmp_path):
     (tmp_path / "a.stablehlo").write_bytes(b"program")
-    with pytest.raises(ValueError, match=r"it is an exported program, .*--format=aftrans"):
-        loaded(tmp_path / "a.stablehlo")
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(ValueError, match=r"it is an exported program, .*--format=aftrans") as e:
+            loaded(tmp_path / "a.stablehlo", precision=precision)
+        assert "computes in the float32 that it was exported in" in str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Every precision through every command that restores what it trained."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
-from experiments import fresh, tiny_variants, train, with_settings
+from experiments import fresh, tiny_experiment, tiny_variants, train, with_settings
 
 from aftrans_jax.inference.trained_model import load_trained
 from aftrans_jax.run.evaluation import evaluate_run
+from aftrans_jax.training import precision as precisions
 from aftrans_jax.training.checkpoint_reading import flat_arrays, read_arrays
 
 VIT = {"model__name": "vit"}  # compiles soonest
@@ -48,3 +50,14 @@ def test_a_state_has_the_same_types_before_and_after_a_step():
     kinds = [{k: (x.dtype, x.shape) for k, x in arrays.items()} for arrays in (before, after)]
     assert kinds[0] == kinds[1]
     assert before["loss_scale/scale"] == 65536
+
+
+def test_a_card_without_bfloat16_trains_in_float16_and_the_run_says_so():
+    card = "Tesla T4 (compute capability 7.5)"
+    with mock.patch.object(precisions, "device_name", return_value=card):
+        experiment = tiny_experiment(1, **VIT)
+        chosen = tiny_experiment(1, train__precision="float32", **VIT)
+    assert experiment.dtype == "float16"
+    assert flat_arrays(experiment.state)["loss_scale/scale"] == 65536
+    line = f"train.precision=auto is float16: {card} has no bfloat16"
+    assert [line in one.notes for one in (experiment, chosen)] == [True, False]

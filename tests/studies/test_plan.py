@@ -150,9 +150,16 @@ def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
 
 
 @pytest.mark.parametrize(
-    ("device", "precision"), [("1 x cpu", "float32"), ("8 x NVIDIA H100 80GB HBM3", "bfloat16")]
+    ("device", "precision", "other"),
+    [
+        ("1 x cpu", "float32", "float16"),
+        ("8 x NVIDIA H100 80GB HBM3", "bfloat16", "float16"),
+        ("2 x Tesla T4 (compute capability 7.5)", "float16", "bfloat16"),
+    ],
 )
-def test_what_auto_meant_where_a_run_was_scored_is_no_other_setting(tmp_path, device, precision):
+def test_what_auto_meant_where_a_run_was_scored_is_no_other_setting(
+    tmp_path, device, precision, other
+):
     study = Study("s", {"a": Row()}, "a")
 
     def planned(precision):
@@ -165,8 +172,8 @@ def test_what_auto_meant_where_a_run_was_scored_is_no_other_setting(tmp_path, de
         path = run.workdir / "result.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"device": device}))
         assert is_finished(planned(now))
-        with pytest.raises(ValueError, match=f"precision='{then}', .*precision='float16' now"):
-            is_finished(planned("float16"))
+        with pytest.raises(ValueError, match=f"precision='{then}', .*precision='{other}' now"):
+            is_finished(planned(other))
         shutil.rmtree(run.workdir)
 
 
