@@ -268,6 +268,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": ({"paths"}, {"ml_collections"}),
+    "config_files": ({"config"}, set()),
+    "keys": ({"config"}, {"ml_collections"}),
     "workdir": ({"config", "data", "files", "locks", "training", "weights"}, None),
     "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
     "run": (
@@ -286,9 +288,12 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),
-    "flags": ({"config", "configs", "paths"}, None),
+    "flags": ({"config", "config_files", "configs", "keys", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
-    "library": ({"config", "configs", "experiment", "inference", "paths", "run"}, None),
+    "library": (
+        {"config", "config_files", "configs", "experiment", "inference", "paths", "run"},
+        None,
+    ),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 
@@ -313,7 +318,7 @@ def astray(path: Path) -> set[str]:
     found = {name for name in own(path) - {"aftrans_jax.__version__"} if not within(name, *allowed)}
     if packages is not None:
         found |= outside(path) - packages
-    if room(path) not in ("config", "experiment", "flags", "library", *COMMANDS):
+    if room(path) not in ("config", "keys", "experiment", "flags", "library", *COMMANDS):
         found |= outside(path) & {"ml_collections"}
     return found
 
