@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import itertools
 import re
 import subprocess
 import sys
@@ -325,6 +326,20 @@ def astray(path: Path) -> set[str]:
 
 def test_imports_follow_the_arrows():
     assert not broken(astray, MODULES)
+
+
+def arrows(text: str) -> list[tuple[str, str]]:
+    """The pairs of rooms of a sketch such as "a, b -> c -> d      e -> f"."""
+    chains = [chain.split(" -> ") for chain in re.split(r"\n| {3,}", text)]
+    pairs = [pair for chain in chains for pair in itertools.pairwise(chain)]
+    return [(x, y) for left, right in pairs for x in left.split(", ") for y in right.split(", ")]
+
+
+def test_the_sketch_of_the_arrows_is_true():
+    text = WRITTEN[ROOT / "ARCHITECTURE.md"].partition("## Who imports whom\n```\n")[2]
+    assert len(found := arrows(text.partition("\n```")[0])) > 10
+    assert not [(room, other) for room, other in found if other not in ROOMS[room][0]]
+    assert arrows("a, b -> c -> d   e -> f") == [("a", "c"), ("b", "c"), ("c", "d"), ("e", "f")]
 
 
 def not_for_configs(path: Path) -> set[str]:
