@@ -1,18 +1,19 @@
 """The flag `--config` of the commands that take a configuration, and its error messages."""
 
 import difflib
-import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 from absl import flags
 from ml_collections import config_flags
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
+from aftrans_jax.config import Config, base_config, expand_paths
+from aftrans_jax.config_files import get_config_of, packaged
+from aftrans_jax.keys import COLUMNS, entry, known_keys, listed, suggestions
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -24,39 +25,7 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 
 
-# What other programs of the field call these keys -> what to set here.
-SYNONYMS: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("lr", "learning_rate", "base_lr", "max_lr"), "train.learning_rate"),
-        **dict.fromkeys(("bs", "batch", "batch_size", "train_batch_size"), "train.batch_size"),
-        **dict.fromkeys(("num_steps", "total_steps", "max_steps"), "train.steps"),
-        **dict.fromkeys(("epochs", "num_epochs", "max_epochs"), "train.epochs"),
-        **dict.fromkeys(("warmup", "warmup_steps", "warmup_epochs"), "train.warmup_steps"),
-        **dict.fromkeys(("opt", "optim", "optimizer"), "train.optimizer"),
-        **dict.fromkeys(("wd", "weight_decay"), "train.weight_decay"),
-        **dict.fromkeys(("llrd", "layer_decay", "layerwise_lr_decay"), "train.layer_decay"),
-        **dict.fromkeys(("freeze", "freeze_backbone", "linear_probe"), "train.trainable"),
-        **dict.fromkeys(("ema", "ema_decay", "model_ema_decay"), "train.ema"),
-        **dict.fromkeys(("patience", "early_stop", "early_stopping"), "train.patience"),
-        **dict.fromkeys(("grad_clip", "clip_grad", "max_grad_norm"), "train.clip_norm"),
-        **dict.fromkeys(("accum", "grad_accum", "grad_accum_steps"), "train.accumulation_steps"),
-        **dict.fromkeys(("amp", "fp16", "bf16", "dtype", "half"), "train.precision"),
-        **dict.fromkeys(("lambda", "lam", "keep_rate", "threshold"), "sacm.keep_ratio"),
-        **dict.fromkeys(("arch", "backbone", "model_type"), "model.variant"),
-        **dict.fromkeys(("slide_step", "patch_stride"), "model.stride"),
-        **dict.fromkeys(("drop_path", "drop_path_rate"), "model.stochastic_depth"),
-        **dict.fromkeys(("drop", "drop_rate"), "model.dropout"),
-        **dict.fromkeys(("img_size", "image_size", "input_size", "resolution"), "data.image_size"),
-        **dict.fromkeys(("crop_size", "local_size"), "data.local_size"),
-        **dict.fromkeys(("dataset", "data_set"), "data.name"),
-        **dict.fromkeys(("root", "data_dir", "data_path", "data_root", "data"), "data.dir"),
-        **dict.fromkeys(("workers", "num_workers"), "data.num_threads"),
-        **dict.fromkeys(("val_split", "val_fraction"), "data.validation_fraction"),
-        **dict.fromkeys(("ckpt", "checkpoint", "weights", "pretrained_dir"), "pretrained"),
-        **dict.fromkeys(("eval_every", "eval_interval"), "eval.every"),
-        **dict.fromkeys(("log_every", "log_interval"), "train.report_every"),
-    }
-)
+_HELP = {"--help", "-help", "-h"}
 _PATHS = ("workdir", "write", "study", "config")
 
 
@@ -139,43 +108,12 @@ def unchanged_config() -> tuple[str, Config]:
     return name, get_config_of(Path(path))(*([argument] if colon else []))
 
 
-def key_lines() -> Iterator[str]:
-    """Yields every key as `--config.KEY=DEFAULT`, with its comment in config.py."""
-    settings = base_config()
-    above: list[str] = []  # lines of comment before the key
-    for line in inspect.getsource(base_config).splitlines():
-        if comment := re.match(r"\s+# (.*)", line):
-            above.append(comment[1])
-            continue
-        found = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict)(?:.*?)(?:  # (.*))?$", line)
-        if found:
-            start = f"  --config.{found[1]}={settings[found[1]]}"
-            text = " ".join([*above, found[2] or ""]).strip()
-            yield f"{start:<42} {text}" if text else start
-        above = []
-
-
-def _known_keys() -> list[str]:
-    settings = base_config().to_dict()
-    groups = {name: group for name, group in settings.items() if isinstance(group, dict)}
-    keys = [f"{name}.{key}" for name, group in groups.items() for key in group]
-    return keys + sorted(settings.keys() - groups.keys())
-
-
-def _suggestions(key: str, keys: list[str]) -> list[str]:
-    """Returns the keys that an unknown one may mean: what the field calls so, then near names."""
-    last = key.rpartition(".")[2].lower().replace("-", "_")
-    meant = [SYNONYMS[last]] if last in SYNONYMS else []
-    named = [known for known in keys if known.rpartition(".")[2] == last]
-    return list(dict.fromkeys([*meant, *named, *difflib.get_close_matches(key, keys)]))
-
-
 def _check_keys(argv: list[str]) -> None:
     """Raises ValueError where a key is unknown; ml_collections would name its last part alone."""
-    keys = _known_keys()
+    keys = known_keys()
     for key in given_keys(argv):
         if key not in keys:
-            near = ", ".join(_suggestions(key, keys))
+            near = ", ".join(suggestions(key))
             raise ValueError(
                 f"--config.{key} is no key of the configuration"
                 + (f"; did you mean one of {near}?" if near else "")
@@ -199,26 +137,30 @@ def _find_configs(argv: list[str]) -> list[str]:
     ]
 
 
-def parse_flags(argv: list[str], *, needs_config: bool = True) -> list[str]:
+def parse_flags(
+    argv: list[str],
+    *,
+    needs_config: bool = True,
+    with_own: Callable[[list[str]], list[str]] = _with_recorded,
+) -> list[str]:
     """Returns the name of the program, all that is left once flags are parsed.
 
     Exits with 1 and one line where a flag, a key or the configuration's file is unknown, or there
     is no configuration though one is needed, and with 0 after printing what there is, where --help
     asks for it.
+
+    Args:
+      argv: the program's name and its arguments.
+      needs_config: whether the command does nothing without a configuration.
+      with_own: returns `canonical` arguments with a --config where none is given and another flag
+        implies one.
     """
-    if {"--help", "-h", "-help"} & set(argv[1:]):
-        print(f"{sys.modules['__main__'].__doc__}\nflags:")
-        for flag in flags.FLAGS.get_key_flags_for_module("__main__"):
-            print(f"  --{flag.name}: {flag.help}")
-        print("\nkeys, with the defaults of aftrans_jax/config.py, of which configs/ change some:")
-        print("\n".join(key_lines()))
+    if _HELP & set(argv[1:]):
+        _print_help([argument for argument in argv if argument not in _HELP], with_own)
         sys.exit(0)
     try:
-        _check_keys(argv)
-        rest = flags.FLAGS(_find_configs(_with_recorded(canonical(argv))))
-        if CONFIG.value is not None:
-            expand_paths(CONFIG.value)
-        elif needs_config:
+        rest = _parsed(argv, with_own)
+        if CONFIG.value is None and needs_config:
             run = ", or the --workdir of a run" if "workdir" in flags.FLAGS else ""
             raise ValueError(
                 "no configuration is given: give --config=configs/folder.py, or another of "
@@ -227,13 +169,51 @@ def parse_flags(argv: list[str], *, needs_config: bool = True) -> list[str]:
         if len(rest) > 1:
             raise ValueError(f"unexpected arguments {rest[1:]}: every option is a --flag=value")
         return rest
-    except flags.UnrecognizedFlagError as error:
-        near = [f"--config.{key}" for key in _suggestions(error.flagname, _known_keys())]
-        near += difflib.get_close_matches(f"--{error.flagname}", [f"--{f}" for f in flags.FLAGS])
-        hint = f"; did you mean one of {', '.join(near)}?" if near else ""
-        sys.exit(f"error: --{error.flagname} is no flag{hint} (--help lists all)")
     except (OSError, ValueError, flags.Error) as error:
-        sys.exit(f"error: {_plain(str(error))}")
+        sys.exit(f"error: {_said(error)}")
+
+
+def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list[str]:
+    """Parses the flags; returns what is left."""
+    _check_keys(argv)
+    rest = flags.FLAGS(_find_configs(with_own(canonical(argv))))
+    if CONFIG.value is not None:
+        expand_paths(CONFIG.value)
+    return rest
+
+
+def _print_help(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> None:
+    """Prints the flags, and the keys with the values that these arguments give them."""
+    print(f"{sys.modules['__main__'].__doc__}\nflags:")
+    for flag in flags.FLAGS.get_key_flags_for_module("__main__"):
+        print("\n".join(entry(f"--{flag.name}", flag.help)))
+    settings, source, note = base_config(), "aftrans_jax/config.py", []
+    try:
+        _parsed(argv, with_own)
+        if CONFIG.value is not None:
+            settings, source = CONFIG.value, _source(canonical(argv))
+    except (OSError, ValueError, flags.Error) as error:
+        note = ["", *textwrap.wrap(f"not as this command would have them: {_said(error)}", COLUMNS)]
+    print(f"\nkeys (--config.KEY=VALUE), as in {source}:")
+    print("\n".join([*note, "", *listed(settings)]))
+
+
+def _source(argv: list[str]) -> str:
+    """Returns where `canonical` arguments have the values of the keys from."""
+    given = {name: path_given(argv, name) for name in ("config", "study", "workdir")}
+    name, path = next((name, path) for name, path in given.items() if path is not None)
+    keys = ", but for those given here" if given_keys(argv) else ""
+    return f"{'the record of ' if name == 'workdir' else ''}{path}{keys}"
+
+
+def _said(error: Exception) -> str:
+    """Returns what is said of flags that cannot be parsed."""
+    if not isinstance(error, flags.UnrecognizedFlagError):
+        return _plain(str(error))
+    near = [f"--config.{key}" for key in suggestions(error.flagname)]
+    near += difflib.get_close_matches(f"--{error.flagname}", [f"--{f}" for f in flags.FLAGS])
+    hint = f"; did you mean one of {', '.join(near)}?" if near else ""
+    return f"--{error.flagname} is no flag{hint} (--help lists all)"
 
 
 def _plain(text: str) -> str:

@@ -17,7 +17,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from aftrans_jax import configs
-from aftrans_jax.config import Config, base_config, expand_paths, get_config_of, packaged
+from aftrans_jax.config import Config, base_config, expand_paths
+from aftrans_jax.config_files import get_config_of, packaged
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import Model, initial_params
 from aftrans_jax.inference.classifier import Classifier

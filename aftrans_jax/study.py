@@ -149,4 +149,4 @@ def with_base(argv: list[str]) -> list[str]:
 if __name__ == "__main__":
     with one_line_errors():
         logging.set_verbosity(logging.WARNING)
-        app.run(main, flags_parser=lambda argv: parse_flags(with_base(argv), needs_config=False))
+        app.run(main, flags_parser=partial(parse_flags, needs_config=False, with_own=with_base))

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import itertools
 import re
 import subprocess
 import sys
@@ -268,6 +269,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": ({"paths"}, {"ml_collections"}),
+    "config_files": ({"config"}, set()),
+    "keys": ({"config"}, {"ml_collections"}),
     "workdir": ({"config", "data", "files", "locks", "training", "weights"}, None),
     "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
     "run": (
@@ -286,9 +289,12 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),
-    "flags": ({"config", "configs", "paths"}, None),
+    "flags": ({"config", "config_files", "configs", "keys", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
-    "library": ({"config", "configs", "experiment", "inference", "paths", "run"}, None),
+    "library": (
+        {"config", "config_files", "configs", "experiment", "inference", "paths", "run"},
+        None,
+    ),
     **dict.fromkeys(COMMANDS, (BEHIND_COMMANDS | {"weights"}, None)),
 }
 
@@ -313,13 +319,27 @@ def astray(path: Path) -> set[str]:
     found = {name for name in own(path) - {"aftrans_jax.__version__"} if not within(name, *allowed)}
     if packages is not None:
         found |= outside(path) - packages
-    if room(path) not in ("config", "experiment", "flags", "library", *COMMANDS):
+    if room(path) not in ("config", "keys", "experiment", "flags", "library", *COMMANDS):
         found |= outside(path) & {"ml_collections"}
     return found
 
 
 def test_imports_follow_the_arrows():
     assert not broken(astray, MODULES)
+
+
+def arrows(text: str) -> list[tuple[str, str]]:
+    """The pairs of rooms of a sketch such as "a, b -> c -> d      e -> f"."""
+    chains = [chain.split(" -> ") for chain in re.split(r"\n| {3,}", text)]
+    pairs = [pair for chain in chains for pair in itertools.pairwise(chain)]
+    return [(x, y) for left, right in pairs for x in left.split(", ") for y in right.split(", ")]
+
+
+def test_the_sketch_of_the_arrows_is_true():
+    text = WRITTEN[ROOT / "ARCHITECTURE.md"].partition("## Who imports whom\n```\n")[2]
+    assert len(found := arrows(text.partition("\n```")[0])) > 10
+    assert not [(room, other) for room, other in found if other not in ROOMS[room][0]]
+    assert arrows("a, b -> c -> d   e -> f") == [("a", "c"), ("b", "c"), ("c", "d"), ("e", "f")]
 
 
 def not_for_configs(path: Path) -> set[str]:

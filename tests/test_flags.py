@@ -1,25 +1,14 @@
 """Where `--config` finds a configuration: in the working directory, then in the package."""
 
 import re
-from inspect import getsource
 from pathlib import Path
 
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main  # whose flags they are
-from aftrans_jax.config import base_config
-from aftrans_jax.flags import (
-    SYNONYMS,
-    canonical,
-    find_config,
-    key_lines,
-    parse_flags,
-    path_given,
-    unchanged_config,
-)
+from aftrans_jax.flags import canonical, find_config, parse_flags, path_given, unchanged_config
 from aftrans_jax.study import with_base
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
@@ -168,28 +157,6 @@ def test_the_field_s_words_are_understood(monkeypatch, given, meant):
     for flag in (f"--config.{given}=1", f"--{given}=1"):
         message = refused(monkeypatch, "--config=configs/demo.py", flag)
         assert f"{meant}" in message.partition("did you mean one of ")[2].split(" (")[0]
-
-
-def test_synonyms_lead_to_keys():
-    known = {line.split("=")[0].strip().removeprefix("--config.") for line in key_lines()}
-    assert set(SYNONYMS.values()) <= known
-    assert len(known) > 40
-
-
-def test_every_key_is_listed_with_its_default():
-    lines = {line.split()[0]: line for line in key_lines()}
-    assert len(lines) == len(list(key_lines()))
-    settings = base_config()
-    count = sum(len(x) if isinstance(x, ConfigDict) else 1 for x in settings.values())
-    assert len(lines) == count
-    assert lines["--config.train.momentum=0.9"].endswith("the paper says SGD alone")
-    method = lines["--config.region.method=largest_component"]  # with the comment above the key
-    assert "| extreme_values; controls: centred | random | whole;" in method
-    assert method.endswith("Paper: section 2.2.1, table 6")
-    comments = [line for line in getsource(base_config).splitlines() if line.strip()[:2] == "# "]
-    assert all(
-        sum(line.count(text.strip()[2:]) for line in lines.values()) == 1 for text in comments
-    )
 
 
 def test_paths_are_expanded(monkeypatch, tmp_path):

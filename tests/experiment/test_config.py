@@ -458,6 +458,24 @@ def test_a_model_whose_branches_learn_nothing_is_refused(name, weights, keys):
         checks.check(changed(model__name=name, **weights), num_devices=1)
 
 
+NUMBERS = [key for key, value in KEYS.items() if type(value) is int]
+FREE = words("pretrained data.dir data.supercategory train.trainable")  # the last is checked, too
+
+
+def test_no_text_goes_unchecked():
+    assert {key for key, value in KEYS.items() if isinstance(value, str)} == {
+        *checks.CHOICES,
+        *FREE,
+    }
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_no_number_goes_unchecked(key):
+    """As `FLOATS` in `bad_values`."""
+    with pytest.raises(ValueError, match="-7"):
+        checks.check(changed(**{key.replace(".", "__"): -7}), num_devices=1)
+
+
 @pytest.mark.parametrize(("key", "value", "message"), list(bad_values()))
 def test_a_value_out_of_range_is_named(key, value, message):
     config = base()

@@ -10,6 +10,8 @@ import pytest
 from named import assert_all_exist
 from places import ROOT
 
+import aftrans_jax
+
 PAGES = sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "departures.md"})
 
 
@@ -39,6 +41,13 @@ def test_the_method_s_page_holds_the_list_and_the_code(site):
     assert 'id="departures-from-the-paper"' in page
     assert "sacm.head_fusion" in page  # of the list
     assert 'id="aftrans_jax.model.sacm.SACM"' in page
+
+
+def test_the_library_is_described(site):
+    pages = " ".join(path.read_text(encoding="utf-8") for path in site.rglob("index.html"))
+    names = {*aftrans_jax.__all__} - {"__version__"}
+    names |= {"Classifier.__call__", "Classifier.stream", "Prediction.answers", "Prediction.top"}
+    assert not [name for name in names if f'id="aftrans_jax.{name}"' not in pages]
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda path: path.stem)
