@@ -42,9 +42,8 @@ from aftrans_jax.experiment.optimization import build_optimizer, build_state, ra
 from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.compilation import compiled_step
+from aftrans_jax.training.compilation import Step, compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
-from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
@@ -82,7 +81,7 @@ class Experiment(NamedTuple):
     state: TrainState
     notes: tuple[str, ...]
     schedule: optax.Schedule
-    train_step: StepFn
+    train_step: Step
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
     relevance: Callable[[TrainState, Sequence[int]], Float[np.ndarray, "images rows cols"] | None]
