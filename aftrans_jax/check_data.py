@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
         wrong = problems(diagnosis)
         _print(*report(diagnosis), "", *(f"problem: {text}" for text in wrong))
         if target:
-            _print(_write(target, diagnosis))
+            _print(write_clean(target, diagnosis))
     if wrong:
         hint = ""
         if diagnosis.root and not target:
@@ -96,8 +96,13 @@ def _prefix(target: Path, root: Path | None) -> PurePosixPath:
     return PurePosixPath(images.relative_to(folder).as_posix())
 
 
-def _write(target: Path, diagnosis: Diagnosis) -> str:
-    """Writes the list of usable images; returns a line that says how to train on them."""
+def write_clean(target: Path, diagnosis: Diagnosis) -> str:
+    """Writes the list of usable images; returns a line that says how to train on them.
+
+    Raises:
+      ValueError: they are of fewer than two classes, or none is for testing; or the file is there
+        already, or not where the images' paths can start.
+    """
     images, names = clean(diagnosis), diagnosis.class_names
     number = Counter(image.split for image in images)
     used = [composed(names[label]) for label in sorted({image.label for image in images})]

@@ -1,5 +1,6 @@
 """Four fake devices, shapes checked at run time, and the real photos where there are any."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -45,10 +46,14 @@ def real() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_evicted() -> None:
-    """JAX would look through the whole folder of what is compiled before each entry."""
-    from jax._src.lru_cache import LRUCache
+    """JAX would look through the whole folder of what is compiled before each entry.
 
-    LRUCache._evict_if_needed = lambda self, *, additional_size=0: None
+    There is no public way; where JAX has renamed its own, tests are slower.
+    """
+    with contextlib.suppress(ImportError):
+        from jax._src.lru_cache import LRUCache
+
+        LRUCache._evict_if_needed = lambda self, *, additional_size=0: None
 
 
 @pytest.fixture(scope="session")

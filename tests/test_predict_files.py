@@ -18,7 +18,7 @@ from aftrans_jax.inference import classifier
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.prediction_page import PredictionPage
-from aftrans_jax.inference.prediction_table import _cell, prediction_table
+from aftrans_jax.inference.prediction_table import prediction_table
 from aftrans_jax.report.photos import Rectangle
 
 HEADS = ("global", "local", "sum")
@@ -137,8 +137,18 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
     files = [row["file"] for row in read_csv(tmp_path / "p.csv")]
     assert files == [name if name == "plain.png" else f"./{name}" for name in [*names, "=bad.png"]]
     assert all(os.path.exists(file) for file in files)
-    assert _cell("=HYPERLINK()") == "'=HYPERLINK()"
-    assert _cell(-1) == -1
+    formula = "=HYPERLINK()"
+    shares = {head: np.float32([0.75, 0.25]) for head in HEADS}
+    whole, box = (0, 0, 9, 9), (1, 2, 3, 9)
+    found = Prediction("a", "sum", (formula, "b"), shares, 9, 9, whole, box, *[None] * 3)
+    with prediction_table(tmp_path / "t.csv", heads=HEADS, top=2) as add:
+        add("a", found)
+        add("b", ValueError(formula))
+    said, unread = read_csv(tmp_path / "t.csv")
+    names = [said[column] for column in ("answer", "class_1", "class_2", *HEADS)]
+    assert names == [f"'{formula}", f"'{formula}", "b", *[f"'{formula}"] * len(HEADS)]
+    assert (said["probability"], said["right"]) == ("0.75", "9")
+    assert unread["error"] == f"'{formula}"
 
 
 def test_a_row_has_every_value_in_its_column_and_no_formula(tmp_path):

@@ -42,9 +42,8 @@ from aftrans_jax.experiment.optimization import build_optimizer, build_state, ra
 from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.compilation import compiled_step
+from aftrans_jax.training.compilation import Step, compiled_step
 from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
-from aftrans_jax.training.loop import StepFn
 from aftrans_jax.training.precision import PRECISIONS, automatic_note
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
@@ -82,7 +81,7 @@ class Experiment(NamedTuple):
     state: TrainState
     notes: tuple[str, ...]
     schedule: optax.Schedule
-    train_step: StepFn
+    train_step: Step
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
     relevance: Callable[[TrainState, Sequence[int]], Float[np.ndarray, "images rows cols"] | None]
@@ -129,28 +128,36 @@ def build(
     gradients = _gradients(config, recipe, sharing=sharing, **shared)
     tested = {name: source for name, source in splits.items() if name != "train"}
     step = partial(eval_step, **shared, all_sum=sharding.all_sum)
-    over = _over(config, mesh, tested.values(), step)
+    evaluator = _evaluator(config, mesh, tested.values(), step)
     return Experiment(
-        config,
-        precision.dtype.name,
-        dataset,
-        mesh,
-        sharing.specs,
-        jax.device_get(state),
-        (
+        config=config,
+        dtype=precision.dtype.name,
+        dataset=dataset,
+        mesh=mesh,
+        specs=sharing.specs,
+        state=jax.device_get(state),
+        notes=(
             *left,
             *automatic_note(config.train.precision),
             *notes,
             *(f"pretrained: {change}" for change in changes),
         ),
-        schedule,
-        compiled_step(gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh),
-        partial(global_train_batches, config, dataset.train, mesh, skipped.get("train")),
-        {name: partial(over, evaluate, x, skipped.get(name)) for name, x in tested.items()},
-        lambda state, shown: over(relevance, Subset(dataset.test, tuple(shown)), None, state),
-        skipped,
-        _peak_speed(config, model, params, mesh),
-        _largest_loss(config, num_classes) * max(1, recipe.heaviest),
+        schedule=schedule,
+        train_step=compiled_step(
+            gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh
+        ),
+        train_batches=partial(
+            global_train_batches, config, dataset.train, mesh, skipped.get("train")
+        ),
+        evaluate={
+            name: partial(evaluator, evaluate, x, skipped.get(name)) for name, x in tested.items()
+        },
+        relevance=lambda state, shown: evaluator(
+            relevance, Subset(dataset.test, tuple(shown)), None, state
+        ),
+        skipped=skipped,
+        peak_speed=_peak_speed(config, model, params, mesh),
+        largest_loss=_largest_loss(config, num_classes) * max(1, recipe.heaviest),
     )
 
 
@@ -206,8 +213,8 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
 
 
-def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
-    """Returns what evaluates a source, or part of one, in some way; all by one compiled step."""
+def _evaluator(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
+    """Returns what collects something of a source, or of part of one; all by one compiled step."""
     specs = (sharding.WHOLE, sharding.SPLIT)
     crops_annotated = config.region.method == ANNOTATED
     step = partial(step, crops_annotated=crops_annotated, mirror=config.eval.mirror)
@@ -215,10 +222,10 @@ def _over(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable)
     batch_size = eval_batch_size(config, mesh, sources)
 
     def run(
-        way: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
+        collect: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
     ) -> Any:
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
         params = jax.device_put(state.answering(), NamedSharding(mesh, sharding.WHOLE))
-        return way(partial(compiled, params), batches)
+        return collect(partial(compiled, params), batches)
 
     return run

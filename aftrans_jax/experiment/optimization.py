@@ -7,7 +7,7 @@ import optax
 from aftrans_jax.config import Config
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
-from aftrans_jax.training.parameter_groups import trainable
+from aftrans_jax.training.parameter_groups import Path, trainable
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
 
@@ -43,14 +43,15 @@ def build_state(
     loss_scale: NoLossScale | DynamicLossScale,
 ) -> TrainState:
     """Returns the state before the first step: what trains, what does not, and the average."""
-    num_layers = VARIANTS[config.model.variant].layers
-    return create_state(
-        params,
-        optimizer,
-        loss_scale,
-        trains=trainable(config.train.trainable, num_layers),
-        average_decay=config.train.ema,
-    )
+    of_trunk = trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
+    # Gates that get no gradient are frozen: weight decay would change them.
+    learns_gates = config.sacm.gate == "straight_through"
+
+    def trains(path: Path) -> bool:
+        return of_trunk(path) and (learns_gates or path[0] != "sacm")
+
+    average_decay = config.train.ema
+    return create_state(params, optimizer, loss_scale, trains=trains, average_decay=average_decay)
 
 
 def rate_notes(config: Config) -> tuple[str, ...]:

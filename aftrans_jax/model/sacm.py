@@ -5,6 +5,7 @@ relevance of every patch -> the most relevant ones. All in float32, whatever the
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -120,10 +121,10 @@ class SACM(nn.Module):
         descriptor: Float[Array, "batch layers"],
     ) -> GatedRows:
         num_layers = descriptor.shape[-1]
-        squeezed = nn.Dense(max(1, num_layers // self.reduction), use_bias=False, name="squeeze")(
-            standardize(descriptor)
-        )
-        gate = nn.sigmoid(nn.Dense(num_layers, use_bias=False, name="excite")(nn.relu(squeezed)))
+        dense = partial(nn.Dense, use_bias=False, precision="highest")
+        narrow = max(1, num_layers // self.reduction)
+        squeezed = dense(narrow, name="squeeze")(standardize(descriptor))
+        gate = nn.sigmoid(dense(num_layers, name="excite")(nn.relu(squeezed)))
         fused = HEAD_FUSIONS[self.head_fusion](log_rows)
         return GatedRows(GATES[self.gate](gate), jax.nn.softmax(fused, axis=-1))
 

@@ -99,29 +99,29 @@ def _finish(
     settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
     state, is_resumed = session.start()
     check_length(workdir, int(state.step), settings)
-    found = changes(trained_settings(workdir), settings)
-    recorded = finished_result(workdir, num_steps)
-    # As its own record says, whatever score decides now.
-    was_early = recorded is not None and recorded.get("stopped_at_step") == int(state.step)
-    is_early = was_early or session.stops_early(state)
-    is_finished = is_early or int(state.step) >= num_steps
-    told = unapplied(workdir, found) if is_finished and recorded else applied(found)
-    for line in _description(experiment, state, workdir, is_resumed, [*told, *notes]):
+    changed = changes(trained_settings(workdir), settings)
+    earlier = finished_result(workdir, num_steps)
+    # An early end is as its own record says, whatever score decides now.
+    ended_early = earlier is not None and earlier.get("stopped_at_step") == int(state.step)
+    stops_early = ended_early or session.stops_early(state)
+    is_trained = stops_early or int(state.step) >= num_steps
+    said = unapplied(workdir, changed) if is_trained and earlier else applied(changed)
+    for line in _description(experiment, state, workdir, is_resumed, [*said, *notes]):
         progress.say(line)
-    if is_finished and recorded:
+    if is_trained and earlier:
         if jax.process_index() == 0:
-            record_kept(workdir, found)
-        early = " early (train.patience)" if is_early else ""
+            record_kept(workdir, changed)
+        early = " early (train.patience)" if stops_early else ""
         progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
-        progress.say(recorded_line(recorded))
-        return recorded
+        progress.say(recorded_line(earlier))
+        return earlier
     if jax.process_index() == 0:
         _record(experiment, state, workdir, is_resumed)
         if command:
             note_start(workdir, command)
     session.log.write_settings(settings)
     speed = {"images_per_second": math.nan}
-    if not is_finished:
+    if not is_trained:
         state, speed = session.train(state)
     evaluation, figures = session.evaluate(state)
     figures |= {**speed, "seconds": time.monotonic() - began}
@@ -151,17 +151,17 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
     notes: list[str] = []
     try:
         recorded = read_settings(workdir, notes.append)
-        found = changes(recorded or {}, flat(experiment.config.to_dict()))
-        check_same_training(workdir, found)
-        if "data.dir" in found:
-            check_moved(workdir, *map(Path, found["data.dir"]))
-        trained = read_classes(workdir)
+        changed = changes(recorded or {}, flat(experiment.config.to_dict()))
+        check_same_training(workdir, changed)
+        if "data.dir" in changed:
+            check_moved(workdir, *map(Path, changed["data.dir"]))
+        class_names = read_classes(workdir)
     except FileNotFoundError:
-        trained = None
+        class_names = None
     except DamagedRecordError as error:
         notes.append(f"note: {error}. Going on with the settings and classes of this command")
-        trained = None
-    if trained not in (None, list(experiment.dataset.class_names)):
+        class_names = None
+    if class_names not in (None, list(experiment.dataset.class_names)):
         raise ValueError(
             f"{workdir / 'classes.json'} names other classes, or in another order, than the data: "
             "expected the data set that this workdir was trained on. Name it, choose another "

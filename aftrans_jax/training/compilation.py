@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.sharding import (
@@ -22,7 +23,26 @@ from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import Gradients, train_step
 from aftrans_jax.training.xla_options import xla_options
 
-Step = jax.stages.Wrapped  # of the state, which is given away, and a batch
+
+class Step(NamedTuple):
+    """The step of (state, batch) to (state, averages), compiled at its first call.
+
+    Attributes:
+      program: of the state, which is given away, a batch and the seed. So it is one for all seeds,
+        and what is compiled for one of them is kept for the others.
+      seed: of dropout and whatever else a step draws.
+    """
+
+    program: jax.stages.Wrapped
+    seed: np.uint32
+
+    def __call__(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[TrainState, Averages]:
+        """Returns the state after a batch, and what to average over batches."""
+        return self.program(state, batch, self.seed)
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """Returns the program for a state and a batch, or their shapes, before it is compiled."""
+        return self.program.lower(state, batch, self.seed)
 
 
 def compiled_step(
@@ -33,7 +53,7 @@ def compiled_step(
     sharing: Sharing,
     mesh: Mesh,
 ) -> Step:
-    """Returns the step of (state, batch) to (state, averages), compiled at its first call.
+    """Returns the step for the devices of a mesh.
 
     Gradients are computed on every device, from its own rows. The update is one program over all
     of them, in which XLA sums what it must of norms.
@@ -41,7 +61,7 @@ def compiled_step(
     Args:
       gradients: of what one device holds.
       optimizer: of the gradients.
-      seed: of dropout and whatever else a step draws, in which devices differ.
+      seed: of what the step draws, in which devices differ; from 0 to 2^32 - 1.
       sharing: of the state.
       mesh: of the devices.
     """
@@ -55,14 +75,17 @@ def compiled_step(
     each = on_each(own, mesh, arguments=arguments, results=results)
     step = partial(train_step, gradients=each, optimizer=optimizer)
 
-    def seeded(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Averages]:
+    def seeded(
+        state: TrainState, batch: Mapping[str, Array], seed: UInt32[Array, ""]
+    ) -> tuple[TrainState, Averages]:
         return step(state, batch, jax.random.key(seed))
 
-    given, made = shardings((sharing.specs, SPLIT), mesh), shardings((sharing.specs, WHOLE), mesh)
-    return jax.jit(
+    given, made = (sharing.specs, SPLIT, WHOLE), (sharing.specs, WHOLE)
+    program = jax.jit(
         seeded,
-        in_shardings=given,
-        out_shardings=made,
+        in_shardings=shardings(given, mesh),
+        out_shardings=shardings(made, mesh),
         donate_argnums=0,
         compiler_options=xla_options(mesh.devices.flat[0].platform),
     )
+    return Step(program, np.uint32(seed))

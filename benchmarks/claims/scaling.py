@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,11 +65,11 @@ def work(
     experiment = build(config)
     state, rows = experiment.state, next(experiment.train_batches(0))
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    compiled = cast(jax.stages.Wrapped, experiment.train_step).lower(state, rows).compile()
+    compiled = experiment.train_step.lower(state, rows).compile()
 
     def step() -> Any:
         nonlocal state
-        state, metrics = compiled(state, rows)
+        state, metrics = compiled(state, rows, experiment.train_step.seed)
         return state, metrics
 
     timing = take_turns({"step": step}, settings)["step"]

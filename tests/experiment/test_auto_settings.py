@@ -8,7 +8,8 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
 from aftrans_jax.experiment.auto_settings import settled, with_steps
-from aftrans_jax.run.launch import _with_length, launch_training
+from aftrans_jax.run import launch
+from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.origins import Origin, as_text
@@ -190,6 +191,22 @@ def test_given_steps_go_before_epochs(tmp_path, capsys):
         assert launch_training(config, tmp_path / "run", stop)["step"] == 5
 
 
+@pytest.fixture
+def gone_on_with(tmp_path, monkeypatch):
+    """A run is built of this configuration where a directory records that."""
+
+    def gone_on_with(config, record):
+        built = []
+        monkeypatch.setattr(launch, "build", lambda config, **options: built.append(config))
+        monkeypatch.setattr(launch, "run", lambda *arguments: {})
+        write_json(tmp_path / "config.json", record.to_dict())
+        with StopRequest() as stop:
+            launch_training(config, tmp_path, stop)
+        return built[0]
+
+    return gone_on_with
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -200,27 +217,27 @@ def test_given_steps_go_before_epochs(tmp_path, capsys):
         ({"train__warmup_steps": 7}, (0, 7, 10.0)),
     ],
 )
-def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(changed, expected):
+def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(
+    changed, expected, gone_on_with
+):
     record = {"train__steps": 320, "train__epochs": 10.0, "train__warmup_steps": 16}
     record["eval__every"] = 32  # once an epoch
-    written = flat(tiny_config(**record).to_dict())
-    found, _ = _with_length(tiny_config(**(record | changed)), written, {})
+    found = gone_on_with(tiny_config(**(record | changed)), tiny_config(**record))
     assert (found.train.steps, found.train.warmup_steps, found.train.epochs) == expected
     assert found.eval.every == (32 if found.train.steps else 0)
 
 
-def test_a_longer_run_keeps_the_warm_up_that_it_began_with():
+def test_a_longer_run_keeps_the_warm_up_that_it_began_with(gone_on_with, tmp_path):
     """A twentieth of its own steps would be another schedule."""
-    written = flat(tiny_config(train__steps=320, train__warmup_steps=16).to_dict())
+    (tmp_path / "checkpoints" / "320").mkdir(parents=True)
     longer = tiny_config(train__steps=640, train__warmup_steps=-1)
-    found, _ = _with_length(longer, written, written)
+    found = gone_on_with(longer, tiny_config(train__steps=320, train__warmup_steps=16))
     assert (found.train.steps, found.train.warmup_steps) == (640, 16)
 
 
-def test_evaluations_that_are_not_once_an_epoch_stay_as_they_are_given():
+def test_evaluations_that_are_not_once_an_epoch_stay_as_they_are_given(gone_on_with):
     record = {"train__steps": 320, "train__epochs": 10.0, "eval__every": 50}
-    written = flat(tiny_config(**record).to_dict())
-    found, _ = _with_length(tiny_config(**record), written, {})
+    found = gone_on_with(tiny_config(**record), tiny_config(**record))
     assert (found.train.steps, found.eval.every) == (0, 50)
 
 

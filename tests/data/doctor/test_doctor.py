@@ -211,7 +211,7 @@ def test_what_is_clean_is_a_sound_set_as_large_as_can_be(extra):
         diagnosis = diagnose(planted(Path(folder) / "images", images))
         kept = clean(diagnosis)
         target = Path(folder) / "clean.csv"
-        check_data._write(target, diagnosis)
+        check_data.write_clean(target, diagnosis)
         again = read_csv(target)
         second = diagnose(again)
     expected = {(f"images/{i.name}", CLASSES[i.label], i.split) for i in kept}
@@ -558,7 +558,7 @@ def test_too_little_is_not_written(refused, cub, capsys):
 
 def test_classes_of_one_name_stay_apart(cub):
     (cub / "classes.txt").write_text("1 001.Crow\n2 002.Crow", encoding="utf-8")
-    check_data._write(cub / "clean.csv", diagnose(read_cub(cub)))
+    check_data.write_clean(cub / "clean.csv", diagnose(read_cub(cub)))
     assert read_csv(cub / "clean.csv").class_names == ("0.Crow", "1.Crow")
 
 
@@ -567,7 +567,7 @@ def test_a_clean_list_keeps_the_numbers_of_the_classes(cub):
     (cub / "classes.txt").write_text("1 001.Tern\n2 002.Gull", encoding="utf-8")
     official = read_cub(cub)
     assert official.class_names == ("Tern", "Gull")
-    check_data._write(cub / "clean.csv", diagnose(official))
+    check_data.write_clean(cub / "clean.csv", diagnose(official))
     again = read_csv(cub / "clean.csv")
     assert again.class_names == ("0.Tern", "1.Gull")
     labels = dict(zip(official.train.names, official.train.labels, strict=True))

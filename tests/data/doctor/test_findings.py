@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aftrans_jax.check_data import _write
+from aftrans_jax.check_data import write_clean
 from aftrans_jax.data.doctor import class_names
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
@@ -70,7 +70,7 @@ def test_a_picture_in_two_of_three_splits_is_a_problem_and_stays_in_one(tmp_path
         "pictures both in train and in test",
         "pictures both in validation and in test",
     ]
-    said = _write(tmp_path / "clean.csv", diagnosis)
+    said = write_clean(tmp_path / "clean.csv", diagnosis)
     assert f"{tmp_path / 'clean.csv'}: 3 training, 4 validation and 5 test images" in said
     again = diagnose(read_csv(tmp_path / "clean.csv"))
     assert problems(again) == []
@@ -100,7 +100,7 @@ def test_classes_that_are_numbers_keep_their_names(tmp_path):
     names = tuple(str(number) for number in range(1, 12))
     paths = [f"{split}/{name}/0" for split in ("train", "test") for name in names]
     photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
-    _write(tmp_path / "clean.csv", diagnose(read_folder(photos)))
+    write_clean(tmp_path / "clean.csv", diagnose(read_folder(photos)))
     assert read_csv(tmp_path / "clean.csv").class_names == names
 
 
@@ -111,7 +111,7 @@ def test_classes_are_numbered_where_those_that_are_left_would_change_their_order
     (photos / "train/x/0.png").write_bytes(b"")
     diagnosis = diagnose(read_folder(photos))
     assert diagnosis.class_names == ("10", "2", "x")
-    _write(tmp_path / "clean.csv", diagnosis)
+    write_clean(tmp_path / "clean.csv", diagnosis)
     assert read_csv(tmp_path / "clean.csv").class_names == ("0.10", "1.2")
 
 

@@ -1,0 +1,47 @@
+"""One program for all seeds, in which each of them draws what it always did."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from experiments import tiny_experiment
+from jax.sharding import Mesh
+
+from aftrans_jax.training.compilation import compiled_step
+from aftrans_jax.training.precision import NoLossScale
+from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, all_sum, placed
+from aftrans_jax.training.state import create_state
+
+DRAWING = {
+    **{"model__dropout": 0.1, "model__stochastic_depth": 0.2},
+    **{"data__mixing": "both", "data__erasing": 0.5},
+}
+
+
+def draws(state, batch, rng):
+    """In the place of gradients, what devices draw, in all."""
+    return all_sum({"x": jax.random.uniform(rng, (9,))}), {}
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 - 1])
+def test_a_seed_draws_what_its_key_does(seed):
+    mesh, rule = Mesh(jax.devices()[:2], (DATA_AXIS,)), optax.sgd(1.0)
+    host = jax.device_get(create_state({"x": jnp.zeros(9)}, rule, NoLossScale()))
+    sharing = SHARINGS["replicated"](host, mesh.size)
+    step = compiled_step(draws, rule, seed=seed, sharing=sharing, mesh=mesh)
+    state, _ = step(placed(host, mesh, sharing.specs), {"mask": np.ones(2, bool)})
+    keys = [jax.random.fold_in(jax.random.key(seed), device) for device in range(2)]
+    expected = sum(jax.random.uniform(key, (9,)) for key in keys)
+    np.testing.assert_array_equal(-state.params["x"], expected)
+
+
+@pytest.mark.parametrize("sharding", SHARINGS)
+def test_two_seeds_are_one_program(sharding):
+    """Else a study would compile each row anew for each of its seeds."""
+    programs = set()
+    for seed in (0, 1):
+        experiment = tiny_experiment(2, seed=seed, train__sharding=sharding, **DRAWING)
+        batch = next(experiment.train_batches(0))
+        programs.add(experiment.train_step.lower(experiment.state, batch).as_text())
+    assert len(programs) == 1
