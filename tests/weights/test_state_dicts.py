@@ -248,7 +248,7 @@ def test_hugging_face_s_files_tell(tmp_path):
     ("name", "gelu"), [("gelu", "exact"), ("gelu_new", "tanh"), ("gelu_fast", "tanh")]
 )
 def test_hugging_face_s_names_of_the_gelu(tmp_path, name, gelu):
-    """As transformers' table of activations has them: by erf, the others by tanh."""
+    """As its ACT2FN has them: the first by erf, the others by tanh."""
     assert told(tmp_path, {"model_type": "vit", "hidden_act": name}).gelu == gelu
 
 
