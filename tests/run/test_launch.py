@@ -1,7 +1,6 @@
 """What is refused before anything is read or written, and what a run tells of itself."""
 
 import os
-import re
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ from experiments import tiny_config, tiny_experiment
 from PIL import Image
 
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.run import launch, results, sessions, training
+from aftrans_jax.run import results, sessions, training
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.results import summary
 from aftrans_jax.run.signals import StopRequest
@@ -22,21 +21,16 @@ from aftrans_jax.workdir.image_lists import record_lists
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import flat
 
-DOWNLOADED = {"pretrained": "imagenet21k/ViT-B_16", "data__name": "folder"}
-
 
 def launched(workdir, **changes):
     with StopRequest() as stop:
         return launch_training(tiny_config(**changes), workdir, stop)
 
 
-def test_another_run_or_files_of_the_user_s_are_refused_before_the_data_are_read(tmp_path):
+def test_another_run_is_refused_before_its_data_are_read(tmp_path):
     gone = {"data__name": "folder", "data__dir": str(tmp_path / "gone")}
     workdir = tmp_path / "run"
     workdir.mkdir()
-    (workdir / "predictions.csv").write_text("mine")
-    with pytest.raises(ValueError, match="has no record of a run, but what one would replace"):
-        launched(workdir, **gone)
     config = tiny_config(**gone).to_dict()
     write_json(workdir / "config.json", config)
     write_json(workdir / "result.json", {"step": 6, "config": config})
@@ -54,40 +48,9 @@ def test_what_differs_from_the_default_is_told_with_it():
     assert "sacm.keep_ratio" not in told
 
 
-def test_a_path_below_which_no_checkpoint_could_be_read_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"could not be read again below a path with '\[1\]'"):
-        launched(tmp_path / "a [1]")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_directory_below_a_file_is_refused_before_the_data_are_read(tmp_path):
-    (tmp_path / "file").touch()
-    message = f"{tmp_path / 'file'} is a file: expected a folder, or a name that is free"
-    with pytest.raises(NotADirectoryError, match=re.escape(message)):
-        launched(tmp_path / "file" / "run", data__name="folder", data__dir=str(tmp_path / "gone"))
-
-
 def test_a_directory_that_is_in_use_is_refused_before_the_data_are_read(tmp_path):
     with locked(tmp_path), pytest.raises(BlockingIOError, match=f"process {os.getpid()} on"):
         launched(tmp_path, data__name="folder", data__dir=str(tmp_path / "gone"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"region__method": "nosuch"}, r"region\.method='nosuch' is unknown"),
-        ({"data__dir": ""}, r"data\.dir is empty: expected where the images"),
-        ({"data__dir": "gone"}, r"gone"),
-        ({"data__dir": __file__}, r"test_launch\.py"),  # a file, where a folder is wanted
-    ],
-)
-def test_what_is_wrong_is_said_before_weights_are_downloaded(
-    tmp_path, monkeypatch, changes, message
-):
-    monkeypatch.setattr(launch, "settled", lambda *_: pytest.fail("weights are read"))
-    with pytest.raises((ValueError, OSError), match=message):
-        launched(tmp_path / "run", **DOWNLOADED | changes)
-    assert not (tmp_path / "run").exists()
 
 
 def test_what_a_user_is_told_before_the_first_step(tmp_path):

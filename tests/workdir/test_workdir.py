@@ -684,7 +684,7 @@ def test_steps_since_the_last_report_are_reported_and_their_loss_judged(finished
     assert [x["step"] for x in records if x["split"] == "train"] == [4, 6]
     for workdir, is_sound in ((tmp_path / "run", False), (finished[0], True)):
         scores = json.loads((workdir / "checkpoints" / "scores.json").read_text())
-        assert scores["6"]["sound"] is is_sound
+        assert scores["checkpoints"]["6"]["sound"] is is_sound
 
 
 def test_a_mistyped_length_is_taken_back_and_no_trained_step_is_lost(finished, tmp_path):
