@@ -171,14 +171,14 @@ def base_config() -> Config:
     # What trains beside the head, the SACM and the local tokens: all | head (nothing else) | last:K
     # (the last K blocks and the final norm) | norms (scale and bias of each).
     config.train.trainable = "all"
-    # Decay of a moving average of the parameters that answers in their place, such as 0.9998; 0:
-    # none.
+    # Decay of a moving average of the parameters that answers in their place, such as
+    # 0.9998; 0: none.
     config.train.ema = 0.0
     # Ends after so many evaluations, one each eval.every, that were no better on held-out images
     # than one before; 0: never.
     config.train.patience = 0
-    # Type of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a CPU)
-    # | bfloat16 | float16 | float32.
+    # Type of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a
+    # CPU) | bfloat16 | float16 | float32.
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     # What a device holds of parameters, gradients, optimizer: replicated (all) | fsdp (a part).
     config.train.sharding = "replicated"

@@ -193,7 +193,8 @@ def _print_help(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> 
         if CONFIG.value is not None:
             settings, source = CONFIG.value, _source(canonical(argv))
     except (OSError, ValueError, flags.Error) as error:
-        note = ["", *textwrap.wrap(f"not as this command would have them: {_said(error)}", COLUMNS)]
+        said = f"what this command gives cannot be read: {_said(error)}"
+        note = ["", *textwrap.wrap(said, COLUMNS)]
     print(f"\nkeys (--config.KEY=VALUE), as in {source}:")
     print("\n".join([*note, "", *listed(settings)]))
 

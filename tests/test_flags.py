@@ -130,6 +130,14 @@ def test_a_file_without_a_configuration_is_named(monkeypatch, flag):
     )
 
 
+def test_the_workdir_of_a_study_is_no_run_to_take_settings_from(monkeypatch):
+    """Without --study the message was of a run's config.json; what is missing is said later."""
+    argv = ["study", "--workdir=nosuch"]
+    monkeypatch.setattr("sys.argv", argv)
+    with flagsaver.flagsaver():
+        assert parse_flags(argv, needs_config=False, with_own=with_base) == ["study"]
+
+
 # ---------------------------------------------------------------------------- what cannot be parsed
 
 

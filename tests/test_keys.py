@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from inspect import getsource
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_help_says_what_a_key_is_and_not_where_its_default_is_from(key):
     assert not text.endswith(".")
     assert not re.search(r"Choice|Paper|Follows|\bsection|\bpaper|\beq\.|\btable", text)
     assert text.count("(") == text.count(")")
+
+
+def test_every_line_of_comment_is_help_of_one_key():
+    lines = [line.strip() for line in getsource(base_config).splitlines()]
+    comments = [line[2:].removesuffix(".").lower() for line in lines if line.startswith("# ")]
+    assert len(comments) > 50
+    helps = [text.lower() for text in HELPS.values()]
+    assert all(sum(text.count(comment) for text in helps) == 1 for comment in comments)
 
 
 def offered(text: str) -> list[str]:
@@ -151,7 +160,7 @@ def test_without_a_configuration_it_is_the_base(tmp_path):
 def test_what_cannot_be_read_is_said_above_the_keys_of_the_base(tmp_path, module, arguments, said):
     (tmp_path / "own.py").write_text("1 / 0", encoding="utf-8")
     text = " ".join(helped(module, *arguments, "--help", folder=tmp_path).split())
-    assert "as in aftrans_jax/config.py: not as this command would have them: " in text
+    assert "as in aftrans_jax/config.py: what this command gives cannot be read: " in text
     assert said in text
     assert "train.steps=10000" in text
 
