@@ -73,3 +73,11 @@ def make_folder(folder: Path) -> None:
 def named(error: OSError, path: Path) -> OSError:
     """Returns the error with the file that it is about: a full disk is reported without one."""
     return error if error.filename else type(error)(error.errno, error.strerror, str(path))
+
+
+def numbers(directory: Path) -> list[int]:
+    """Returns the numbers of the checkpoints below a directory, which may be absent, ascending."""
+    if not directory.is_dir():
+        return []
+    names = (path.name for path in directory.iterdir() if path.is_dir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

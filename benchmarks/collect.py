@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from aftrans_jax.training.records import write_json
+from aftrans_jax.json_files import write_json
 
 FIGURES = (
     "global_accuracy",

@@ -248,6 +248,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
     "cache": (set(), {"jax"}),
     "files": ({"locks"}, set()),
+    "json_files": ({"files"}, set()),
     "locks": (set(), set()),
     "paths": (set(), set()),
     "hosts": (set(), {"jax"}),
@@ -256,7 +257,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         {"flax", "jaxtyping", "numpy", "pooch", "requests", "scipy", "tqdm"}
         | {"huggingface_hub", "safetensors"},
     ),
-    "training": ({"files", "model"}, None),
+    "training": ({"files", "json_files", "model"}, None),
     "data.examples": (set(), PLAIN),
     "data.loading": (
         {"data.examples", "files"},
@@ -271,21 +272,24 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "config": ({"paths"}, {"ml_collections"}),
     "config_files": ({"config"}, set()),
     "keys": ({"config"}, {"ml_collections"}),
-    "workdir": ({"config", "data", "files", "locks", "training", "weights"}, None),
+    "workdir": (
+        {"config", "data", "files", "json_files", "locks", "training", "weights"},
+        None,
+    ),
     "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
     "run": (
-        {"config", "data", "experiment", "files", "paths", "report", "training", "weights"}
-        | {"workdir"},
+        {"config", "data", "experiment", "files", "json_files", "paths", "report", "training"}
+        | {"weights", "workdir"},
         None,
     ),
     "inference": (
         {"config", "data", "experiment", "files", "locks", "model", "paths", "report"}
-        | {"training", "weights", "workdir"},
+        | {"json_files", "training", "weights", "workdir"},
         None,
     ),
     "studies": (
-        {"config", "data", "experiment", "files", "model", "report", "run", "training", "weights"}
-        | {"workdir"},
+        {"config", "data", "experiment", "files", "json_files", "model", "report", "run"}
+        | {"training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),

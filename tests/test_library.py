@@ -20,9 +20,9 @@ import aftrans_jax as aft
 from aftrans_jax import library
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.inference.trained_model import Trained
+from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS, automatic_kernel
 from aftrans_jax.model.vit import Baseline
-from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.workdir.record import configured, read_result, read_settings
 

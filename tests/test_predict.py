@@ -185,8 +185,8 @@ def test_no_run_is_one_line(call, photos, tmp_path):
     rows, said = call(photos, where=tmp_path / "nowhere", code=1)
     assert rows == []
     assert said == [
-        f"error: {tmp_path}/nowhere/config.json is absent: --workdir must name the folder of a "
-        "training run, or a file of python -m aftrans_jax.export --format=aftrans"
+        f"error: {tmp_path}/nowhere/config.json is absent: expected the folder of a training run, "
+        "as its --workdir was, or a file of python -m aftrans_jax.export --format=aftrans"
     ]
 
 

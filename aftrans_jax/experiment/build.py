@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.data.sets.views import Subset
+from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.experiment.agreement import check_agreement
 from aftrans_jax.experiment.auto_settings import settled, with_steps
 from aftrans_jax.experiment.batches import (

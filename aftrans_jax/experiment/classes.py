@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aftrans_jax.data.examples import Dataset, Source
 from aftrans_jax.data.loading.names import composed, printable
 from aftrans_jax.data.sets.photos import PhotoTable
-from aftrans_jax.data.sets.views import Relabelled, Subset
+from aftrans_jax.data.sets.subsets import Relabelled, Subset
 
 
 class Evaluated(NamedTuple):

@@ -18,9 +18,9 @@ from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.inat import read_inat2017
 from aftrans_jax.data.sets.nabirds import read_nabirds
+from aftrans_jax.data.sets.subsets import photo_table
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.data.sets.tfds import read_tfds
-from aftrans_jax.data.sets.views import photo_table
 from aftrans_jax.experiment.classes import (
     Evaluated,
     leave_out_used,

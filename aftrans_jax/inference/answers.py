@@ -11,9 +11,9 @@ from jaxtyping import Array
 from aftrans_jax.experiment.model import Model
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.crops import crop_and_resize
+from aftrans_jax.model.mirror import mirrored
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rams import RAMS
-from aftrans_jax.model.views import mirrored
 from aftrans_jax.training.metrics import prediction_logits
 
 

@@ -51,7 +51,8 @@ class Classifier:
 
     Attributes:
       name: of the model, a value of `model.name`.
-      module, params: the Flax module, and its parameters, float32.
+      module: the Flax module.
+      params: its parameters, float32.
       class_names: in the order of the head.
       heads: what one can predict from: "global", or also "local" and "sum".
       head: the one that answers.

@@ -31,7 +31,8 @@ class Prediction:
       head: the logits that answer: "global" of the whole photo, "local" of the crop, or "sum".
       class_names: of all classes.
       probabilities: by head, one for each class.
-      height, width: of the upright photo in pixels.
+      height: of the upright photo in pixels.
+      width: likewise.
       seen: the box of what the model was given: the whole photo, or where the run's
         `data.resize_ratio` is above 1 its middle.
       box: the region that the local branch read; None for a model without one.

@@ -12,8 +12,8 @@ from typing import IO, Any, NamedTuple
 from aftrans_jax.files import csv_text, make_folder
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
+from aftrans_jax.json_files import finite
 from aftrans_jax.locks import own
-from aftrans_jax.training.records import finite
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.

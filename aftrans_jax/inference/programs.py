@@ -14,9 +14,9 @@ from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.files import write_bytes
 from aftrans_jax.inference.answers import answers
 from aftrans_jax.inference.trained_model import Trained, check_logits
+from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.outputs import Images
-from aftrans_jax.training.records import write_json
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 INSTALL_ONNX = (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from aftrans_jax.training.records import finite
+from aftrans_jax.json_files import finite
 from aftrans_jax.weights.arrays import AnyArrays, DamagedFileError, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays

@@ -12,9 +12,9 @@ import jax
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.json_files import write_json
 from aftrans_jax.run.results import skipped_images, summary
 from aftrans_jax.training.actions import show_scores
-from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.workdir.predictions_csv import write_predictions

@@ -14,6 +14,7 @@ from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.checks import check_values
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
+from aftrans_jax.files import numbers
 from aftrans_jax.paths import check_place
 from aftrans_jax.run.evaluation import (
     evaluate_run,
@@ -24,7 +25,6 @@ from aftrans_jax.run.results import recorded_line
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.run.training import run
 from aftrans_jax.training.checkpoint_writing import check_path
-from aftrans_jax.training.records import numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
 from aftrans_jax.workdir.contents import check_contents

@@ -16,6 +16,7 @@ from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.json_files import write_json
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
@@ -23,7 +24,6 @@ from aftrans_jax.run.report_images import Look, pictures
 from aftrans_jax.training.actions import accuracy_line
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.precision import device_name
-from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.workdir.command_log import read_starts

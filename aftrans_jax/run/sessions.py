@@ -10,6 +10,7 @@ import jax
 
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.model import predicting_logits
+from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.actions import Report, Stopwatch, show_scores
@@ -18,7 +19,6 @@ from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.loop import train
 from aftrans_jax.training.metrics import Averages
-from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState

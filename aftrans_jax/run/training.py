@@ -10,12 +10,12 @@ import jax
 from clu import parameter_overview
 
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.files import make_folder, write_bytes
+from aftrans_jax.files import make_folder, numbers, write_bytes
+from aftrans_jax.json_files import DamagedRecordError, write_json
 from aftrans_jax.run.report_images import look
 from aftrans_jax.run.results import devices, recorded_line, summary, write_results
 from aftrans_jax.run.sessions import Session
 from aftrans_jax.run.signals import StopRequest
-from aftrans_jax.training.records import DamagedRecordError, numbers, write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.workdir.command_log import note_start

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Any
 
 from aftrans_jax.files import make_folder
+from aftrans_jax.json_files import write_json
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished, moved_photos
-from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import flat, trained_settings

@@ -13,7 +13,7 @@ from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 
-from aftrans_jax.training.records import read_json
+from aftrans_jax.json_files import read_json
 
 Arrays = dict[str, np.ndarray]
 _LOSS_SCALE = "loss_scale/"  # there in float16 alone

@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
+from aftrans_jax.files import numbers
 from aftrans_jax.training.checkpoint_reading import (
     Arrays,
     Restored,
@@ -22,7 +23,6 @@ from aftrans_jax.training.checkpoint_reading import (
 from aftrans_jax.training.checkpoint_writing import check_room, writing
 from aftrans_jax.training.orbax_messages import quiet_orbax
 from aftrans_jax.training.precision import WIDER
-from aftrans_jax.training.records import numbers
 from aftrans_jax.training.scores import Kept, Scores
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float
 
+from aftrans_jax.model.mirror import mirrored
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.views import mirrored
 from aftrans_jax.training.losses import branch_losses, total_loss
 from aftrans_jax.training.memory import needing_less
 from aftrans_jax.training.metrics import (

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from aftrans_jax.files import named
-from aftrans_jax.training.records import finite
+from aftrans_jax.json_files import finite
 
 Number = int | float
 

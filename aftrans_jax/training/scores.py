@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
+from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 
 
 class Scores:

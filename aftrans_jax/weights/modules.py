@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from aftrans_jax.weights.arrays import AnyArrays, Stored, is_float
-from aftrans_jax.weights.namings import Naming
+from aftrans_jax.weights.foreign_names import Naming
 
 AnyArray = np.ndarray | Stored
 

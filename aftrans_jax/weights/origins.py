@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aftrans_jax.weights.namings import Naming
+from aftrans_jax.weights.foreign_names import Naming
 from aftrans_jax.weights.sidecar_files import Told, triple
 
 _MAX_SIZE = 10_000  # px

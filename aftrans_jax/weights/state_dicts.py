@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, listed
+from aftrans_jax.weights.foreign_names import NAMINGS, Naming, check_function
 from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTERS
 from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
-from aftrans_jax.weights.namings import NAMINGS, Naming, check_function
 from aftrans_jax.weights.sidecar_files import Size
 
 _HEAD_DIM = 64  # of all plain ViTs but these widths

@@ -5,7 +5,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from aftrans_jax.training.records import numbers
+from aftrans_jax.files import numbers
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from aftrans_jax.data.loading.names import locate
-from aftrans_jax.training.records import DamagedRecordError
+from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.workdir.image_lists import read_lists, recorded_folder
 
 _NUM_COMPARED = 20  # photos of a set that may have been moved

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from aftrans_jax.json_files import DamagedRecordError, read_json
 from aftrans_jax.locks import own
-from aftrans_jax.training.records import DamagedRecordError, read_json
 
 LOCK = ".lock"  # stays where anything was ever trained
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.files import csv_text, write_bytes
-from aftrans_jax.training.records import DamagedRecordError, numbers
+from aftrans_jax.files import csv_text, numbers, write_bytes
+from aftrans_jax.json_files import DamagedRecordError
 
 _FIRST = ["name", "true"]
 _BOX = ["top", "left", "bottom", "right"]

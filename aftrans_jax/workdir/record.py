@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config
-from aftrans_jax.training.records import DamagedRecordError, numbers, read_json
+from aftrans_jax.files import numbers
+from aftrans_jax.json_files import DamagedRecordError, read_json
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:

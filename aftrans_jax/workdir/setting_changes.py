@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import is_left
-from aftrans_jax.training.records import numbers, write_json
+from aftrans_jax.files import numbers
+from aftrans_jax.json_files import write_json
 from aftrans_jax.weights.names import weights_name
 from aftrans_jax.workdir.record import configured, read_result, trained_settings
 from aftrans_jax.workdir.run_names import another_run, order, run_name

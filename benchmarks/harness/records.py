@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from aftrans_jax.training.records import write_json
+from aftrans_jax.json_files import write_json
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.registry import Benchmark
 from benchmarks.settings import Settings

@@ -8,10 +8,10 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
 from aftrans_jax.experiment.auto_settings import settled, with_steps
+from aftrans_jax.json_files import write_json
 from aftrans_jax.run import launch
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
-from aftrans_jax.training.records import write_json
 from aftrans_jax.weights.origins import Origin, as_text
 from aftrans_jax.workdir.record import flat, read_settings
 from aftrans_jax.workdir.setting_changes import changes

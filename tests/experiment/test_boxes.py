@@ -8,7 +8,7 @@ import pytest
 from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
-from aftrans_jax.data.sets.views import Subset
+from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.data import check_boxes, has_boxes
 

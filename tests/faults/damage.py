@@ -56,8 +56,8 @@ def damage(path: Path, kind: str, chance: random.Random) -> None:
 
 def run_one(kind: str, seed: int) -> str | None:
     """Damages one file, evaluates and resumes; the newest or the one before must be right."""
+    from aftrans_jax.files import numbers
     from aftrans_jax.training.checkpoint_reading import checksum, read_arrays
-    from aftrans_jax.training.records import numbers
 
     chance = random.Random(seed)
     expected = {

@@ -147,8 +147,8 @@ class Run:
 
 def problems(workdir: Path, reference: Path) -> str | None:
     """Returns how a finished run differs from an undisturbed one, None where it does not."""
+    from aftrans_jax.files import numbers
     from aftrans_jax.training.checkpoint_reading import checksum, read_arrays
-    from aftrans_jax.training.records import numbers
 
     folders = [folder / "checkpoints" for folder in (workdir, reference)]
     if numbers(folders[0])[-1:] != [STEPS]:

@@ -24,7 +24,7 @@ def last_step(workdir: Path) -> int:
 
 def run_one(kind: str, seed: int) -> str | None:
     """Sends a run a signal in a phase, finishes it, and compares it with an undisturbed one."""
-    from aftrans_jax.training.records import numbers
+    from aftrans_jax.files import numbers
 
     chance = random.Random(seed)
     number = chance.choice((signal.SIGTERM, signal.SIGINT))

@@ -9,13 +9,13 @@ from experiments import tiny_config, tiny_experiment
 from PIL import Image
 
 from aftrans_jax.data.loading.skipped import Skipped
+from aftrans_jax.json_files import write_json
 from aftrans_jax.run import results, sessions, training
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.results import summary
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.records import write_json
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.workdir.image_lists import record_lists
 from aftrans_jax.workdir.lock import locked

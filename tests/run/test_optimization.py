@@ -9,11 +9,11 @@ import pytest
 from experiments import fresh, tiny_variants, train, with_settings
 
 from aftrans_jax.inference.trained_model import load_trained
+from aftrans_jax.json_files import write_json
 from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.record import finished_result, read_result
 
 CHANGES = {

@@ -12,7 +12,7 @@ import time
 import forked
 import pytest
 
-from aftrans_jax.training.records import numbers
+from aftrans_jax.files import numbers
 
 GIVEN = ("--seeds=1", "--config.data.num_test=60")
 

@@ -9,10 +9,10 @@ import time
 import pytest
 from experiments import tiny_config
 
+from aftrans_jax.json_files import read_json, write_json
 from aftrans_jax.studies import processes
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.plan import plan
-from aftrans_jax.training.records import read_json, write_json
 
 # In the place of a training: says that it began, and saves when it is asked to end.
 WORK = """

@@ -13,6 +13,7 @@ from experiments import tiny_config, tiny_variants
 
 from aftrans_jax import compare
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.report.plots import curves, dots, scatter
 from aftrans_jax.studies import table_files
 from aftrans_jax.studies.comparison import changed, lines_between
@@ -21,7 +22,6 @@ from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.table_files import layer_plots, plots, write_study
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, markdown
 from aftrans_jax.studies.trials import lines_of, paired, read_annotated, read_trial
-from aftrans_jax.training.records import DamagedRecordError
 from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions
 
 CLASSES = ("one, two", "x\udcff")

@@ -13,13 +13,13 @@ import orbax.checkpoint as ocp
 import pytest
 from experiments import fresh, train
 
+from aftrans_jax.json_files import write_json
 from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
 from aftrans_jax.training.checkpoint_writing import check_path, check_room
 from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.records import write_json
 from aftrans_jax.workdir.record import read_result
 
 

@@ -14,7 +14,7 @@ from training import linear
 
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading.loader import eval_batches
-from aftrans_jax.data.sets.views import Subset
+from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization, relevance

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aftrans_jax.training.records import DamagedRecordError, read_json, write_json
+from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.training.reporting import MetricsLog, Progress
 
 

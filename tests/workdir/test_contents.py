@@ -9,7 +9,7 @@ import pytest
 from experiments import tiny_config
 from places import ROOT
 
-from aftrans_jax.training.records import write_json
+from aftrans_jax.json_files import write_json
 from aftrans_jax.workdir.contents import (
     FILES,
     FOLDERS,

@@ -21,6 +21,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.json_files import DamagedRecordError, write_json
 from aftrans_jax.run import evaluation, results
 from aftrans_jax.run.evaluation import (
     evaluate_run,
@@ -31,7 +32,6 @@ from aftrans_jax.run.evaluation import (
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.checkpoints import Checkpoints
-from aftrans_jax.training.records import DamagedRecordError, write_json
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import (
     Listed,

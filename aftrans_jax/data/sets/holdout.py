@@ -10,7 +10,7 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.photos import PhotoTable
-from aftrans_jax.data.sets.views import Subset
+from aftrans_jax.data.sets.subsets import Subset
 
 _Listed = TypeVar("_Listed", bound=Annotations | Dataset)
 

@@ -16,8 +16,8 @@ from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.transforms import resize
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
+from aftrans_jax.data.sets.subsets import Relabelled, Subset
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-from aftrans_jax.data.sets.views import Relabelled, Subset
 from aftrans_jax.experiment.data import load_dataset, read_lists
 from aftrans_jax.inference.preprocessing import prepare
 

@@ -23,9 +23,9 @@ from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets import tfds_source
+from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.data.sets.tfds import read_tfds
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-from aftrans_jax.data.sets.views import Subset
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("tensorflow_datasets"),

@@ -67,11 +67,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def numbers(directory: Path) -> list[int]:
-    """Returns the numbers of the checkpoints below a directory, which may be absent, ascending."""
-    if not directory.is_dir():
-        return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aftrans_jax.model.mirror import mirrored
 from aftrans_jax.model.outputs import ModelOutput, Region
-from aftrans_jax.model.views import mirrored
 
 HEIGHT, WIDTH = 4, 6
 
