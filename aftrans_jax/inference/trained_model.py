@@ -82,8 +82,8 @@ def load_trained(
     if settings is None or not (path / "classes.json").exists():
         absent = path / ("classes.json" if settings else "config.json")
         raise FileNotFoundError(
-            f"{absent} is absent: expected the folder of a training run, as its --workdir was, or a "
-            "file of python -m aftrans_jax.export --format=aftrans"
+            f"{absent} is absent: expected the folder of a training run, as its --workdir was, or "
+            "a file of python -m aftrans_jax.export --format=aftrans"
         )
     trained = _untrained(settings, read_classes(path), {}, precision)
     restored = restore_reported(path, trained.params, say=say, parts=ANSWERING)
