@@ -168,8 +168,8 @@ def base_config() -> Config:
     config.train.weight_decay = 0.0  # Paper: section 3.2
     # Factor from each block's learning rate to that of the block below; 1: one rate for all.
     config.train.layer_decay = 1.0
-    # What trains beside the head, the SACM and the local tokens: all | head (nothing else) | last:K
-    # (the last K blocks and the final norm) | norms (scale and bias of each).
+    # What trains beside the head, the local tokens and learned gates: all | head (nothing else) |
+    # last:K (the last K blocks and the final norm) | norms (scale and bias of each).
     config.train.trainable = "all"
     # Decay of a moving average of the parameters that answers in their place, such as
     # 0.9998; 0: none.

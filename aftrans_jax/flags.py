@@ -176,9 +176,18 @@ def parse_flags(
 def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list[str]:
     """Parses the flags; returns what is left."""
     _check_keys(argv)
-    rest = flags.FLAGS(_find_configs(with_own(canonical(argv))))
-    if CONFIG.value is not None:
-        expand_paths(CONFIG.value)
+    arguments = _find_configs(with_own(canonical(argv)))
+    try:
+        rest = flags.FLAGS(arguments)
+        if CONFIG.value is not None:
+            expand_paths(CONFIG.value)
+    except (OSError, ValueError, flags.Error):
+        raise
+    except Exception as error:  # a configuration's file may do anything
+        raise ValueError(
+            f"{path_given(arguments, 'config')} fails: {type(error).__name__}: {error}. Expected "
+            "get_config() to return a configuration with all keys, as in configs/demo.py"
+        ) from error
     return rest
 
 
@@ -187,22 +196,23 @@ def _print_help(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> 
     print(f"{sys.modules['__main__'].__doc__}\nflags:")
     for flag in flags.FLAGS.get_key_flags_for_module("__main__"):
         print("\n".join(entry(f"--{flag.name}", flag.help)))
-    settings, source, note = base_config(), "aftrans_jax/config.py", []
+    lines, source, note = listed(base_config()), "aftrans_jax/config.py", []
     try:
         _parsed(argv, with_own)
         if CONFIG.value is not None:
-            settings, source = CONFIG.value, _source(canonical(argv))
-    except (OSError, ValueError, flags.Error) as error:
+            lines, source = listed(CONFIG.value), _source(canonical(argv))
+    except (OSError, ValueError, KeyError, flags.Error) as error:  # KeyError: it lacks a key
         said = f"what this command gives cannot be read: {_said(error)}"
         note = ["", *textwrap.wrap(said, COLUMNS)]
     print(f"\nkeys (--config.KEY=VALUE), as in {source}:")
-    print("\n".join([*note, "", *listed(settings)]))
+    print("\n".join([*note, "", *lines]))
 
 
 def _source(argv: list[str]) -> str:
     """Returns where `canonical` arguments have the values of the keys from."""
     given = {name: path_given(argv, name) for name in ("config", "study", "workdir")}
-    name, path = next((name, path) for name, path in given.items() if path is not None)
+    unseen = ("config", config_flags.get_config_filename(flags.FLAGS["config"]))  # in a flagfile
+    name, path = next(((name, path) for name, path in given.items() if path is not None), unseen)
     keys = ", but for those given here" if given_keys(argv) else ""
     return f"{'the record of ' if name == 'workdir' else ''}{path}{keys}"
 

@@ -139,6 +139,26 @@ def test_values_of_a_study_are_those_that_its_rows_change(tmp_path):
     assert shown(text)["train.steps"] == "90"
 
 
+def test_a_configuration_in_a_file_of_flags_is_named(tmp_path):
+    path = ROOT / "configs" / "demo.py"
+    (tmp_path / "flags.txt").write_text(f"--config={path}", encoding="utf-8")
+    text = helped("main", "--flagfile=flags.txt", "--help", folder=tmp_path)
+    assert f"as in {path}:" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("def get_config(): return {}['x']", "fails: KeyError: 'x'. Expected get_config() to"),
+        ("from ml_collections import ConfigDict as get_config", "fails: AttributeError: \"'pretr"),
+    ],
+)
+def test_a_configuration_that_fails_is_named(tmp_path, written, said):
+    (tmp_path / "own.py").write_text(written, encoding="utf-8")
+    text = " ".join(helped("main", "--config=own.py", "--help", folder=tmp_path).split())
+    assert f"cannot be read: own.py {said}" in text
+
+
 def test_without_a_configuration_it_is_the_base(tmp_path):
     text = helped("study", "--workdir=studies/x", "--help", folder=tmp_path)
     assert "as in aftrans_jax/config.py:" in text

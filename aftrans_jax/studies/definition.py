@@ -65,7 +65,7 @@ def load_study(path: Path) -> Study:
     """
     study = _described(path)
     rows, num_seeds = study.rows, study.num_seeds
-    if not isinstance(rows, Mapping) or not all(isinstance(row, Row) for row in rows.values()):
+    if not isinstance(rows, Mapping) or not all(map(_is_named_row, rows.items())):
         raise ValueError(f"{path}: rows={rows!r:.200}: expected {{'name': Row(...), ...}}")
     if study.base not in rows:
         raise ValueError(f"{path}: base={study.base!r} is no row: choose one of {', '.join(rows)}")
@@ -116,6 +116,10 @@ def _check_row(where: str, row: Row) -> None:
             f"{where} has paper={row.paper!r}: expected an accuracy in percent, or one by each "
             f"name of {', '.join(HEADS)}"
         )
+
+
+def _is_named_row(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Row)
 
 
 def _is_figure(value: Any) -> bool:

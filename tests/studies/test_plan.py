@@ -305,6 +305,7 @@ def test_a_run_that_was_resumed_counts_as_long_as_all_its_steps(tmp_path):
         ("def get_study(:", r"study\.py fails: SyntaxError: "),
         ("import absent_module", r"study\.py fails: ModuleNotFoundError: No module named 'absent"),
         ("get_study = lambda: Study('t', {'a': {}}, 'a')", r"rows=\{'a': \{\}\}: expected"),
+        ("get_study = lambda: Study('t', {1: Row()}, 1)", r"rows=\{1: Row\(.*: expected \{'name'"),
         ("get_study = lambda: Study('t', [Row()], 'a')", r"rows=\[Row\(.*: expected \{'name'"),
         (
             "get_study = lambda: Study('t', {'a': Row()}, 'a', '3')",
