@@ -54,7 +54,7 @@ class Settings:
     attention: Annotated[str, Flag("kernel", choices=KERNELS)] = "auto"
     num_calls: Annotated[int, Flag("calls that are timed, at least 2", int)] = 20
     num_warm_up: Annotated[int, Flag("calls before them", int)] = 3
-    only: Annotated[tuple[str, ...], Flag("parts of step or options: 'a;b'", _names)] = ()
+    only: Annotated[tuple[str, ...], Flag("parts of step, options or large: 'a;b'", _names)] = ()
     photos: Annotated[Path | None, Flag("JPEGs to load, CUB to localize in", Path)] = None
     pretrained: Annotated[Path | None, Flag("DeiT-tiny's npz, to localize", Path)] = None
     target: Annotated[str | None, Flag("to compile for: v5e:2x2x1, h100_sxm.txtpb")] = None

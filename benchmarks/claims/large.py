@@ -1,6 +1,8 @@
-"""What each of 8 devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler.
+r"""What each of many devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler.
 
     pip install "jax[tpu]"; python -m benchmarks large --target=v5e:2x4x1
+    python -m benchmarks large --target=v5e:8x8x1 --only='l16, fsdp, remat blocks' \
+        --results=benchmarks/results/chips_64
     pip install "jax[cuda12]"; python -m benchmarks large --target=h100_sxm.txtpb
 
 Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, patches beside each
@@ -35,14 +37,17 @@ from benchmarks.settings import Settings
 
 GPUS, IMAGES = "1x1x8", 8
 IMAGE_SIZE, LOCAL_SIZE = 448, 224
-WAYS = (  # variant, train.sharding, model.remat
-    ("l16", "fsdp", "blocks"),
-    ("h14", "fsdp", "blocks"),
-    ("l16", "replicated", "blocks"),
-    ("h14", "replicated", "blocks"),
-    ("l16", "fsdp", "none"),
-    ("l16", "replicated", "none"),
-)
+WAYS = {  # variant, train.sharding, model.remat
+    f"{variant}, {sharing}, remat {remat}": (variant, sharing, remat)
+    for variant, sharing, remat in (
+        ("l16", "fsdp", "blocks"),
+        ("h14", "fsdp", "blocks"),
+        ("l16", "replicated", "blocks"),
+        ("h14", "replicated", "blocks"),
+        ("l16", "fsdp", "none"),
+        ("l16", "replicated", "none"),
+    )
+}
 
 
 def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stages.Compiled:
@@ -96,10 +101,9 @@ def measure(settings: Settings) -> Result:
     """Returns the account of every way to share and to recompute, for the target."""
     target = aimed(settings.target, gpus=GPUS)
     figures, counts = {}, {}
-    for variant, sharing, remat in WAYS:
-        name = f"{variant}, {sharing}, remat {remat}"
+    for name in settings.pick(WAYS, WAYS):
         began = time.perf_counter()
-        found, counts[name] = account(compiled(target, variant, sharing, remat))
+        found, counts[name] = account(compiled(target, *WAYS[name]))
         found["compilation"] = Figure(round(time.perf_counter() - began, 1), "s")
         figures |= {f"{name}: {what}": figure for what, figure in found.items()}
         print(name, {what: figure.median for what, figure in found.items()}, flush=True)
