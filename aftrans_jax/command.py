@@ -54,6 +54,13 @@ def check_suffix(
         parser.error(f"--{flag}={path}: expected a name that ends in {' or '.join(suffixes)}")
 
 
+def check_counts(parser: argparse.ArgumentParser, args: argparse.Namespace, *flags: str) -> None:
+    """Ends the process with a line where one of these flags is below 1."""
+    for flag in flags:
+        if (value := getattr(args, flag)) < 1:
+            parser.error(f"--{flag}={value}: expected 1 or more")
+
+
 def say(line: str) -> None:
     """Writes a line to standard error, one line whatever names it holds, above a bar of tqdm's."""
     tqdm.write(printable(line), file=sys.stderr)

@@ -1,7 +1,8 @@
-"""Files of configurations: where they lie, and the function that each of them has."""
+"""Files of configurations: where they lie, the function that each has, and how one fails."""
 
+import contextlib
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aftrans_jax.config import Config
@@ -19,19 +20,39 @@ def packaged(path: Path, configs: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def failures_named(
+    path: Path, expected: str, but: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Has the errors of a user's Python file, which may raise anything, name it.
+
+    Args:
+      path: of the file.
+      expected: what it should be, for the message.
+      but: errors that speak for themselves and pass.
+
+    Raises:
+      ValueError: in the place of another error.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} fails: {type(error).__name__}: {error}. Expected {expected}"
+        ) from error
+
+
 def get_config_of(path: Path) -> Callable[..., Config]:
     """Returns the function `get_config` of a configuration's file, which is run.
 
     Raises:
       ValueError: the file has none, or fails.
     """
-    try:
+    expected = "a configuration in Python, as configs/demo.py; for a run, give its --workdir alone"
+    with failures_named(path, expected):
         get = runpy.run_path(str(path)).get("get_config")
-    except Exception as error:  # it may be any file, and what is in it may raise anything
-        raise ValueError(
-            f"{path} fails: {type(error).__name__}: {error}. Expected a configuration in Python, "
-            "as configs/demo.py; for a run, give its --workdir alone"
-        ) from error
     if get is None:
         raise ValueError(
             f"{path} has no get_config(): add one, as in configs/demo.py, or take another "

@@ -12,14 +12,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say
-from aftrans_jax.data.loading.names import printable
-from aftrans_jax.inference.options import (
-    BATCH_SIZE,
-    BATCH_SIZE_HELP,
-    PRECISION_HELP,
-    PRECISIONS,
+from aftrans_jax.command import (
+    PAGES,
+    check_counts,
+    check_suffix,
+    nonempty_path,
+    one_line_errors,
+    say,
 )
+from aftrans_jax.data.loading.names import printable
+from aftrans_jax.inference.options import add_options
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -50,12 +52,9 @@ def main() -> None:
         default=MAX_PHOTOS,
         help=f"further ones are left out; default: {MAX_PHOTOS}",
     )
-    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=BATCH_SIZE_HELP)
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=PRECISION_HELP)
+    add_options(parser)
     args = parser.parse_args()
-    for name in ("max_photos", "batch_size"):
-        if (value := getattr(args, name)) < 1:
-            parser.error(f"--{name}={value}: expected 1 or more")
+    check_counts(parser, args, "max_photos", "batch_size")
     check_suffix(parser, "out", args.out, PAGES)
     with one_line_errors():
         paths, num_problems = find(args.images)

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
-from aftrans_jax.config_files import get_config_of, packaged
+from aftrans_jax.config_files import failures_named, get_config_of, packaged
 from aftrans_jax.keys import COLUMNS, entry, known_keys, listed, suggestions
 from aftrans_jax.paths import expand
 
@@ -177,17 +177,12 @@ def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list
     """Parses the flags; returns what is left."""
     _check_keys(argv)
     arguments = _find_configs(with_own(canonical(argv)))
-    try:
+    path = Path(path_given(arguments, "config") or "--config")
+    expected = "get_config() to return a configuration with all keys, as in configs/demo.py"
+    with failures_named(path, expected, but=(OSError, ValueError, flags.Error)):
         rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
             expand_paths(CONFIG.value)
-    except (OSError, ValueError, flags.Error):
-        raise
-    except Exception as error:  # a configuration's file may do anything
-        raise ValueError(
-            f"{path_given(arguments, 'config')} fails: {type(error).__name__}: {error}. Expected "
-            "get_config() to return a configuration with all keys, as in configs/demo.py"
-        ) from error
     return rest
 
 

@@ -14,16 +14,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import PAGES, check_suffix, nonempty_path, one_line_errors, say, show
+from aftrans_jax.command import (
+    PAGES,
+    check_counts,
+    check_suffix,
+    nonempty_path,
+    one_line_errors,
+    say,
+    show,
+)
 from aftrans_jax.data.loading.names import printable
 from aftrans_jax.experiment.heads import HEADS
-from aftrans_jax.inference.options import (
-    BATCH_SIZE,
-    BATCH_SIZE_HELP,
-    PRECISION_HELP,
-    PRECISIONS,
-    filled,
-)
+from aftrans_jax.inference.options import add_options, filled
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 
@@ -53,12 +55,9 @@ def main() -> None:
         type=nonempty_path,
         help="a page (.html) with box, heat map and crop of the first images",
     )
-    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=BATCH_SIZE_HELP)
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=PRECISION_HELP)
+    add_options(parser)
     args = parser.parse_args()
-    for name in ("top", "batch_size"):
-        if (value := getattr(args, name)) < 1:
-            parser.error(f"--{name}={value}: expected 1 or more")
+    check_counts(parser, args, "top", "batch_size")
     for name, suffixes in (("out", TABLES), ("report", PAGES)):
         if path := getattr(args, name):
             check_suffix(parser, name, path, suffixes)

@@ -288,8 +288,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "studies": (
-        {"config", "data", "experiment", "files", "json_files", "model", "report", "run"}
-        | {"training", "weights", "workdir"},
+        {"config", "config_files", "data", "experiment", "files", "json_files", "model", "report"}
+        | {"run", "training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),

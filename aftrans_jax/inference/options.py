@@ -1,11 +1,26 @@
-"""How a trained model computes; imports nothing, so that commands parse flags at once."""
+"""How a trained model computes; imports no jax, so that commands parse flags at once."""
+
+import argparse
 
 BATCH_SIZE = 16
-BATCH_SIZE_HELP = f"photos that the device takes at a time; default: {BATCH_SIZE}"
 PRECISIONS = ("float32", "bfloat16")
-PRECISION_HELP = (
-    "of the computation; default: float32. bfloat16 is for GPUs from Ampere on, and rounds answers"
-)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the commands that load a trained model."""
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=BATCH_SIZE,
+        help=f"photos that the device takes at a time; default: {BATCH_SIZE}",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help=f"of the computation; default: {PRECISIONS[0]}. bfloat16 is for GPUs from Ampere on, "
+        "and rounds answers",
+    )
 
 
 def filled(num_photos: int, batch_size: int) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from aftrans_jax.config_files import failures_named
 from aftrans_jax.experiment.heads import HEADS
 
 # What a row that evaluates another one changes.
@@ -72,7 +73,7 @@ def load_study(path: Path) -> Study:
     if type(num_seeds) is not int or num_seeds < 1:
         raise ValueError(f"{path}: num_seeds={num_seeds!r}: expected a whole number, 1 or more")
     slugs: dict[str, str] = {}
-    for name, row in study.rows.items():
+    for name, row in rows.items():
         if not slug(name) or slug(name) in slugs:
             other = f"is that of {slugs[slug(name)]!r}" if slug(name) else "is empty"
             raise ValueError(f"{path}: the folder of row {name!r} {other}: rename the row")
@@ -84,14 +85,9 @@ def load_study(path: Path) -> Study:
 
 def _described(path: Path) -> Study:
     """Returns the study that a file describes, unchecked."""
-    try:
+    with failures_named(path, "a study in Python, as configs/studies/table6.py"):
         get_study = runpy.run_path(str(path)).get("get_study")
         study = get_study() if callable(get_study) else None
-    except Exception as error:  # it may be any file, and what is in it may raise anything
-        raise ValueError(
-            f"{path} fails: {type(error).__name__}: {error}. Expected a study in Python, as "
-            "configs/studies/table6.py"
-        ) from error
     if not isinstance(study, Study):
         raise ValueError(
             f"{path} describes no study: expected a function get_study() that returns an "

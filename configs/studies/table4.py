@@ -8,9 +8,9 @@
 from aftrans_jax.configs.studies.small import PLAIN, get_config
 from aftrans_jax.studies.definition import Row, Study
 
-__all__ = ["get_config", "get_study"]
+__all__ = ["FIGURES", "get_config", "get_study"]
 
-_PAPER = {"global": 91.5, "local": 90.6, "sum": 91.0}
+FIGURES = {"global": 91.5, "local": 90.6, "sum": 91.0}
 
 
 def get_study() -> Study:
@@ -19,7 +19,7 @@ def get_study() -> Study:
         title="Table 4: which logits predict",
         base="AFTrans",
         rows={
-            "AFTrans": Row(heads=("global", "local", "sum"), paper=_PAPER),
+            "AFTrans": Row(heads=("global", "local", "sum"), paper=FIGURES),
             "AFTrans, photos of 224 px": Row(PLAIN, ("global", "local", "sum")),
         },
     )

@@ -54,18 +54,18 @@ def read_csv(
             f"{path} is a folder: expected a CSV file. Set data.dir to one, or for a folder of "
             "photos add --config.data.name=folder"
         )
-    photos: dict[str, NamedPhoto] = {}
-    numbers: dict[str, int] = {}
+    photos: dict[str, tuple[int, NamedPhoto]] = {}  # by path, with the number of its row
     for number, row, photo in _photos(path):
-        if (first := photos.get(photo.path)) is not None:
+        if photo.path in photos:
+            above, first = photos[photo.path]
             label = f" with the label {first.class_name!r}" * (first.class_name != photo.class_name)
-            wanted = f"each path once, but row {numbers[photo.path]} has it too{label}"
+            wanted = f"each path once, but row {above} has it too{label}"
             raise row_error(path, number, row, wanted, "Remove one of both rows.")
-        photos[photo.path], numbers[photo.path] = photo, number
+        photos[photo.path] = number, photo
     lists = from_names(
         "csv",
         path.parent,
-        list(photos.values()),
+        [photo for _, photo in photos.values()],
         source=path,
         remedy=_REMEDY,
         test_fraction=test_fraction,
