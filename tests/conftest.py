@@ -88,7 +88,6 @@ def train_tiny(workdir: Path) -> None:
     from unittest import mock
 
     from experiments import tiny_config, tiny_variants
-    from jax.sharding import Mesh
 
     import aftrans_jax
     from aftrans_jax.training import sharding
@@ -101,9 +100,8 @@ def train_tiny(workdir: Path) -> None:
         "data__num_train": 48,
         "data__num_test": 60,
     }
-    mesh = sharding.data_mesh()
-    one = Mesh(mesh.devices[:1], mesh.axis_names)
-    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
+    one = sharding.device_mesh(jax.devices()[:1])
+    with tiny_variants(), mock.patch.object(sharding, "device_mesh", return_value=one):
         aftrans_jax.train(tiny_config(**changes), workdir)
     result = json.loads((workdir / "result.json").read_text())
     assert result["global_accuracy"] != result["sum_accuracy"]

@@ -9,7 +9,6 @@ from typing import Any
 from unittest import mock
 
 import jax
-from jax.sharding import Mesh
 
 import aftrans_jax.experiment.auto_settings
 import aftrans_jax.experiment.checks
@@ -87,9 +86,8 @@ def tiny_variants():
 
 def tiny_experiment(num_devices=None, **changes) -> Experiment:
     """The experiment of `tiny_config`, on the first few devices or on all."""
-    everything = sharding.data_mesh()
-    mesh = Mesh(everything.devices[:num_devices], everything.axis_names)
-    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=mesh):
+    mesh = sharding.device_mesh(jax.devices()[:num_devices])
+    with tiny_variants(), mock.patch.object(sharding, "device_mesh", return_value=mesh):
         return build(tiny_config(**changes))
 
 

@@ -110,7 +110,7 @@ def build(
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
-    mesh, trains, skips = sharding.data_mesh(), evaluated is None, config.data.on_error == "skip"
+    mesh, trains, skips = sharding.device_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     config, dataset, notes = _loaded(config, evaluated)
@@ -122,7 +122,7 @@ def build(
     check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
-    sharing = sharding.SHARINGS[config.train.sharding](state, mesh.size)
+    sharing = sharding.SHARINGS[config.train.sharding](state, mesh)
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
     shared = {"model": model, "loss_weights": loss_weights(config)}
     gradients = _gradients(config, recipe, sharing=sharing, **shared)

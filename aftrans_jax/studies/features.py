@@ -70,7 +70,7 @@ def frozen_features(config: Config) -> Extracted:
     model = build_model(config, len(dataset.class_names), jnp.dtype("float32"))
     params, more = initial_params(config, model)
     params = jax.tree_util.tree_map_with_path(_with_equal_gates, params)
-    mesh = sharding.data_mesh()
+    mesh = sharding.device_mesh()
     step = sharding.per_device(
         partial(_step, model, crops_annotated),
         mesh,

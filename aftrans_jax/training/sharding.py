@@ -1,6 +1,6 @@
-"""One mesh axis: batches are split over it, and a training's state too where that is asked for."""
+"""The mesh of devices: batches are split over all of it, a state over a part where that is asked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,8 +16,11 @@ from aftrans_jax.training.parameter_groups import joined
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.xla_options import xla_options
 
-DATA_AXIS = "data"
-WHOLE, SPLIT = PartitionSpec(), PartitionSpec(DATA_AXIS)  # on every device | rows of the batch
+DATA_AXIS, FSDP_AXIS = AXES = "data", "fsdp"
+WHOLE, SPLIT = PartitionSpec(), PartitionSpec(AXES)  # on every device | rows of the batch
+# Devices that a state is split over, where there are as many. Of more, each would hold parts so
+# small that XLA makes an all-reduce of every gather and scatter, and none would fit more.
+FSDP_DEVICES = 8
 # Elements of the smallest array that is split: biases and norms would be exchanged one by one, and
 # are a thousandth of a trunk.
 SMALLEST = 2**14
@@ -25,12 +28,23 @@ SMALLEST = 2**14
 Specs = Any  # a tree of PartitionSpec, or one for a whole tree
 
 
-def data_mesh() -> Mesh:
-    """Returns a mesh of all devices of all processes along one axis.
+def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns a mesh of all devices of all processes, or of those given, along two axes.
 
-    The axis is Auto, since an Explicit one would need every concatenation annotated.
+    Along "fsdp" lie the devices that share a state, along "data" the groups of them that hold the
+    same; rows of a batch are split over both. The axes are Auto, since Explicit ones would need
+    every concatenation annotated.
     """
-    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+    devices = devices or jax.devices()
+    groups = len(devices) // _group_size(len(devices))
+    shape, kinds = (groups, len(devices) // groups), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+
+
+def _group_size(num_devices: int) -> int:
+    """Returns how many share a state: all, or the fewest of at least 8 that divide them."""
+    sizes = range(min(FSDP_DEVICES, num_devices), num_devices + 1)
+    return next(size for size in sizes if num_devices % size == 0)
 
 
 def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
@@ -58,12 +72,12 @@ def per_device(function: Callable, mesh: Mesh, *, arguments: Specs, results: Spe
 
 def all_sum(tree: Any) -> Any:
     """Returns the sum of all devices' trees; for use inside `on_each`."""
-    return jax.lax.psum(tree, DATA_AXIS)
+    return jax.lax.psum(tree, AXES)
 
 
 def device_index() -> Array:
     """Returns the number of this device, from 0; for use inside `on_each`."""
-    return jax.lax.axis_index(DATA_AXIS)
+    return jax.lax.axis_index(AXES)
 
 
 class Sharing(NamedTuple):
@@ -87,14 +101,14 @@ ALONE = Sharing(  # one device, outside of `on_each`
 )
 
 
-def replicated(state: TrainState, num_devices: int) -> Sharing:
+def replicated(state: TrainState, mesh: Mesh) -> Sharing:
     """Returns the sharing in which every device holds the whole state."""
-    del num_devices
+    del mesh
     return Sharing(jax.tree.map(lambda _: WHOLE, state), lambda params: params, all_sum)
 
 
-def fsdp(state: TrainState, num_devices: int) -> Sharing:
-    """Returns the sharing in which every device holds a part of each large array.
+def fsdp(state: TrainState, mesh: Mesh) -> Sharing:
+    """Returns the sharing in which each of a group of devices holds a part of each large array.
 
     Within a step a parameter is made whole where the model reads it, in a block that is computed
     again once more, and a gradient is whole until it is summed. Optimizer and moving average never
@@ -102,11 +116,12 @@ def fsdp(state: TrainState, num_devices: int) -> Sharing:
 
     Args:
       state: whole, or its shapes.
-      num_devices: that it is split over.
+      mesh: of the devices; the groups lie along "fsdp".
 
-    Follows: ZeRO, stage 3, of Rajbhandari et al. 2020.
+    Follows: ZeRO, stage 3, of Rajbhandari et al. 2020, and its hybrid of Zhao et al. 2023 (PyTorch
+      FSDP) on more devices than one group has.
     """
-    specs = jax.tree.map(partial(_spec, num_devices=num_devices), state)
+    specs = jax.tree.map(partial(_spec, group_size=mesh.shape[FSDP_AXIS]), state)
     of_all = joined(specs.params, specs.frozen)
 
     def gather(params: Any) -> Any:
@@ -114,28 +129,27 @@ def fsdp(state: TrainState, num_devices: int) -> Sharing:
 
     def summed(trees: tuple[Any, Any]) -> tuple[Any, Any]:
         grads, others = trees
-        parts = jax.tree.map(
-            lambda grad, spec: grad if spec == WHOLE else None, grads, specs.params
-        )
-        known, others = all_sum((parts, others))  # `gather` has summed the rest
-        return jax.tree.map(
-            lambda grad, spec, known: known if spec == WHOLE else grad, grads, specs.params, known
-        ), others
+        whole = jax.tree.map(lambda x, spec: x if spec == WHOLE else None, grads, specs.params)
+        parts = jax.tree.map(lambda x, spec: None if spec == WHOLE else x, grads, specs.params)
+        whole, others = all_sum((whole, others))
+        parts = jax.lax.psum(parts, DATA_AXIS)  # `gather` has summed them within the group
+        both = jax.tree.map(lambda _, one, part: one if part is None else part, grads, whole, parts)
+        return both, others
 
     return Sharing(specs, gather, summed)
 
 
-SHARINGS: Mapping[str, Callable[[TrainState, int], Sharing]] = MappingProxyType(
+SHARINGS: Mapping[str, Callable[[TrainState, Mesh], Sharing]] = MappingProxyType(
     {"replicated": replicated, "fsdp": fsdp}
 )
 
 
-def _spec(leaf: Any, num_devices: int) -> PartitionSpec:
-    """Returns a split along an array's largest side that all devices can share evenly, if any."""
-    sides = [side if side % num_devices == 0 else 0 for side in leaf.shape]
+def _spec(leaf: Any, group_size: int) -> PartitionSpec:
+    """Returns a split along an array's largest side that a group can share evenly, if any."""
+    sides = [side if side % group_size == 0 else 0 for side in leaf.shape]
     if leaf.size < SMALLEST or not any(sides):
         return WHOLE
-    return PartitionSpec(*(None,) * sides.index(max(sides)), DATA_AXIS)
+    return PartitionSpec(*(None,) * sides.index(max(sides)), FSDP_AXIS)
 
 
 def _readable(array: Array, spec: PartitionSpec) -> Any:
@@ -153,7 +167,7 @@ class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
     axis: int = struct.field(pytree_node=False)
 
     def unbox(self) -> Array:
-        return jax.lax.all_gather(self.value, DATA_AXIS, axis=self.axis, tiled=True)
+        return jax.lax.all_gather(self.value, FSDP_AXIS, axis=self.axis, tiled=True)
 
     def replace_boxed(self, val: Any) -> Any:
         return self.replace(value=val)

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment.auto_settings import settled
@@ -25,7 +25,7 @@ from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, SPLIT, shardings
+from aftrans_jax.training.sharding import SHARINGS, SPLIT, device_mesh, shardings
 from aftrans_jax.training.state import create_state
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.harness.hlo import collectives
@@ -63,8 +63,8 @@ def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stag
     _, optimizer = build_optimizer(config)
     create = partial(create_state, optimizer=optimizer, loss_scale=NoLossScale())
     state = jax.eval_shape(create, param_shapes(model, IMAGE_SIZE))
-    mesh = Mesh(target.devices, (DATA_AXIS,))
-    shared = SHARINGS[sharing](state, mesh.size)
+    mesh = device_mesh(target.devices)
+    shared = SHARINGS[sharing](state, mesh)
     batch = jax.eval_shape(partial(random_batch, IMAGE_SIZE, IMAGES * mesh.size))
     given = (
         shardings(shared.specs, mesh),

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aftrans_jax.data.examples import Source
-from aftrans_jax.training.sharding import data_mesh, to_devices
+from aftrans_jax.training.sharding import device_mesh, to_devices
 from benchmarks.claims.readers import IMAGE_SIZE, our_batches
 from benchmarks.harness.figures import Figure, ratio, spread
 
@@ -69,7 +69,7 @@ def overlap(
     source: Source, num_threads: int, batch_seconds: float, num_turns: int
 ) -> dict[str, Figure]:
     """Returns the time of steps of several lengths, fed over that of them on a batch that stays."""
-    mesh = data_mesh()
+    mesh = device_mesh()
 
     def fed() -> Iterator[Any]:
         return to_devices(our_batches(source, IMAGE_SIZE, num_threads), mesh)

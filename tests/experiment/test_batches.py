@@ -7,14 +7,14 @@ from experiments import tiny_config
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.batches import AUGMENTS, eval_batch_size, global_train_batches
-from aftrans_jax.training.sharding import data_mesh
+from aftrans_jax.training.sharding import device_mesh
 
 TRAIN = synthetic_dataset(num_train=24, num_test=1, image_size=32).train
 
 
 def order(seed):
     """The images of an epoch."""
-    batches = global_train_batches(tiny_config(seed=seed), TRAIN, data_mesh(), None, 0)
+    batches = global_train_batches(tiny_config(seed=seed), TRAIN, device_mesh(), None, 0)
     return np.concatenate([jax.device_get(next(batches)["index"]) for _ in range(3)]).tolist()
 
 
@@ -43,4 +43,4 @@ def test_an_augmentation_is_the_one_of_its_name():
 def test_a_batch_to_evaluate_is_of_the_longest_split_at_most(wanted, sizes, expected):
     splits = [synthetic_dataset(num_train=1, num_test=n, image_size=32).test for n in sizes]
     config = tiny_config(eval__batch_size=wanted)
-    assert eval_batch_size(config, data_mesh(), splits) == expected
+    assert eval_batch_size(config, device_mesh(), splits) == expected

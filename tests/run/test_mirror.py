@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from experiments import edit, tiny_variants
 from jax import export
-from jax.sharding import Mesh
 from PIL import Image
 
 from aftrans_jax import compare
@@ -82,9 +81,8 @@ def test_an_exported_program_answers_as_predictions_do(workdir, predictions, pat
 @pytest.fixture(scope="module")
 def result(workdir):
     """The scores of two looks, as `--mode=eval` leaves them."""
-    everything = sharding.data_mesh()
-    one = Mesh(everything.devices[:1], everything.axis_names)
-    with tiny_variants(), mock.patch.object(sharding, "data_mesh", return_value=one):
+    one = sharding.device_mesh(jax.devices()[:1])
+    with tiny_variants(), mock.patch.object(sharding, "device_mesh", return_value=one):
         return launch_evaluation(recorded_config.get_config(str(workdir)), workdir, ())
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import optax
 import pytest
 from experiments import tiny_experiment
-from jax.sharding import Mesh
 
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, all_sum, placed
+from aftrans_jax.training.sharding import SHARINGS, all_sum, device_mesh, placed
 from aftrans_jax.training.state import create_state
 
 DRAWING = {
@@ -26,9 +25,9 @@ def draws(state, batch, rng):
 
 @pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 - 1])
 def test_a_seed_draws_what_its_key_does(seed):
-    mesh, rule = Mesh(jax.devices()[:2], (DATA_AXIS,)), optax.sgd(1.0)
+    mesh, rule = device_mesh(jax.devices()[:2]), optax.sgd(1.0)
     host = jax.device_get(create_state({"x": jnp.zeros(9)}, rule, NoLossScale()))
-    sharing = SHARINGS["replicated"](host, mesh.size)
+    sharing = SHARINGS["replicated"](host, mesh)
     step = compiled_step(draws, rule, seed=seed, sharing=sharing, mesh=mesh)
     state, _ = step(placed(host, mesh, sharing.specs), {"mask": np.ones(2, bool)})
     keys = [jax.random.fold_in(jax.random.key(seed), device) for device in range(2)]

@@ -18,7 +18,7 @@ from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization, relevance
-from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, data_mesh, per_device, to_devices
+from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, device_mesh, per_device, to_devices
 
 BATCH, SIZE, WEIGHTS = 8, 32, {"global": 0.7, "local": 1.9}
 BOX = st.tuples(*[st.integers(0, SIZE - 1)] * 2, *[st.integers(1, SIZE)] * 2).map(
@@ -61,7 +61,7 @@ def step():
     }
     specs = (WHOLE, SPLIT)
     step = partial(eval_step, all_sum=all_sum, **rules)
-    return per_device(step, data_mesh(), arguments=specs, results=specs)
+    return per_device(step, device_mesh(), arguments=specs, results=specs)
 
 
 @pytest.mark.parametrize("length", [1, 8, 20, 31])
@@ -82,7 +82,7 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
         shown.extend(np.asarray(batch["index"])[np.asarray(batch["mask"])].tolist())
         return step(params, batch)
 
-    result = evaluate(watched, to_devices(batches, data_mesh()))
+    result = evaluate(watched, to_devices(batches, device_mesh()))
     assert shown == list(range(length))
     assert result.num_examples == length
     assert result.outcomes["index"].tolist() == list(range(length))

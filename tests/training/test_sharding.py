@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from training import linear
 
 from aftrans_jax.model.aftrans import AFTrans
@@ -21,7 +21,7 @@ from aftrans_jax.training.checkpoint_reading import flat_arrays
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
-from aftrans_jax.training.sharding import DATA_AXIS, SHARINGS, WHOLE, placed
+from aftrans_jax.training.sharding import FSDP_AXIS, SHARINGS, WHOLE, device_mesh, placed
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import mean_gradients
 
@@ -68,14 +68,21 @@ def step_of(model, rules, sharing, mesh, parts=1, weights=MappingProxyType({"glo
     return compiled_step(gradients, rules, seed=0, sharing=sharing, mesh=mesh)
 
 
-def trained(way, num_devices, given, *, name="sgd", parts=1, dtype=jnp.float32, trains=bool):
+def mesh_of(num_devices, group=8):
+    with mock.patch.object(sharding, "FSDP_DEVICES", group):
+        return device_mesh(jax.devices()[:num_devices])
+
+
+def trained(
+    way, num_devices, given, *, group=8, name="sgd", parts=1, dtype=jnp.float32, trains=bool
+):
     """The states after each step, and what the last step says."""
     rules = optimizer(name, lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     scale = DynamicLossScale() if dtype == jnp.float16 else NoLossScale()
     host = state_of(rules, scale, trains)
-    mesh = Mesh(jax.devices()[:num_devices], (DATA_AXIS,))
+    mesh = mesh_of(num_devices, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = SHARINGS[way](host, num_devices)
+        sharing = SHARINGS[way](host, mesh)
     step = step_of(Perceptron(dtype), rules, sharing, mesh, parts)
     state, states = placed(host, mesh, sharing.specs), []
     for batch in given:
@@ -93,8 +100,9 @@ def assert_same(found, expected):
 def test_a_split_state_is_trained_as_a_whole_one(rng, name):
     given = batches(rng)
     whole = trained("replicated", 1, given, name=name)
-    for num_devices in (2, 4):
-        split = trained("fsdp", num_devices, given, name=name, parts=4 // num_devices)
+    for num_devices, group in ((2, 8), (4, 2), (4, 8)):
+        parts = 4 // num_devices
+        split = trained("fsdp", num_devices, given, group=group, name=name, parts=parts)
         assert_same(split, whole)
     host, state, states, averages = split
     assert float(averages["gradient_norm"].total) > RULES["clip_norm"]  # or nothing was clipped
@@ -137,16 +145,16 @@ def test_an_overflow_on_one_device_is_skipped_by_all(rng):
 
 def test_the_largest_side_that_all_can_share_is_split():
     shapes = {
-        (64, 1024): PartitionSpec(None, DATA_AXIS),
-        (1024, 16, 64): PartitionSpec(DATA_AXIS),
-        (3001, 1026, 64): PartitionSpec(None, None, DATA_AXIS),
+        (64, 1024): PartitionSpec(None, FSDP_AXIS),
+        (1024, 16, 64): PartitionSpec(FSDP_AXIS),
+        (3001, 1026, 64): PartitionSpec(None, None, FSDP_AXIS),
         (1025, 1027): WHOLE,  # no side is even
-        (16, 1024): PartitionSpec(None, DATA_AXIS),
+        (16, 1024): PartitionSpec(None, FSDP_AXIS),
         (16, 1016): WHOLE,  # small
         (): WHOLE,
     }
     tree = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    found = [sharding._spec(leaf, num_devices=8) for leaf in tree]
+    found = [sharding._spec(leaf, group_size=8) for leaf in tree]
     assert found == [*shapes.values()]
 
 
@@ -168,9 +176,9 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     params = Tower().init(jax.random.key(0), batch["image"], train=False)["params"]
     state = create_state(params, rules, NoLossScale())
+    mesh = mesh_of(4)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = SHARINGS["fsdp"](state, 4)
-    mesh = Mesh(jax.devices()[:4], (DATA_AXIS,))
+        sharing = SHARINGS["fsdp"](state, mesh)
     lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
     assert lowered.count("stablehlo.all_gather") == 3 + 2
     assert lowered.count("stablehlo.reduce_scatter") == 3
@@ -186,10 +194,10 @@ def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
     batch = {"image": images, "label": np.int32([1, 3]), "mask": np.ones(2, bool)}
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     state = create_state(tiny.random_params(model, rng, images), rules, NoLossScale())
-    host, mesh, found = jax.device_get(state), Mesh(jax.devices()[:2], (DATA_AXIS,)), []
+    host, mesh, found = jax.device_get(state), mesh_of(2), []
     for way in SHARINGS:
         with mock.patch.object(sharding, "SMALLEST", 1):
-            sharing = SHARINGS[way](host, 2)
+            sharing = SHARINGS[way](host, mesh)
         step = step_of(model, rules, sharing, mesh, weights={"global": 1.0, "local": 1.0})
         found.append(flat_arrays(step(placed(host, mesh, sharing.specs), batch)[0]))
     moved = {path: array - found[0][path] for path, array in flat_arrays(host).items()}
@@ -204,8 +212,8 @@ def test_a_state_goes_on_with_another_number_of_devices(rng):
     host, state, states, _ = trained("fsdp", 4, given)
     for path, array in flat_arrays(host).items():
         assert states[-1][path].shape == array.shape, path
-    mesh = Mesh(jax.devices()[:2], (DATA_AXIS,))
+    mesh = mesh_of(2)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        specs = SHARINGS["fsdp"](host, 2).specs
+        specs = SHARINGS["fsdp"](host, mesh).specs
     again = flat_arrays(placed(jax.device_get(state), mesh, specs))
     jax.tree.map(np.testing.assert_array_equal, again, states[-1])

@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from tiny import random_params
 from training import linear
 
@@ -17,7 +16,7 @@ from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import optimizer
 from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import ALONE, DATA_AXIS, replicate, replicated
+from aftrans_jax.training.sharding import ALONE, device_mesh, replicate, replicated
 from aftrans_jax.training.state import ANSWERING, create_state
 from aftrans_jax.training.train_step import mean_gradients, train_step
 
@@ -37,7 +36,7 @@ def gradients_of(model, sharing=ALONE):
 
 
 def three_steps(params, batch, num_devices):
-    mesh = Mesh(jax.devices()[:num_devices], (DATA_AXIS,))
+    mesh = device_mesh(jax.devices()[:num_devices])
     whole = create_state(
         params,
         ADAMW,
@@ -45,7 +44,7 @@ def three_steps(params, batch, num_devices):
         trains=lambda path: path == ("global",),
         average_decay=0.5,
     )
-    sharing = replicated(whole, num_devices)
+    sharing = replicated(whole, mesh)
     gradients = gradients_of(linear.Linear(), sharing)
     step = compiled_step(gradients, ADAMW, seed=0, sharing=sharing, mesh=mesh)
     state, states = replicate(jax.device_get(whole), mesh), []
