@@ -33,8 +33,9 @@ class Created(NamedTuple):
     """A model before training: a Flax module, and its parameters as nested arrays.
 
     `module.apply({"params": params}, images, train=False)` takes square images [batch height width
-    3] of pixel values 0..255, as uint8 or as floats, and returns a `model.ModelOutput`. Shapes are
-    checked, values are not: floats from 0 to 1 would be taken for black images.
+    3], of `data.image_size` or larger, of pixel values 0..255, as uint8 or as floats, and returns a
+    `model.ModelOutput`. Shapes are checked, values are not: floats from 0 to 1 would be taken for
+    black images.
     """
 
     module: Model

@@ -333,19 +333,26 @@ def test_images_of_another_shape_are_refused_by_every_model():
         "for name in MODELS:\n"
         "    with tiny_variants():\n"
         "        model = build_model(tiny_config(model__name=name), 3, jnp.dtype('float32'))\n"
-        "    for shape in (32, 32, 3), (2, 32, 32, 1), (0, 32, 32, 3), (2, 3, 32, 32):\n"
-        "        for ask in ({'train': False}, {'method': 'predict'}):\n"
+        "    shapes = ((32, 32, 3), (2, 32, 32, 1), (0, 32, 32, 3), (2, 3, 32, 32),\n"
+        "              (2, 64, 40, 3), (2, 40, 64, 3), (2, 24, 24, 3))\n"
+        "    for shape in shapes:\n"
+        "        for ask in ({'train': False}, {'method': 'global_logits'}):\n"
         "            try:\n"
         "                model.init(jax.random.key(0), np.zeros(shape, np.uint8), **ask)\n"
         "            except ValueError as error:\n"
-        "                assert str(error).startswith(f'images of the shape {shape}: '), error\n"
         "                print(error)\n"
     )
-    assert len(said.splitlines()) == 4 * 4 * 2
-    assert said.startswith(
-        "images of the shape (32, 32, 3): expected [batch height width 3], one image or more. Give "
-        "a single one as x[None]\n"
-    )
+    lines = []
+    for shape in ("(32, 32, 3)", "(2, 32, 32, 1)", "(0, 32, 32, 3)", "(2, 3, 32, 32)"):
+        expected = (
+            "expected [batch height width 3], one image or more. Give a single one as x[None]"
+        )
+        lines += [f"images of the shape {shape}: {expected}"] * 2
+    for size in ("64 x 40", "40 x 64", "24 x 24"):
+        expected = "expected square ones of 32 x 32 px or more, as they are shrunk and neither "
+        expected += "stretched nor enlarged. Resize them, or pad them"
+        lines += [f"images of {size} px: {expected}"] * 2
+    assert said.splitlines() == lines * 4
 
 
 def test_what_is_assumed_of_weights_is_said(tmp_path, caplog):

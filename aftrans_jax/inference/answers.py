@@ -58,7 +58,7 @@ def answers(
 
 
 def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:
-    logits = cast(Array, model.apply({"params": params}, images, method="predict"))
+    logits = cast(Array, model.apply({"params": params}, images, method="global_logits"))
     return ModelOutput({"global": logits}, {}, None)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.class_row import DESCRIPTORS, summarize
-from aftrans_jax.model.crops import crop_and_resize, resample_relevance, scale_of, shrink
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Geometry, Locate
@@ -101,14 +101,13 @@ class AFTrans(nn.Module):
             inside, the model's own is taken.
 
         Raises:
-          ValueError: the images are not square, or not [batch height width 3].
+          ValueError: the images are not as `ViT.embed_images` takes them.
 
         Paper: section 2.2.2, fig. 2.
         """
-        images = self.vit.normalize(images)
-        scale = scale_of(images, self.vit.image_size)
+        images, patches, scale = self.vit.embed_images(images)
         tokens, layers = self.vit.encode(
-            self.vit.embed(shrink(images, self.vit.image_size)),
+            patches,
             train=train,
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
             observe=partial(
@@ -130,8 +129,10 @@ class AFTrans(nn.Module):
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, region)
 
-    def predict(self, images: Images) -> Float[Array, "batch classes"]:
-        """Returns the global logits: no SACM, no crop, no second pass.
+    def global_logits(self, images: Images) -> Float[Array, "batch classes"]:
+        """Returns the global logits alone, for where these answer: no SACM, no crop, one pass.
+
+        Args and errors are those of `__call__`.
 
         Paper: end of section 2.2.2, table 4.
         """

@@ -11,32 +11,17 @@ _LEAST_MEAN = 1e-12  # relevance that is divided by; its square is no subnormal 
 
 
 def shrink(
-    images: Float[Array, "batch height width channels"], size: int
+    images: Float[Array, "batch side side channels"], size: int
 ) -> Float[Array, "batch size size channels"]:
-    """Returns the images at size x size, bilinear with antialiasing, as PIL shrinks them.
+    """Returns square images at size x size, bilinear with antialiasing, as PIL shrinks them.
 
     Images of that size are returned as they are.
     """
-    height, width = images.shape[1:3]
-    if height == width == size:
+    side = images.shape[1]
+    if side == size:
         return images
-    rows, cols = (_antialiased(jnp.zeros(1), jnp.full(1, n), size, n)[0] for n in (height, width))
-    return jnp.einsum("ih,bhwc,jw->bijc", rows, images, cols, precision="highest")
-
-
-def scale_of(images: Float[Array, "batch height width channels"], size: int) -> float:
-    """Returns how many pixels of square images one pixel is of the same at size x size.
-
-    Raises:
-      ValueError: they are not square: one number would put boxes in the wrong place.
-    """
-    height, width = images.shape[1:3]
-    if height != width:
-        raise ValueError(
-            f"images of {height} x {width} px: expected square ones. Resize them to {height} x "
-            f"{height} px, or pad them"
-        )
-    return height / size
+    weights = _antialiased(jnp.zeros(1), jnp.full(1, side), size, side)[0]
+    return jnp.einsum("ih,bhwc,jw->bijc", weights, images, weights, precision="highest")
 
 
 def crop_and_resize(

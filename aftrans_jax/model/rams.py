@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.aftrans import LocalTokens
-from aftrans_jax.model.crops import crop_and_resize, scale_of, shrink
+from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import Locate
@@ -73,17 +73,12 @@ class RAMS(nn.Module):
           train: whether dropout and stochastic depth are on.
 
         Raises:
-          ValueError: the images are not square, or not [batch height width 3].
+          ValueError: the images are not as `ViT.embed_images` takes them.
         """
-        images = self.vit.normalize(images)
-        scale = scale_of(images, self.vit.image_size)
-        small, own = shrink(images, self.vit.image_size), self._branches()
+        images, patches, scale = self.vit.embed_images(images)
+        own = self._branches()
         tokens, layers = self.vit.encode(
-            self.vit.embed(small),
-            train=train,
-            own=own["global"],
-            all_tokens=True,
-            observe=projections,
+            patches, train=train, own=own["global"], all_tokens=True, observe=projections
         )
         region = self._region(layers, scale)
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
@@ -94,9 +89,12 @@ class RAMS(nn.Module):
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, region)
 
-    def predict(self, images: Images) -> Float[Array, "batch classes"]:
-        """Returns the global logits: no rollout, no crop, no second pass."""
-        patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
+    def global_logits(self, images: Images) -> Float[Array, "batch classes"]:
+        """Returns the global logits alone, for where these answer: no rollout, no crop, one pass.
+
+        Args and errors are those of `__call__`.
+        """
+        _, patches, _ = self.vit.embed_images(images)
         own = self._branches()["global"]
         tokens, _ = self.vit.encode(patches, train=False, own=own)
         return self.vit.classify(class_feature(tokens, 0))

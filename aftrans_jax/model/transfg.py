@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
 from aftrans_jax.model.vit import ViT, class_feature
@@ -65,12 +64,18 @@ class TransFG(nn.Module):
         Args:
           images: pixel values 0..255 (not 0..1), square; they are shrunk to the trunk's image size.
           train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not as `ViT.embed_images` takes them.
         """
-        patches = self.vit.embed(shrink(self.vit.normalize(images), self.vit.image_size))
+        _, patches, _ = self.vit.embed_images(images)
         tokens, _ = self.vit.encode(patches, train=train, observe=projections, select=select_parts)
         features = class_feature(tokens)
         return ModelOutput({"global": self.vit.classify(features)}, {"global": features}, None)
 
-    def predict(self, images: Images) -> Float[Array, "batch classes"]:
-        """Returns the logits."""
+    def global_logits(self, images: Images) -> Float[Array, "batch classes"]:
+        """Returns the global logits, of which there are no others.
+
+        Args and errors are those of `__call__`.
+        """
         return self(images, train=False).logits["global"]

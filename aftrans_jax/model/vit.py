@@ -119,6 +119,33 @@ class ViT(nn.Module):
         """
         return self.embedding(images)
 
+    def embed_images(
+        self, images: Images
+    ) -> tuple[Float[Array, "batch side side 3"], Float[Array, "batch patches hidden"], float]:
+        """Returns normalised images, the embeddings of their patches once shrunk, and the scale.
+
+        Args:
+          images: pixel values 0..255 (not 0..1), square, as large as the image size or larger.
+
+        Returns:
+          The images, normalised, at their own size; what `embed` makes of them at the image size;
+          how many of their pixels one pixel is there.
+
+        Raises:
+          ValueError: the images are not [batch height width 3], not square, which would be
+            stretched, or smaller than the image size, which would be enlarged.
+        """
+        images = self.normalize(images)
+        height, width = images.shape[1:3]
+        if height != width or height < self.image_size:
+            raise ValueError(
+                f"images of {height} x {width} px: expected square ones of {self.image_size} x "
+                f"{self.image_size} px or more, as they are shrunk and neither stretched nor "
+                "enlarged. Resize them, or pad them"
+            )
+        patches = self.embed(shrink(images, self.image_size))
+        return images, patches, height / self.image_size
+
     def encode(
         self,
         patches: Float[Array, "batch patches hidden"],
@@ -182,13 +209,29 @@ class ViT(nn.Module):
         return self.head(features)
 
     def __call__(self, images: Images, *, train: bool) -> Float[Array, "batch classes"]:
-        """Returns the logits of images of pixel values 0..255."""
+        """Returns the logits.
+
+        Args:
+          images: pixel values 0..255 (not 0..1), square; they are shrunk to the image size.
+          train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not as `embed_images` takes them.
+        """
         return self.classify(self.features(images, train=train))
 
     def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
-        """Returns the class tokens of images of pixel values 0..255, shrunk to the image size."""
-        images = shrink(self.normalize(images), self.image_size)
-        return class_feature(self.encode(self.embed(images), train=train)[0])
+        """Returns the class tokens, which the head reads.
+
+        Args:
+          images: pixel values 0..255 (not 0..1), square; they are shrunk to the image size.
+          train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not as `embed_images` takes them.
+        """
+        _, patches, _ = self.embed_images(images)
+        return class_feature(self.encode(patches, train=train)[0])
 
 
 class Baseline(nn.Module):
@@ -200,10 +243,21 @@ class Baseline(nn.Module):
     vit: ViT
 
     def __call__(self, images: Images, *, train: bool) -> ModelOutput:
-        """Returns global logits and no region."""
+        """Returns global logits and no region.
+
+        Args:
+          images: pixel values 0..255 (not 0..1), square; they are shrunk to the trunk's image size.
+          train: whether dropout and stochastic depth are on.
+
+        Raises:
+          ValueError: the images are not as `ViT.embed_images` takes them.
+        """
         features = self.vit.features(images, train=train)
         return ModelOutput({"global": self.vit.classify(features)}, {"global": features}, None)
 
-    def predict(self, images: Images) -> Float[Array, "batch classes"]:
-        """Returns the logits."""
+    def global_logits(self, images: Images) -> Float[Array, "batch classes"]:
+        """Returns the global logits, of which there are no others.
+
+        Args and errors are those of `__call__`.
+        """
         return self.vit(images, train=False)

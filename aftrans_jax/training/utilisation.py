@@ -55,14 +55,14 @@ def forward_flops(
     XLA's attention. The same kind of pass elsewhere has as many.
 
     Args:
-      model: of images and `train`, with a method `predict` for the global logits.
+      model: of images and `train`, with a method `global_logits` of images alone.
       params: of the model, arrays or their shapes.
       image_size: side of the images in pixels, as the model takes them.
       only_global: whether to count the pass that gives the global logits alone.
     """
     images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.uint8)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    options = {"method": "predict"} if only_global else {"train": False}
+    options = {"method": "global_logits"} if only_global else {"train": False}
     traced = jax.make_jaxpr(partial(model.apply, **options))({"params": shapes}, images)
     return _flops(traced.jaxpr)
 

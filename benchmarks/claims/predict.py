@@ -27,7 +27,7 @@ def check_no_loop(program: str) -> None:
     if loops:
         raise ValueError(
             f"the program of the prediction holds {loops[0].strip()[:120]!r}: expected no loop, as "
-            "global logits need no region. Look for what asks for it in AFTrans.predict"
+            "global logits need no region. Look for what asks for it in AFTrans.global_logits"
         )
 
 
@@ -37,7 +37,7 @@ def measure(settings: Settings) -> Result:
     model = CASES["aftrans"].make(settings.config(), dtype)
     images = random_batch(settings.image_size, settings.batch)["image"]
     params = jax.device_put({"params": random_params(model, settings.image_size)})
-    predict = jax.jit(partial(model.apply, method="predict"))
+    predict = jax.jit(partial(model.apply, method="global_logits"))
     compiled = predict.lower(params, images).compile()
     check_no_loop(compiled.as_text() or "")
     timing = take_turns({"predict": partial(compiled, params, images)}, settings)["predict"]

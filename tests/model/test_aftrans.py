@@ -56,12 +56,6 @@ def test_the_crop_is_cut_from_a_larger_source(subject, rng, source_size):
     check_against_float64(subject[0], photos, {})
 
 
-def test_photos_that_are_not_square_are_refused_where_a_region_is_cut(subject):
-    photos = np.zeros((1, 22, 44, 3), np.uint8)
-    with pytest.raises(ValueError, match="images of 22 x 44 px: expected square ones"):
-        tiny_aftrans().apply({"params": subject[0]}, photos, train=False)
-
-
 def test_given_boxes_replace_the_models_own(subject):
     params, images = subject
     output = tiny.apply(tiny_aftrans(), params, images, train=False)
@@ -195,13 +189,13 @@ def test_the_local_branch_s_tokens_start_as_a_trunk_s():
     assert params["pos_embedding"].mean() == pytest.approx(0, abs=0.002)
 
 
-def test_prediction_is_the_global_branch_alone(subject):
+def test_global_logits_alone_are_those_of_both_branches(subject):
     params, images = subject
     model = tiny_aftrans()
-    logits = tiny.apply(model, params, images, method="predict")
+    logits = tiny.apply(model, params, images, method="global_logits")
     both = tiny.apply(model, params, images, train=False)
     np.testing.assert_allclose(logits, both.logits["global"], atol=1e-6)
-    text = jax.jit(partial(model.apply, method="predict")).lower({"params": params}, images)
+    text = jax.jit(partial(model.apply, method="global_logits")).lower({"params": params}, images)
     assert "while" not in text.as_text()  # neither labelling nor selection is in it
 
 

@@ -59,11 +59,6 @@ def test_both_branches_agree_with_float64(params, rng, source_size, threshold, r
     assert len(boxes) > 1
 
 
-def test_photos_that_are_not_square_are_refused(params):
-    with pytest.raises(ValueError, match="images of 33 x 22 px: expected square ones"):
-        MODEL.apply({"params": params}, np.zeros((1, 33, 22, 3), np.uint8), train=False)
-
-
 def random_layers(rng, num_layers=4, batch=2, tokens=9, heads=3, width=5) -> list[Projections]:
     shape = (batch, tokens, heads, width)
     draw = (rng.normal(size=(2, *shape)).astype(np.float32) for _ in range(num_layers))
@@ -111,12 +106,12 @@ def test_the_mask_is_what_exceeds_the_threshold(params, rng):
     assert (region.box == jnp.array([0, 0, tiny.IMAGE_SIZE, tiny.IMAGE_SIZE])).all()  # the fallback
 
 
-def test_prediction_is_the_global_branch_alone(params, rng):
+def test_global_logits_alone_are_those_of_both_branches(params, rng):
     images = tiny.random_images(rng, BATCH)
-    logits = tiny.apply(MODEL, params, images, method="predict")
+    logits = tiny.apply(MODEL, params, images, method="global_logits")
     both = tiny.apply(MODEL, params, images, train=False)
     np.testing.assert_allclose(logits, both.logits["global"], atol=2e-5)
-    text = jax.jit(partial(MODEL.apply, method="predict")).lower({"params": params}, images)
+    text = jax.jit(partial(MODEL.apply, method="global_logits")).lower({"params": params}, images)
     assert "while" not in text.as_text()  # no labelling
 
 

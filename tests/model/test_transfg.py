@@ -121,9 +121,9 @@ def test_only_the_class_token_and_the_parts_reach_the_last_block(subject):
         np.testing.assert_allclose(found, plain, atol=1e-6)
 
 
-def test_prediction_is_the_model(subject):
+def test_global_logits_are_the_model_s_only_ones(subject):
     params, images = subject
-    logits = tiny.apply(MODEL, params, images, method="predict")
+    logits = tiny.apply(MODEL, params, images, method="global_logits")
     output = tiny.apply(MODEL, params, images, train=False)
     np.testing.assert_array_equal(logits, output.logits["global"])
     assert output.logits.keys() == output.features.keys() == {"global"}
