@@ -67,7 +67,9 @@ def base_config() -> Config:
     config.model.attention = "auto"
     # Rate of dropout in the trunk.
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
-    config.model.stochastic_depth = 0.0  # rate at which the last block is skipped; 0 in the first
+    # Stochastic depth (drop path): rate at which each of the last block's two residual branches is
+    # dropped for an image; it grows linearly from 0 in the first block.
+    config.model.stochastic_depth = 0.0
     # What the backward pass computes again, to save memory: none | products (all but products with
     # parameters) | blocks (all but each block's input).
     config.model.remat = "none"

@@ -45,7 +45,9 @@ class ViT(nn.Module):
       stride: distance between patches in pixels; below the patch size they overlap.
       gelu: one of `GELUS`; the official files were trained with "tanh", DeiT with "exact".
       mean, std: per channel, of pixel values scaled to [0, 1].
-      dropout, stochastic_depth: rates while training; the latter is the last layer's.
+      dropout: rate while training.
+      stochastic_depth: rate at which, while training, each residual branch of the last block is
+        dropped for an image; it grows linearly from 0 in the first.
       remat: what is computed again going backward, one of `encoder.REMATS`.
       attention: the kernel, see `attention.KERNELS`.
       dtype: of the computation; parameters, class rows and logits stay float32.
