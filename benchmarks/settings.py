@@ -10,12 +10,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from aftrans_jax.config import Config, recipe_config
 from aftrans_jax.experiment.auto_settings import settled
-from aftrans_jax.model.attention import (
-    KERNELS,
-    automatic_kernel,
-    check_kernel,
-    current_backend,
-)
+from aftrans_jax.model.attention import KERNELS, automatic_kernel, check_kernel
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
 
@@ -90,10 +85,9 @@ class Settings:
         Raises:
           ValueError: the kernel does not work with the type or here.
         """
-        dtype, backend = PRECISIONS[self.precision]().dtype, current_backend()
-        check_kernel(self.attention, dtype, backend)
-        auto = self.attention == "auto"
-        kernel = automatic_kernel(dtype, backend) if auto else self.attention
+        dtype = PRECISIONS[self.precision]().dtype
+        check_kernel(self.attention, dtype)
+        kernel = automatic_kernel(dtype) if self.attention == "auto" else self.attention
         return {"dtype": dtype.name, "attention": kernel}
 
     def record(self, reads: Collection[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from aftrans_jax import library
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.json_files import write_json
-from aftrans_jax.model.attention import KERNELS, automatic_kernel
+from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.vit import Baseline
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.workdir.record import configured, read_result, read_settings
@@ -103,8 +103,7 @@ def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
 def test_bfloat16_answers_as_float32_does_but_for_its_rounding(trained_run, model, images):
     with tiny_variants():
         halves = aft.load(trained_run, batch_size=4, precision="bfloat16")
-    dtype = halves.module.vit.dtype
-    assert [automatic_kernel(dtype, backend) for backend in ("gpu", "cpu")] == ["cudnn", "xla"]
+    assert halves.module.vit.dtype.name == "bfloat16"
     assert halves.module.vit.attention is KERNELS["auto"]
     assert {x.dtype for x in jax.tree.leaves(halves.params)} == {np.dtype(np.float32)}
     largest = 0.0

@@ -12,7 +12,7 @@ from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
-from aftrans_jax.model.attention import KERNELS, check_kernel, current_backend
+from aftrans_jax.model.attention import KERNELS, check_kernel
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES
 from aftrans_jax.model.encoder import REMATS
@@ -125,7 +125,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     """
     check_values(config)
     dtype = PRECISIONS[config.train.precision]().dtype
-    check_kernel(config.model.attention, dtype, current_backend())
+    check_kernel(config.model.attention, dtype)
     if config.data.supercategory and config.data.name != "inat17":
         raise ValueError(
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "

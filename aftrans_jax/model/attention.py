@@ -117,10 +117,9 @@ def auto_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from the kernel that `automatic_kernel` names.
 
-    It is named while the model is traced, since the backend is not known before.
+    It is named while the model is traced, since the device is not known before.
     """
-    name = automatic_kernel(query.dtype, current_backend())
-    return KERNELS[name](query, key, value)
+    return KERNELS[automatic_kernel(query.dtype)](query, key, value)
 
 
 KERNELS: Mapping[str, AttentionKernel] = MappingProxyType(
@@ -134,35 +133,39 @@ KERNELS: Mapping[str, AttentionKernel] = MappingProxyType(
 
 
 class Needs(NamedTuple):
-    """What a fused kernel needs: a JAX backend, the device in words, names of computation types."""
+    """What a fused kernel needs.
 
-    backend: str
+    Attributes:
+      platform: of JAX.
+      device: in words.
+      dtypes: names of computation types.
+      capability: the least compute capability, of NVIDIA's GPUs; 0 where the device has none.
+    """
+
+    platform: str
     device: str
     dtypes: tuple[str, ...]
+    capability: float = 0.0
 
-    def met_by(self, dtype: jnp.dtype, backend: str) -> bool:
-        """Returns whether the kernel runs on a backend, given by name, in a type."""
-        return backend == self.backend and jnp.dtype(dtype).name in self.dtypes
+    def met_by(self, dtype: jnp.dtype) -> bool:
+        """Returns whether the kernel runs here in a type."""
+        device = jax.local_devices()[0]
+        capable = (compute_capability(device) or 0.0) >= self.capability
+        return device.platform == self.platform and capable and jnp.dtype(dtype).name in self.dtypes
 
 
 # The compiler for TPUs refuses splash in float16 (libtpu 0.0.23 and 0.0.48).
 FUSED: Mapping[str, Needs] = MappingProxyType(
     {
         "cudnn": Needs(
-            "gpu", "a CUDA GPU of compute capability 8.0 or later", ("bfloat16", "float16")
+            "gpu",
+            f"a CUDA GPU of compute capability {AMPERE} or later",
+            ("bfloat16", "float16"),
+            AMPERE,
         ),
         "splash": Needs("tpu", "a TPU", ("bfloat16", "float32")),
     }
 )
-
-
-def current_backend() -> str:
-    """Returns JAX's backend, or "older gpu" for one that cuDNN has no fused attention for.
-
-    cuDNN's needs compute capability 8.0 (Ampere) or later: no T4, no V100, no GPU of AMD's.
-    """
-    backend, capability = jax.default_backend(), compute_capability(jax.local_devices()[0])
-    return "older gpu" if backend == "gpu" and (capability or 0) < AMPERE else backend
 
 
 def compute_capability(device: object) -> float | None:
@@ -171,25 +174,26 @@ def compute_capability(device: object) -> float | None:
     return float(found) if re.fullmatch(r"\d+\.\d+", found) else None
 
 
-def automatic_kernel(dtype: jnp.dtype, backend: str) -> str:
-    """Returns the name of the fused kernel that runs on a backend in a type, else "xla".
+def automatic_kernel(dtype: jnp.dtype) -> str:
+    """Returns the name of the fused kernel that runs here in a type, else "xla".
 
     A fused kernel stores nothing of size tokens x tokens.
     """
-    return next((name for name, needs in FUSED.items() if needs.met_by(dtype, backend)), "xla")
+    return next((name for name, needs in FUSED.items() if needs.met_by(dtype)), "xla")
 
 
-def check_kernel(name: str, dtype: jnp.dtype, backend: str) -> None:
-    """Checks that the kernel of `model.attention` runs on a backend in a type.
+def check_kernel(name: str, dtype: jnp.dtype) -> None:
+    """Checks that the kernel of `model.attention` runs here in a type.
 
     Raises:
-      ValueError: the kernel does not run there.
+      ValueError: the kernel does not run here.
     """
     needs = FUSED.get(name)
-    if needs is not None and not needs.met_by(dtype, backend):
+    if needs is not None and not needs.met_by(dtype):
+        kind = jax.local_devices()[0].device_kind
         raise ValueError(
             f"model.attention={name!r} needs {needs.device} and {' or '.join(needs.dtypes)}; this "
-            f"is a {backend} in {jnp.dtype(dtype).name}: use --config.model.attention=auto"
+            f"is {kind} in {jnp.dtype(dtype).name}: use --config.model.attention=auto"
         )
 
 

@@ -563,7 +563,7 @@ def test_the_ends_of_a_range_are_taken(key, value):
         (
             {"model__attention": "cudnn"},
             "model.attention='cudnn' needs a CUDA GPU of compute capability 8.0 or later and "
-            "bfloat16 or float16; this is a cpu in float32: use --config.model.attention=auto",
+            "bfloat16 or float16; this is cpu in float32: use --config.model.attention=auto",
         ),
         (
             {"data__name": "cub", "data__supercategory": "Aves"},

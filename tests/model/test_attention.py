@@ -17,7 +17,6 @@ from aftrans_jax.model.attention import (
     automatic_kernel,
     check_kernel,
     cudnn_attention,
-    current_backend,
     splash_attention,
     xla_attention,
 )
@@ -110,43 +109,36 @@ def test_cudnn_is_given_even_numbers_of_tokens(rng, monkeypatch, dtype, num_toke
 # ---------------------------------------------------------------------------------------- a choice
 
 
-@pytest.mark.parametrize(
-    ("backend", "names"),
-    [
-        ("cpu", ["xla", "xla", "xla"]),
-        ("gpu", ["xla", "cudnn", "cudnn"]),
-        ("tpu", ["splash", "splash", "xla"]),
-    ],
-)
-def test_auto(monkeypatch, backend, names):
-    assert [automatic_kernel(jnp.dtype(dtype), backend) for dtype in FLOATS] == names
+DEVICES = {
+    kind: SimpleNamespace(platform=platform, device_kind=kind, compute_capability=capability)
+    for kind, platform, capability in [
+        ("cpu", "cpu", None),
+        ("TPU v5 lite", "tpu", None),
+        ("NVIDIA A100-SXM4-40GB", "gpu", "8.0"),
+        ("NVIDIA H100 80GB HBM3", "gpu", "9.0"),
+        ("NVIDIA B300", "gpu", "10.3"),
+        ("Tesla T4", "gpu", "7.5"),
+        ("AMD Instinct MI250X", "gpu", "gfx90a"),
+    ]
+}
+CUDNN = ("NVIDIA A100-SXM4-40GB", "NVIDIA H100 80GB HBM3", "NVIDIA B300")
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+def test_auto(monkeypatch, kind):
+    names = ["xla", "xla", "xla"]
+    if kind in CUDNN:
+        names = ["xla", "cudnn", "cudnn"]
+    elif kind.startswith("TPU"):
+        names = ["splash", "splash", "xla"]
+    monkeypatch.setattr(jax, "local_devices", lambda: [DEVICES[kind]])
+    assert [automatic_kernel(jnp.dtype(dtype)) for dtype in FLOATS] == names
     called = []
     named = {name: lambda q, k, v, name=name: called.append(name) or q for name in names}
     monkeypatch.setattr(attention, "KERNELS", named)
-    device = SimpleNamespace(compute_capability="9.0")
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(jax, "local_devices", lambda: [device])
     for dtype in FLOATS:
         KERNELS["auto"](*jnp.zeros((3, 1, 2, 1, 1), dtype))
     assert called == names
-
-
-@pytest.mark.parametrize(
-    ("capability", "backend"),
-    [
-        ("9.0", "gpu"),
-        ("8.0", "gpu"),
-        ("10.3", "gpu"),
-        ("7.5", "older gpu"),
-        ("gfx90a", "older gpu"),
-    ],
-)
-def test_cudnn_is_for_ampere_and_later(monkeypatch, capability, backend):
-    device = SimpleNamespace(compute_capability=capability)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    assert current_backend() == backend
-    assert (automatic_kernel(jnp.dtype("bfloat16"), backend) == "cudnn") == (backend == "gpu")
 
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
@@ -162,20 +154,24 @@ def test_fused_kernels_are_really_called(rng, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "backend", "dtypes"),
-    [("cudnn", "gpu", ("bfloat16", "float16")), ("splash", "tpu", ("float32", "bfloat16"))],
+    ("name", "kinds", "dtypes"),
+    [
+        ("cudnn", CUDNN, ("bfloat16", "float16")),
+        ("splash", ("TPU v5 lite",), ("float32", "bfloat16")),
+    ],
 )
-def test_a_kernel_that_cannot_run_is_refused(name, backend, dtypes):
-    for here in ("cpu", "gpu", "tpu"):
+def test_a_kernel_that_cannot_run_is_refused(monkeypatch, name, kinds, dtypes):
+    for here, device in DEVICES.items():
+        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
         for dtype in FLOATS:
-            check_kernel("auto", jnp.dtype(dtype), here)
-            check_kernel("xla", jnp.dtype(dtype), here)
-            if here == backend and dtype in dtypes:
-                check_kernel(name, jnp.dtype(dtype), here)
+            check_kernel("auto", jnp.dtype(dtype))
+            check_kernel("xla", jnp.dtype(dtype))
+            if here in kinds and dtype in dtypes:
+                check_kernel(name, jnp.dtype(dtype))
                 continue
             with pytest.raises(ValueError, match=f"^model.attention='{name}' needs a ") as caught:
-                check_kernel(name, jnp.dtype(dtype), here)
-            ending = f"; this is a {here} in {dtype}: use --config.model.attention=auto"
+                check_kernel(name, jnp.dtype(dtype))
+            ending = f"; this is {here} in {dtype}: use --config.model.attention=auto"
             assert str(caught.value).endswith(ending)
             assert all(dtype in str(caught.value).partition(";")[0] for dtype in dtypes)
 
