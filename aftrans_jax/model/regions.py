@@ -51,29 +51,22 @@ def locate_region(
 
     Choice: the whole image for an empty mask or a box below `min_box`; the paper has no fallback.
     """
-    keep, place = REGION_METHODS[method]
-    kept = keep(mask, relevance)
+    keep, corner = REGION_METHODS[method]
+    kept, size = keep(mask, relevance), geometry.image_size
     top, bottom = _extent(kept.any(axis=2), geometry)
     left, right = _extent(kept.any(axis=1), geometry)
-    boxes = jnp.stack([top, left, bottom, right], axis=-1)
     usable = jnp.minimum(bottom - top, right - left) >= min_box
     usable &= kept.any(axis=(1, 2))
-    boxes = jnp.where(usable[:, None], boxes, whole(boxes, relevance, geometry.image_size))
-    return place(boxes, relevance, geometry.image_size)
+    boxes = jnp.stack([top, left, bottom, right], axis=-1)
+    boxes = jnp.where(usable[:, None], boxes, jnp.array([0, 0, size, size], jnp.int32))
+    if corner is None:
+        return boxes
+    sides = boxes[:, 2:] - boxes[:, :2]
+    corners = corner(size - sides, relevance)
+    return jnp.concatenate([corners, corners + sides], axis=1)
 
 
-def largest(
-    mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
-) -> Bool[Array, "batch rows cols"]:
-    """Returns the component of most patches.
-
-    Paper: section 2.2.1, table 6.
-    """
-    del relevance
-    return largest_component(mask)
-
-
-def most_relevant(
+def most_relevant_component(
     mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
 ) -> Bool[Array, "batch rows cols"]:
     """Returns the component of most relevance, summed over its patches.
@@ -87,70 +80,42 @@ def most_relevant(
     return heaviest_component(mask, jnp.maximum(jnp.round(share * steps), 1).astype(jnp.int32))
 
 
-def extreme_values(
-    mask: Bool[Array, "batch rows cols"], relevance: Float[Array, "batch rows cols"]
-) -> Bool[Array, "batch rows cols"]:
-    """Returns the mask as it is: the box then spans its extreme rows and columns.
+def random_corner(
+    room: Int[Array, "batch 2"], relevance: Float[Array, "batch rows cols"]
+) -> Int[Array, "batch 2"]:
+    """Returns corners anywhere in the room that boxes leave, below and to the right.
 
-    Paper: table 6, the alternative to the largest component.
-    """
-    del relevance
-    return mask
-
-
-def found(
-    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
-) -> Int[Array, "batch 4"]:
-    """Returns the boxes where attention found them."""
-    del relevance, image_size
-    return boxes
-
-
-def centred(
-    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
-) -> Int[Array, "batch 4"]:
-    """Returns boxes of the same sides in the middle of the image: a control without attention."""
-    del relevance
-    return _moved(boxes, (image_size - _sides(boxes)) // 2)
-
-
-def random(
-    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
-) -> Int[Array, "batch 4"]:
-    """Returns boxes of the same sides anywhere in the image: a control without attention.
-
-    The place is drawn from the bits of the relevance: an evaluation draws the same one every time,
-    training another one as the weights change.
+    They are drawn from the bits of the relevance: an evaluation draws the same ones every time,
+    training others as the weights change.
     """
     bits = jax.lax.bitcast_convert_type(relevance, jnp.int32).sum(axis=(1, 2))
     keys = jax.vmap(jax.random.key)(bits)
     drawn = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
-    return _moved(boxes, jnp.floor(drawn * (image_size - _sides(boxes) + 1)).astype(jnp.int32))
-
-
-def whole(
-    boxes: Int[Array, "batch 4"], relevance: Float[Array, "batch rows cols"], image_size: int
-) -> Int[Array, "batch 4"]:
-    """Returns the whole image: a control without attention."""
-    del relevance
-    return jnp.broadcast_to(jnp.array([0, 0, image_size, image_size], jnp.int32), boxes.shape)
+    return jnp.floor(drawn * (room + 1)).astype(jnp.int32)
 
 
 class Method(NamedTuple):
-    """Which patches the box spans, and where the box is put."""
+    """How a box is found; the defaults are the paper's.
 
-    keep: Callable[[Array, Array], Array]
-    place: Callable[[Array, Array, int], Array]
+    Attributes:
+      keep: of mask and relevance to the patches that the box spans; of none to the whole image.
+      corner: of the pixels [batch 2] that a box leaves below and to the right, and of the
+        relevance, to where its upper left corner is put; None: it stays around its patches.
+    """
+
+    keep: Callable[[Array, Array], Array] = lambda mask, _: largest_component(mask)
+    corner: Callable[[Array, Array], Array] | None = None
 
 
 REGION_METHODS = MappingProxyType(
     {
-        "largest_component": Method(largest, found),
-        "most_relevant_component": Method(most_relevant, found),
-        "extreme_values": Method(extreme_values, found),
-        "centred": Method(largest, centred),
-        "random": Method(largest, random),
-        "whole": Method(extreme_values, whole),
+        "largest_component": Method(),  # Paper: section 2.2.1, table 6
+        "most_relevant_component": Method(most_relevant_component),
+        "extreme_values": Method(lambda mask, _: mask),  # Paper: table 6, the alternative
+        # Controls: attention finds a box's sides and not its place; of the whole image, neither.
+        "centred": Method(corner=lambda room, _: room // 2),
+        "random": Method(corner=random_corner),
+        "whole": Method(lambda mask, _: jnp.zeros_like(mask)),
     }
 )
 
@@ -161,12 +126,3 @@ def _extent(line: Array, geometry: Geometry) -> tuple[Array, Array]:
     last = line.shape[-1] - 1 - jnp.argmax(line[:, ::-1], axis=-1)
     start, stop = geometry.stride * first, geometry.stride * last + geometry.patch_size
     return start.astype(jnp.int32), stop.astype(jnp.int32)
-
-
-def _sides(boxes: Array) -> Array:
-    return boxes[:, 2:] - boxes[:, :2]
-
-
-def _moved(boxes: Array, corners: Array) -> Array:
-    """Returns the boxes with their upper left corners elsewhere."""
-    return jnp.concatenate([corners, corners + _sides(boxes)], axis=1)
