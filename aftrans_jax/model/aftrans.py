@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from aftrans_jax.model.branch_tokens import LocalTokens
 from aftrans_jax.model.class_row import DESCRIPTORS, summarize
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
-from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.regions import Geometry, Locate
+from aftrans_jax.model.regions import Geometry, Locate, find_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.vit import ViT, class_feature
 
 
-def guide(
+def straight_through_scale(
     patches: Float[Array, "batch patches hidden"], weight: Float[Array, "batch patches"]
 ) -> Float[Array, "batch patches hidden"]:
     """Returns the patches bit for bit; `weight` receives the gradient that a factor of them would.
@@ -29,25 +29,6 @@ def guide(
     """
     zero = weight - jax.lax.stop_gradient(weight)
     return patches + zero[..., None].astype(patches.dtype) * patches
-
-
-class LocalTokens(nn.Module):
-    """Returns the local branch's own class token and position embedding.
-
-    Paper: section 2.2.2 and fig. 2.
-
-    Choice: local class token and positions start as the pretrained trunk's; the paper is silent.
-    """
-
-    num_tokens: int
-    hidden: int
-
-    @nn.compact
-    def __call__(self) -> BranchTokens:
-        cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, self.hidden), jnp.float32)
-        shape = (1, self.num_tokens, self.hidden)
-        drawn = nn.initializers.normal(0.02)
-        return BranchTokens(cls, self.param("pos_embedding", drawn, shape, jnp.float32))
 
 
 class AFTrans(nn.Module):
@@ -82,9 +63,7 @@ class AFTrans(nn.Module):
 
     def setup(self) -> None:
         """Makes what AFTrans adds to the trunk."""
-        variant, stride = self.vit.variant, self.vit.stride
-        num_patches = variant.patches_per_side(self.local_size, stride) ** 2
-        self.local = LocalTokens(1 + num_patches, variant.hidden)
+        self.local = LocalTokens(self.vit.variant, self.local_size, self.vit.stride)
         self.sacm = SACM(self.reduction, self.head_fusion, self.gate)
 
     def __call__(
@@ -123,8 +102,10 @@ class AFTrans(nn.Module):
             whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
             region = region._replace(box=jnp.where(known, whole, region.box))
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
-        patches = self._guide(self.vit.embed(crops), region, scale)
-        local, _ = self.vit.encode(patches, train=train, own=self.local())
+        geometry = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
+        weight = resample_relevance(region.relevance, region.box / scale, geometry)
+        patches = straight_through_scale(self.vit.embed(crops), weight)
+        local, _ = self.vit.encode(patches, train=train, branch_tokens=self.local())
         features = {"global": class_feature(tokens), "local": class_feature(local)}
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, region)
@@ -142,16 +123,8 @@ class AFTrans(nn.Module):
         """Returns the region; `scale` is from pixels of the global image to those of the source."""
         rows = self.sacm(*(jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)))
         gate, layer_rows = rows.of(self.layers)
-        side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
-        grid = (-1, side, side)
-        mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio).reshape(grid)
-        fused = relevance(gate, layer_rows).reshape(grid)
-        box = jnp.round(scale * self.locate(mask, fused)).astype(jnp.int32)
+        mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio)
+        region = find_region(mask, relevance(gate, layer_rows), self.locate, scale)
         if self.layers:  # the gates of the others count as 0
             gate = jnp.zeros_like(rows.gate).at[:, np.array(self.layers) - 1].set(gate)
-        return Region(gate, fused, mask, box, rows)
-
-    def _guide(self, patches: Array, region: Region, scale: float) -> Array:
-        local = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
-        weight = resample_relevance(region.relevance, region.box / scale, local)
-        return guide(patches, weight)
+        return region._replace(gate=gate, rows=rows)

@@ -57,7 +57,7 @@ def resample_relevance(
 
     Where a box has next to none, it stays next to 0.
 
-    It is the weight of `aftrans.guide`, by which the local loss reaches the gate.
+    By it, given to `aftrans.straight_through_scale`, the local loss reaches the gate.
 
     Args:
       relevance: on the global branch's patches.

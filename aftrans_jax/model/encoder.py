@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,20 +19,8 @@ Observe = Callable[[Array, Array], Any]
 Select = Callable[[Array, Sequence[Any]], Array]
 
 
-class BranchTokens(NamedTuple):
-    """What a branch adds to its patches: class tokens [1 C hidden] and positions [1 C+N hidden].
-
-    C is 1, but for RAMS-Trans.
-
-    Paper: fig. 2, the parameters that the two branches do not share.
-    """
-
-    cls: Array
-    pos_embedding: Array
-
-
 class PositionEmbedding(nn.Module):
-    """Returns the learned position embedding [1 tokens hidden].
+    """The learned position embedding [1 tokens hidden].
 
     Follows: vit_jax AddPositionEmbs.
     """
@@ -47,7 +35,7 @@ class PositionEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """Returns attended queries and what was observed, if anything is to be.
+    """Multi-head attention of queries to all tokens, and what was observed, if anything is to be.
 
     Follows: flax MultiHeadDotProductAttention, but for the exchangeable kernel.
     """
@@ -57,7 +45,12 @@ class Attention(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, queries: Array, tokens: Array, observe: Observe | None) -> tuple[Array, Any]:
+    def __call__(
+        self,
+        queries: Float[Array, "batch queries hidden"],
+        tokens: Float[Array, "batch tokens hidden"],
+        observe: Observe | None,
+    ) -> tuple[Float[Array, "batch queries hidden"], Any]:
         hidden = tokens.shape[-1]
         project = partial(
             nn.DenseGeneral,
@@ -79,7 +72,7 @@ class Attention(nn.Module):
 
 
 class MlpBlock(nn.Module):
-    """Returns tokens after the two-layer perceptron of an encoder block.
+    """The two-layer perceptron of an encoder block.
 
     Follows: vit_jax MlpBlock.
     """
@@ -108,7 +101,7 @@ _STATIC = (2, 3, 4)  # all arguments of a block but its tokens
 
 @partial(nn.jit, static_argnums=_STATIC)  # equal blocks are traced once, a second less in a start
 class EncoderBlock(nn.Module):
-    """Returns tokens after attention and perceptron, each normalised first and added to its input.
+    """Attention, then a perceptron, each of normalised tokens and added to its input.
 
     Follows: vit_jax Encoder1DBlock; stochastic depth as big_vision drops residual branches.
 
@@ -163,7 +156,7 @@ REMATS: Mapping[str, Callable[[type[EncoderBlock]], type[EncoderBlock]]] = Mappi
 
 
 class Encoder(nn.Module):
-    """Returns the normalised tokens and what was observed in each layer, from first to last.
+    """All blocks, the last norm, and what was observed in each layer, from first to last.
 
     Unless `all_tokens` asks for more, the last block computes only keys and values for all tokens
     and the rest for the class token alone; its output is the same. `select` chooses or changes the

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 class PatchEmbedding(nn.Module):
-    """Returns the embeddings of overlapping patches, in raster order.
+    """The embedding of overlapping patches, in raster order.
 
     Attributes:
       hidden: width of the embeddings.

@@ -10,11 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aftrans_jax.model.aftrans import LocalTokens
+from aftrans_jax.model.branch_tokens import BranchTokens, LocalTokens
 from aftrans_jax.model.crops import crop_and_resize
-from aftrans_jax.model.encoder import BranchTokens
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.regions import Locate
+from aftrans_jax.model.regions import Locate, find_region
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
 from aftrans_jax.model.vit import ViT, class_feature
 
@@ -60,9 +59,7 @@ class RAMS(nn.Module):
 
     def setup(self) -> None:
         """Makes what RAMS-Trans adds to the trunk."""
-        variant, stride = self.vit.variant, self.vit.stride
-        num_patches = variant.patches_per_side(self.local_size, stride) ** 2
-        self.local = LocalTokens(1 + num_patches, variant.hidden)
+        self.local = LocalTokens(self.vit.variant, self.local_size, self.vit.stride)
 
     def __call__(self, images: Images, *, train: bool) -> ModelOutput:
         """Returns both branches' logits and the region that the local branch sees, without gates.
@@ -76,14 +73,18 @@ class RAMS(nn.Module):
           ValueError: the images are not as `ViT.embed_images` takes them.
         """
         images, patches, scale = self.vit.embed_images(images)
-        own = self._branches()
+        branches = self._branches()
         tokens, layers = self.vit.encode(
-            patches, train=train, own=own["global"], all_tokens=True, observe=projections
+            patches,
+            train=train,
+            branch_tokens=branches["global"],
+            all_tokens=True,
+            observe=projections,
         )
         region = self._region(layers, scale)
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
         local, _ = self.vit.encode(
-            self.vit.embed(crops), train=train, own=own["local"], all_tokens=True
+            self.vit.embed(crops), train=train, branch_tokens=branches["local"], all_tokens=True
         )
         features = {"global": class_feature(tokens, 0), "local": class_feature(local, 1)}
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
@@ -95,25 +96,22 @@ class RAMS(nn.Module):
         Args and errors are those of `__call__`.
         """
         _, patches, _ = self.vit.embed_images(images)
-        own = self._branches()["global"]
-        tokens, _ = self.vit.encode(patches, train=False, own=own)
+        branch_tokens = self._branches()["global"]
+        tokens, _ = self.vit.encode(patches, train=False, branch_tokens=branch_tokens)
         return self.vit.classify(class_feature(tokens, 0))
 
     def _branches(self) -> dict[str, BranchTokens]:
         """Returns both class tokens, each with its position, and the positions of the patches."""
-        branches = {"global": self.vit.own_tokens(), "local": self.local()}
-        cls = jnp.concatenate([own.cls for own in branches.values()], axis=1)
-        first = [own.pos_embedding[:, :1] for own in branches.values()]
+        branches = {"global": self.vit.trunk_tokens(), "local": self.local()}
+        cls = jnp.concatenate([tokens.cls for tokens in branches.values()], axis=1)
+        first = [tokens.pos_embedding[:, :1] for tokens in branches.values()]
         return {
-            name: BranchTokens(cls, jnp.concatenate([*first, own.pos_embedding[:, 1:]], axis=1))
-            for name, own in branches.items()
+            name: BranchTokens(cls, jnp.concatenate([*first, tokens.pos_embedding[:, 1:]], axis=1))
+            for name, tokens in branches.items()
         }
 
     def _region(self, layers: Sequence[Projections], scale: float) -> Region:
         """Returns the region; `scale` is from pixels of the global image to those of the source."""
         relevance = mean_row_of_rollout(layers)[:, CLASS_TOKENS:]
         mask = relevance > self.threshold * relevance.mean(axis=-1, keepdims=True)
-        side = self.vit.variant.patches_per_side(self.vit.image_size, self.vit.stride)
-        mask, relevance = (x.reshape(-1, side, side) for x in (mask, relevance))
-        box = jnp.round(scale * self.locate(mask, relevance)).astype(jnp.int32)
-        return Region(None, relevance, mask, box)
+        return find_region(mask, relevance, self.locate, scale)

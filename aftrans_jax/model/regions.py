@@ -4,6 +4,7 @@ Boxes are (top, left, bottom, right), half-open. Patch (r, c) covers pixels
 [stride r, stride r + patch) x [stride c, stride c + patch).
 """
 
+import math
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from aftrans_jax.model.components import heaviest_component, largest_component
+from aftrans_jax.model.outputs import Region
 
 Locate = Callable[[Array, Array], Array]  # of mask and relevance, see `locate_region`
 
@@ -64,6 +66,26 @@ def locate_region(
     sides = boxes[:, 2:] - boxes[:, :2]
     corners = corner(size - sides, relevance)
     return jnp.concatenate([corners, corners + sides], axis=1)
+
+
+def find_region(
+    mask: Bool[Array, "batch patches"],
+    relevance: Float[Array, "batch patches"],
+    locate: Locate,
+    scale: float,
+) -> Region:
+    """Returns the region, without gates.
+
+    Args:
+      mask: selected patches, in raster order; there are as many rows as columns.
+      relevance: of all patches.
+      locate: gives the box in pixels of the image of these patches.
+      scale: how many pixels of the image to be cropped one of those is.
+    """
+    side = math.isqrt(mask.shape[1])
+    grids = [x.reshape(-1, side, side) for x in (mask, relevance)]
+    box = jnp.round(scale * locate(*grids)).astype(jnp.int32)
+    return Region(gate=None, relevance=grids[1], mask=grids[0], box=box)
 
 
 def most_relevant_component(

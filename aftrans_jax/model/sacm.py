@@ -54,7 +54,7 @@ HEAD_FUSIONS = MappingProxyType(
 
 
 def straight_through(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
-    """Returns the learned gates; the local loss reaches them, see `aftrans.guide`."""
+    """Returns the learned gates, which the local loss reaches by `straight_through_scale`."""
     return gate
 
 
@@ -96,7 +96,7 @@ class GatedRows(NamedTuple):
 
 
 class SACM(nn.Module):
-    """Returns the gates and fused class rows of a batch: the selective attention collection module.
+    """The selective attention collection module: class rows, fused over heads, and their gates.
 
     The parameters are the same whatever `gate` is, so that checkpoints fit.
 

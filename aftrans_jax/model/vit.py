@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
+from aftrans_jax.model.branch_tokens import BranchTokens
 from aftrans_jax.model.crops import shrink
-from aftrans_jax.model.encoder import BranchTokens, Encoder, Observe, Select
+from aftrans_jax.model.encoder import Encoder, Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.patches import PatchEmbedding
 from aftrans_jax.model.variants import Variant
@@ -153,7 +154,7 @@ class ViT(nn.Module):
         patches: Float[Array, "batch patches hidden"],
         *,
         train: bool,
-        own: BranchTokens | None = None,
+        branch_tokens: BranchTokens | None = None,
         all_tokens: bool = False,
         observe: Observe | None = None,
         select: Select | None = None,
@@ -163,20 +164,20 @@ class ViT(nn.Module):
         Args:
           patches: embeddings from `embed`.
           train: whether dropout and stochastic depth are on.
-          own: a branch's own class token and positions; the trunk's when None.
+          branch_tokens: a branch's class token and positions; the trunk's when None.
           all_tokens: whether patch tokens are wanted from the last block.
           observe: of a layer's queries and keys, what is to be known of them.
           select: chooses or changes the tokens that enter the last block.
 
         Paper: section 2.1, eq. 1 to 3.
         """
-        tokens = self.with_class_token(patches, own)
+        tokens = self.with_class_token(patches, branch_tokens)
         return self.Transformer(
             tokens, train=train, all_tokens=all_tokens, observe=observe, select=select
         )
 
     def with_class_token(
-        self, patches: Float[Array, "batch patches hidden"], own: BranchTokens | None
+        self, patches: Float[Array, "batch patches hidden"], branch_tokens: BranchTokens | None
     ) -> Float[Array, "batch tokens hidden"]:
         """Returns the encoder's input: class token, then the patches, positions added to both.
 
@@ -184,22 +185,23 @@ class ViT(nn.Module):
 
         Args:
           patches: embeddings from `embed`.
-          own: a branch's own class token and positions; the trunk's when None.
+          branch_tokens: a branch's class token and positions; the trunk's when None.
 
         Paper: eq. 1.
         """
-        if own is None:
-            own = self.own_tokens()
-        cls = jnp.broadcast_to(own.cls, (patches.shape[0], *own.cls.shape[1:]))
+        if branch_tokens is None:
+            branch_tokens = self.trunk_tokens()
+        cls, pos_embedding = branch_tokens
+        cls = jnp.broadcast_to(cls, (patches.shape[0], *cls.shape[1:]))
         tokens = jnp.concatenate([cls.astype(self.dtype), patches], axis=1)
-        tokens += own.pos_embedding.astype(self.dtype)
+        tokens += pos_embedding.astype(self.dtype)
         if not self.variant.registers:
             return tokens
         shape = (patches.shape[0], *self.registers.shape[1:])
         registers = jnp.broadcast_to(self.registers, shape).astype(self.dtype)
         return jnp.concatenate([tokens[:, :1], registers, tokens[:, 1:]], axis=1)
 
-    def own_tokens(self) -> BranchTokens:
+    def trunk_tokens(self) -> BranchTokens:
         """Returns the trunk's class token and positions."""
         return BranchTokens(self.cls, self.Transformer.posembed_input())
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from scipy import ndimage
 
 from aftrans_jax.config import Config
-from aftrans_jax.model.aftrans import AFTrans, guide
+from aftrans_jax.model.aftrans import AFTrans, straight_through_scale
 from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
 from aftrans_jax.model.regions import Geometry
@@ -58,7 +58,7 @@ def gate_gradient(
     def total(gate: Array) -> Array:
         gated = relevance(GATES[config.sacm.gate](gate), rows)
         weight = resample_relevance(gated.reshape(-1, side, side), box, local)
-        return guide(patches, weight).astype(jnp.float32).sum()
+        return straight_through_scale(patches, weight).astype(jnp.float32).sum()
 
     return jax.grad(total)(gate)
 

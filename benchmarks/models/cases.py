@@ -13,7 +13,8 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.encoder import BranchTokens, Observe, Select
+from aftrans_jax.model.branch_tokens import BranchTokens
+from aftrans_jax.model.encoder import Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import Baseline, ViT, class_feature
@@ -31,7 +32,7 @@ class EveryTokenViT(ViT):
         patches: Array,
         *,
         train: bool,
-        own: BranchTokens | None = None,
+        branch_tokens: BranchTokens | None = None,
         all_tokens: bool = True,
         observe: Observe | None = None,
         select: Select | None = None,
@@ -39,7 +40,12 @@ class EveryTokenViT(ViT):
         """Returns all tokens of the last block."""
         del all_tokens
         return super().encode(
-            patches, train=train, own=own, all_tokens=True, observe=observe, select=select
+            patches,
+            train=train,
+            branch_tokens=branch_tokens,
+            all_tokens=True,
+            observe=observe,
+            select=select,
         )
 
 
@@ -52,9 +58,10 @@ class TwoPasses(AFTrans):
         images = self.vit.normalize(images)
         crops = images[:, : self.local_size, : self.local_size]
         features: dict[str, Array] = {}
-        own: BranchTokens | None
-        for name, pixels, own in (("global", images, None), ("local", crops, self.local())):
-            tokens, _ = self.vit.encode(self.vit.embed(pixels), train=train, own=own)
+        branches = {"global": (images, self.vit.trunk_tokens()), "local": (crops, self.local())}
+        for name, (pixels, branch_tokens) in branches.items():
+            patches = self.vit.embed(pixels)
+            tokens, _ = self.vit.encode(patches, train=train, branch_tokens=branch_tokens)
             features[name] = class_feature(tokens)
         logits = {name: self.vit.classify(feature) for name, feature in features.items()}
         return ModelOutput(logits, features, None)

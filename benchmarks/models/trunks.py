@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import scores
+from aftrans_jax.model.branch_tokens import BranchTokens
 from aftrans_jax.model.class_row import class_row_descriptor
-from aftrans_jax.model.encoder import BranchTokens, EncoderBlock, MlpBlock, Observe, Select
+from aftrans_jax.model.encoder import EncoderBlock, MlpBlock, Observe, Select
 from aftrans_jax.model.patches import embed_by_convolution
 from aftrans_jax.model.vit import GELUS, ViT
 
@@ -34,7 +35,7 @@ class LayeredViT(ViT):
         patches: Float[Array, "batch patches hidden"],
         *,
         train: bool,
-        own: BranchTokens | None = None,
+        branch_tokens: BranchTokens | None = None,
         all_tokens: bool = False,
         observe: Observe | None = None,
         select: Select | None = None,
@@ -45,14 +46,16 @@ class LayeredViT(ViT):
           ValueError: dropout or stochastic depth is asked for, or a selection of tokens.
         """
         if self.is_initializing():
-            return super().encode(patches, train=train, own=own, observe=observe)
+            return super().encode(
+                patches, train=train, branch_tokens=branch_tokens, observe=observe
+            )
         if select is not None:
             self.refuse(f"{select}", "no selection of tokens")
         if self.dropout or self.stochastic_depth:
             self.refuse(f"dropout={self.dropout}, stochastic_depth={self.stochastic_depth}", "0, 0")
         params = self.Transformer.variables["params"]
         layers = [params[f"encoderblock_{layer}"] for layer in range(self.variant.layers)]
-        tokens = self.with_class_token(patches, own)
+        tokens = self.with_class_token(patches, branch_tokens)
         tokens, observed = self.run(layers, tokens, observe, all_tokens)
         return self.norm(params["encoder_norm"], tokens), observed
 

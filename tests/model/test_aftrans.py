@@ -9,8 +9,10 @@ import oracles
 import pytest
 import tiny
 
-from aftrans_jax.model.aftrans import AFTrans, LocalTokens
+from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.branch_tokens import LocalTokens
 from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.variants import VARIANTS
 
 MIN_BOX = 5
 
@@ -183,7 +185,9 @@ def test_no_gradient_flows_through_the_attention_maps(subject):
 
 
 def test_the_local_branch_s_tokens_start_as_a_trunk_s():
-    params = LocalTokens(num_tokens=200, hidden=16).init(jax.random.key(0))["params"]
+    params = LocalTokens(VARIANTS["mini8"], local_size=64, stride=4).init(jax.random.key(0))[
+        "params"
+    ]
     assert not np.any(params["cls"])
     assert params["pos_embedding"].std() == pytest.approx(0.02, rel=0.1)
     assert params["pos_embedding"].mean() == pytest.approx(0, abs=0.002)

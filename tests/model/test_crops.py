@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aftrans_jax.model.aftrans import guide
+from aftrans_jax.model.aftrans import straight_through_scale
 from aftrans_jax.model.crops import RESAMPLES, crop_and_resize, resample_relevance, shrink
 from aftrans_jax.model.regions import Geometry
 
@@ -91,7 +91,8 @@ def test_a_box_without_relevance_neither_changes_patches_nor_breaks_gradients(rn
     box = jnp.array([[20, 20, 40, 40]], jnp.int32)
 
     def guided(relevance):
-        return guide(patches, resample_relevance(relevance, box, Geometry(24, 8, 4)))
+        weight = resample_relevance(relevance, box, Geometry(24, 8, 4))
+        return straight_through_scale(patches, weight)
 
     found, pull = jax.vjp(guided, jnp.array(grid))
     np.testing.assert_array_equal(found, patches)
