@@ -128,11 +128,11 @@ class ViT(nn.Module):
         """Returns normalised images, the embeddings of their patches once shrunk, and the scale.
 
         Args:
-          images: pixel values 0..255 (not 0..1), square, as large as the image size or larger.
+          images: pixel values 0..255 (not 0..1), square, of the image size or larger.
 
         Returns:
-          The images, normalised, at their own size; what `embed` makes of them at the image size;
-          how many of their pixels one pixel is there.
+          The normalised images at their own size; the embeddings of their patches at the image
+          size; how many pixels of the former one pixel of the latter is.
 
         Raises:
           ValueError: the images are not [batch height width 3], not square, which would be
