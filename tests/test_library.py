@@ -22,7 +22,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.vit import Baseline
+from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.workdir.record import configured, read_result, read_settings
 

@@ -16,11 +16,12 @@ from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.weights_checks import check_variant, local_size_doubts
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.model.vit import Baseline, ViT
+from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import AnyArrays
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions, trained_size
 from aftrans_jax.weights.origins import disagreements

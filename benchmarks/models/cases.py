@@ -13,11 +13,12 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.model.aftrans import AFTrans
+from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.branch_tokens import BranchTokens
 from aftrans_jax.model.encoder import Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.variants import VARIANTS, Variant
-from aftrans_jax.model.vit import Baseline, ViT, class_feature
+from aftrans_jax.model.vit import ViT, class_feature
 from benchmarks.models import trunks
 
 Module = TypeVar("Module", bound=nn.Module)

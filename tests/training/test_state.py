@@ -8,8 +8,9 @@ import numpy as np
 from tiny import random_params
 from training import linear
 
+from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.variants import Variant
-from aftrans_jax.model.vit import Baseline, ViT
+from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.averaging import MovingAverage
 from aftrans_jax.training.checkpoint_reading import flat_arrays
 from aftrans_jax.training.compilation import compiled_step

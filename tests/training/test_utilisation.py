@@ -12,8 +12,8 @@ from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.model.attention import KERNELS
+from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.model.vit import Baseline
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
 from aftrans_jax.workdir.record import flat
