@@ -1,4 +1,4 @@
-"""The mesh of devices: batches are split over all of it, a state over a part where that is asked."""
+"""The mesh of devices: a batch is split over all of it, a state over a part where that is asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -132,7 +132,8 @@ def fsdp(state: TrainState, mesh: Mesh) -> Sharing:
         whole = jax.tree.map(lambda x, spec: x if spec == WHOLE else None, grads, specs.params)
         parts = jax.tree.map(lambda x, spec: None if spec == WHOLE else x, grads, specs.params)
         whole, others = all_sum((whole, others))
-        parts = jax.lax.psum(parts, DATA_AXIS)  # `gather` has summed them within the group
+        if mesh.shape[DATA_AXIS] > 1:  # `gather` has summed them within the group
+            parts = jax.lax.psum(parts, DATA_AXIS)
         both = jax.tree.map(lambda _, one, part: one if part is None else part, grads, whole, parts)
         return both, others
 

@@ -24,9 +24,11 @@ from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.sharding import FSDP_AXIS, SHARINGS, WHOLE, device_mesh, placed
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import mean_gradients
+from benchmarks.harness.hlo import collectives
 
 RULES = {"momentum": 0.9, "clip_norm": 0.5, "weight_decay": 0.1, "layer_decay": 1.0}
 STEPS = 3
+KERNELS = 4 * 8 * (linear.NUM_PIXELS + linear.NUM_CLASSES)  # bytes of what can be split
 
 
 class Perceptron(nn.Module):
@@ -158,6 +160,26 @@ def test_the_largest_side_that_all_can_share_is_split():
     assert found == [*shapes.values()]
 
 
+@pytest.mark.parametrize(
+    ("num_devices", "group"),
+    [
+        (1, 1),
+        (2, 2),
+        (7, 7),
+        (8, 8),
+        (9, 9),
+        (11, 11),
+        (12, 12),
+        (16, 8),
+        (18, 9),
+        (24, 8),
+        (64, 8),
+    ],
+)
+def test_a_state_is_split_over_about_eight_devices_and_repeated(num_devices, group):
+    assert sharding._group_size(num_devices) == group
+
+
 class Tower(nn.Module):
     """Blocks alike, of which the backward pass computes all but the first again."""
 
@@ -182,6 +204,20 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
     lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
     assert lowered.count("stablehlo.all_gather") == 3 + 2
     assert lowered.count("stablehlo.reduce_scatter") == 3
+
+
+@pytest.mark.parametrize(("group", "summed"), [(2, {KERNELS // 2}), (8, set())])
+def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
+    """Each group holds the same parts, so a device needs the others' sums of its own; one, none."""
+    rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
+    host, mesh = state_of(rules, NoLossScale(), bool), mesh_of(4, group)
+    with mock.patch.object(sharding, "SMALLEST", 1):
+        sharing = SHARINGS["fsdp"](host, mesh)
+    program = step_of(Perceptron(), rules, sharing, mesh).lower(host, batches(rng)[0]).compile()
+    found = collectives(program.as_text())
+    assert sum(one.num_bytes for one in found if one.kind == "reduce-scatter") == KERNELS
+    reduced = {one.num_bytes for one in found if one.kind == "all-reduce"}
+    assert {size for size in reduced if size >= KERNELS // 4} == summed  # the others are scalars
 
 
 def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
