@@ -122,7 +122,7 @@ def build(
     check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
-    sharing = sharding.SHARINGS[config.train.sharding](state, mesh)
+    sharing = sharding.STRATEGIES[config.train.sharding](state, mesh)
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
     shared = {"model": model, "loss_weights": loss_weights(config)}
     gradients = _gradients(config, recipe, sharing=sharing, **shared)
@@ -157,7 +157,7 @@ def build(
         ),
         skipped=skipped,
         peak_speed=_peak_speed(config, model, params, mesh),
-        largest_loss=_largest_loss(config, num_classes) * max(1, recipe.heaviest),
+        largest_loss=_largest_loss(config, num_classes) * max(1, recipe.max_class_weight),
     )
 
 
@@ -215,7 +215,7 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
 
 def _evaluator(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
     """Returns what collects something of a source, or of part of one; all by one compiled step."""
-    specs = (sharding.WHOLE, sharding.SPLIT)
+    specs = (sharding.REPLICATED, sharding.BATCH_SPLIT)
     crops_annotated = config.region.method == ANNOTATED
     step = partial(step, crops_annotated=crops_annotated, mirror=config.eval.mirror)
     compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
@@ -225,7 +225,7 @@ def _evaluator(config: Config, mesh: Mesh, sources: Iterable[Source], step: Call
         collect: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
     ) -> Any:
         batches = global_eval_batches(config, source, mesh, skipped, batch_size)
-        params = jax.device_put(state.answering(), NamedSharding(mesh, sharding.WHOLE))
+        params = jax.device_put(state.eval_params(), NamedSharding(mesh, sharding.REPLICATED))
         return collect(partial(compiled, params), batches)
 
     return run
