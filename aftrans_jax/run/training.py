@@ -12,7 +12,7 @@ from clu import parameter_overview
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.json_files import DamagedRecordError, write_json
-from aftrans_jax.run.report_images import look
+from aftrans_jax.run.report_images import shown_images
 from aftrans_jax.run.results import devices, recorded_line, summary, write_results
 from aftrans_jax.run.sessions import Session
 from aftrans_jax.run.signals import StopRequest
@@ -129,7 +129,7 @@ def _finish(
     result = summary(experiment, *evaluation) | figures
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
-    seen = look(experiment, *evaluation)
+    seen = shown_images(experiment, *evaluation)
     session.wait()  # else a model that could not be saved would be called finished
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)

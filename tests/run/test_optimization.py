@@ -2,6 +2,7 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -37,14 +38,18 @@ def experiment(scores=None, patience=0, every=1):
     if scores is None:
         return with_settings(built, eval__every=1000)
 
-    def validate(state):
+    def evaluate(state, split):
+        if split != "validation":
+            return built.evaluator.evaluate(state, split)
         score = scores[int(state.batch_number)]
         if callable(score):
             score()
         return Evaluation({"global_accuracy": score}, 8, {})
 
-    built = built._replace(evaluate={**built.evaluate, "validation": validate})
-    return with_settings(built, train__patience=patience, eval__every=every)
+    evaluator = SimpleNamespace(evaluate=evaluate, relevance=built.evaluator.relevance)
+    return with_settings(
+        built._replace(evaluator=evaluator), train__patience=patience, eval__every=every
+    )
 
 
 def last_state(workdir):
