@@ -1,5 +1,7 @@
 """The report's photos in their own shape, against the pixels that the model is given."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from experiments import tiny_experiment
@@ -99,7 +101,7 @@ def test_each_image_has_its_own_pixels_box_and_relevance_where_some_were_not_rea
         return np.array(places, np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
 
     dataset = Dataset("own", Numbered(), Numbered(), ("a",))
-    changed = {"relevance": relevance, "dataset": dataset}
+    changed = {"evaluator": SimpleNamespace(relevance=relevance), "dataset": dataset}
     experiment = tiny_experiment(model__name="vit")._replace(**changed)
     found = shown_images(experiment, experiment.state, Evaluation({}, 3, outcomes))
     rows = found.chosen.rows()
