@@ -1,29 +1,16 @@
-"""Files that are whole or not there, CSV text, folders, named errors."""
+"""Files that are written whole or not at all, folders, and errors that name their file."""
 
 import contextlib
-import csv
-import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from aftrans_jax.locks import own
-
-
-def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:
-    """Returns rows as CSV, from which `csv.reader` reads every name again, whatever it holds.
-
-    Every text is quoted, and no number: up to Python 3.11 csv quotes a carriage return in a name
-    only where lines end in one.
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
-    return text.getvalue()
+from aftrans_jax.locks import open_locked
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Yields an empty file that becomes `path` where the `with` block ends without an error.
 
     So a file of that name is whole or not there, also after a power failure, and an earlier one is
@@ -36,7 +23,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     place = Path(os.path.realpath(path))
     temporary = place.with_name(f"{place.name}.tmp")
     try:
-        with own(temporary, wait=True) as file:
+        with open_locked(temporary, wait=True) as file:
             try:
                 file.truncate(0)
                 yield file
@@ -48,12 +35,12 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
                     temporary.unlink()
                 raise
     except OSError as error:
-        raise named(error, path) from None
+        raise with_filename(error, path) from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there, see `whole`."""
-    with whole(path) as file:
+    """Writes a file that is whole or not there, see `atomic_write`."""
+    with atomic_write(path) as file:
         file.write(content)
 
 
@@ -70,14 +57,6 @@ def make_folder(folder: Path) -> None:
         raise type(error)(line) from error
 
 
-def named(error: OSError, path: Path) -> OSError:
+def with_filename(error: OSError, path: Path) -> OSError:
     """Returns the error with the file that it is about: a full disk is reported without one."""
     return error if error.filename else type(error)(error.errno, error.strerror, str(path))
-
-
-def numbers(directory: Path) -> list[int]:
-    """Returns the numbers of the checkpoints below a directory, which may be absent, ascending."""
-    if not directory.is_dir():
-        return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

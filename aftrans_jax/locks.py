@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 
-def own(path: Path, *, wait: bool, buffering: int = -1) -> IO[bytes]:
+def open_locked(path: Path, *, wait: bool, buffering: int = -1) -> IO[bytes]:
     """Returns a file, open to be read and written, that no other process owns, made where absent.
 
     It is owned until it is closed, which the system does however a process dies. Owners may rename

@@ -247,6 +247,7 @@ PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
     "cache": (set(), {"jax"}),
+    "csv_text": (set(), set()),
     "files": ({"locks"}, set()),
     "json_files": ({"files"}, set()),
     "locks": (set(), set()),
@@ -273,7 +274,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "config_files": ({"config"}, set()),
     "keys": ({"config"}, {"ml_collections"}),
     "workdir": (
-        {"config", "data", "files", "json_files", "locks", "training", "weights"},
+        {"config", "csv_text", "data", "files", "json_files", "locks", "training", "weights"},
         None,
     ),
     "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
@@ -283,13 +284,13 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "inference": (
-        {"config", "data", "experiment", "files", "locks", "model", "paths", "report"}
+        {"config", "csv_text", "data", "experiment", "files", "locks", "model", "paths", "report"}
         | {"json_files", "training", "weights", "workdir"},
         None,
     ),
     "studies": (
         {"config", "config_files", "data", "experiment", "files", "json_files", "model", "report"}
-        | {"run", "training", "weights", "workdir"},
+        | {"csv_text", "run", "training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.loading"}, {"tqdm"}),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.files import csv_text
 from aftrans_jax.inference.prediction_table import prediction_table
 from aftrans_jax.workdir.image_lists import Listed, read_lists, write_lists
 from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions

@@ -1,35 +1,31 @@
 """`build` makes an `Experiment`, everything that a run needs, from a configuration."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 from absl import logging
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float
+from jax.sharding import Mesh
+from jaxtyping import Array
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset, Source
+from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
-from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.experiment.agreement import check_agreement
 from aftrans_jax.experiment.auto_settings import settled, with_steps
 from aftrans_jax.experiment.batches import (
-    eval_batch_size,
-    global_eval_batches,
     global_train_batches,
     processes_here,
 )
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.experiment.evaluator import Evaluator, build_evaluator
 from aftrans_jax.experiment.model import (
-    ANNOTATED,
     MODELS,
     Model,
     blank_params,
@@ -43,7 +39,6 @@ from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluation
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
 from aftrans_jax.training.compilation import Step, compiled_step
-from aftrans_jax.training.evaluation import Evaluation, eval_step, evaluate, relevance
 from aftrans_jax.training.precision import PRECISIONS, automatic_note
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
@@ -65,9 +60,7 @@ class Experiment(NamedTuple):
       schedule: learning rate by step.
       train_step: (state, batch) -> (state, averages); compiled at its first call.
       train_batches: number of the first batch -> endless global batches.
-      evaluate: by split, "validation" or "test": state -> evaluation of the whole split.
-      relevance: (state, positions in the test split) -> what the model finds relevant in those
-        images, None for a model without regions; every process passes the same positions.
+      evaluator: of the validation and test images.
       skipped: by split, the images that could not be read; empty where they are errors.
       peak_speed: images per second at the devices' peak, NaN where that is not known.
       largest_loss: above it a training has diverged.
@@ -83,8 +76,7 @@ class Experiment(NamedTuple):
     schedule: optax.Schedule
     train_step: Step
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
-    evaluate: Mapping[str, Callable[[TrainState], Evaluation]]
-    relevance: Callable[[TrainState, Sequence[int]], Float[np.ndarray, "images rows cols"] | None]
+    evaluator: Evaluator
     skipped: Mapping[str, Skipped]
     peak_speed: float
     largest_loss: float
@@ -122,13 +114,10 @@ def build(
     check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
-    sharing = sharding.SHARINGS[config.train.sharding](state, mesh)
+    sharing = sharding.STRATEGIES[config.train.sharding](state, mesh)
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
-    shared = {"model": model, "loss_weights": loss_weights(config)}
-    gradients = _gradients(config, recipe, sharing=sharing, **shared)
+    gradients = _gradients(config, recipe, model=model, sharing=sharing)
     tested = {name: source for name, source in splits.items() if name != "train"}
-    step = partial(eval_step, **shared, all_sum=sharding.all_sum)
-    evaluator = _evaluator(config, mesh, tested.values(), step)
     return Experiment(
         config=config,
         dtype=precision.dtype.name,
@@ -149,15 +138,10 @@ def build(
         train_batches=partial(
             global_train_batches, config, dataset.train, mesh, skipped.get("train")
         ),
-        evaluate={
-            name: partial(evaluator, evaluate, x, skipped.get(name)) for name, x in tested.items()
-        },
-        relevance=lambda state, shown: evaluator(
-            relevance, Subset(dataset.test, tuple(shown)), None, state
-        ),
+        evaluator=build_evaluator(config, model, mesh, tested, skipped),
         skipped=skipped,
         peak_speed=_peak_speed(config, model, params, mesh),
-        largest_loss=_largest_loss(config, num_classes) * max(1, recipe.heaviest),
+        largest_loss=_largest_loss(config, num_classes) * max(1, recipe.max_class_weight),
     )
 
 
@@ -186,6 +170,7 @@ def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., An
     gradients = partial(
         mean_gradients,
         **parts,
+        loss_weights=loss_weights(config),
         predict_from=predicting_logits(config),
         accumulation_steps=config.train.accumulation_steps,
         cross_entropy=recipe.cross_entropy,
@@ -211,21 +196,3 @@ def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: M
     seen = model.clone(vit=model.vit.clone(attention=KERNELS["xla"]))
     forward = forward_flops(seen, params, config.data.source_size)
     return peak * mesh.size / (3 * forward)  # by convention a backward pass is two forward ones
-
-
-def _evaluator(config: Config, mesh: Mesh, sources: Iterable[Source], step: Callable) -> Callable:
-    """Returns what collects something of a source, or of part of one; all by one compiled step."""
-    specs = (sharding.WHOLE, sharding.SPLIT)
-    crops_annotated = config.region.method == ANNOTATED
-    step = partial(step, crops_annotated=crops_annotated, mirror=config.eval.mirror)
-    compiled = sharding.per_device(step, mesh, arguments=specs, results=specs)
-    batch_size = eval_batch_size(config, mesh, sources)
-
-    def run(
-        collect: Callable[..., Any], source: Source, skipped: Skipped | None, state: TrainState
-    ) -> Any:
-        batches = global_eval_batches(config, source, mesh, skipped, batch_size)
-        params = jax.device_put(state.answering(), NamedSharding(mesh, sharding.WHOLE))
-        return collect(partial(compiled, params), batches)
-
-    return run

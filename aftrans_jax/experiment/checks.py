@@ -24,7 +24,7 @@ from aftrans_jax.training.mixing import MIXINGS
 from aftrans_jax.training.optimizer import OPTIMIZERS, check_warmup
 from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import PRECISIONS
-from aftrans_jax.training.sharding import SHARINGS
+from aftrans_jax.training.sharding import STRATEGIES
 
 CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -50,7 +50,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "loss.class_weights": tuple(CLASS_WEIGHTS),
         "train.optimizer": tuple(OPTIMIZERS),
         "train.precision": tuple(PRECISIONS),
-        "train.sharding": tuple(SHARINGS),
+        "train.sharding": tuple(STRATEGIES),
         "eval.logits": ("auto", *HEADS),
     }
 )

@@ -13,7 +13,7 @@ from aftrans_jax.experiment.model import MODELS, loss_weights
 from aftrans_jax.training.erasing import erase
 from aftrans_jax.training.losses import CrossEntropy, label_losses, target_losses
 from aftrans_jax.training.mixing import MIXINGS, mix
-from aftrans_jax.training.preparation import Prepare, in_turn, smooth_targets, with_targets
+from aftrans_jax.training.preparation import Prepare, chain, smooth_targets, with_targets
 
 _BETA = 0.999
 
@@ -54,12 +54,12 @@ def class_weights(name: str, labels: Labels, num_classes: int) -> Float[np.ndarr
 class Recipe(NamedTuple):
     """What a step makes of its rows, and the cross-entropy of what it made of the labels.
 
-    `heaviest` is what an example of the class that counts most counts for.
+    `max_class_weight` is what an example of the class that counts most counts for.
     """
 
     prepare: Prepare
     cross_entropy: CrossEntropy
-    heaviest: float
+    max_class_weight: float
 
 
 def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int) -> Recipe:
@@ -85,7 +85,7 @@ def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int)
         mixing: is_mixed,
         partial(smooth_targets, smoothing=loss.label_smoothing): loss.label_smoothing > 0,
     }
-    prepare = in_turn([part for part, is_wanted in parts.items() if is_wanted])
+    prepare = chain([part for part, is_wanted in parts.items() if is_wanted])
     return Recipe(prepare, target_losses if is_soft else label_losses, float(weights.max()))
 
 

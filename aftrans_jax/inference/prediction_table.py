@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
-from aftrans_jax.files import csv_text, make_folder
+from aftrans_jax.csv_text import csv_text
+from aftrans_jax.files import make_folder
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.json_files import finite
-from aftrans_jax.locks import own
+from aftrans_jax.locks import open_locked
 
 _EDGES = ("top", "left", "bottom", "right")
 # A spreadsheet takes a cell that begins with one of these for a formula, and runs it.
@@ -67,7 +68,7 @@ def _own(path: Path) -> IO[bytes]:
       ValueError: another process does.
     """
     try:
-        file = own(path, wait=False, buffering=0)
+        file = open_locked(path, wait=False, buffering=0)
     except BlockingIOError as error:
         raise ValueError(
             f"{path} is being written by another process: choose another --out, or wait"

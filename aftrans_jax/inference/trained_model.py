@@ -19,7 +19,7 @@ from aftrans_jax.experiment.model import (
 )
 from aftrans_jax.inference.options import PRECISIONS
 from aftrans_jax.inference.single_file import read_saved, save
-from aftrans_jax.training.state import ANSWERING
+from aftrans_jax.training.state import EVAL_PARAMS
 from aftrans_jax.workdir.record import (
     configured,
     read_classes,
@@ -86,7 +86,7 @@ def load_trained(
             "a file of python -m aftrans_jax.export --format=aftrans"
         )
     trained = _untrained(settings, read_classes(path), {}, precision)
-    restored = restore_reported(path, trained.params, say=say, parts=ANSWERING)
+    restored = restore_reported(path, trained.params, say=say, parts=EVAL_PARAMS)
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened
         result = {"step": restored.step}

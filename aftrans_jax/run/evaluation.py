@@ -148,7 +148,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
     restored = restore_reported(workdir, experiment.state, say=progress.say)
     state = placed(restored.state, experiment.mesh, experiment.specs)
     progress.say(f"evaluating the {name} images")
-    evaluation = experiment.evaluate["test"](state)
+    evaluation = experiment.evaluator.evaluate(state, "test")
     show_scores(evaluation, int(state.step), name, progress)
     result = summary(experiment, state, evaluation) | {
         "seconds": time.monotonic() - began,

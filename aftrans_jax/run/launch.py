@@ -14,7 +14,6 @@ from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.checks import check_values
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
-from aftrans_jax.files import numbers
 from aftrans_jax.paths import check_place
 from aftrans_jax.run.evaluation import (
     evaluate_run,
@@ -24,6 +23,7 @@ from aftrans_jax.run.evaluation import (
 from aftrans_jax.run.results import recorded_line
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.run.training import run
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
@@ -70,7 +70,10 @@ def launch_training(
             pass
     recorded = trained_settings(workdir)
     config, length = _with_length(config, written_settings(workdir), recorded)
-    restores, progress = bool(numbers(workdir / "checkpoints")), Progress(config.train.steps)
+    restores, progress = (
+        bool(checkpoint_numbers(workdir / "checkpoints")),
+        Progress(config.train.steps),
+    )
     check_values(config)
     if is_downloaded(config.pretrained) and not recorded:
         place, is_list = Path(config.data.dir), config.data.name == "csv"
@@ -115,7 +118,7 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
       OSError: from reading checkpoints or images.
     """
     recorded = read_settings(workdir)
-    if recorded is None or not numbers(workdir / "checkpoints"):
+    if recorded is None or not checkpoint_numbers(workdir / "checkpoints"):
         raise FileNotFoundError(
             f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"
         )

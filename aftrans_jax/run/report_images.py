@@ -18,8 +18,8 @@ from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.state import TrainState
 
 
-class Look(NamedTuple):
-    """A second look at the test images that are worth showing.
+class ShownImages(NamedTuple):
+    """The test images that are worth showing, after a second pass over them.
 
     Attributes:
       answers: on the whole split.
@@ -32,11 +32,11 @@ class Look(NamedTuple):
     relevance: Float[np.ndarray, "images rows cols"] | None
 
 
-def look(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> Look:
-    """Returns a second look at a state's test images; every process takes part.
+def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> ShownImages:
+    """Returns the test images that a report shows; every process takes part.
 
     What is worth showing is known when all are scored; keeping every image until then would take
-    the memory of the split, looking at a few again takes as many batches as they fill.
+    the memory of the split, a second pass over a few takes as many batches as they fill.
     """
     outcomes, config = evaluation.outcomes, experiment.config
     answers = Answers(
@@ -48,17 +48,17 @@ def look(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> L
     )
     chosen = choose(answers, config.report.num_images)
     indices = outcomes["index"][chosen.rows()].tolist()
-    relevance = experiment.relevance(state, indices) if indices else None
-    return Look(answers, chosen, relevance)
+    relevance = experiment.evaluator.relevance(state, indices) if indices else None
+    return ShownImages(answers, chosen, relevance)
 
 
 def pictures(
-    look: Look, dataset: Dataset, evaluation: Evaluation, sizes: Mapping[str, int]
+    shown: ShownImages, dataset: Dataset, evaluation: Evaluation, sizes: Mapping[str, int]
 ) -> dict[int, Picture]:
     """Returns each chosen image in its own shape, by its row, with boxes in its pixels.
 
     Args:
-      look: at the images.
+      shown: the images.
       dataset: whose test split it is.
       evaluation: of the split.
       sizes: see `experiment.data.image_sizes`.
@@ -69,7 +69,7 @@ def pictures(
     test = dataset.test
     photos = at_size(test, None)  # not the squares that it may decode to, or keep
     outcomes, found = evaluation.outcomes, {}
-    for number, row in enumerate(look.chosen.rows()):
+    for number, row in enumerate(shown.chosen.rows()):
         index = int(outcomes["index"][row])
         image, annotated = seen(photos[index], sizes, SIDES_PX[0])
         found[row] = Picture(
@@ -78,7 +78,7 @@ def pictures(
             box=_on(image, outcomes["box"][row] / sizes["image_size"])
             if "box" in outcomes
             else None,
-            relevance=None if look.relevance is None else look.relevance[number],
+            relevance=None if shown.relevance is None else shown.relevance[number],
             annotated_box=None if np.isnan(annotated).any() else _on(image, annotated),
         )
     return found

@@ -20,7 +20,7 @@ from aftrans_jax.json_files import write_json
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
-from aftrans_jax.run.report_images import Look, pictures
+from aftrans_jax.run.report_images import ShownImages, pictures
 from aftrans_jax.training.actions import accuracy_line
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.precision import device_name
@@ -103,7 +103,7 @@ def write_results(
     dataset: Dataset,
     result: Mapping[str, Any],
     evaluation: Evaluation,
-    look: Look,
+    shown: ShownImages,
     log: MetricsLog,
 ) -> None:
     """Writes the report and the predictions, then result.json: it is there only if they are.
@@ -111,25 +111,25 @@ def write_results(
     TensorBoard gets the report's pictures.
     """
     settings = flat(result["config"])
-    shown = pictures(look, dataset, evaluation, image_sizes(configured(settings)))
+    photos = pictures(shown, dataset, evaluation, image_sizes(configured(settings)))
     names = [dataset.test.names[int(index)] for index in evaluation.outcomes["index"]]
-    baseline, no_baseline = find_baseline(workdir, settings, look.answers, names)
+    baseline, no_baseline = find_baseline(workdir, settings, shown.answers, names)
     report = Report(
         title=f"{settings['model.name']} on {dataset.name}",
-        answers=look.answers,
+        answers=shown.answers,
         baseline=baseline,
         no_baseline=no_baseline,
         facts=_facts(result),
         history={split: log.history(split) for split in ("train", "validation", "test")},
         gates=evaluation.outcomes.get("gate"),
-        chosen=look.chosen,
-        pictures=shown,
+        chosen=shown.chosen,
+        pictures=photos,
         changed=_changed(settings),
         versions={"aftrans_jax": __version__, **result["versions"]},
         commands=read_starts(workdir),
     )
     write_report(workdir / "report" / "index.html", report)
-    drawn = {f"test/{picture.name}": partial(strip, picture) for picture in shown.values()}
+    drawn = {f"test/{picture.name}": partial(strip, picture) for picture in photos.values()}
     log.write_images(result["step"], drawn)
     write_predictions(workdir / "predictions.csv", dataset, evaluation.outcomes)
     write_json(workdir / "result.json", result)

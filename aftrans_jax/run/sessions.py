@@ -146,7 +146,7 @@ class Session:
     def _scored(self, state: TrainState, split: str) -> Evaluation:
         """Returns the evaluation of a state on a split, written and shown; saves nothing."""
         self.progress.say(f"evaluating the {split} images")
-        evaluation = self._experiment.evaluate[split](state)
+        evaluation = self._experiment.evaluator.evaluate(state, split)
         self.log.write(int(state.step), split, evaluation.scores)
         show_scores(evaluation, int(state.step), split, self.progress)
         return evaluation

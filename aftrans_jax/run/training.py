@@ -10,12 +10,13 @@ import jax
 from clu import parameter_overview
 
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.files import make_folder, numbers, write_bytes
+from aftrans_jax.files import make_folder, write_bytes
 from aftrans_jax.json_files import DamagedRecordError, write_json
-from aftrans_jax.run.report_images import look
+from aftrans_jax.run.report_images import shown_images
 from aftrans_jax.run.results import devices, recorded_line, summary, write_results
 from aftrans_jax.run.sessions import Session
 from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.workdir.command_log import note_start
@@ -71,7 +72,7 @@ def run(
 def _run(experiment: Experiment, workdir: Path, stop: StopRequest, command: str) -> dict[str, Any]:
     progress = Progress(experiment.config.train.steps)
     notes = _check_record(experiment, workdir)
-    if jax.process_index() == 0 and not numbers(workdir / "checkpoints"):
+    if jax.process_index() == 0 and not checkpoint_numbers(workdir / "checkpoints"):
         forget_earlier(workdir)
     session = Session(experiment, workdir, progress, stop)
     together = True
@@ -128,7 +129,7 @@ def _finish(
     result = summary(experiment, *evaluation) | figures
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
-    seen = look(experiment, *evaluation)
+    seen = shown_images(experiment, *evaluation)
     session.wait()  # else a model that could not be saved would be called finished
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)

@@ -74,8 +74,8 @@ def frozen_features(config: Config) -> Extracted:
     step = sharding.per_device(
         partial(_step, model, crops_annotated),
         mesh,
-        arguments=(sharding.WHOLE, sharding.SPLIT),
-        results=sharding.SPLIT,
+        arguments=(sharding.REPLICATED, sharding.BATCH_SPLIT),
+        results=sharding.BATCH_SPLIT,
     )
     batch_size = eval_batch_size(config, mesh, [dataset.train, dataset.test])
     params = sharding.replicate(params, mesh)

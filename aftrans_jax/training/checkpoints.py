@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 
-from aftrans_jax.files import numbers
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.checkpoint_reading import (
     Arrays,
     Restored,
@@ -23,7 +23,7 @@ from aftrans_jax.training.checkpoint_reading import (
 from aftrans_jax.training.checkpoint_writing import check_room, writing
 from aftrans_jax.training.orbax_messages import quiet_orbax
 from aftrans_jax.training.precision import WIDER
-from aftrans_jax.training.scores import Kept, Scores
+from aftrans_jax.training.scores import PreservationPolicy, Scores
 
 
 class Checkpoints:
@@ -73,7 +73,7 @@ class Checkpoints:
         if self._manager is not None:
             with writing(self.directory):
                 self._manager.wait_until_finished()
-        return numbers(self.directory)
+        return checkpoint_numbers(self.directory)
 
     def save(self, number: int, state: Any, *, sound: bool = True) -> None:
         """Starts writing the state; returns when the host holds a copy.
@@ -197,7 +197,7 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         self.directory.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(preservation_policy=Kept(self.scores))
+        options = ocp.CheckpointManagerOptions(preservation_policy=PreservationPolicy(self.scores))
         return ocp.CheckpointManager(self.directory, options=options)
 
     def _intact(

@@ -12,9 +12,9 @@ from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.sharding import (
-    SPLIT,
-    WHOLE,
-    Sharing,
+    BATCH_SPLIT,
+    REPLICATED,
+    ShardingStrategy,
     device_index,
     on_each,
     shardings,
@@ -50,7 +50,7 @@ def compiled_step(
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
-    sharing: Sharing,
+    sharing: ShardingStrategy,
     mesh: Mesh,
 ) -> Step:
     """Returns the step for the devices of a mesh.
@@ -71,7 +71,10 @@ def compiled_step(
     ) -> tuple[Any, Averages]:
         return gradients(state, batch, jax.random.fold_in(rng, device_index()))
 
-    arguments, results = (sharing.specs, SPLIT, WHOLE), (sharing.specs.params, WHOLE)
+    arguments, results = (
+        (sharing.specs, BATCH_SPLIT, REPLICATED),
+        (sharing.specs.params, REPLICATED),
+    )
     each = on_each(own, mesh, arguments=arguments, results=results)
     step = partial(train_step, gradients=each, optimizer=optimizer)
 
@@ -80,7 +83,7 @@ def compiled_step(
     ) -> tuple[TrainState, Averages]:
         return step(state, batch, jax.random.key(seed))
 
-    given, made = (sharing.specs, SPLIT, WHOLE), (sharing.specs, WHOLE)
+    given, made = (sharing.specs, BATCH_SPLIT, REPLICATED), (sharing.specs, REPLICATED)
     program = jax.jit(
         seeded,
         in_shardings=shardings(given, mesh),

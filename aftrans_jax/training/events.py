@@ -18,7 +18,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2, summary_pb2
 from tensorboardX.summary import hparams as hparams_summaries
 
-from aftrans_jax.files import named
+from aftrans_jax.files import with_filename
 
 # Messages are made when their module is imported, which type checkers cannot see.
 Event: Any = vars(event_pb2)["Event"]
@@ -88,7 +88,7 @@ class EventFile:
         try:
             yield
         except OSError as error:
-            raise named(error, self._path) from None
+            raise with_filename(error, self._path) from None
 
 
 def _unicode(text: str) -> str:

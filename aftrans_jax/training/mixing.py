@@ -57,7 +57,7 @@ def cutmix(
     return 1 - (rows[:, :, None] & cols[:, None, :]).astype(jnp.float32)
 
 
-def either(
+def mixup_or_cutmix(
     rng: PRNGKeyArray, shape: tuple[int, int, int], strength: float
 ) -> Float[Array, "batch height width"]:
     """Returns `mixup`'s shares for about half of the images and `cutmix`'s for the others."""
@@ -67,7 +67,7 @@ def either(
 
 
 MIXINGS: Mapping[str, Shares] = MappingProxyType(
-    {"none": unmixed, "mixup": mixup, "cutmix": cutmix, "both": either}
+    {"none": unmixed, "mixup": mixup, "cutmix": cutmix, "both": mixup_or_cutmix}
 )
 
 

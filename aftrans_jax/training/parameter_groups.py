@@ -99,7 +99,7 @@ def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
     return lambda path: _is_always_trained(path) or rule(path, first)
 
 
-def divided(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
+def partition(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
     """Returns the parameters that are wanted and the rest, each nested as they are together."""
     flat = flatten_dict(params)
     wanted = {path: leaf for path, leaf in flat.items() if is_wanted(path)}
@@ -107,6 +107,6 @@ def divided(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
     return unflatten_dict(wanted), unflatten_dict(rest)
 
 
-def joined(one: Any, other: Any) -> Any:
+def merge(one: Any, other: Any) -> Any:
     """Returns the parameters of both trees in one."""
     return unflatten_dict({**flatten_dict(one), **flatten_dict(other)})

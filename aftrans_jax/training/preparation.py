@@ -19,7 +19,7 @@ Prepare = Callable[[Batch, PRNGKeyArray], Batch]
 _OWN = 2**31 - 1  # no part of a batch has this number, by which dropout is drawn
 
 
-def in_turn(parts: Sequence[Prepare]) -> Prepare:
+def chain(parts: Sequence[Prepare]) -> Prepare:
     """Returns a function that applies all parts, each with random numbers of its own.
 
     Without parts it returns the batch as it is.

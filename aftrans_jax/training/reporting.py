@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from aftrans_jax.files import named
+from aftrans_jax.files import with_filename
 from aftrans_jax.json_files import finite
 
 Number = int | float
@@ -51,7 +51,7 @@ class MetricsLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise named(error, self._path) from None
+            raise with_filename(error, self._path) from None
         if self._tensorboard is not None:
             scalars = {f"{split}/{name}": value for name, value in values.items()}
             self._tensorboard.write_scalars(step, scalars)

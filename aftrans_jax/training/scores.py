@@ -119,7 +119,7 @@ class Scores:
         return max(sound, default=None)
 
 
-class Kept:
+class PreservationPolicy:
     """Orbax's preservation policy: the newest two, the best if any, and the newest sound one."""
 
     def __init__(self, scores: Scores) -> None:

@@ -1,4 +1,4 @@
-"""The mesh of devices: batches are split over all of it, a state over a part where that is asked."""
+"""The mesh of devices: a batch is split over all of it, a state over a part where that is asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -12,14 +12,17 @@ from flax import struct
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from aftrans_jax.training.parameter_groups import joined
+from aftrans_jax.training.parameter_groups import merge
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.xla_options import xla_options
 
 DATA_AXIS, FSDP_AXIS = AXES = "data", "fsdp"
-WHOLE, SPLIT = PartitionSpec(), PartitionSpec(AXES)  # on every device | rows of the batch
-# Devices that a state is split over, where there are as many. Of more, each would hold parts so
-# small that XLA makes an all-reduce of every gather and scatter, and none would fit more.
+REPLICATED, BATCH_SPLIT = (
+    PartitionSpec(),
+    PartitionSpec(AXES),
+)  # on every device | rows of the batch
+# Devices that a state is split over, where there are as many. Parts of more are so small that XLA
+# makes an all-reduce of every gather and scatter (ViT-L/16 on 64 v5e).
 FSDP_DEVICES = 8
 # Elements of the smallest array that is split: biases and norms would be exchanged one by one, and
 # are a thousandth of a trunk.
@@ -28,7 +31,7 @@ SMALLEST = 2**14
 Specs = Any  # a tree of PartitionSpec, or one for a whole tree
 
 
-def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Returns a mesh of all devices of all processes, or of those given, along two axes.
 
     Along "fsdp" lie the devices that share a state, along "data" the groups of them that hold the
@@ -56,7 +59,7 @@ def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs)
     Args:
       function: of what one device holds; devices exchange data in `all_sum` and `gather` alone.
       mesh: of the devices.
-      arguments: `WHOLE` or `SPLIT` for each argument, or a tree of where its arrays lie.
+      arguments: `REPLICATED` or `BATCH_SPLIT` for each argument, or a tree of where its arrays lie.
       results: likewise for each result.
     """
     return jax.shard_map(
@@ -80,7 +83,7 @@ def device_index() -> Array:
     return jax.lax.axis_index(AXES)
 
 
-class Sharing(NamedTuple):
+class ShardingStrategy(NamedTuple):
     """How devices share the state of a training.
 
     Attributes:
@@ -96,23 +99,25 @@ class Sharing(NamedTuple):
     all_sum: Callable[[tuple[Any, Any]], tuple[Any, Any]]
 
 
-ALONE = Sharing(  # one device, outside of `on_each`
-    WHOLE, gather=lambda params: params, all_sum=lambda trees: trees
+SINGLE_DEVICE = ShardingStrategy(  # one device, outside of `on_each`
+    REPLICATED, gather=lambda params: params, all_sum=lambda trees: trees
 )
 
 
-def replicated(state: TrainState, mesh: Mesh) -> Sharing:
+def replicated(state: TrainState, mesh: Mesh) -> ShardingStrategy:
     """Returns the sharing in which every device holds the whole state."""
     del mesh
-    return Sharing(jax.tree.map(lambda _: WHOLE, state), lambda params: params, all_sum)
+    return ShardingStrategy(
+        jax.tree.map(lambda _: REPLICATED, state), lambda params: params, all_sum
+    )
 
 
-def fsdp(state: TrainState, mesh: Mesh) -> Sharing:
+def fsdp(state: TrainState, mesh: Mesh) -> ShardingStrategy:
     """Returns the sharing in which each of a group of devices holds a part of each large array.
 
-    Within a step a parameter is made whole where the model reads it, in a block that is computed
-    again once more, and a gradient is whole until it is summed. Optimizer and moving average never
-    are.
+    Within a step a parameter is made whole where the model reads it, and a second time in a
+    rematerialised block, and a gradient is whole until it is summed. Optimizer and moving average
+    never are.
 
     Args:
       state: whole, or its shapes.
@@ -122,24 +127,25 @@ def fsdp(state: TrainState, mesh: Mesh) -> Sharing:
       FSDP) on more devices than one group has.
     """
     specs = jax.tree.map(partial(_spec, group_size=mesh.shape[FSDP_AXIS]), state)
-    of_all = joined(specs.params, specs.frozen)
+    of_all = merge(specs.params, specs.frozen)
 
     def gather(params: Any) -> Any:
         return jax.tree.map(_readable, params, of_all)
 
     def summed(trees: tuple[Any, Any]) -> tuple[Any, Any]:
         grads, others = trees
-        whole = jax.tree.map(lambda x, spec: x if spec == WHOLE else None, grads, specs.params)
-        parts = jax.tree.map(lambda x, spec: None if spec == WHOLE else x, grads, specs.params)
+        whole = jax.tree.map(lambda x, spec: x if spec == REPLICATED else None, grads, specs.params)
+        parts = jax.tree.map(lambda x, spec: None if spec == REPLICATED else x, grads, specs.params)
         whole, others = all_sum((whole, others))
-        parts = jax.lax.psum(parts, DATA_AXIS)  # `gather` has summed them within the group
+        if mesh.shape[DATA_AXIS] > 1:  # `gather` has summed them within the group
+            parts = jax.lax.psum(parts, DATA_AXIS)
         both = jax.tree.map(lambda _, one, part: one if part is None else part, grads, whole, parts)
         return both, others
 
-    return Sharing(specs, gather, summed)
+    return ShardingStrategy(specs, gather, summed)
 
 
-SHARINGS: Mapping[str, Callable[[TrainState, Mesh], Sharing]] = MappingProxyType(
+STRATEGIES: Mapping[str, Callable[[TrainState, Mesh], ShardingStrategy]] = MappingProxyType(
     {"replicated": replicated, "fsdp": fsdp}
 )
 
@@ -148,12 +154,12 @@ def _spec(leaf: Any, group_size: int) -> PartitionSpec:
     """Returns a split along an array's largest side that a group can share evenly, if any."""
     sides = [side if side % group_size == 0 else 0 for side in leaf.shape]
     if leaf.size < SMALLEST or not any(sides):
-        return WHOLE
+        return REPLICATED
     return PartitionSpec(*(None,) * sides.index(max(sides)), FSDP_AXIS)
 
 
 def _readable(array: Array, spec: PartitionSpec) -> Any:
-    return array if spec == WHOLE else _Part(array, axis=len(spec) - 1)
+    return array if spec == REPLICATED else _Part(array, axis=len(spec) - 1)
 
 
 class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
@@ -181,7 +187,7 @@ class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:
     """Yields this process's part of each batch as global arrays split over the mesh."""
-    sharding = NamedSharding(mesh, SPLIT)
+    sharding = NamedSharding(mesh, BATCH_SPLIT)
     for batch in batches:
         yield {
             name: jax.make_array_from_process_local_data(sharding, array)
@@ -212,4 +218,4 @@ def placed(tree: Any, mesh: Mesh, specs: Specs) -> Any:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Returns a tree of host arrays, the same in every process, on every device."""
-    return placed(tree, mesh, jax.tree.map(lambda _: WHOLE, tree))
+    return placed(tree, mesh, jax.tree.map(lambda _: REPLICATED, tree))

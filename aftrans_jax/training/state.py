@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from aftrans_jax.training.averaging import MovingAverage, NoAverage
-from aftrans_jax.training.parameter_groups import Path, divided, joined
+from aftrans_jax.training.parameter_groups import Path, merge, partition
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale, where_finite
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.
@@ -18,8 +18,8 @@ Count = Any  # an int32 scalar
 LossScale = Any  # NoLossScale or DynamicLossScale
 Average = Any  # NoAverage or MovingAverage
 
-# What `TrainState.answering` is made of in a stored state: what comes later goes before.
-ANSWERING = ("params/", "frozen/", "average/params/")
+# What `TrainState.eval_params` is made of in a stored state: what comes later goes before.
+EVAL_PARAMS = ("params/", "frozen/", "average/params/")
 
 
 @flax.struct.dataclass
@@ -51,9 +51,9 @@ class TrainState:
 
     def whole(self, params: Any) -> Any:
         """Returns all parameters of the model, of which those are given that train."""
-        return joined(self.frozen, params)
+        return merge(self.frozen, params)
 
-    def answering(self) -> Any:
+    def eval_params(self) -> Any:
         """Returns the model's parameters that are evaluated: averaged where that is kept."""
         return self.whole(self.average.of(self.params))
 
@@ -95,7 +95,7 @@ def create_state(
       average_decay: of the moving average of the parameters, 0 for none.
     """
     zero = jnp.zeros((), jnp.int32)
-    trained, frozen = divided(params, trains)
+    trained, frozen = partition(params, trains)
     opt_state = jax.jit(optimizer.init)(trained)  # one program, not one for each shape
     average = NoAverage()
     if average_decay:  # of copies, since the first step is given both

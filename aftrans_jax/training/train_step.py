@@ -20,7 +20,7 @@ from aftrans_jax.training.losses import (
 )
 from aftrans_jax.training.metrics import Averages, average, correct, prediction_logits
 from aftrans_jax.training.precision import where_finite
-from aftrans_jax.training.sharding import Sharing
+from aftrans_jax.training.sharding import ShardingStrategy
 from aftrans_jax.training.state import TrainState
 
 Tree = TypeVar("Tree")
@@ -68,7 +68,7 @@ def mean_gradients(
     loss_weights: Mapping[str, float],
     predict_from: str,
     accumulation_steps: int,
-    sharing: Sharing,
+    sharing: ShardingStrategy,
     cross_entropy: CrossEntropy = label_losses,
 ) -> tuple[Any, Averages]:
     """Returns the gradients of the mean loss of all devices' rows, and what to average over them.

@@ -12,7 +12,7 @@ import requests
 from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
-from aftrans_jax.locks import own
+from aftrans_jax.locks import open_locked
 from aftrans_jax.weights.hub import hub_file
 from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official
 
@@ -53,7 +53,7 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     if not target.exists():
-        with own(part, wait=True) as held:  # another process may have been downloading it
+        with open_locked(part, wait=True) as held:  # another process may have been downloading it
             try:
                 if not target.exists():
                     _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from aftrans_jax.files import whole
+from aftrans_jax.files import atomic_write
 from aftrans_jax.weights.arrays import Arrays, Stored, bfloat16_to_float32, readable
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
@@ -64,7 +64,7 @@ def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: by
       arrays: by name.
       record: kept as the zip file's comment, which other readers pass over.
     """
-    with whole(Path(path)) as stream:
+    with atomic_write(Path(path)) as stream:
         np.savez_compressed(stream, **arrays)
         with zipfile.ZipFile(stream, "a") as file:
             file.comment = record

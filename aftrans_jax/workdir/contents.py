@@ -5,7 +5,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from aftrans_jax.files import numbers
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 
@@ -79,6 +79,6 @@ def forget_earlier(workdir: Path) -> None:
 
 def _holds_record(folder: Path) -> bool:
     try:
-        return bool(numbers(folder / "checkpoints") or written_settings(folder))
+        return bool(checkpoint_numbers(folder / "checkpoints") or written_settings(folder))
     except ValueError:  # keys of another program
         return False

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.sets.subsets import photo_table
-from aftrans_jax.files import csv_text, write_bytes
+from aftrans_jax.files import write_bytes
 from aftrans_jax.json_files import DamagedRecordError
 
 _FOLDER = "image_folder.txt"  # absolute, as `data.dir` may be relative, or a list that moves

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aftrans_jax.json_files import DamagedRecordError, read_json
-from aftrans_jax.locks import own
+from aftrans_jax.locks import open_locked
 
 LOCK = ".lock"  # stays where anything was ever trained
 
@@ -26,7 +26,7 @@ def locked(workdir: Path) -> Iterator[None]:
     """
     path = workdir / LOCK
     try:
-        file = own(path, wait=False)
+        file = open_locked(path, wait=False)
     except BlockingIOError as error:
         raise BlockingIOError(
             f"{workdir} is in use: {_holder(path)} trains there. Wait for it or stop it, or "

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.files import csv_text, numbers, write_bytes
+from aftrans_jax.files import write_bytes
 from aftrans_jax.json_files import DamagedRecordError
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
 _FIRST = ["name", "true"]
 _BOX = ["top", "left", "bottom", "right"]
@@ -100,7 +102,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def _remedy(path: Path) -> str:
     command = f"python -m aftrans_jax.main --workdir={path.parent}"
-    if not numbers(path.parent / "checkpoints"):
+    if not checkpoint_numbers(path.parent / "checkpoints"):
         return "Bring it back from a copy: the checkpoints to make it of are gone"
     if path.name == "predictions.csv":
         return f"Move result.json away and run {command}, which evaluates the run again"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import Config, base_config
-from aftrans_jax.files import numbers
 from aftrans_jax.json_files import DamagedRecordError, read_json
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def read_classes(workdir: Path) -> list[str]:
 
 def holds_run(workdir: Path) -> bool:
     """Returns whether anything was trained in a directory."""
-    return bool(numbers(workdir / "checkpoints")) or (workdir / "result.json").exists()
+    return bool(checkpoint_numbers(workdir / "checkpoints")) or (workdir / "result.json").exists()
 
 
 def configured(settings: Mapping[str, Any]) -> Config:

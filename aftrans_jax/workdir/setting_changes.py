@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.config import is_left
-from aftrans_jax.files import numbers
 from aftrans_jax.json_files import write_json
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.weights.names import weights_name
 from aftrans_jax.workdir.record import configured, read_result, trained_settings
 from aftrans_jax.workdir.run_names import another_run, order, run_name
@@ -68,7 +68,9 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str =
       elsewhere: what to do to train beside it; a directory is proposed where this is empty.
     """
     check_same_training(workdir, changes(trained_settings(workdir), settings), elsewhere)
-    if numbers(workdir / "checkpoints") and not is_left("train.steps", settings["train.steps"]):
+    if checkpoint_numbers(workdir / "checkpoints") and not is_left(
+        "train.steps", settings["train.steps"]
+    ):
         result = read_result(workdir) or {}  # a checkpoint's number is of batches, not of steps
         check_length(workdir, result.get("step", 0), settings, elsewhere)
 

@@ -57,8 +57,8 @@ def profile(num_steps: int) -> dict[str, float]:
         waiting, stepping = waiting + wait, stepping + step
     seconds[f"waiting for {num_steps} batches"] = waiting
     seconds[f"{num_steps} steps"] = stepping
-    _, both = timed(lambda: experiment.evaluate["test"](state).scores)
-    _, again = timed(lambda: experiment.evaluate["test"](state).scores)
+    _, both = timed(lambda: experiment.evaluator.evaluate(state, "test").scores)
+    _, again = timed(lambda: experiment.evaluator.evaluate(state, "test").scores)
     seconds["compiling the evaluation, drawing test birds"] = both - again
     seconds["evaluation"] = again
     return seconds

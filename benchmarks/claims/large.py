@@ -25,7 +25,7 @@ from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import SHARINGS, SPLIT, device_mesh, shardings
+from aftrans_jax.training.sharding import BATCH_SPLIT, STRATEGIES, device_mesh, shardings
 from aftrans_jax.training.state import create_state
 from benchmarks.harness.figures import Figure, Result
 from benchmarks.harness.hlo import collectives
@@ -64,11 +64,11 @@ def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stag
     create = partial(create_state, optimizer=optimizer, loss_scale=NoLossScale())
     state = jax.eval_shape(create, param_shapes(model, IMAGE_SIZE))
     mesh = device_mesh(target.devices)
-    shared = SHARINGS[sharing](state, mesh)
+    shared = STRATEGIES[sharing](state, mesh)
     batch = jax.eval_shape(partial(random_batch, IMAGE_SIZE, IMAGES * mesh.size))
     given = (
         shardings(shared.specs, mesh),
-        jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), batch),
+        jax.tree.map(lambda _: NamedSharding(mesh, BATCH_SPLIT), batch),
     )
     arguments = jax.tree.map(
         lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), (state, batch), given

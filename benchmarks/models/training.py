@@ -15,7 +15,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import loss_weights
 from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.training.precision import PRECISIONS
-from aftrans_jax.training.sharding import ALONE, Sharing
+from aftrans_jax.training.sharding import SINGLE_DEVICE, ShardingStrategy
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import Gradients, mean_gradients, train_step
 from aftrans_jax.training.xla_options import xla_options
@@ -55,11 +55,11 @@ def step_function(
     model: nn.Module, optimizer: optax.GradientTransformation, config: Config
 ) -> Callable[..., Any]:
     """Returns the step that `aftrans_jax.main` runs, of state, batch and rng, for one device."""
-    gradients = gradients_function(model, config, ALONE)
+    gradients = gradients_function(model, config, SINGLE_DEVICE)
     return partial(train_step, gradients=gradients, optimizer=optimizer)
 
 
-def gradients_function(model: nn.Module, config: Config, sharing: Sharing) -> Gradients:
+def gradients_function(model: nn.Module, config: Config, sharing: ShardingStrategy) -> Gradients:
     """Returns the gradients of what one of some devices holds, of state, batch and rng."""
     return partial(
         mean_gradients,

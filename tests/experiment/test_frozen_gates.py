@@ -17,10 +17,10 @@ DECAYING = {
 def test_gates_without_a_gradient_stay_as_they_are(gate):
     experiment = tiny_experiment(1, sacm__gate=gate, train__ema=0.5, **DECAYING)
     state, batches = experiment.state, experiment.train_batches(0)
-    before = state.answering()
+    before = state.eval_params()
     for _ in range(3):
         state, _ = experiment.train_step(state, next(batches))
-    after = jax.device_get(state.answering())
+    after = jax.device_get(state.eval_params())
     moved = jax.tree.map(lambda x, y: np.abs(x - y).max() > 0, before, after)
     assert all(jax.tree.leaves(moved["vit"]))
     learns = gate == "straight_through"

@@ -56,7 +56,7 @@ def damage(path: Path, kind: str, chance: random.Random) -> None:
 
 def run_one(kind: str, seed: int) -> str | None:
     """Damages one file, evaluates and resumes; the newest or the one before must be right."""
-    from aftrans_jax.files import numbers
+    from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
     from aftrans_jax.training.checkpoint_reading import checksum, read_arrays
 
     chance = random.Random(seed)
@@ -84,8 +84,8 @@ def run_one(kind: str, seed: int) -> str | None:
                 raise
             path.unlink()
             run_in(workdir)
-        if numbers(workdir / "checkpoints") not in ([4, 6], [6]):
-            return f"{path}: checkpoints {numbers(workdir / 'checkpoints')}"
+        if checkpoint_numbers(workdir / "checkpoints") not in ([4, 6], [6]):
+            return f"{path}: checkpoints {checkpoint_numbers(workdir / 'checkpoints')}"
         if checksum(read_arrays(workdir / "checkpoints" / "6")) != expected[6]:
             return f"{path}: another state was restored"
         return None

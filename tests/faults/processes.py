@@ -147,12 +147,12 @@ class Run:
 
 def problems(workdir: Path, reference: Path) -> str | None:
     """Returns how a finished run differs from an undisturbed one, None where it does not."""
-    from aftrans_jax.files import numbers
+    from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
     from aftrans_jax.training.checkpoint_reading import checksum, read_arrays
 
     folders = [folder / "checkpoints" for folder in (workdir, reference)]
-    if numbers(folders[0])[-1:] != [STEPS]:
-        return f"checkpoints {numbers(folders[0])}"
+    if checkpoint_numbers(folders[0])[-1:] != [STEPS]:
+        return f"checkpoints {checkpoint_numbers(folders[0])}"
     sums = [checksum(read_arrays(folder / str(STEPS))) for folder in folders]
     if sums[0] != sums[1]:
         return "the final state is another one"

@@ -24,7 +24,7 @@ def last_step(workdir: Path) -> int:
 
 def run_one(kind: str, seed: int) -> str | None:
     """Sends a run a signal in a phase, finishes it, and compares it with an undisturbed one."""
-    from aftrans_jax.files import numbers
+    from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
     chance = random.Random(seed)
     number = chance.choice((signal.SIGTERM, signal.SIGINT))
@@ -46,7 +46,7 @@ def run_one(kind: str, seed: int) -> str | None:
             said = outcome.output.splitlines()
             if not said[-1].startswith(f"{number.name}: stopped") or "Traceback" in outcome.output:
                 return outcome.output
-            saved = max(numbers(workdir / "checkpoints"), default=0)
+            saved = max(checkpoint_numbers(workdir / "checkpoints"), default=0)
             if saved < last_step(workdir):
                 return f"step {last_step(workdir)} was reported, {saved} is saved: {said[-1]}"
             outcome = Run(workdir).wait()

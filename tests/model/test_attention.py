@@ -83,7 +83,7 @@ def test_splash(rng, monkeypatch, num_tokens, block, head_dim, dtype):
 
 def test_splash_runs_on_every_device_of_a_step(rng):
     """A Pallas kernel cannot be split by the compiler, nor have what it returns checked."""
-    mesh, split = sharding.device_mesh(), sharding.SPLIT
+    mesh, split = sharding.device_mesh(), sharding.BATCH_SPLIT
     kernel = partial(splash_attention, interpret=True)
     kernel = sharding.on_each(kernel, mesh, arguments=(split,) * 3, results=split)
     assert_close(kernel, inputs(rng, "float32", 37, 37, head_dim=5, batch=mesh.size))

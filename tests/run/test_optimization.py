@@ -2,6 +2,7 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -37,14 +38,18 @@ def experiment(scores=None, patience=0, every=1):
     if scores is None:
         return with_settings(built, eval__every=1000)
 
-    def validate(state):
+    def evaluate(state, split):
+        if split != "validation":
+            return built.evaluator.evaluate(state, split)
         score = scores[int(state.batch_number)]
         if callable(score):
             score()
         return Evaluation({"global_accuracy": score}, 8, {})
 
-    built = built._replace(evaluate={**built.evaluate, "validation": validate})
-    return with_settings(built, train__patience=patience, eval__every=every)
+    evaluator = SimpleNamespace(evaluate=evaluate, relevance=built.evaluator.relevance)
+    return with_settings(
+        built._replace(evaluator=evaluator), train__patience=patience, eval__every=every
+    )
 
 
 def last_state(workdir):
@@ -90,7 +95,7 @@ def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, m
     assert again["test_loss"] == result["test_loss"]
     with tiny_variants():
         loaded = load_trained(workdir)
-    same(loaded.params, state.answering())
+    same(loaded.params, state.eval_params())
     answered, raw = (jax.tree.leaves(x) for x in (loaded.params, state.whole(state.params)))
     assert not all(np.array_equal(x, y) for x, y in zip(answered, raw, strict=True))
     evaluated = evaluate_run(experiment(), workdir, name="test")

@@ -55,13 +55,15 @@ def test_one_device_is_four_devices():
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, params[0])
     assert max(jax.tree.leaves(moved)) > 1e-3  # or equality would say nothing
     first, second = (
-        e.evaluate["test"](state) for e, state in zip((one, four), states, strict=True)
+        e.evaluator.evaluate(state, "test") for e, state in zip((one, four), states, strict=True)
     )
     assert first.num_examples == second.num_examples == NUM_TEST
     assert first.scores == pytest.approx(second.scores, abs=1e-5)
     np.testing.assert_array_equal(first.outcomes["box"], second.outcomes["box"])
     shown = [3, NUM_TEST - 1]
-    maps = [e.relevance(state, shown) for e, state in zip((one, four), states, strict=True)]
+    maps = [
+        e.evaluator.relevance(state, shown) for e, state in zip((one, four), states, strict=True)
+    ]
     assert maps[0].shape == (2, 4, 4)
     np.testing.assert_allclose(*maps, atol=1e-5)
 

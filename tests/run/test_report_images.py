@@ -1,5 +1,7 @@
 """The report's photos in their own shape, against the pixels that the model is given."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from experiments import tiny_experiment
@@ -12,7 +14,7 @@ from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.shown_images import choose
-from aftrans_jax.run.report_images import Look, look, pictures, seen
+from aftrans_jax.run.report_images import ShownImages, pictures, seen, shown_images
 from aftrans_jax.training.evaluation import Evaluation
 
 SIZES = ("image_size", "resize_size")
@@ -42,8 +44,8 @@ def shown(source, sizes):
     answers = Answers(zeros, *heads, "global", ("a",))
     outcomes = {"index": zeros, "label": zeros, "predicted": heads[0], "confidence": heads[1]}
     evaluation = Evaluation({}, 1, outcomes | {"box": box})
-    look = Look(answers, choose(answers, 3), np.ones((1, 2, 2), np.float32))
-    (picture,) = pictures(look, Dataset("one", source, source, ("a",)), evaluation, sizes).values()
+    shown = ShownImages(answers, choose(answers, 3), np.ones((1, 2, 2), np.float32))
+    (picture,) = pictures(shown, Dataset("one", source, source, ("a",)), evaluation, sizes).values()
     return picture
 
 
@@ -99,9 +101,9 @@ def test_each_image_has_its_own_pixels_box_and_relevance_where_some_were_not_rea
         return np.array(places, np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
 
     dataset = Dataset("own", Numbered(), Numbered(), ("a",))
-    changed = {"relevance": relevance, "dataset": dataset}
+    changed = {"evaluator": SimpleNamespace(relevance=relevance), "dataset": dataset}
     experiment = tiny_experiment(model__name="vit")._replace(**changed)
-    found = look(experiment, experiment.state, Evaluation({}, 3, outcomes))
+    found = shown_images(experiment, experiment.state, Evaluation({}, 3, outcomes))
     rows = found.chosen.rows()
     assert asked == [int(index[row]) for row in rows]
     assert len(rows) >= 2

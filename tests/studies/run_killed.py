@@ -12,7 +12,7 @@ import time
 import forked
 import pytest
 
-from aftrans_jax.files import numbers
+from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
 GIVEN = ("--seeds=1", "--config.data.num_test=60")
 
@@ -42,9 +42,9 @@ def test_killed_three_times_it_ends_with_the_same_table(tmp_path):
 
     first, second = killed / "keep-0.2" / "seed0", killed / "keep-0.6" / "seed0"
     moments = (
-        (lambda: numbers(first / "checkpoints"), False),  # the training goes on alone
+        (lambda: checkpoint_numbers(first / "checkpoints"), False),  # the training goes on alone
         (lambda: (first / "result.json").exists(), False),
-        (lambda: numbers(second / "checkpoints"), True),  # the training is killed too
+        (lambda: checkpoint_numbers(second / "checkpoints"), True),  # the training is killed too
     )
     for happened, both in moments:
         process = forked.start(tmp_path, killed, *GIVEN)

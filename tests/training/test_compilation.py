@@ -9,7 +9,7 @@ from experiments import tiny_experiment
 
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import SHARINGS, all_sum, device_mesh, placed
+from aftrans_jax.training.sharding import STRATEGIES, all_sum, device_mesh, placed
 from aftrans_jax.training.state import create_state
 
 DRAWING = {
@@ -27,7 +27,7 @@ def draws(state, batch, rng):
 def test_a_seed_draws_what_its_key_does(seed):
     mesh, rule = device_mesh(jax.devices()[:2]), optax.sgd(1.0)
     host = jax.device_get(create_state({"x": jnp.zeros(9)}, rule, NoLossScale()))
-    sharing = SHARINGS["replicated"](host, mesh)
+    sharing = STRATEGIES["replicated"](host, mesh)
     step = compiled_step(draws, rule, seed=seed, sharing=sharing, mesh=mesh)
     state, _ = step(placed(host, mesh, sharing.specs), {"mask": np.ones(2, bool)})
     keys = [jax.random.fold_in(jax.random.key(seed), device) for device in range(2)]
@@ -35,7 +35,7 @@ def test_a_seed_draws_what_its_key_does(seed):
     np.testing.assert_array_equal(-state.params["x"], expected)
 
 
-@pytest.mark.parametrize("sharding", SHARINGS)
+@pytest.mark.parametrize("sharding", STRATEGIES)
 def test_two_seeds_are_one_program(sharding):
     """Else a study would compile each row anew for each of its seeds."""
     programs = set()

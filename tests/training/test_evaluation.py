@@ -18,7 +18,14 @@ from aftrans_jax.data.sets.subsets import Subset
 from aftrans_jax.model.outputs import ModelOutput, Region
 from aftrans_jax.training import metrics
 from aftrans_jax.training.evaluation import eval_step, evaluate, localization, relevance
-from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, device_mesh, per_device, to_devices
+from aftrans_jax.training.sharding import (
+    BATCH_SPLIT,
+    REPLICATED,
+    all_sum,
+    device_mesh,
+    per_device,
+    to_devices,
+)
 
 BATCH, SIZE, WEIGHTS = 8, 32, {"global": 0.7, "local": 1.9}
 BOX = st.tuples(*[st.integers(0, SIZE - 1)] * 2, *[st.integers(1, SIZE)] * 2).map(
@@ -59,7 +66,7 @@ def step():
         "model": linear.Linear(),
         "loss_weights": WEIGHTS,
     }
-    specs = (WHOLE, SPLIT)
+    specs = (REPLICATED, BATCH_SPLIT)
     step = partial(eval_step, all_sum=all_sum, **rules)
     return per_device(step, device_mesh(), arguments=specs, results=specs)
 

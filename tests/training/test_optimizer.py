@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
-from aftrans_jax.training.parameter_groups import decayed, divided, joined, rate_scales, trainable
+from aftrans_jax.training.parameter_groups import decayed, merge, partition, rate_scales, trainable
 
 # Of a trunk of two blocks: is it decayed, and its learning rate at a layer decay of 0.5.
 PARAMETERS = {
@@ -71,10 +71,10 @@ def test_kernels_alone_are_decayed_and_layers_learn_at_their_rates(params):
     ],
 )
 def test_what_trains(params, choice, expected):
-    trained, frozen = divided(nested(params), trainable(choice, 2))
+    trained, frozen = partition(nested(params), trainable(choice, 2))
     assert flat(trained).keys() == expected
     assert flat(frozen).keys() == PARAMETERS.keys() - expected
-    assert flat(joined(frozen, trained)).keys() == PARAMETERS.keys()
+    assert flat(merge(frozen, trained)).keys() == PARAMETERS.keys()
 
 
 @pytest.mark.parametrize("choice", ["last:0", "last:3", "last:", "last", "last:x", "last:-1"])

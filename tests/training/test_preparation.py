@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aftrans_jax.training.losses import label_losses, target_losses
-from aftrans_jax.training.preparation import in_turn, smooth_targets, with_targets
+from aftrans_jax.training.preparation import chain, smooth_targets, with_targets
 
 KEY = jax.random.key(0)
 CLASSES = 4
@@ -64,10 +64,10 @@ def test_parts_come_in_turn_and_draw_by_themselves():
         return {"seen": jnp.append(batch["seen"], jax.random.uniform(rng))}
 
     batch = {"seen": jnp.zeros(1)}
-    _, *draws = in_turn([append] * 3)(batch, KEY)["seen"].tolist()
+    _, *draws = chain([append] * 3)(batch, KEY)["seen"].tolist()
     assert len({*draws}) == 3
-    assert in_turn([append])(batch, KEY)["seen"].tolist() == [0, draws[0]]
-    assert in_turn([])(batch, KEY) is batch
+    assert chain([append])(batch, KEY)["seen"].tolist() == [0, draws[0]]
+    assert chain([])(batch, KEY) is batch
 
 
 def test_class_weights_are_those_of_the_labels():

@@ -21,12 +21,14 @@ from aftrans_jax.training.checkpoint_reading import flat_arrays
 from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import OPTIMIZERS, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
-from aftrans_jax.training.sharding import FSDP_AXIS, SHARINGS, WHOLE, device_mesh, placed
+from aftrans_jax.training.sharding import FSDP_AXIS, REPLICATED, STRATEGIES, device_mesh, placed
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import mean_gradients
+from benchmarks.harness.hlo import collectives
 
 RULES = {"momentum": 0.9, "clip_norm": 0.5, "weight_decay": 0.1, "layer_decay": 1.0}
 STEPS = 3
+KERNELS = 4 * 8 * (linear.NUM_PIXELS + linear.NUM_CLASSES)  # bytes of what can be split
 
 
 class Perceptron(nn.Module):
@@ -82,7 +84,7 @@ def trained(
     host = state_of(rules, scale, trains)
     mesh = mesh_of(num_devices, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = SHARINGS[way](host, mesh)
+        sharing = STRATEGIES[way](host, mesh)
     step = step_of(Perceptron(dtype), rules, sharing, mesh, parts)
     state, states = placed(host, mesh, sharing.specs), []
     for batch in given:
@@ -123,7 +125,7 @@ def test_a_split_state_is_trained_as_a_whole_one(rng, name):
 def test_frozen_parts_are_split_and_stay(rng):
     rules = {"trains": lambda path: path[0] == "trained"}
     given = batches(rng)
-    whole, split = (trained(way, 2, given, **rules) for way in SHARINGS)
+    whole, split = (trained(way, 2, given, **rules) for way in STRATEGIES)
     assert_same(split, whole)
     host, state, states, _ = split
     kernel = state.frozen["frozen"]["kernel"]
@@ -136,7 +138,7 @@ def test_frozen_parts_are_split_and_stay(rng):
 def test_an_overflow_on_one_device_is_skipped_by_all(rng):
     given = batches(rng)
     given[1]["image"][:] = 255
-    whole, split = (trained(way, 2, given * 4, dtype=jnp.float16) for way in SHARINGS)
+    whole, split = (trained(way, 2, given * 4, dtype=jnp.float16) for way in STRATEGIES)
     last, other = split[2][-1], whole[2][-1]
     assert 0 < last["skipped"] < len(split[2])
     for path in ("skipped", "step", "loss_scale/scale"):
@@ -148,14 +150,34 @@ def test_the_largest_side_that_all_can_share_is_split():
         (64, 1024): PartitionSpec(None, FSDP_AXIS),
         (1024, 16, 64): PartitionSpec(FSDP_AXIS),
         (3001, 1026, 64): PartitionSpec(None, None, FSDP_AXIS),
-        (1025, 1027): WHOLE,  # no side is even
+        (1025, 1027): REPLICATED,  # no side is even
         (16, 1024): PartitionSpec(None, FSDP_AXIS),
-        (16, 1016): WHOLE,  # small
-        (): WHOLE,
+        (16, 1016): REPLICATED,  # small
+        (): REPLICATED,
     }
     tree = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     found = [sharding._spec(leaf, group_size=8) for leaf in tree]
     assert found == [*shapes.values()]
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "group"),
+    [
+        (1, 1),
+        (2, 2),
+        (7, 7),
+        (8, 8),
+        (9, 9),
+        (11, 11),
+        (12, 12),
+        (16, 8),
+        (18, 9),
+        (24, 8),
+        (64, 8),
+    ],
+)
+def test_a_state_is_split_over_about_eight_devices_and_repeated(num_devices, group):
+    assert sharding._group_size(num_devices) == group
 
 
 class Tower(nn.Module):
@@ -178,10 +200,24 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
     state = create_state(params, rules, NoLossScale())
     mesh = mesh_of(4)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = SHARINGS["fsdp"](state, mesh)
+        sharing = STRATEGIES["fsdp"](state, mesh)
     lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
     assert lowered.count("stablehlo.all_gather") == 3 + 2
     assert lowered.count("stablehlo.reduce_scatter") == 3
+
+
+@pytest.mark.parametrize(("group", "summed"), [(2, {KERNELS // 2}), (8, set())])
+def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
+    """Each group holds the same parts, so a device needs the others' sums of its own; one, none."""
+    rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
+    host, mesh = state_of(rules, NoLossScale(), bool), mesh_of(4, group)
+    with mock.patch.object(sharding, "SMALLEST", 1):
+        sharing = STRATEGIES["fsdp"](host, mesh)
+    program = step_of(Perceptron(), rules, sharing, mesh).lower(host, batches(rng)[0]).compile()
+    found = collectives(program.as_text())
+    assert sum(one.num_bytes for one in found if one.kind == "reduce-scatter") == KERNELS
+    reduced = {one.num_bytes for one in found if one.kind == "all-reduce"}
+    assert {size for size in reduced if size >= KERNELS // 4} == summed  # the others are scalars
 
 
 def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
@@ -195,9 +231,9 @@ def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     state = create_state(tiny.random_params(model, rng, images), rules, NoLossScale())
     host, mesh, found = jax.device_get(state), mesh_of(2), []
-    for way in SHARINGS:
+    for way in STRATEGIES:
         with mock.patch.object(sharding, "SMALLEST", 1):
-            sharing = SHARINGS[way](host, mesh)
+            sharing = STRATEGIES[way](host, mesh)
         step = step_of(model, rules, sharing, mesh, weights={"global": 1.0, "local": 1.0})
         found.append(flat_arrays(step(placed(host, mesh, sharing.specs), batch)[0]))
     moved = {path: array - found[0][path] for path, array in flat_arrays(host).items()}
@@ -214,6 +250,6 @@ def test_a_state_goes_on_with_another_number_of_devices(rng):
         assert states[-1][path].shape == array.shape, path
     mesh = mesh_of(2)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        specs = SHARINGS["fsdp"](host, mesh).specs
+        specs = STRATEGIES["fsdp"](host, mesh).specs
     again = flat_arrays(placed(jax.device_get(state), mesh, specs))
     jax.tree.map(np.testing.assert_array_equal, again, states[-1])

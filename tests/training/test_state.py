@@ -17,15 +17,15 @@ from aftrans_jax.training.compilation import compiled_step
 from aftrans_jax.training.optimizer import optimizer
 from aftrans_jax.training.parameter_groups import trainable
 from aftrans_jax.training.precision import NoLossScale
-from aftrans_jax.training.sharding import ALONE, device_mesh, replicate, replicated
-from aftrans_jax.training.state import ANSWERING, create_state
+from aftrans_jax.training.sharding import SINGLE_DEVICE, device_mesh, replicate, replicated
+from aftrans_jax.training.state import EVAL_PARAMS, create_state
 from aftrans_jax.training.train_step import mean_gradients, train_step
 
 RULES = {"momentum": 0.9, "clip_norm": 1.0, "weight_decay": 0.1, "layer_decay": 0.5}
 ADAMW = optimizer("adamw", lambda count: 0.01 + 0.0 * count, **RULES, num_layers=1)
 
 
-def gradients_of(model, sharing=ALONE):
+def gradients_of(model, sharing=SINGLE_DEVICE):
     return partial(
         mean_gradients,
         model=model,
@@ -70,13 +70,13 @@ def test_what_is_frozen_stays_and_the_average_answers(rng):
     average = params["global"].astype(np.float64)
     for state, decay in zip(one, (2 / 11, 3 / 12, 4 / 13), strict=True):
         average = decay * average + (1 - decay) * state.params["global"]
-    answering = last.answering()
+    answering = last.eval_params()
     np.testing.assert_allclose(answering["global"], average, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(answering["local"], params["local"])
     stored = flat_arrays(last)
     found = {
         path.removeprefix(part): array
-        for part in ANSWERING
+        for part in EVAL_PARAMS
         for path, array in stored.items()
         if path.startswith(part)
     }

@@ -25,7 +25,7 @@ from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.reporting import MetricsLog, Progress
-from aftrans_jax.training.sharding import ALONE
+from aftrans_jax.training.sharding import SINGLE_DEVICE
 from aftrans_jax.training.state import create_state
 from aftrans_jax.training.train_step import mean_gradients, train_step
 
@@ -52,7 +52,7 @@ def compiled_step(
         loss_weights=weights,
         predict_from=predict_from,
         accumulation_steps=parts,
-        sharing=ALONE,
+        sharing=SINGLE_DEVICE,
         cross_entropy=cross_entropy,
     )
     step = partial(train_step, gradients=prepared(gradients, prepare), optimizer=sgd)
@@ -194,7 +194,7 @@ def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
             loss_weights={"global": 1.0},
             predict_from="global",
             accumulation_steps=parts,
-            sharing=ALONE,
+            sharing=SINGLE_DEVICE,
         )
         return compute(averages)["loss"]
 

@@ -715,13 +715,14 @@ def test_a_directory_is_locked_while_something_is_trained_there(finished, tmp_pa
     (workdir / "result.json").unlink()
     experiment, tried = fresh(), []
 
-    def evaluate(state):
+    def evaluate(state, split):
         with pytest.raises(BlockingIOError, match="is in use"), locked(workdir):
             pass
         tried.append(True)
-        return experiment.evaluate["test"](state)
+        return experiment.evaluator.evaluate(state, split)
 
-    train(experiment._replace(evaluate={"test": evaluate}), workdir)
+    evaluator = SimpleNamespace(evaluate=evaluate, relevance=experiment.evaluator.relevance)
+    train(experiment._replace(evaluator=evaluator), workdir)
     assert tried == [True]
     with locked(workdir):
         pass

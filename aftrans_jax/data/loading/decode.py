@@ -14,7 +14,7 @@ from aftrans_jax.data.loading import jpeg, png, tiff
 from aftrans_jax.data.loading.depth import to_rgb
 from aftrans_jax.data.loading.formats import KindError, jpeg2000_bits, open_photo, unknown_content
 from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
-from aftrans_jax.files import named
+from aftrans_jax.files import with_filename
 
 MAX_PIXELS = 100_000_000
 
@@ -77,7 +77,7 @@ def read_photo(
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise named(error, Path(path)) from None
+        raise with_filename(error, Path(path)) from None
     return decode_photo(data, os.fspath(path), max_pixels=max_pixels, resize_size=resize_size)
 
 

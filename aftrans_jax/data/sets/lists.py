@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aftrans_jax.data.sets.annotations import NO_BOX, Box, Record, is_box
-from aftrans_jax.files import named
+from aftrans_jax.files import with_filename
 
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
@@ -110,7 +110,7 @@ def read_text(path: Path, *, remedy: str, any_bytes: bool = False) -> str:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}") from error
     except OSError as error:
-        raise named(error, path) from None
+        raise with_filename(error, path) from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}. {remedy}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

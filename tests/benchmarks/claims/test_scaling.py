@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aftrans_jax.training.sharding import SPLIT, WHOLE, all_sum, device_mesh, per_device
+from aftrans_jax.training.sharding import BATCH_SPLIT, REPLICATED, all_sum, device_mesh, per_device
 from benchmarks.claims.scaling import (
     Setup,
     account,
@@ -107,7 +107,7 @@ def test_collectives_of_compiled_programs():
     x = jnp.ones((4, 3))
     found = {}
     for function in (once, again_and_again):
-        compiled = per_device(function, device_mesh(), arguments=(SPLIT,), results=WHOLE)
+        compiled = per_device(function, device_mesh(), arguments=(BATCH_SPLIT,), results=REPLICATED)
         found[function] = collectives(compiled.lower(x).compile().as_text())
     assert {one.kind for one in found[once]} == {"all-reduce"}
     assert sum(one.num_bytes for one in found[once]) == 3 * 4 + 4

@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from aftrans_jax.files import whole, write_bytes
-from aftrans_jax.locks import own
+from aftrans_jax.files import atomic_write, write_bytes
+from aftrans_jax.locks import open_locked
 from aftrans_jax.weights.npz import record_of, save_arrays
 
 
@@ -57,7 +57,7 @@ def test_what_is_cut_short_leaves_the_earlier_file_alone(tmp_path, error):
     write_bytes(tmp_path / "x.npz", b"earlier")
 
     def cut_short():
-        with whole(tmp_path / "x.npz") as file:
+        with atomic_write(tmp_path / "x.npz") as file:
             file.write(b"half")
             raise error
 
@@ -101,18 +101,18 @@ def test_others_may_read_and_write_a_file_as_the_user_s_mask_says(tmp_path, mask
 
 
 def test_a_file_has_one_owner(tmp_path):
-    with own(tmp_path / "x", wait=False) as file:
+    with open_locked(tmp_path / "x", wait=False) as file:
         file.write(b"kept")
         with pytest.raises(BlockingIOError):
-            own(tmp_path / "x", wait=False)
-    with own(tmp_path / "x", wait=False) as file:
+            open_locked(tmp_path / "x", wait=False)
+    with open_locked(tmp_path / "x", wait=False) as file:
         assert file.read() == b"kept"
 
 
 def test_who_waited_gets_the_file_that_has_the_name(tmp_path):
     found = []
-    first = own(tmp_path / "x", wait=True)
-    waiting = threading.Thread(target=lambda: found.append(own(tmp_path / "x", wait=True)))
+    first = open_locked(tmp_path / "x", wait=True)
+    waiting = threading.Thread(target=lambda: found.append(open_locked(tmp_path / "x", wait=True)))
     waiting.start()
     waiting.join(0.1)
     assert not found
