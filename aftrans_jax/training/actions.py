@@ -159,8 +159,8 @@ def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progres
 def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str:
     """Returns the accuracies that scores hold, such as "global_accuracy", for people to read."""
     shown = [
-        f"{name.removesuffix('_accuracy')} {value:.1%}"
-        for name, value in scores.items()
-        if name.endswith("_accuracy") and value is not None  # a branch that is there
+        f"{head} {scores[key]:.1%}"
+        for head in ("global", "local", "sum")
+        if scores.get(key := f"{head}_accuracy") is not None  # a branch that is there
     ]
     return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"

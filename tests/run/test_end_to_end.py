@@ -13,6 +13,7 @@ from absl.testing import flagsaver
 from experiments import tiny_config, tiny_variants
 from npz_file import read_npz
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
 
 from aftrans_jax import export, main, predict
 from aftrans_jax.run import results
@@ -64,6 +65,14 @@ def test_result_json_keeps_the_contract(trained):
     assert {"python", "jax", "flax"} <= result["versions"].keys()
     assert len(result["gate_mean"]) == 2
     assert all(0 < gate < 1 for gate in result["gate_mean"])
+
+
+def test_result_json_has_the_mean_per_class_accuracy_of_each_head(trained):
+    workdir, result = trained
+    said = read_predictions(workdir / "predictions.csv")
+    for head, named in said.predicted.items():
+        expected = balanced_accuracy_score(said.true, named)
+        assert result[f"{head}_mean_per_class_accuracy"] == pytest.approx(expected), head
 
 
 def test_the_workdir_holds_what_the_readme_says(trained):
