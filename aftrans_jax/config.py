@@ -184,6 +184,7 @@ def base_config() -> Config:
     config.train.sharding = "replicated"
     config.train.report_every = 10  # batches between two lines of progress
     config.train.save_every = 1000  # batches between two checkpoints
+    config.train.profile = False  # traces 5 steps of each start by JAX's profiler, into profile/
 
     config.eval = ConfigDict()  # evaluations and answers
     # Logits that answer: auto (local; of rams sum, of one branch global) | global | local | sum.

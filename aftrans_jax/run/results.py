@@ -61,9 +61,9 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
     A score is None where the model has no such branch or region; means per class are over the
-    classes that have test images. The losses are cross-entropies:
-    `test_loss` is their sum weighted as in training. `gate_mean` is a list by layer, over the test
-    images; 0 is the gate of a layer that is not fused.
+    classes that have test images. The losses are cross-entropies: `test_loss` is their sum weighted
+    as in training. `gate_mean` is a list by layer, over the test images; 0 is the gate of a layer
+    that is not fused.
     """
     scores, outcomes, dataset = dict(evaluation.scores), evaluation.outcomes, experiment.dataset
     means, gates = mean_per_class(outcomes["label"], outcomes["predicted"]), outcomes.get("gate")

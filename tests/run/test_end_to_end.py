@@ -1,5 +1,6 @@
 """A whole run through the command line, and what it leaves behind for users and other code."""
 
+import gzip
 import itertools
 import json
 import shutil
@@ -113,6 +114,15 @@ def test_every_start_is_recorded_with_its_command(tmp_path, monkeypatch):
     ] * 2
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert all(line.replace("'", "&#39;") in page for line in lines)
+
+
+def test_a_run_that_goes_on_may_be_profiled(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    start(workdir, train__steps=12, train__profile=True)
+    assert "note: train.profile was False, is now True" in capsys.readouterr().out
+    (trace,) = workdir.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
+    assert b'"train"' in gzip.decompress(trace.read_bytes())
 
 
 def test_predictions_hold_each_images_box(trained):
