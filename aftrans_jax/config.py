@@ -92,11 +92,12 @@ def base_config() -> Config:
     # Side in px of the photo that a crop is cut from; 0: twice what the weights were trained at.
     config.data.source_size = 0
     config.data.local_size = 0  # side in px of the crop; 0: what the weights were trained at
-    # Photos are resized to source_size times this, then cropped to source_size.
+    # Photos are squashed to a square of source_size times this, then cropped to source_size (at 1
+    # nothing is cut).
     config.data.resize_ratio = 1.0  # Paper: section 3.2
-    # How training images are cropped: random (to source_size) | resized (8 to 100 % of the area,
-    # resized).
-    config.data.crop = "random"  # Choice: random, as TransFG; the paper is silent
+    # How training images are cropped: random (a window of source_size; the whole photo while
+    # resize_ratio is 1) | resized (8 to 100 % of the area, resized).
+    config.data.crop = "random"  # Choice: no crop at ratio 1; TransFG: 448 from 600 px
     # What training images undergo after crop and flip: none | autoaugment | randaugment (2
     # operations of magnitude 9).
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
@@ -186,6 +187,7 @@ def base_config() -> Config:
     config.train.sharding = "replicated"
     config.train.report_every = 10  # batches between two lines of progress
     config.train.save_every = 1000  # batches between two checkpoints
+    config.train.profile = False  # traces 5 steps of each start by JAX's profiler, into profile/
 
     config.eval = ConfigDict()  # evaluations and answers
     # Logits that answer: auto (local; of rams sum, of one branch global) | global | local | sum.

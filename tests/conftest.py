@@ -87,6 +87,7 @@ def trained_run(tmp_path_factory) -> Path:
 def train_tiny(workdir: Path) -> None:
     from unittest import mock
 
+    import jax
     from experiments import tiny_config, tiny_variants
 
     import aftrans_jax

@@ -102,6 +102,25 @@ def by_head(answers: Answers) -> dict[str, Share]:
     return {head: share(int(answers.right(head).sum()), total) for head in answers.heads()}
 
 
+def mean_per_class(
+    labels: Int[np.ndarray, " images"], predicted: Mapping[str, Int[np.ndarray, " images"]]
+) -> dict[str, float]:
+    """Returns each head's mean per-class accuracy, NaN of no images.
+
+    That is the mean, over the classes that have images, of the share of them that is named right.
+
+    Args:
+      labels: the class of each image.
+      predicted: by head, the class that it names each image.
+    """
+    totals = np.bincount(labels)
+    tested = totals > 0
+    hits = {head: np.bincount(labels, weights=named == labels) for head, named in predicted.items()}
+    if not tested.any():
+        return dict.fromkeys(hits, math.nan)
+    return {head: float((x[tested] / totals[tested]).mean()) for head, x in hits.items()}
+
+
 def by_class(answers: Answers) -> list[ClassScore]:
     """Returns the score of each class that has images, the least accurate first."""
     right, labels = answers.right(), answers.labels

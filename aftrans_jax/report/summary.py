@@ -1,6 +1,6 @@
 """What the page says of all answers together: accuracies, classes, confusion, calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from aftrans_jax.report.answers import (
     calibration,
     confused,
     confusion,
+    mean_per_class,
 )
 from aftrans_jax.report.charts import reliability
 from aftrans_jax.report.drawing import Plot
@@ -74,6 +75,7 @@ class Summary(NamedTuple):
     Attributes:
       accuracy: of the reported head.
       heads: the accuracy of each, with the baseline's; None where nothing was tested.
+      mean_per_class: see `answers.mean_per_class`.
       agreement: whether the global and the local head are right, with the number of images and how
         many of them the reported head has right; empty where there is one head.
       num_classes: that have test images.
@@ -90,6 +92,7 @@ class Summary(NamedTuple):
 
     accuracy: Share
     heads: Plot | None
+    mean_per_class: Mapping[str, float]
     agreement: Sequence[tuple[bool, bool, int, int]]
     num_classes: int
     classes: Sequence[ClassScore]
@@ -112,6 +115,7 @@ def summary(answers: Answers, baseline: Baseline | None) -> Summary:
     return Summary(
         accuracy=heads[answers.reported],
         heads=_heads_plot(answers.reported, heads, baseline) if len(answers.labels) else None,
+        mean_per_class=mean_per_class(answers.labels, answers.predicted),
         agreement=_agreement(answers),
         num_classes=len(classes),
         classes=classes[:MAX_CLASSES],

@@ -16,7 +16,9 @@ from aftrans_jax.config import base_config, is_left
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
+from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.json_files import write_json
+from aftrans_jax.report.answers import mean_per_class
 from aftrans_jax.report.page import Report, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
@@ -58,12 +60,13 @@ def devices() -> str:
 def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
-    A score is None where the model has no such branch or region. The losses are cross-entropies:
-    `test_loss` is their sum weighted as in training. `gate_mean` is a list by layer, over the test
-    images; 0 is the gate of a layer that is not fused.
+    A score is None where the model has no such branch or region; means per class are over the
+    classes that have test images. The losses are cross-entropies: `test_loss` is their sum weighted
+    as in training. `gate_mean` is a list by layer, over the test images; 0 is the gate of a layer
+    that is not fused.
     """
-    scores, gates = dict(evaluation.scores), evaluation.outcomes.get("gate")
-    dataset = experiment.dataset
+    scores, outcomes, dataset = dict(evaluation.scores), evaluation.outcomes, experiment.dataset
+    means, gates = mean_per_class(outcomes["label"], outcomes["predicted"]), outcomes.get("gate")
     return {
         "step": int(state.step),
         "num_test": evaluation.num_examples,
@@ -71,6 +74,7 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
         "test_loss": scores.pop("loss"),
         **dict.fromkeys(("global_loss", "local_loss")),
         **scores,
+        **{f"{head}_mean_per_class_accuracy": means.get(head) for head in HEADS},
         "gate_mean": None if gates is None else gates.mean(axis=0, dtype=np.float64).tolist(),
         "skipped_steps": int(state.skipped),
         "num_train": len(dataset.train),

@@ -13,11 +13,11 @@ from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import StopRequest
-from aftrans_jax.training.actions import Report, Stopwatch, show_scores
+from aftrans_jax.training.actions import Profile, Report, Stopwatch, show_scores
 from aftrans_jax.training.checkpoint_writing import check_room
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
-from aftrans_jax.training.loop import train
+from aftrans_jax.training.loop import Action, train
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
@@ -161,15 +161,20 @@ class Session:
         batches = itertools.chain([next(batches)], batches)
         self.progress.say("compiling the training step: a minute or more the first time")
         self.progress.start(int(state.step))
-        state = train(
-            state,
-            step_fn=self._experiment.train_step,
-            batches=batches,
-            num_steps=config.train.steps,
-            actions=(self._report, self._save_and_evaluate),
-            should_stop=lambda number: stop(number) or self._has_waited(number),
-        )
-        self._report.finish(state)
+        actions: list[Action] = [self._report, self._save_and_evaluate]
+        with contextlib.ExitStack() as until_trained:
+            if config.train.profile and jax.process_index() == 0:
+                profile = Profile(self._workdir / "profile", self._stopwatch)
+                actions.append(until_trained.enter_context(contextlib.closing(profile)))
+            state = train(
+                state,
+                step_fn=self._experiment.train_step,
+                batches=batches,
+                num_steps=config.train.steps,
+                actions=actions,
+                should_stop=lambda number: stop(number) or self._has_waited(number),
+            )
+            self._report.finish(state)
         self._save(state)
         return state
 

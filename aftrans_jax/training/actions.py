@@ -1,10 +1,11 @@
-"""What is said between training steps: averages, speed, scores."""
+"""What happens between training steps: averages, speed and scores are said, steps profiled."""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -150,6 +151,40 @@ class Report:
         self.progress.report(step, values)
 
 
+_SETTLING, _TRACED = 5, 5  # steps since a start: the first ones compile and fill the queues
+
+
+class Profile:
+    """Traces a few steps of each start by JAX's profiler.
+
+    A trace lies in a folder of its own, named after the time, so earlier ones stay. It has steps 6
+    to 10 since the start, or as many of them as there are.
+
+    Follows: CLU `Profile`, which cannot be imported without TensorFlow.
+    """
+
+    def __init__(self, directory: Path, stopwatch: Stopwatch) -> None:
+        """Traces into a directory; the stopwatch of the steps stands still meanwhile."""
+        self._directory, self._stopwatch = directory, stopwatch
+        self._steps, self._trace = 0, contextlib.ExitStack()
+
+    def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
+        """Begins or ends the trace when it is time."""
+        del number, averages
+        self._steps += 1
+        if self._steps == _SETTLING:
+            with self._stopwatch.paused(state):
+                trace = jax.profiler.trace(self._directory, create_perfetto_trace=True)
+                self._trace.enter_context(trace)
+        elif self._steps == _SETTLING + _TRACED:
+            with self._stopwatch.paused(state):
+                self.close()
+
+    def close(self) -> None:
+        """Ends and writes a trace that has begun, as of a run that ends meanwhile."""
+        self._trace.close()
+
+
 def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progress) -> None:
     """Shows the accuracies of an evaluation in a line."""
     line = accuracy_line(evaluation.scores, evaluation.num_examples, split)
@@ -159,8 +194,8 @@ def show_scores(evaluation: Evaluation, step: int, split: str, progress: Progres
 def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str:
     """Returns the accuracies that scores hold, such as "global_accuracy", for people to read."""
     shown = [
-        f"{name.removesuffix('_accuracy')} {value:.1%}"
-        for name, value in scores.items()
-        if name.endswith("_accuracy") and value is not None  # a branch that is there
+        f"{head} {scores[key]:.1%}"
+        for head in ("global", "local", "sum")
+        if scores.get(key := f"{head}_accuracy") is not None  # a branch that is there
     ]
     return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"

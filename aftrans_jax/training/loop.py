@@ -44,7 +44,8 @@ def train(
     number, enqueued = int(state.batch_number), deque[Averages]()
     while (remaining := num_steps - int(state.step)) > 0:
         for _ in range(remaining):
-            state, averages = step_fn(state, next(batches))
+            with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                state, averages = step_fn(state, next(batches))
             enqueued.append(averages)
             if len(enqueued) > _AHEAD:
                 jax.block_until_ready(enqueued.popleft())

@@ -47,10 +47,12 @@ def forward_flops(
 ) -> int:
     """Returns the FLOP of one image's forward pass, 2 per multiply-add of its products.
 
-    Products are those of matrices and convolutions, of the resampling too, which is by matrices
-    here. Not counted are the operations on single elements, such as softmax, GELU and layer norm,
-    and the labelling's loop. By XLA's count, which takes those in, a ViT has 0.4 % (B/16, GELU by
-    tanh) to 5.5 % (Ti/16, exact) more. Nothing is compiled or computed.
+    Products alone are what model FLOP utilisation counts by convention, and the count follows from
+    the model, not from what a backend's compiler makes of it. They are those of matrices and
+    convolutions, of the resampling too, which is by matrices here. Not counted are the operations
+    on single elements, such as softmax, GELU and layer norm, and the labelling's loop. By XLA's
+    count, which takes those in, a ViT has 0.4 % (B/16, GELU by tanh) to 5.5 % (Ti/16, exact) more.
+    Nothing is compiled or computed.
     Products in a kernel of its own, such as cuDNN's attention, are not seen: the model must have
     XLA's attention. The same kind of pass elsewhere has as many.
 

@@ -9,7 +9,7 @@ from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 
-FOLDERS = ("checkpoints", "broken_checkpoints", "report", "tensorboard")
+FOLDERS = ("checkpoints", "broken_checkpoints", "report", "tensorboard", "profile")
 FILES = (
     *("config.json", "classes.json", "lists.csv.gz", "image_folder.txt", "parameters.txt"),
     *("commands.txt", "metrics.jsonl", "skipped_images.json", "checkpoints/scores.json"),

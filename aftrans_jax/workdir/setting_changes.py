@@ -19,6 +19,7 @@ Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 PLUMBING = (
     "train.report_every",
     "train.save_every",
+    "train.profile",
     "train.steps",  # above what is trained, see `check_length`
     "train.epochs",  # which mean steps
     "train.accumulation_steps",
@@ -36,7 +37,8 @@ PLUMBING = (
 )
 # What never changes a result, and so is not in a directory's name.
 _UNNAMED = (
-    *("train.report_every", "train.save_every", "eval.every", "eval.batch_size", "report."),
+    *("train.report_every", "train.save_every", "train.profile"),
+    *("eval.every", "eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
 # What a finished run takes: where its data were moved, and that it is no longer after all.

@@ -238,6 +238,8 @@ def test_the_recipes_are_the_published_ones(name, sizes, augment, rate):
 
 def test_the_base_configuration_is_sound_and_fresh():
     checks.check(base(), num_devices=4)
+    sizes = data.image_sizes(base())
+    assert sizes["image_size"] == sizes["resize_size"]  # no crop, as data.crop's help says
     base_config().train.steps = 1
     assert base_config().train.steps == 10_000
     with pytest.raises(AttributeError, match="nosuch"):

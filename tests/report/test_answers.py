@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import answers
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, confusion_matrix
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from aftrans_jax.report.answers import (
     agreement,
@@ -17,6 +17,7 @@ from aftrans_jax.report.answers import (
     calibration,
     confused,
     confusion,
+    mean_per_class,
     share,
 )
 from aftrans_jax.report.summary import summary
@@ -63,6 +64,22 @@ def test_reliability_agrees_with_scikit_learn(said):
     np.testing.assert_allclose(found.confidence[filled], confidence)
     weights = found.counts[filled] / found.counts.sum()
     assert found.error == pytest.approx(float(weights @ np.abs(accuracy - confidence)))
+
+
+@pytest.mark.filterwarnings("ignore:A single label", "ignore:y_pred contains classes")
+@settings(deadline=None, max_examples=50)
+@given(random_answers())
+def test_the_mean_over_classes_agrees_with_scikit_learn(said):
+    labels, named = said.labels, said.predicted
+    expected = {head: balanced_accuracy_score(labels, named[head]) for head in said.heads()}
+    assert mean_per_class(labels, named) == pytest.approx(expected)
+
+
+def test_the_mean_over_classes_counts_a_rare_class_as_much_as_a_frequent_one():
+    labels = np.array([0] * 8 + [2] * 2)  # no image of class 1
+    named = {"global": np.array([0] * 10), "local": np.array([0] * 8 + [2, 1])}
+    assert mean_per_class(labels, named) == {"global": 0.5, "local": 0.75}
+    assert math.isnan(mean_per_class(labels[:0], {"global": labels[:0]})["global"])
 
 
 def test_calibration_golden():

@@ -22,10 +22,17 @@ def test_the_headline_is_the_reported_accuracy_with_its_interval(tmp_path):
     assert "49.0 % to 94.3 %" in shown.text
 
 
+def test_the_headline_has_the_mean_over_classes_of_each_head(tmp_path):
+    said = answers([0] * 8 + [1] * 2, [0] * 10, local=[0] * 8 + [1, 0])
+    shown = page(tmp_path, answers=said, shown=0)
+    assert "Mean per-class accuracy: global 50.0 %, local 75.0 %." in shown.text
+
+
 def test_where_nothing_was_scored_no_interval_is_given(tmp_path):
     shown = page(tmp_path, answers=answers([], []))
     assert "– of 0 test images named right by the global logits" in shown.text  # noqa: RUF001
     assert "nan" not in shown.text
+    assert "per-class" not in shown.text
 
 
 def test_a_baseline_is_set_beside_the_run_or_its_absence_is_said(tmp_path):

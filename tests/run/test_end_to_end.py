@@ -1,5 +1,6 @@
 """A whole run through the command line, and what it leaves behind for users and other code."""
 
+import gzip
 import itertools
 import json
 import shutil
@@ -13,6 +14,7 @@ from absl.testing import flagsaver
 from experiments import tiny_config, tiny_variants
 from npz_file import read_npz
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
 
 from aftrans_jax import export, main, predict
 from aftrans_jax.run import results
@@ -66,6 +68,14 @@ def test_result_json_keeps_the_contract(trained):
     assert all(0 < gate < 1 for gate in result["gate_mean"])
 
 
+def test_result_json_has_the_mean_per_class_accuracy_of_each_head(trained):
+    workdir, result = trained
+    said = read_predictions(workdir / "predictions.csv")
+    for head, named in said.predicted.items():
+        expected = balanced_accuracy_score(said.true, named)
+        assert result[f"{head}_mean_per_class_accuracy"] == pytest.approx(expected), head
+
+
 def test_the_workdir_holds_what_the_readme_says(trained):
     workdir, _ = trained
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -104,6 +114,15 @@ def test_every_start_is_recorded_with_its_command(tmp_path, monkeypatch):
     ] * 2
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert all(line.replace("'", "&#39;") in page for line in lines)
+
+
+def test_a_run_that_goes_on_may_be_profiled(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    start(workdir, train__steps=12, train__profile=True)
+    assert "note: train.profile was False, is now True" in capsys.readouterr().out
+    (trace,) = workdir.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
+    assert b'"train"' in gzip.decompress(trace.read_bytes())
 
 
 def test_predictions_hold_each_images_box(trained):

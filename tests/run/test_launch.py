@@ -111,9 +111,11 @@ def test_an_image_that_one_process_could_not_read_is_named(monkeypatch):
 def test_gates_are_means_over_the_images():
     experiment = tiny_experiment(model__name="vit")
     gates = np.array([[0.1, 0.0], [0.2, 0.0], [0.9, 0.0]], np.float32)
-    found = summary(experiment, experiment.state, Evaluation({"loss": 1.0}, 3, {"gate": gates}))
+    said = {"label": np.arange(3), "predicted": {"global": np.arange(3)}}
+    evaluation = Evaluation({"loss": 1.0}, 3, {**said, "gate": gates})
+    found = summary(experiment, experiment.state, evaluation)
     assert found["gate_mean"] == pytest.approx([0.4, 0])
-    plain = summary(experiment, experiment.state, Evaluation({"loss": 1.0}, 3, {}))
+    plain = summary(experiment, experiment.state, Evaluation({"loss": 1.0}, 3, said))
     assert (plain["gate_mean"], plain["test_loss"], plain["num_train"]) == (None, 1, 24)
 
 

@@ -1,12 +1,18 @@
-"""What the stopwatch counts: steps and their seconds, by a clock that the test moves."""
+"""What the stopwatch counts, by a clock that the test moves; which steps a profile holds."""
 
+import gzip
+import itertools
+import json
 import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 from clu.metrics import Average
 
 from aftrans_jax.training import actions
-from aftrans_jax.training.actions import Stopwatch
+from aftrans_jax.training.actions import Profile, Stopwatch
+from aftrans_jax.training.loop import train
 from aftrans_jax.training.precision import NoLossScale
 from aftrans_jax.training.state import TrainState
 
@@ -45,3 +51,37 @@ def test_neither_compilation_nor_pauses_count(monkeypatch):
     step()
     pause(ready=0)
     assert watch.steps_per_second() == pytest.approx(0.5)
+
+
+def traced_steps(folder):
+    """Numbers of the steps in the one trace of a folder, as Perfetto would show them."""
+    (path,) = folder.glob("plugins/profile/*/perfetto_trace.json.gz")
+    assert len(list(path.parent.glob("*.xplane.pb"))) == 1  # for TensorBoard
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    return [int(x["args"]["step_num"]) for x in events if x.get("name") == "train"]
+
+
+@pytest.mark.parametrize(("num_steps", "traced"), [(30, range(45, 50)), (7, (45, 46)), (4, ())])
+def test_five_steps_are_traced_after_the_first_five_of_a_start(num_steps, traced, tmp_path):
+    earlier = tmp_path / "plugins" / "profile" / "2026_01_01_00_00_00" / "host.trace.json.gz"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"of an earlier start")
+    watch, update = Stopwatch(), jax.jit(lambda state: state.replace(step=state.step + 1))
+
+    def step(state, batch):
+        return update(state), {"loss": Average(state.step, batch)}
+
+    profile = Profile(tmp_path, watch)
+    train(
+        TrainState(jnp.asarray(40), jnp.asarray(0), {}, {}, NoLossScale()),  # a run that resumes
+        step_fn=step,
+        batches=itertools.count(),
+        num_steps=40 + num_steps,
+        actions=[lambda number, state, averages: watch.step(averages), profile],
+        should_stop=lambda number: False,
+    )
+    profile.close()
+    assert earlier.read_bytes() == b"of an earlier start"
+    earlier.unlink()
+    assert not traced or traced_steps(tmp_path) == list(traced)
+    assert bool(list(tmp_path.glob("*/*/*/*"))) == bool(traced)

@@ -123,7 +123,7 @@ def test_every_key_is_plumbing_or_defines_the_training():
         *("train.steps", "train.epochs", "train.report_every", "train.save_every"),
         *("train.precision", "train.sharding", "train.accumulation_steps"),
         *("model.attention", "model.remat", "data.dir", "data.num_threads", "data.cache"),
-        *("data.on_error", "data.max_pixels"),
+        *("train.profile", "data.on_error", "data.max_pixels"),
     }
     assert groups <= plumbing
     defining = {
