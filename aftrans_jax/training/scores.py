@@ -107,7 +107,7 @@ class Scores:
         for key in sorted(key for key in self._known if key <= number):
             facts = self._known[key]
             if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
-                    waited, best = 0, -math.inf  # scores of another kind do not compare
+                waited, best = 0, -math.inf  # scores of another kind do not compare
             if (scores := self.of(key)) is not None and facts.get("is_due", True):
                 score = scores.get(self._best_by or "", math.nan)
                 waited, best = (0, score) if score > best else (waited + 1, best)

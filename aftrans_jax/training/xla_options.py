@@ -21,7 +21,6 @@ def xla_options(platform: str) -> dict[str, str]:
 @functools.cache
 def _is_known() -> bool:
     """Whether this jaxlib knows the options for CPUs: unknown ones are compilation errors."""
-
     try:
         jax.jit(lambda: 0, compiler_options=dict(_ON_CPUS)).lower().compile()
     except jax.errors.JaxRuntimeError:
