@@ -14,7 +14,7 @@ from aftrans_jax.data.sets.subsets import Relabelled, Subset
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation knows of the training.
+    """Facts about the training for an evaluation.
 
     Attributes:
       classes: names of the model's classes, in the order of its head.

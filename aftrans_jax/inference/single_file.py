@@ -78,7 +78,7 @@ def save(
 
 
 def read_saved(path: Path) -> Saved:
-    """Returns what `save` wrote.
+    """Returns the contents of a file that `save` wrote.
 
     Raises:
       ValueError: the file is damaged or of another kind; the message names it.

@@ -68,7 +68,7 @@ class Pair(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How confidence and accuracy agree, in bins of confidence of equal width.
+    """The agreement of confidence and accuracy, in bins of confidence of equal width.
 
     Attributes:
       counts: number of images in each bin.

@@ -32,7 +32,7 @@ class Report(NamedTuple):
       history: records with "step" by split: "train" and the split evaluated during training.
       gates: gates of each layer, in [0, 1]; None for a model without.
       chosen: test images to show.
-      pictures: images to show, by row of the answers.
+      pictures: images to show, by row of `answers`.
       changed: key, default and value of each setting that is not the default.
       versions: versions of packages, by name.
       commands: date and command of each start.

@@ -43,7 +43,7 @@ def find_baseline(
       workdir: directory of the run, whose predictions are not needed.
       settings: settings of the run, nested.
       answers: predictions of the run.
-      names: of the test images, in the order of the answers.
+      names: names of the test images, in the order of `answers`.
     """
     ours = flat(settings)
     if ours["model.name"] == _PLAIN:

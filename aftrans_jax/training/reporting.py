@@ -1,4 +1,4 @@
-"""Where metrics are written: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Writes metrics: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import json
 import math

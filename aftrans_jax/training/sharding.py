@@ -84,7 +84,7 @@ def device_index() -> Array:
 
 
 class ShardingStrategy(NamedTuple):
-    """How the training state is sharded over devices.
+    """The sharding of the training state over devices.
 
     Attributes:
       specs: PartitionSpec of each of its arrays.

@@ -65,7 +65,7 @@ class Diagnosis(NamedTuple):
       tiny: readable images with a side below `tiny_px`.
       twins: groups of readable images that are the same picture.
       guessed: readable images whose files do not state their bit depth.
-      guess: how that of the first of `guessed` was guessed, "" where there are none.
+      guess: how the bit depth of the first of these was guessed, "" where there are none.
       astray: readable images whose box is outside, or extends far outside.
     """
 
