@@ -131,7 +131,7 @@ def relevance(
 ) -> Float[np.ndarray, "images rows cols"] | None:
     """Returns the relevance of each image's patches in the split's order; None without regions.
 
-    Meant for few images: those of a whole split take gigabytes.
+    Meant for few images: those of a full split take gigabytes.
     """
     found = []
     for batch in batches:

@@ -23,7 +23,7 @@ def two(workdir: Path, *arguments: str, limit: int = 0) -> list[Run]:
     """Starts both processes of the tiny run; their configuration and output lie beside it.
 
     Args:
-      workdir: of the run.
+      workdir: directory of the run.
       *arguments: of both processes.
       limit: largest size in bytes of a file of the first one, 0 for none.
     """
