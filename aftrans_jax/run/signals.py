@@ -34,7 +34,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
+    """A handler that turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
 
     In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
     which is never reset. A later second signal ends the process, also during compilation, when

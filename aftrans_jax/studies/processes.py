@@ -134,7 +134,7 @@ def record_moved(run: Run) -> None:
 
 
 class Stop:
-    """Notes the first of the signals that end a program, in its `with` block."""
+    """The first signal that would end the program, noted in its `with` block."""
 
     def __init__(self) -> None:
         self.signal = 0

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 @flax.struct.dataclass
 class NoAverage:
-    """Keeps no average; stands in for `MovingAverage`."""
+    """No average, in place of `MovingAverage`."""
 
     def after(self, params: Any, step: Int[Array, ""]) -> "NoAverage":
         """Returns itself."""

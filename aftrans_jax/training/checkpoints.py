@@ -27,7 +27,7 @@ from aftrans_jax.training.scores import PreservationPolicy, Scores
 
 
 class Checkpoints:
-    """Reads and writes the training state below one directory, numbered by its batches.
+    """The checkpoints of a training state below one directory, numbered by its batches.
 
     Reading changes and creates nothing, except that it can set damaged ones aside. The state is
     copied to the host first, so that the next step may reuse its buffers during writing.

@@ -19,7 +19,7 @@ _CAPABILITY = " (compute capability "  # in names of GPUs without bfloat16
 
 @flax.struct.dataclass
 class NoLossScale:
-    """Leaves gradients as they are; stands in for float16's `DynamicLossScale`.
+    """A loss scale of 1, in place of float16's `DynamicLossScale`.
 
     Follows: jmp NoOpLossScale.
     """

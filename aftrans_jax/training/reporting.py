@@ -20,7 +20,7 @@ Number = int | float
 
 
 class MetricsLog:
-    """Appends records to metrics.jsonl and, with tensorboardX, to TensorBoard's event files.
+    """A log in metrics.jsonl and, with tensorboardX, in TensorBoard's event files.
 
     Only the first process writes. metrics.jsonl needs no package and survives a killed run.
     """

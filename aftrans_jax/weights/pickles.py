@@ -19,7 +19,7 @@ _SKIPPED = ("PROTO", "FRAME", "STOP")
 
 
 class Named:
-    """Stands for a function named in the data; `make` is its entry in the table."""
+    """A function named in the data; `make` is its entry in the table."""
 
     def __init__(self, name: str, make: Callable[..., Any]) -> None:
         self.name, self.make = name, make

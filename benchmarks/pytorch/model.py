@@ -35,21 +35,21 @@ class Sizes(NamedTuple):
 
 
 class Linear(nn.Linear):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A linear layer in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 class Convolution(nn.Conv2d):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A convolution in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), self.stride)
 
 
 class Norm(nn.LayerNorm):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A layer norm in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)

@@ -14,7 +14,7 @@ _RECENT = 2 * _ENOUGH  # images requested last: 200 damaged ones are half of the
 
 
 class Skipped:
-    """Records the unreadable images of one source; several threads may use it at a time.
+    """The unreadable images of one source; several threads may record them at a time.
 
     `flags` [examples] is True for every image recorded; an array has the same shape in every
     process, so that they can combine theirs.
