@@ -105,13 +105,13 @@ def by_head(answers: Answers) -> dict[str, Share]:
 def mean_per_class(
     labels: Int[np.ndarray, " images"], predicted: Mapping[str, Int[np.ndarray, " images"]]
 ) -> dict[str, float]:
-    """Returns each head's mean per-class accuracy, NaN of no images.
+    """Returns each head's mean per-class accuracy, NaN for no images.
 
-    That is the mean, over the classes that have images, of the share of them that is named right.
+    This is the mean of the accuracies of all classes that have images.
 
     Args:
-      labels: the class of each image.
-      predicted: by head, the class that it names each image.
+      labels: class of each image.
+      predicted: predicted class of each image, by head.
     """
     totals = np.bincount(labels)
     tested = totals > 0

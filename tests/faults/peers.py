@@ -1,6 +1,6 @@
 """One of two processes that are one run ends or fails: the other ends soon, and says what to do.
 
-Of a run that splits its state over both processes, nothing goes wrong.
+A run that shards its state over both processes works.
 """
 
 import functools
@@ -49,7 +49,7 @@ def finished(workdir: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def undisturbed() -> Path:
-    """Returns the directory of two processes' run that nothing happened to; made once."""
+    """Returns the directory of an undisturbed run of two processes, made once."""
     workdir = Path(tempfile.mkdtemp()) / "reference"
     if problem := finished(workdir):
         raise RuntimeError(problem)
