@@ -1,7 +1,7 @@
 """AFTrans: fine-grained visual recognition with a vision transformer's own attention.
 
-`load` gives a trained model as a function of photos, `train` trains one from a configuration,
-`get_config` has the configurations, and `create` gives a model before training.
+`load` returns a trained model as a function of photos, `train` trains one from a configuration,
+`get_config` returns configurations, and `create` a model before training.
 """
 
 import importlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when they are asked for: jax takes seconds.
+# Imported on first use, since jax takes seconds.
 _PLACES = {
     "load": "library",
     "create": "library",
@@ -31,7 +31,7 @@ __all__ = ["Classifier", "Prediction", "__version__", "create", "get_config", "l
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:  # so that aft.model.AFTrans needs no import of its own
+    if name in _ROOMS:  # so that aft.model.AFTrans needs no separate import
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where downloads and compiled programs are kept between runs."""
+"""The folders for downloads and compiled programs between runs."""
 
 import contextlib
 import os
@@ -10,21 +10,21 @@ def cache_folder() -> Path | None:
     if given := os.environ.get("AFTRANS_CACHE"):
         return Path(os.path.expanduser(given))
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    # Without a home directory, as in some containers, there is no place for them.
+    # Without a home directory, as in some containers, there is no place for one.
     return None if caches.startswith("~") else Path(caches, "aftrans_jax")
 
 
 def keep_compiled() -> None:
-    """Has JAX keep what it compiles, so that the next start, or a resumed run, need not.
+    """Makes JAX keep compiled programs, so that the next start, or a resumed run, is faster.
 
-    That is in `JAX_COMPILATION_CACHE_DIR`, nowhere where that is empty, by default in the cache,
+    They go to `JAX_COMPILATION_CACHE_DIR`, nowhere if that is empty, and by default to the cache,
     if it can be written.
     """
-    import jax  # which no download needs
+    import jax  # not needed for downloads
 
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if folder is None and (own := cache_folder()):
-        with contextlib.suppress(OSError):  # a home that cannot be written, say
+        with contextlib.suppress(OSError):  # such as a read-only home
             own.mkdir(parents=True, exist_ok=True)
         folder = str(own) if os.access(own, os.W_OK | os.X_OK) else None
     jax.config.update("jax_compilation_cache_dir", folder or None)

@@ -41,10 +41,10 @@ def main(argv: list[str]) -> None:
 
     target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():
-        CONFIG.value.pretrained = ""  # the data need no weights
+        CONFIG.value.pretrained = ""  # no weights are needed
         config, _ = settled(CONFIG.value)
         listed = lists_as_trained(config)
-        if target:  # before the minutes or hours that opening takes
+        if target:  # before opening, which takes minutes or hours
             _check(target, listed)
         diagnosis = examine(
             listed,
@@ -100,8 +100,8 @@ def write_clean(target: Path, diagnosis: Diagnosis) -> str:
     """Writes the list of usable images; returns a line that says how to train on them.
 
     Raises:
-      ValueError: they are of fewer than two classes, or none is for testing; or the file is there
-        already, or not where the images' paths can start.
+      ValueError: they have fewer than two classes, or none is for testing; or the file exists, or
+        is not in a folder that the images' paths can start from.
     """
     images, names = clean(diagnosis), diagnosis.class_names
     number = Counter(image.split for image in images)
@@ -112,7 +112,7 @@ def write_clean(target: Path, diagnosis: Diagnosis) -> str:
             f"--write: {number['train']} training and {number['test']} test images of {num_classes}"
             " classes are usable: expected at least two classes and a test image. See above."
         )
-    if used != in_order(set(used)):  # numbered, for a CSV file's classes are sorted by name
+    if used != in_order(set(used)):  # numbered, since classes of a CSV file are sorted by name
         width = len(str(len(names)))
         names = [f"{label:0{width}d}.{name}" for label, name in enumerate(names)]
     prefix = _prefix(target, diagnosis.root)

@@ -1,4 +1,4 @@
-"""What surrounds every command: lines as terminals take them, and one for whatever fails."""
+"""What all commands share: output that any terminal can take, and one line for any failure."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from aftrans_jax.data.loading.formats import lift_pillow_limit
 from aftrans_jax.data.loading.names import printable
 
-PAGES = (".html", ".htm")  # how the names of pages end
+PAGES = (".html", ".htm")  # suffixes of pages
 
 _REMEDIES = {  # part of what JAX says -> what to do about it
     # Where no batch is computed, or one of images to probe; else see `training.memory`.
@@ -28,15 +28,15 @@ _REMEDIES = {  # part of what JAX says -> what to do about it
     "No space left on device": "Make room, or choose another place",
 }
 
-# Types whose message is made for users; any other is a fault of the program.
+# Types whose messages are made for users; any other is a bug in the program.
 _SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
 
 
 def nonempty_path(text: str) -> str:
-    """Returns what a flag of argparse is given as a path.
+    """Returns the argument of an argparse flag, as a path.
 
     Raises:
-      ArgumentTypeError: it is empty, as of a shell's variable that is not set.
+      ArgumentTypeError: it is empty, as from an unset shell variable.
     """
     if not text:
         raise argparse.ArgumentTypeError("it is empty: expected a path; or leave the flag out")
@@ -46,9 +46,9 @@ def nonempty_path(text: str) -> str:
 def check_suffix(
     parser: argparse.ArgumentParser, flag: str, path: str, suffixes: Sequence[str]
 ) -> None:
-    """Ends the process with a line where the name of a file to write ends in none of these.
+    """Ends the process with a line where a file to write has none of these suffixes.
 
-    So a photo, a folder or a model that was named by mistake is not what is written to.
+    So a photo, a folder or a model that was named by mistake is not overwritten.
     """
     if Path(path).suffix.lower() not in suffixes:
         parser.error(f"--{flag}={path}: expected a name that ends in {' or '.join(suffixes)}")
@@ -62,7 +62,7 @@ def check_counts(parser: argparse.ArgumentParser, args: argparse.Namespace, *fla
 
 
 def say(line: str) -> None:
-    """Writes a line to standard error, one line whatever names it holds, above a bar of tqdm's."""
+    """Writes a line to standard error, with names escaped to one line, above a bar of tqdm's."""
     tqdm.write(printable(line), file=sys.stderr)
 
 
@@ -75,28 +75,28 @@ def show(line: str) -> None:
 def one_line_errors(
     log_folder: Callable[[], Path | None] = lambda: None, *, has_begun: Callable[[], bool] = bool
 ) -> Iterator[None]:
-    """Ends the process with one line on standard error when anything fails within.
+    """Ends the process with one line on standard error when anything in the block fails.
 
     The process is the command's own, so Pillow's limit of pixels is lifted in it.
 
-    What is printed and cannot be encoded becomes an escape: an encoding such as Latin-1 may lack
-    characters of names and tables. A stream that is closed, as by `2>&-`, is empty or is not read.
+    Printed characters that cannot be encoded are escaped: an encoding such as Latin-1 may lack
+    characters of names and tables. A closed stream, as by `2>&-`, reads as empty or discards.
 
     Args:
-      log_folder: where error.log with the traceback goes, asked for when something has failed;
-        None for no log. There is none either where the folder cannot be written or belongs to
-        another process.
-      has_begun: whether anything was written there by then. Before, an error whose message says
-        all leaves the folder as it was.
+      log_folder: returns the folder for error.log with the traceback, called after a failure; None
+        for no log. There is none either where the folder cannot be written or belongs to another
+        process.
+      has_begun: returns whether anything was written there so far. Before that, an error with a
+        message made for users leaves the folder as it was.
 
     Raises:
       SystemExit: with status 1, or 130 after Ctrl-C.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed: the next file opened would have its number
+        if getattr(sys, name) is None:  # closed: the next file opened would get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not what a notebook or a test puts there
+        if isinstance(stream, io.TextIOWrapper):  # notebooks and tests use others
             stream.reconfigure(errors="backslashreplace")
     lift_pillow_limit()
     try:
@@ -107,14 +107,14 @@ def one_line_errors(
     except BrokenPipeError:  # such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except Exception as error:  # whatever it is, a user gets one line and not a traceback
+    except Exception as error:  # of any kind: users get one line, not a traceback
         error = _speaking(error)
         where = _write_log(log_folder, has_begun, error)
         sys.exit(f"error: {printable(_described(error))}{where}")
 
 
 def _speaking(error: Exception) -> Exception:
-    """Returns the error, or another one where JAX says nothing: asked for a GPU, it sees none."""
+    """Returns the error, or a clearer one where JAX was asked for a GPU and sees none."""
     places = traceback.extract_tb(error.__traceback__)
     if isinstance(error, AssertionError) and places[-1].filename.endswith("xla_bridge.py"):
         asked = os.environ.get("JAX_PLATFORMS", "")
@@ -123,7 +123,7 @@ def _speaking(error: Exception) -> Exception:
 
 
 def _described(error: Exception) -> str:
-    """Returns what an exception says, its type where the text alone says little, and a remedy."""
+    """Returns an exception's message, its type where the text alone says little, and a remedy."""
     text = " ".join(str(error).split("\n")).strip()
     if isinstance(error, ImportError) and error.name == "fcntl":
         text = "files cannot be locked here: on Windows use WSL (https://aka.ms/wsl)"

@@ -1,4 +1,4 @@
-"""Files of configurations: where they lie, the function that each has, and how one fails."""
+"""Files of configurations: finding them, running their function, and naming them in errors."""
 
 import contextlib
 import runpy
@@ -9,10 +9,10 @@ from aftrans_jax.config import Config
 
 
 def packaged(path: Path, configs: Path) -> Path:
-    """Returns the path of a file, or of `configs/...` that is not there, the package's own.
+    """Returns a path or, where it is `configs/...` and does not exist, the package's own file.
 
     Args:
-      path: as a user gives it.
+      path: path as given by a user.
       configs: the package's folder of configurations.
     """
     if not path.is_file() and path.parent in (Path("configs"), Path("configs/studies")):
@@ -24,15 +24,15 @@ def packaged(path: Path, configs: Path) -> Path:
 def failures_named(
     path: Path, expected: str, but: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Has the errors of a user's Python file, which may raise anything, name it.
+    """Names a user's Python file, which may raise anything, in its errors.
 
     Args:
-      path: of the file.
+      path: path of the file.
       expected: what it should be, for the message.
-      but: errors that speak for themselves and pass.
+      but: errors that are clear without it and pass unchanged.
 
     Raises:
-      ValueError: in the place of another error.
+      ValueError: in place of another error.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def failures_named(
 
 
 def get_config_of(path: Path) -> Callable[..., Config]:
-    """Returns the function `get_config` of a configuration's file, which is run.
+    """Runs a configuration's file and returns its function `get_config`.
 
     Raises:
       ValueError: the file has none, or fails.

@@ -51,7 +51,7 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
     from aftrans_jax.weights.patch_size import resize_kernel
     from aftrans_jax.weights.reading import open_weights
 
-    jax.config.update("jax_platforms", "cpu")  # for shapes alone: a training keeps its device
+    jax.config.update("jax_platforms", "cpu")  # only for shapes: a training keeps its device
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise ValueError(f"--out={out}: expected another file than SOURCE")
     check_file(out, f"--out={out}")
@@ -65,7 +65,7 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
         if patch_size not in (None, kernel.shape[0]):
             arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)
             say(f"kernel of patches resampled from {kernel.shape[0]} to {patch_size} px")
-            trained = trained._replace(size=None)  # as many patches of another size
+            trained = trained._replace(size=None)  # as many patches, but of another size
     say(f"gelu {trained.gelu}, mean {trained.mean}, std {trained.std} ({trained.reason})")
     save_arrays(out, arrays, as_text(trained).encode())
     print(out)

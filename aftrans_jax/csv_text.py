@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 
 def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:
-    """Returns rows as CSV, from which `csv.reader` reads every name again, whatever it holds.
+    """Returns rows as CSV, from which `csv.reader` restores every name, whatever its characters.
 
-    Every text is quoted, and no number: up to Python 3.11 csv quotes a carriage return in a name
+    Texts are quoted, numbers are not: up to Python 3.11 csv quotes a carriage return in a name
     only where lines end in one.
     """
     text = io.StringIO(newline="")

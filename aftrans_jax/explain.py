@@ -64,7 +64,7 @@ def main() -> None:
                 f"note: the page has the first {len(chosen)} of {len(paths)} photos; "
                 f"--max_photos={len(paths)} shows all"
             )
-        # Not needed for --help, nor for what is said of the arguments.
+        # Not needed for --help, nor for errors in the arguments.
         from aftrans_jax.inference.explanation import explain
         from aftrans_jax.inference.trained_model import load_trained
         from aftrans_jax.workdir.contents import check_output

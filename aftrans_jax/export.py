@@ -19,7 +19,7 @@ _PROGRAMS = ("stablehlo", "onnx")
 
 
 def main() -> None:
-    """Writes the file, and beside a program a JSON file that says what goes in and comes out."""
+    """Writes the file, and beside a program a JSON file that describes its inputs and outputs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, folders, and errors that name their file."""
+"""Files that are written completely or not at all, folders, and errors that name their file."""
 
 import contextlib
 import os
@@ -13,9 +13,8 @@ from aftrans_jax.locks import open_locked
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Yields an empty file that becomes `path` where the `with` block ends without an error.
 
-    So a file of that name is whole or not there, also after a power failure, and an earlier one is
-    left as it was until then. Processes that write it at the same moment do so one by one. Of a
-    link, what it leads to is written.
+    So a file of that name is complete or missing, also after a power failure, and an earlier one
+    stays until then. Processes that write it at the same moment take turns. Symlinks are followed.
 
     Raises:
       OSError: the disk is full, read-only or gone; the file is named.
@@ -39,13 +38,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there, see `atomic_write`."""
+    """Writes a file completely or not at all, see `atomic_write`."""
     with atomic_write(path) as file:
         file.write(content)
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, where they are missing.
+    """Makes a folder and its parents, where they are missing.
 
     Raises:
       OSError: it cannot be made; the message names it and says what to do.
@@ -58,5 +57,5 @@ def make_folder(folder: Path) -> None:
 
 
 def with_filename(error: OSError, path: Path) -> OSError:
-    """Returns the error with the file that it is about: a full disk is reported without one."""
+    """Returns the error with the name of its file: that of a full disk comes without one."""
     return error if error.filename else type(error)(error.errno, error.strerror, str(path))

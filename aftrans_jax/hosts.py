@@ -1,4 +1,4 @@
-"""The processes of one run on several hosts: they join, and where one dies the others say so."""
+"""The processes of one run on several hosts: they join, and end when one dies."""
 
 import contextlib
 import os
@@ -6,14 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-# By then a process that died has ended the others.
+# Seconds after which a dead process has ended the others.
 _HEARTBEAT_SECONDS = 20
 _START_AGAIN = "Start all processes again: the run is resumed\n"
 _ABORTED = (
     "error: this process was ended from outside, or by jaxlib since another process of the run, "
     f"mostly the first one, is gone (its message is above). {_START_AGAIN}"
 )
-# Lives until its input ends; a process that ends in order has written something before.
+# Runs until its input ends; a process that ends in order has written something before.
 _WATCH = "import sys\nif not sys.stdin.buffer.read(): sys.stderr.write(sys.argv[1])"
 
 
@@ -23,18 +23,18 @@ def joined(
 ) -> Iterator[None]:
     """Joins the other processes of a run; where one dies, this one ends within half a minute.
 
-    Where the first process dies, jaxlib aborts the others with a stack trace: no handler of Python
+    Where the first process dies, jaxlib aborts the others with a stack trace. No Python handler
     runs then, so a small process that waits for the end of this one adds what to do.
 
     Args:
-      coordinator: host:port of process 0; None where TPU pods, Slurm or GKE tell.
-      num_processes: how many there are, or None likewise.
-      process_id: which one this is, or None likewise.
+      coordinator: host:port of process 0; None where TPU pods, Slurm or GKE provide it.
+      num_processes: number of processes, or None as above.
+      process_id: number of this process, or None as above.
 
     Raises:
       RuntimeError, ValueError: the others cannot be found.
     """
-    import jax  # which takes seconds
+    import jax  # takes seconds
 
     jax.distributed.initialize(
         coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
@@ -45,12 +45,12 @@ def joined(
 
 @contextlib.contextmanager
 def told_of_an_abort() -> Iterator[None]:
-    """Has a line written to standard error where this process ends without leaving the block."""
+    """Has a line written to standard error if this process ends without leaving the block."""
     watcher = subprocess.Popen(
         [sys.executable, "-S", "-c", _WATCH, _ABORTED],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is not meant for it
+        start_new_session=True,  # so that Ctrl-C does not reach it
     )
     try:
         yield
@@ -59,7 +59,7 @@ def told_of_an_abort() -> Iterator[None]:
 
 
 def leave_at_once(message: str) -> None:
-    """Ends this process with a message: an ordinary exit would wait minutes for one that died."""
+    """Ends this process with a message: an ordinary exit would wait minutes for a dead process."""
     sys.stderr.write(f"{message}\n{_START_AGAIN}")
     sys.stderr.flush()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The small files of a run: written whole or not at all, and checked when they are read back."""
+"""The small files of a run: written completely or not at all, and checked when read."""
 
 import json
 import math
@@ -9,17 +9,17 @@ from typing import Any
 
 from aftrans_jax.files import write_bytes
 
-_CHECKSUM = "checksum"  # of the rest of a record, in a line of its own that can be deleted
+_CHECKSUM = "checksum"  # of the other entries; on a line of its own, which can be deleted
 
 
 class DamagedRecordError(ValueError):
-    """A small file that is not what this program writes there; the message names it."""
+    """A small file with other contents than this program writes; the message names it."""
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
     """Writes indented JSON as `write_bytes` does; numbers that are not finite become null.
 
-    A mapping is written with its checksum, by which a flipped bit of a number is found.
+    A mapping is written with its checksum, so that a flipped bit in a number is detected.
     """
     content = finite(content)
     if isinstance(content, dict):
@@ -28,17 +28,17 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[str]) -> None:
 
 
 def read_json(path: Path, is_sound: Callable[[Any], bool], expected: str) -> Any:
-    """Returns what a JSON file holds, without its checksum, which a file may lack.
+    """Returns the contents of a JSON file, without its checksum, which may be missing.
 
     Args:
-      path: of the file.
-      is_sound: whether a value has the form that the caller goes on to use.
-      expected: that form in words, for the message.
+      path: path of the file.
+      is_sound: whether a value has the form that the caller needs.
+      expected: description of that form, for the message.
 
     Raises:
       FileNotFoundError: there is no such file.
       OSError: it cannot be read.
-      DamagedRecordError: it is no JSON, of another form, or its checksum does not match.
+      DamagedRecordError: it is no JSON, has another form, or its checksum does not match.
     """
     content = path.read_bytes()
     try:
@@ -61,7 +61,7 @@ def _checksum(content: Mapping[str, Any]) -> int:
 
 
 def finite(value: Any) -> Any:
-    """Returns plain values with None in the place of every number that is not finite."""
+    """Returns plain values with None for every number that is not finite."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
-"""The library: what `import aftrans_jax` gives besides its rooms.
+"""The functions of `import aftrans_jax`.
 
-None of it reads flags or changes settings of jax.
+None of them reads flags or changes settings of jax.
 """
 
 import copy
@@ -34,8 +34,8 @@ class Created(NamedTuple):
 
     `module.apply({"params": params}, images, train=False)` takes square images [batch height width
     3], of `data.image_size` or larger, of pixel values 0..255, as uint8 or as floats, and returns a
-    `model.ModelOutput`. Shapes are checked, values are not: floats from 0 to 1 would be taken for
-    black images.
+    `model.ModelOutput`. Shapes are checked, values are not: floats from 0 to 1 would count as black
+    images.
     """
 
     module: Model
@@ -52,11 +52,11 @@ def load(
     """Returns a trained model as a function of photos.
 
     Args:
-      path: the working directory of a run, which may still train, or an exported model.
-      head: the logits that answer, "global", "local" or "sum"; None for those the run reports.
+      path: working directory of a run, which may still be training, or an exported model.
+      head: logits that predict: "global", "local" or "sum"; None for those that the run reports.
       batch_size: photos that the device takes at a time.
-      precision: of the computation, "float32" or "bfloat16", whatever that of training was. GPUs
-        have fused attention in bfloat16 alone, from Ampere on.
+      precision: precision of the computation, "float32" or "bfloat16", whatever the training had.
+        GPUs have fused attention only in bfloat16, from Ampere on.
 
     Raises:
       FileNotFoundError: there is no trained model.
@@ -74,25 +74,25 @@ def create(
     config: Config | None = None,
     seed: int | None = None,
 ) -> Created:
-    """Returns a model and its parameters before training: AFTrans, or what the configuration names.
+    """Returns a model and its parameters before training: AFTrans, or the configuration's model.
 
     With weights, the trunk has theirs, the local branch's class token and positions start as the
-    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights; what
-    was assumed of them, and what was changed to fit, is logged as warnings.
+    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights;
+    assumptions about them, and changes made to fit them, are logged as warnings.
 
     Args:
-      variant: "ti16", "s16", "b16", ...; "auto": that of the weights, of none "b16".
+      variant: "ti16", "s16", "b16", ...; "auto": the weights' variant, without weights "b16".
       num_classes: width of the head, at least 1.
       weights: a file of a ViT, or an official name such as "imagenet21k/ViT-B_16", which is
         downloaded the first time; "": random ones.
-      config: whatever is not given: model, sizes, and where they are None variant, weights and
-        seed; None: that of `config.base_config`, which has random weights.
-      seed: of what is drawn.
+      config: everything else: model, sizes, and where they are None variant, weights and seed;
+        None: `config.base_config()`, which has random weights.
+      seed: seed for everything random.
 
     Raises:
-      FileNotFoundError, ValueError: the weights are absent, damaged or of another variant, or a
+      FileNotFoundError, ValueError: the weights are missing, damaged or of another variant, or a
         value cannot be used.
-      TypeError: the configuration is none.
+      TypeError: `config` is no configuration.
     """
     num_classes = _whole("num_classes", num_classes, least=1)
     keys = base_config() if config is None else _copied(config)
@@ -114,19 +114,18 @@ def create(
 def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
     """Trains in a directory as `python -m aftrans_jax.main` does; returns the trained model.
 
-    The same call resumes what was interrupted, and leaves a finished run as it is. What the
-    directory holds afterwards, the table in docs/training.md tells; `result` of the model is its
-    result.json.
+    The same call resumes an interrupted run, and does not change a finished one. docs/training.md
+    lists the files that the directory holds afterwards; `result` of the model is its result.json.
 
     Args:
       config: such as `get_config("cub")` with `config.data.dir` set; not changed.
-      workdir: of the run.
+      workdir: directory of the run.
 
     Raises:
-      KeyboardInterrupt: Ctrl-C or SIGTERM ended it; what was trained is saved.
-      ValueError, OSError, FloatingPointError: the configuration, the data, the weights or what the
-        directory holds cannot be used, or the training diverged.
-      TypeError: the configuration is none.
+      KeyboardInterrupt: Ctrl-C or SIGTERM ended it; the training so far is saved.
+      ValueError, OSError, FloatingPointError: the configuration, the data, the weights or the
+        contents of the directory cannot be used, or the training diverged.
+      TypeError: `config` is no configuration.
     """
     if not os.fspath(workdir):
         raise ValueError("workdir is empty: expected the path of a directory for the run")
@@ -156,11 +155,11 @@ def _whole(name: str, value: Any, *, least: int) -> int:
 
 
 def get_config(name: str | os.PathLike[str]) -> Config:
-    """Returns a configuration of the package, or of a file; its keys can be set, none added.
+    """Returns a configuration of the package or of a file; its keys can be set, none added.
 
     Args:
-      name: "cub", "folder", "demo", ..., or a path that ends in ".py"; what its file takes follows
-        a colon, as in "cub:recipe=paper".
+      name: "cub", "folder", "demo", ..., or a path that ends in ".py"; an argument for its file
+        follows a colon, as in "cub:recipe=paper".
 
     Raises:
       FileNotFoundError: there is no such configuration.

@@ -1,4 +1,4 @@
-"""Files that one process at a time writes; file systems that have no locks are used without."""
+"""Files that one process at a time writes; without protection on file systems without locks."""
 
 import fcntl
 import os
@@ -7,15 +7,15 @@ from typing import IO
 
 
 def open_locked(path: Path, *, wait: bool, buffering: int = -1) -> IO[bytes]:
-    """Returns a file, open to be read and written, that no other process owns, made where absent.
+    """Returns a file, open for reading and writing, that no other process owns; made if missing.
 
     It is owned until it is closed, which the system does however a process dies. Owners may rename
-    or delete it before that: whoever waited gets the file that then has the name.
+    or delete it before that: a process that waited gets the file that has the name afterwards.
 
     Args:
-      path: of the file.
-      wait: until another process gives it up.
-      buffering: as of `open`.
+      path: path of the file.
+      wait: whether to wait until another process releases it.
+      buffering: see `open`.
 
     Raises:
       BlockingIOError: another process owns it, and `wait` is False.

@@ -53,12 +53,12 @@ def _joins_if_numbered(given: dict[str, Any]) -> bool:
 def main(argv: list[str]) -> None:
     """Trains or evaluates as the flags say.
 
-    Where something is wrong it exits with 1, prints one line with the remedy, and writes the
-    traceback to error.log in the workdir.
+    On an error it exits with 1, prints one line with the remedy, and writes the traceback to
+    error.log in the workdir.
     """
     del argv
     workdir = _workdir()
-    if not _PROCESS_ID.value:  # at once: what follows takes seconds
+    if not _PROCESS_ID.value:  # at once, since the rest takes seconds
         print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
     before = read_starts(workdir)
     is_one_of_many = bool(_DISTRIBUTED.value or _COORDINATOR.value)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     try:
         with (
             one_line_errors(
-                lambda: workdir if _MODE.value == "train" else None,  # an evaluation writes scores
+                lambda: workdir if _MODE.value == "train" else None,  # evaluations only add scores
                 has_begun=lambda: read_starts(workdir) != before,
             ),
             hosts,
@@ -77,8 +77,8 @@ def main(argv: list[str]) -> None:
         if is_one_of_many and isinstance(error.code, str):
             leave_at_once(error.code)
         if not is_one_of_many and isinstance(error.code, int):
-            # A signal, perhaps at the start of a pool's thread: an ordinary exit, which waits for
-            # all threads, would wait for this one for ever.
+            # A signal, perhaps while a pool starts a thread: an ordinary exit, which waits for all
+            # threads, would wait for this one forever.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.code)
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
 
 def _run(workdir: Path) -> None:
     keep_compiled()
-    # After the devices are known.
+    # Imported once the devices are known.
     from aftrans_jax.run.launch import launch_evaluation, launch_training
     from aftrans_jax.run.signals import Stopped, StopRequest
 
@@ -105,7 +105,7 @@ def _run(workdir: Path) -> None:
 
 
 def _workdir() -> Path:
-    """Returns the directory of the run, by default one that its changed settings name."""
+    """Returns the directory of the run, by default one named after its changed settings."""
     if _WORKDIR.value:
         return Path(_WORKDIR.value)
     from aftrans_jax.workdir.record import flat

@@ -1,4 +1,4 @@
-"""Paths as users write them: `~` and variables in them, and whether they can be written."""
+"""Paths as users write them: `~` and variables in them, and checks that they can be written."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 def expand(path: str) -> str:
     """Returns a path with `~`, `~user` and `$VARIABLE` replaced, as a shell would.
 
-    Shells leave them alone behind the `=` of `--workdir=~/runs`.
+    Shells do not replace them after the `=` of `--workdir=~/runs`.
 
     Raises:
       ValueError: the home directory or a variable is not known.
@@ -22,14 +22,14 @@ def expand(path: str) -> str:
 
 
 def check_place(folder: Path, given: str) -> None:
-    """Passes a folder in which files can be written, or that can be made; makes none.
+    """Checks that files can be written in a folder, or that it can be made; does not make it.
 
     Args:
-      folder: that is looked at.
-      given: how the user gave it, or a file in it, such as "--out=x.html".
+      folder: folder to check.
+      given: the user's own spelling of it or of a file in it, such as "--out=x.html".
 
     Raises:
-      OSError: it is not one; the message says so.
+      OSError: they cannot; the message says why.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -42,14 +42,14 @@ def check_place(folder: Path, given: str) -> None:
 
 
 def check_file(path: Path, given: str) -> None:
-    """Passes the path of a file that can be written; makes none.
+    """Checks that a file can be written; does not make it.
 
     Args:
-      path: that is looked at.
-      given: how the user gave it, such as "--out=x.html".
+      path: path to check.
+      given: the user's own spelling, such as "--out=x.html".
 
     Raises:
-      OSError: it is a folder, or in none that can be written or made; the message says so.
+      OSError: it is a folder, or its folder cannot be written or made; the message says which.
     """
     if path.exists() and not path.is_file():
         kind, error = ("a folder", IsADirectoryError) if path.is_dir() else ("a device", OSError)

@@ -33,7 +33,7 @@ TABLES = (".csv", ".jsonl")
 
 
 def main() -> None:
-    """Names images by the logits that the run reports; exits 1 on a failure."""
+    """Classifies images by the logits that the run reports; exits 1 on a failure."""
     parser = argparse.ArgumentParser(description="Names images with a trained model.")
     parser.add_argument("images", nargs="+", help=ARGUMENTS)
     parser.add_argument(
@@ -68,8 +68,8 @@ def main() -> None:
 
 
 def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
-    """Prints or writes what the model says; returns how many images could not be read."""
-    # Not needed for --help, nor for what is said of the arguments.
+    """Prints or writes the predictions; returns how many images could not be read."""
+    # Not needed for --help, nor for errors in the arguments.
     from aftrans_jax.inference.classifier import Classifier
     from aftrans_jax.inference.prediction import heading
     from aftrans_jax.inference.prediction_page import PredictionPage
@@ -98,7 +98,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     if args.out:
         table = prediction_table(Path(expand(args.out)), heads=model.heads, top=top)
     page = PredictionPage(top=top) if args.report else None
-    # None: shown on a terminal.
+    # None: only shown on a terminal.
     with table as add_row, tqdm(total=len(paths), unit="image", disable=None) as bar:
         for path, found, image in model.answered(paths):
             path = str(path)

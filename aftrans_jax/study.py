@@ -54,7 +54,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Where the runs and the table go.",
-    allow_override=True,  # main has one of its own
+    allow_override=True,  # main defines its own
 )
 _SEEDS = flags.DEFINE_integer("seeds", None, "Runs of each row; default: the study's number.", 1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time, which share the device.", 1)
@@ -89,7 +89,7 @@ def _run(path: Path, workdir: Path) -> None:
     if _PROBE.value:
         keep_compiled()
     else:
-        os.environ["JAX_PLATFORMS"] = "cpu"  # the accelerator is the trainings'
+        os.environ["JAX_PLATFORMS"] = "cpu"  # leaves the accelerator to the trainings
     from aftrans_jax.studies.definition import load_study
     from aftrans_jax.studies.plan import plan
     from aftrans_jax.studies.probe_rows import probe_plan, run_probes

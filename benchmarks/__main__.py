@@ -43,13 +43,13 @@ def measure(
     """Runs a benchmark, prints its figures, and writes them if it is not a comparison.
 
     Args:
-      benchmark: what to run.
-      device: what JAX runs on.
-      args: of the command.
-      theirs: the packages to compare with, None to measure these alone.
+      benchmark: benchmark to run.
+      device: device that JAX runs on.
+      args: arguments of the command.
+      theirs: packages to compare with, None to measure only this checkout.
 
     Raises:
-      LeftOutError: something that it needs is not here.
+      LeftOutError: something that it needs is missing.
       LackingError: it could not import something.
       WorkerError: it failed.
     """

@@ -1,4 +1,4 @@
-"""Every benchmark: what it claims, in which figures, and where it runs."""
+"""Every benchmark: its claim, its figures, and the devices that it runs on."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,10 +9,10 @@ Better = Literal["lower", "higher"]
 
 
 class Goal(NamedTuple):
-    """What one figure of a benchmark should be, on some devices.
+    """The goal for one figure of a benchmark, on some devices.
 
-    must: the bound that it has to keep, None for none.
-    goal: the bound that is aimed at, None for the same.
+    must: bound that it has to keep, None for none.
+    goal: bound that is aimed at, None for the same.
     """
 
     figure: str
@@ -23,7 +23,7 @@ class Goal(NamedTuple):
     devices: tuple[str, ...] = ANY
 
     def verdict(self, value: float) -> str:
-        """Returns which of the bounds a value keeps, and the bounds."""
+        """Returns which of the bounds a value keeps, and the bounds, as text."""
         sign = 1 if self.better == "lower" else -1
         for name, bound in (("goal", self.goal), ("must", self.must)):
             if bound is not None and sign * value <= sign * bound:
@@ -45,10 +45,10 @@ class Benchmark(NamedTuple):
     """A benchmark and its claim; P1 to P14 are the goals that the project set itself.
 
     function: "package.module:name"; takes Settings, returns a Result.
-    devices: backends of JAX that it runs on; "ahead" compiles for a device that is not here, and
-      runs only when named.
-    reads: the settings that it depends on; no others are recorded.
-    defaults: settings of its own.
+    devices: JAX's backends that it runs on; "ahead" compiles for a device that is not on this
+      machine, and only runs when named.
+    reads: settings that it depends on; no others are recorded.
+    defaults: its own defaults of settings.
     """
 
     name: str

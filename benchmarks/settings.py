@@ -1,4 +1,4 @@
-"""What a benchmark measures, and how often: one object for all of them, with its flags."""
+"""The settings of all benchmarks in one object, with their flags."""
 
 import argparse
 import dataclasses
@@ -33,10 +33,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a benchmark is given; the defaults are an accelerator's.
+    """The settings of a benchmark; the defaults are an accelerator's.
 
-    backend: of JAX: "cpu", "gpu" or "tpu".
-    pause: is called before every turn, and waits for the other side of a comparison.
+    backend: JAX's backend: "cpu", "gpu" or "tpu".
+    pause: called before every turn; waits for the other side of a comparison.
     """
 
     backend: str
@@ -67,7 +67,7 @@ class Settings:
         return list(self.only or default)
 
     def detached(self) -> "Settings":
-        """Returns the same for another process, which pauses for nobody."""
+        """Returns the same settings for another process, which does not pause."""
         return dataclasses.replace(self, pause=_no_pause)
 
     def config(self) -> Config:
@@ -80,7 +80,7 @@ class Settings:
         return settled(config)[0]
 
     def resolved(self) -> dict[str, str]:
-        """Returns the names of the type and of the attention kernel that are taken.
+        """Returns the names of the type and of the attention kernel in use.
 
         Raises:
           ValueError: the kernel does not work with the type or here.
@@ -91,7 +91,7 @@ class Settings:
         return {"dtype": dtype.name, "attention": kernel}
 
     def record(self, reads: Collection[str]) -> dict[str, Any]:
-        """Returns what is written of the settings that were read, of paths their last part."""
+        """Returns the settings that are read, as they are written: of paths only the last part."""
         values = {name: getattr(self, name) for name in FLAGS if name in reads}
         values = {name: x.name if isinstance(x, Path) else x for name, x in values.items()}
         return {name: value for name, value in values.items() if value not in (None, ())}
@@ -115,7 +115,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def flag(name: str) -> str:
-    """Returns how a setting is written on the command line."""
+    """Returns the flag of a setting on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -126,7 +126,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settle(backend: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
-    """Returns the settings of a device, changed by a benchmark's defaults and by given flags."""
+    """Returns a device's settings, changed by a benchmark's defaults and by given flags."""
     flags = {name: value for name in FLAGS if (value := given.get(name)) is not None}
     values = {**DEFAULTS.get(backend, {}), **defaults, **flags}
     settings = Settings(backend, **values)

@@ -22,7 +22,7 @@ def require_browser() -> None:
 
 
 def in_browser(path: Path, script: str, argument=None, *, width=1400):
-    """What a JavaScript function makes of an argument in a page from disk.
+    """The result of a JavaScript function of an argument, in a page from disk.
 
     Fails where the page throws, logs anything, breaks its own policy, or asks for anything else
     than itself.

@@ -8,5 +8,5 @@ XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=fa
 
 
 def on_devices(number: int) -> str:
-    """The flags, with so many fake devices."""
+    """The flags, with this number of fake devices."""
     return f"{XLA_FLAGS} --xla_force_host_platform_device_count={number}"

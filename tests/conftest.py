@@ -31,7 +31,7 @@ jaxtyping.install_import_hook("aftrans_jax", "beartype.beartype")
 
 
 def pytest_unconfigure() -> None:
-    """Removes what was compiled."""
+    """Removes the compilation cache."""
     if _COMPILED:
         _COMPILED.cleanup()
 
@@ -46,7 +46,7 @@ def real() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_evicted() -> None:
-    """JAX would look through the whole folder of what is compiled before each entry.
+    """JAX would search the whole cache folder before it adds each entry.
 
     There is no public way; where JAX has renamed its own, tests are slower.
     """

@@ -325,7 +325,7 @@ class AFTrans(NamedTuple):
 def aftrans(params: Tree, local_cls, local_pos, w1, w2, source, image_size, local_size, stride,
             gelu, keep_ratio, head_fusion, descriptor_kind, selection, min_box, method,
             resample="antialiased", gate_kind="straight_through", layers=()):  # fmt: skip
-    """Return everything the two branches say about one square normalised photo.
+    """Return the outputs of both branches for one square normalised photo.
 
     `layers` are the numbers, from 1 on, of those that are fused; none: all.
     """
@@ -376,7 +376,7 @@ class TransFG(NamedTuple):
 
 @in_float64
 def transfg(params: Tree, image, stride, gelu):
-    """Return what TransFG says of one image, from its paper's definition of part selection.
+    """Return TransFG's outputs for one image, by its paper's definition of part selection.
 
     Per head, the maps of all layers but the last are multiplied as whole matrices, later ones from
     the left; the class token's row of the product, its own entry dropped, names the head's best
@@ -415,10 +415,10 @@ def rollout(attention):
 @in_float64
 def rams(params: Tree, local_cls, local_pos, source, image_size, local_size, stride, gelu,
          min_box, threshold=1.2, resample="antialiased"):  # fmt: skip
-    """Return what RAMS-Trans says of one square normalised photo, at two scales.
+    """Return RAMS-Trans's outputs for one square normalised photo, at two scales.
 
     Both passes hold both class tokens, each at a position of its own, and then the patches; the
-    first class token answers for the whole image, the second for the crop.
+    first class token classifies the full image, the second the crop.
     """
     patch, pos = (
         params["embedding/kernel"].shape[0],

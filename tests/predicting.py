@@ -21,7 +21,7 @@ _blank: dict[tuple[str, int], dict[str, Any]] = {}
 
 
 def _compile_once(monkeypatch) -> None:
-    """Lets `predict` take the same compiled model for every copy of a run, with all it can say.
+    """Lets `predict` use the same compiled model for every copy of a run, with all its outputs.
 
     A model of global logits alone is compiled apart. Batches are of 16 photos, whatever is given.
     """
@@ -58,7 +58,7 @@ def _compile_once(monkeypatch) -> None:
 
 
 def predicting(workdir: Path, monkeypatch, capsys) -> Callable[..., tuple[list[str], list[str]]]:
-    """Returns a function that predicts as the command does: the lines printed, and those said.
+    """Returns a function that runs the command: the lines on standard output and error.
 
     It fails unless the command ends with `code`, a status or the text of an error.
     """

@@ -184,7 +184,7 @@ def test_paths_are_expanded(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--workdir="], ["-workdir", ""], ["--write", ""]])
 def test_an_empty_path_is_refused(monkeypatch, arguments):
-    """As of a variable of the shell that is not set: it trained in runs/demo."""
+    """As from an unset shell variable: it trained in runs/demo."""
     message = refused(monkeypatch, "--config=configs/demo.py", *arguments)
     assert (
         message

@@ -1,4 +1,4 @@
-"""Which photos the arguments of `predict` and `explain` mean, and what is said of the others."""
+"""The photos that arguments of `predict` and `explain` mean, and messages about others."""
 
 import glob
 import io
@@ -149,7 +149,7 @@ def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypa
 
 
 def test_a_list_on_standard_input_may_have_zero_bytes_between_names(tmp_path, monkeypatch):
-    """As `find -print0` writes them: names may hold line ends then."""
+    """As from `find -print0`, where names may hold line ends."""
     names = ["a.jpg", "b\nc.jpg", "d\r"]
     monkeypatch.chdir(plant(tmp_path, *names))
     for end in ("", "\0"):

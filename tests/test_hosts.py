@@ -1,4 +1,4 @@
-"""What a process says that jaxlib ends since another one is gone; see faults/peers.py."""
+"""The message of a process that jaxlib ends because another one died; see faults/peers.py."""
 
 import os
 import signal

@@ -88,7 +88,7 @@ def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, mo
 
 
 def test_a_run_is_read_where_arrays_have_64_bits(trained_run, model, images):
-    """As programs around this one may have them by default."""
+    """Programs that use the library may have set this."""
     wanted = [found.answer for found in model(images)]
     jax.config.update("jax_enable_x64", True)
     try:
@@ -132,7 +132,7 @@ def test_another_precision_is_refused(trained_run):
 
 
 def test_scores_of_another_step_are_not_told_of_the_model(trained_run, tmp_path):
-    """As when a finished run was made longer and killed."""
+    """This happens when a finished run was made longer and killed."""
     workdir = shutil.copytree(trained_run, tmp_path / "run")
     write_json(workdir / "result.json", {**read_result(workdir), "step": 30})
     with tiny_variants():

@@ -188,7 +188,7 @@ def test_what_cannot_be_expanded_is_named(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_entered_cannot_be_written(tmp_path, monkeypatch):
-    """By its permissions; root, who may run this, has all of them."""
+    """Permissions are faked, since root, who may run this, has all of them."""
     monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.X_OK)
     said = f"^--out=x.html: {tmp_path} cannot be written: choose another --out$"
     with pytest.raises(PermissionError, match=said):

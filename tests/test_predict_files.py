@@ -152,7 +152,7 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
 
 
 def test_a_row_has_every_value_in_its_column_and_no_formula(tmp_path):
-    """By hand, where an interrupted run left more than comes."""
+    """Compared with rows by hand, where an interrupted run left a longer file."""
     (tmp_path / "P.CSV.partial").write_text("left over," * 999)
     names, shares = ("=1+1", "gull", "@tern"), [[0.25, 0.625, 0.125], [0.5, 0.125, 0.375]]
     probabilities = {
@@ -395,7 +395,7 @@ def test_a_page_says_what_was_answered_as_text(tmp_path):
 
 
 def test_a_cropped_photo_keeps_the_box_in_its_place():
-    """Of a photo of 100 x 200 whose middle half was seen, a box of the lower right quarter."""
+    """The box is the lower right quarter of the middle half of a photo of 100 x 200."""
     from aftrans_jax.inference import prediction_page
 
     found = classifier.Prediction(

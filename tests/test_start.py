@@ -1,4 +1,4 @@
-"""What is imported before a command says something: seconds that every user waits."""
+"""Imports before a command's first output: seconds that every user waits."""
 
 import subprocess
 import sys

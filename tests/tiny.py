@@ -21,16 +21,16 @@ def tiny_vit(**changes) -> ViT:
 
 
 def random_params(model, rng: np.random.Generator, images: np.ndarray):
-    """Parameters of ordinary size everywhere, zeros and ones of the initialisers included."""
+    """Parameters of ordinary size everywhere, instead of initial zeros and ones."""
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32),
         param_shapes(model, images.shape),
     )
 
 
-@functools.cache  # a model is traced whole for them, which costs more than most tests
+@functools.cache  # the full model is traced, which takes longer than most tests
 def param_shapes(model, shape: tuple[int, ...] | None = None):
-    """Of images of the model's own size unless another shape is given."""
+    """Shapes of the parameters, for images of the model's own size unless another is given."""
     images = jax.ShapeDtypeStruct(shape or (1, model.image_size, model.image_size, 3), np.uint8)
     return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)[
         "params"

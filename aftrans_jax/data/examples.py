@@ -13,8 +13,8 @@ class Example(NamedTuple):
     """One labelled image.
 
     `image` is RGB, `label` counts from 0, `box` is (top, left, bottom, right), half-open, in pixels
-    of this image; four times NaN where nothing is annotated, so that batches of every data set have
-    the same arrays.
+    of this image; it is four times NaN where there is no annotation, so that batches of all data
+    sets have the same arrays.
     """
 
     image: UInt8[np.ndarray, "height width 3"]
@@ -46,12 +46,12 @@ class Sized(Protocol):
     """A source that can decode large images at a reduced scale."""
 
     def at(self, size: int | None) -> Source:
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        """Returns the same examples, for squares of this side in pixels; None: with all pixels."""
         ...
 
 
 def at_size(source: Source, size: int | None) -> Source:
-    """Returns a source whose large images may be squares of a side in pixels already.
+    """Returns a source whose large images may already be squares with this side in pixels.
 
     With None they are as photographed, in their own shape.
     """
@@ -62,7 +62,7 @@ class Dataset(NamedTuple):
     """The splits of a data set; `class_names[label]` is the name of a class.
 
     `validation` holds the examples that were taken out of the official training split to choose
-    checkpoints by, None where none were. The number of classes is that of `class_names`; no
+    checkpoints by, None where there are none. The number of classes is that of `class_names`; no
     configuration sets it.
     """
 
@@ -78,5 +78,5 @@ class Dataset(NamedTuple):
         return {name: source for name, source in splits.items() if source is not None}
 
     def at(self, size: int | None) -> "Dataset":
-        """Returns the set with large images as squares of a side in pixels, see `at_size`."""
+        """Returns the set with large images as squares with this side in pixels, see `at_size`."""
         return self._replace(**{name: at_size(x, size) for name, x in self.splits().items()})

@@ -1,1 +1,1 @@
-"""From a configuration to the parts of a run: checked, settled, built."""
+"""From a configuration to the parts of a run: checks, automatic settings, building."""

@@ -1,4 +1,4 @@
-"""Whether the processes of a run on several hosts train the same: settings, lists and weights."""
+"""Checks that all processes of a run train with the same settings, lists and weights."""
 
 import json
 import zlib
@@ -15,7 +15,7 @@ from aftrans_jax.training.checkpoint_reading import checksum
 from aftrans_jax.workdir.image_lists import listed_images
 from aftrans_jax.workdir.record import flat
 
-# What may be its own on each host: where files are, and how they are read.
+# Settings that hosts may have of their own: where files are, and how they are read.
 _OWN = ("pretrained", "data.dir", "data.num_threads", "data.cache")
 # Lists come first: some settings follow from the number of images.
 _FACTS = {
@@ -32,13 +32,13 @@ def check_agreement(
 ) -> None:
     """Raises ValueError in every process where one of them would train something else.
 
-    Predictions would be wrong without a word, or processes wait for each other for ever. Every
-    process has to ask. Contents of images are not compared.
+    Otherwise predictions would be silently wrong, or processes wait for each other forever. Every
+    process has to call it. Contents of images are not compared.
 
     Args:
-      settings: the configuration as plain values.
-      dataset: with its splits.
-      params: before the first step, on the host.
+      settings: configuration as plain values.
+      dataset: data set with its splits.
+      params: parameters before the first step, on the host.
     """
     if jax.process_count() == 1:
         return

@@ -51,10 +51,10 @@ def global_train_batches(
 
 
 def eval_batch_size(config: Config, mesh: Mesh, sources: Iterable[Source]) -> int:
-    """Returns the size of every batch of sources that are evaluated by one compiled step.
+    """Returns the batch size for all sources that one compiled step evaluates.
 
-    It is no larger than the longest of them, but rounded up, since every device gets equally many
-    rows; padding is masked.
+    It is no larger than the longest of them, but rounded up, since every device gets the same
+    number of rows; padding is masked.
     """
     wanted = min(config.eval.batch_size, max(map(len, sources)))
     return -(-wanted // mesh.size) * mesh.size
@@ -69,7 +69,7 @@ def global_eval_batches(
     """
     batches = eval_batches(source, batch_size=batch_size, skipped=skipped, **_reading(config))
     total = -(-len(source) // batch_size)
-    hidden = True if jax.process_index() else None  # None: shown on a terminal
+    hidden = True if jax.process_index() else None  # None: only shown on a terminal
     bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
     return sharding.to_devices(iter(bar), mesh)
 
@@ -77,7 +77,7 @@ def global_eval_batches(
 def processes_here() -> int:
     """Returns how many processes of the run are on this host, by the names of their hosts.
 
-    Every process has to ask.
+    Every process has to call it.
     """
     if jax.process_count() == 1:
         return 1

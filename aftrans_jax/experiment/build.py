@@ -47,23 +47,23 @@ from aftrans_jax.training.utilisation import forward_flops, peak_flops
 
 
 class Experiment(NamedTuple):
-    """What a run needs.
+    """Everything that a run needs.
 
     Attributes:
-      config: every key set; what it is built of and what the run reads.
+      config: complete configuration, which the parts are built from and the run reads.
       dtype: name of the type that the model computes in.
-      dataset: with its splits.
-      mesh: the devices.
-      specs: where each array of a state lies on them.
-      state: before the first step, on the host.
-      notes: what a user should know, a line each.
+      dataset: data set with its splits.
+      mesh: mesh of the devices.
+      specs: PartitionSpec of each array of a state.
+      state: state before the first step, on the host.
+      notes: notes for the user, one line each.
       schedule: learning rate by step.
       train_step: (state, batch) -> (state, averages); compiled at its first call.
       train_batches: number of the first batch -> endless global batches.
-      evaluator: of the validation and test images.
-      skipped: by split, the images that could not be read; empty where they are errors.
+      evaluator: evaluator of the validation and test images.
+      skipped: images that could not be read, by split; empty where they are errors.
       peak_speed: images per second at the devices' peak, NaN where that is not known.
-      largest_loss: above it a training has diverged.
+      largest_loss: a training with a larger loss has diverged.
     """
 
     config: Config
@@ -92,13 +92,13 @@ def build(
     """Returns the experiment that a configuration describes, checked, with its weights loaded.
 
     Args:
-      config: of the run.
-      restores: every parameter will come from a checkpoint; `pretrained` is not read.
+      config: configuration of the run.
+      restores: whether all parameters will come from a checkpoint; `pretrained` is not read then.
       evaluated: for an evaluation, see `experiment.data.load_dataset`.
       say: shows a line to the user.
 
     Raises:
-      ValueError: a value is unknown, does not go with the others, or differs between processes.
+      ValueError: a value is unknown, contradicts others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
     config, left = settled(config)
@@ -146,7 +146,7 @@ def build(
 
 
 def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Config, Dataset, Sequence[str]]:
-    """Returns the configuration with its steps, the data set, and notes; a training is checked."""
+    """Returns the configuration with its steps, the data set, and notes; checks a training."""
     dataset, notes = load_dataset(config, evaluated, processes_here())
     config, holds_out = with_steps(config, len(dataset.train)), dataset.validation is not None
     if evaluated is None:
@@ -166,7 +166,7 @@ def _params(
 
 
 def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., Any]:
-    """Returns what gives the mean gradients of a device's rows, prepared as the recipe says."""
+    """Returns the function for mean gradients of a device's rows, prepared by the recipe."""
     gradients = partial(
         mean_gradients,
         **parts,
@@ -181,7 +181,7 @@ def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., An
 def _largest_loss(config: Config, num_classes: int) -> float:
     # Guessing costs log(classes) in each branch; a model three times as bad as that is no longer
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
-    # Further terms stay below that, and are 0 where they are not weighed.
+    # Further terms stay below that, and are 0 where they have no weight.
     weights = loss_weights(config)
     if "local" not in MODELS[config.model.name].logits:
         del weights["local"]
@@ -189,9 +189,9 @@ def _largest_loss(config: Config, num_classes: int) -> float:
 
 
 def _peak_speed(config: Config, model: Model, params: Mapping[str, Any], mesh: Mesh) -> float:
-    """Returns the images per second that the devices' peak would train, NaN if not known."""
+    """Returns the images per second of training at the devices' peak, NaN if not known."""
     peak = peak_flops(model.vit.dtype.name)
-    if peak is None or config.train.trainable != "all":  # a backward pass of part of it
+    if peak is None or config.train.trainable != "all":  # the backward pass would be partial
         return math.nan
     seen = model.clone(vit=model.vit.clone(attention=KERNELS["xla"]))
     forward = forward_flops(seen, params, config.data.source_size)

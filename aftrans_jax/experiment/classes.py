@@ -1,4 +1,4 @@
-"""A labelled set seen by a trained model: classes matched by name, trained images left out."""
+"""Matches a labelled set to a trained model: classes by name, without the training's images."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from aftrans_jax.data.sets.subsets import Relabelled, Subset
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation knows of the training.
+    """Facts about the training for an evaluation.
 
     Attributes:
       classes: names of the model's classes, in the order of its head.
       is_own: whether the set is the one that was trained on, whose splits stay as they were.
-      used: of another set, the file of each image that was trained on, or chose checkpoints, by
-        its path in the set of the training. Images of the same content are not scored.
+      used: for another set, the file of each image that was trained on, or chose checkpoints, by
+        its path in the training's set. Images of the same content are not scored.
     """
 
     classes: Sequence[str]
@@ -32,7 +32,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Returns the set with the labels of a trained model; it may lack some of its classes.
 
     Args:
-      dataset: with labels and names of classes of its own.
+      dataset: data set with labels and class names of its own.
       classes: names of the model's classes, in the order of its head.
 
     Raises:
@@ -59,12 +59,12 @@ def leave_out_used(
 ) -> tuple[Source | Subset, list[str]]:
     """Returns the images of a test split that the training did not see, and notes on the others.
 
-    An image was seen where a used file has the same content, wherever either lies. Used files that
-    cannot be read any more count by their path, which is said.
+    An image was seen where a used file has the same content, wherever either is. Used files that
+    cannot be read any more are compared by their path, with a note.
 
     Args:
-      test: to be scored.
-      table: of the same images.
+      test: images to be scored.
+      table: table of the same images.
       used: see `Evaluated`.
 
     Raises:
@@ -89,14 +89,14 @@ def leave_out_used(
 
 
 def _seen(table: PhotoTable, used: Mapping[str, Path]) -> tuple[set[int], set[str]]:
-    """Returns the positions of images that `leave_out_used` leaves out, and used ones not found."""
+    """Returns the positions of images that were seen, and the used images that were not found."""
     paths = [table.path(index) for index in range(len(table))]
     sizes = [_size(path) for path in paths]
     tested, contents, gone = set(sizes) - {0}, {}, set()
     for name, path in used.items():
         try:
             size = path.stat().st_size
-            if size in tested:  # few files are read: most sizes are one file's alone
+            if size in tested:  # so few files are read, since most sizes occur once
                 contents.setdefault(size, set()).add(_digest(path))
         except OSError:
             gone.add(composed(name))
@@ -119,7 +119,7 @@ def _gone_notes(gone: set[str], num_used: int) -> list[str]:
 
 
 def _size(path: Path) -> int:
-    """Returns the bytes of a file, 0 of one that cannot be read: what that means is said later."""
+    """Returns the bytes of a file, 0 if it cannot be read: the error comes when it is opened."""
     return path.stat().st_size if os.access(path, os.R_OK) else 0
 
 

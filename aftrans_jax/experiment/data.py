@@ -1,4 +1,4 @@
-"""Data sets by name: read, split and cached as configured, on the host alone."""
+"""Data sets by name: read, split and cached as configured, on the host only."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,7 +33,7 @@ Reader = Callable[[Config, Evaluated | None], Annotations | Dataset]
 def _users_own(
     read: Callable[..., Annotations], data: Config, evaluated: Evaluated | None
 ) -> Annotations:
-    # Another set than the trained one has no share that was held out.
+    # In another set than the training's, no images were held out.
     fraction = data.test_fraction if evaluated is None or evaluated.is_own else 1.0
     return read(
         data.dir,
@@ -43,7 +43,7 @@ def _users_own(
     )
 
 
-# What `data.name` may be; "tfds:NAME" stands for any set of tensorflow-datasets.
+# Values of `data.name`; "tfds:NAME" stands for any set of tensorflow-datasets.
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "cub": lambda data, _: read_cub(data.dir),
@@ -61,7 +61,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         ),
     }
 )
-_WITHOUT_FOLDER = ("synthetic", "tfds:NAME")  # need none in `data.dir`
+_WITHOUT_FOLDER = ("synthetic", "tfds:NAME")  # work without `data.dir`
 
 
 def reader_name(data_name: str) -> str:
@@ -73,10 +73,10 @@ def reader_name(data_name: str) -> str:
 
 
 def read_lists(config: Config, evaluated: Evaluated | None = None) -> Annotations | Dataset:
-    """Returns what the configured set lists, or the set itself where there are no lists.
+    """Returns the lists of the configured set, or the set itself where it has no lists.
 
-    The image files are not looked for, so that `data.doctor` can count those that are missing.
-    For an evaluation, folders and CSV files need no training images.
+    Image files are not searched for, so that `data.doctor` can count missing ones. For an
+    evaluation, folders and CSV files need no training images.
 
     Raises:
       FileNotFoundError, ValueError: see the readers.
@@ -97,10 +97,10 @@ def with_validation(
 ) -> tuple[Annotations | Dataset, list[str]]:
     """Returns a set with the validation split that `data` asks for, and notes for the user.
 
-    One that the set has of its own is used as it is.
+    A validation split of the set itself is used as it is.
 
     Raises:
-      ValueError: see `hold_out`; or a record is damaged whose label must be known.
+      ValueError: see `hold_out`; or a damaged record hides a label that is needed.
     """
     fraction, own = data.validation_fraction, listed.validation
     if fraction and own is not None:
@@ -114,7 +114,7 @@ def with_validation(
 
 
 def lists_as_trained(config: Config) -> Annotations | Dataset:
-    """Returns what `read_lists` does, with the validation split that a training would draw.
+    """Returns the lists as `read_lists` does, with the validation split that a training would draw.
 
     Raises:
       FileNotFoundError, ValueError: see `read_lists` and `with_validation`.
@@ -125,7 +125,7 @@ def lists_as_trained(config: Config) -> Annotations | Dataset:
     except ValueError:
         if isinstance(listed, Annotations):
             raise
-        return listed  # a record is damaged, which is said when it is opened
+        return listed  # a record is damaged, which is reported when it is opened
 
 
 def load_dataset(
@@ -133,14 +133,14 @@ def load_dataset(
 ) -> tuple[Dataset, tuple[str, ...]]:
     """Returns the configured set, ready to be read, and notes for the user.
 
-    A validation split that the set has of its own is used as it is; otherwise validation images are
-    held out of the training split. The test split stays the official one.
+    A validation split of the set itself is used as it is; otherwise validation images are held out
+    of the training split. The test split stays the official one.
 
     Args:
-      config: of the run.
+      config: configuration of the run.
       evaluated: for an evaluation: then the set's classes are matched by name, its training images
-        need not be there, and none is cached.
-      copies: processes of this host that do the same, for the memory that a cache takes.
+        may be missing, and none is cached.
+      copies: number of processes on this host that do the same, for the memory that a cache takes.
 
     Raises:
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
@@ -152,7 +152,7 @@ def load_dataset(
     notes += drawn
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)
-    if data.cache == "none" or evaluated is not None:  # which reads each image once
+    if data.cache == "none" or evaluated is not None:  # an evaluation reads each image once
         return dataset, tuple(notes)
     splits = dataset.splits()
     note = check_memory(sum(map(len, splits.values())), size, copies)
@@ -163,7 +163,7 @@ def load_dataset(
 def _opened(
     listed: Annotations | Dataset, max_pixels: int, size: int, evaluated: Evaluated | None
 ) -> tuple[Dataset, list[str]]:
-    """Returns a set whose images are there, and notes; images that were trained on are left out."""
+    """Returns a set whose images exist, and notes; images of the training are left out."""
     if isinstance(listed, Dataset):
         return listed.at(size), []
     dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None).at(size)
@@ -175,10 +175,10 @@ def _opened(
 def has_boxes(dataset: Dataset) -> bool:
     """Returns whether the test images are annotated with boxes.
 
-    Where lists tell, one box is enough; elsewhere the first image that can be read decides.
+    Where lists show it, one box is enough; elsewhere the first readable image decides.
 
     Raises:
-      FileNotFoundError, ValueError: none can be read; the error is that of the last.
+      FileNotFoundError, ValueError: no image can be read; the error is that of the last.
     """
     source, table = dataset.test, photo_table(dataset.test)
     if table is not None:
@@ -193,7 +193,7 @@ def has_boxes(dataset: Dataset) -> bool:
 
 
 def check_boxes(dataset: Dataset) -> None:
-    """Raises a ValueError where the annotated boxes are to be cropped and there are none."""
+    """Raises ValueError where annotated boxes are to be crops and the set has none."""
     if not has_boxes(dataset):
         raise ValueError(
             f"region.method='annotated': {dataset.name!r} has no annotated boxes; leave it out, "
@@ -204,7 +204,7 @@ def check_boxes(dataset: Dataset) -> None:
 def image_sizes(config: Config) -> dict[str, int]:
     """Returns `image_size` and `resize_size` in pixels, as the transforms take them.
 
-    What they make is `data.source_size`; the model shrinks it for the global branch.
+    The transforms make images of `data.source_size`; the model shrinks them for the global branch.
 
     Follows: TransFG, which resizes to 600 and crops 448.
     """

@@ -1,4 +1,4 @@
-"""The evaluations of a run: whole splits, and where the model looks in a few of their images."""
+"""Evaluates the splits of a run, and computes the relevance of patches in a few images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,14 +21,14 @@ from aftrans_jax.training.state import TrainState
 
 
 class Evaluator(NamedTuple):
-    """One compiled step for all splits that are evaluated.
+    """One compiled step for all evaluated splits.
 
     Attributes:
-      splits: the images, by split: "validation", "test".
-      skipped: by split, the images that could not be read; empty where they are errors.
+      splits: images by split: "validation", "test".
+      skipped: images that could not be read, by split; empty where they are errors.
       step: (parameters, batch) -> averages and examples of the batch.
       batches: (images, skipped) -> their global batches.
-      mesh: the devices.
+      mesh: mesh of the devices.
     """
 
     splits: Mapping[str, Source]
@@ -38,18 +38,18 @@ class Evaluator(NamedTuple):
     mesh: Mesh
 
     def evaluate(self, state: TrainState, split: str) -> Evaluation:
-        """Returns the evaluation of a whole split."""
+        """Returns the evaluation of a full split."""
         batches = self.batches(self.splits[split], self.skipped.get(split))
         return evaluate(self._step_of(state), batches)
 
     def relevance(
         self, state: TrainState, positions: Sequence[int]
     ) -> Float[np.ndarray, "images rows cols"] | None:
-        """Returns what the model finds relevant in some test images; None without regions.
+        """Returns the relevance of the patches of some test images; None without regions.
 
         Args:
-          state: of the training.
-          positions: of the images in the test split, the same in every process.
+          state: state of the training.
+          positions: positions of the images in the test split, the same in every process.
         """
         batches = self.batches(Subset(self.splits["test"], tuple(positions)), None)
         return relevance(self._step_of(state), batches)
@@ -69,11 +69,11 @@ def build_evaluator(
     """Returns the evaluator of a configuration's model and splits.
 
     Args:
-      config: every key set.
-      model: what is evaluated.
-      mesh: the devices.
-      splits: see `Evaluator`.
-      skipped: likewise.
+      config: complete configuration.
+      model: model to evaluate.
+      mesh: mesh of the devices.
+      splits: images by split, see `Evaluator`.
+      skipped: images that could not be read, by split.
     """
     step = partial(
         eval_step,

@@ -1,3 +1,3 @@
-"""Which logits a model may answer by; imports nothing, so that commands parse flags at once."""
+"""The logits that a model may predict from; imports nothing, so that flags are parsed at once."""
 
 HEADS = ("global", "local", "sum")  # in the order in which they are shown

@@ -1,4 +1,4 @@
-"""Models by name, their initial parameters and the weights of their loss."""
+"""Models by name, their initial parameters and the weights of their loss terms."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,11 +35,10 @@ ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated
 class Kind(NamedTuple):
     """A kind of model.
 
-    Attributes:
-      build: makes it around its trunk.
-      logits: names of those that one can predict from.
-      answers: those of them that answer where `eval.logits` is auto.
-      registers: whether its trunk may have them; other models take them for patches.
+    build: makes the model around its trunk.
+    logits: names of the logits that can predict.
+    answers: the logits among these that predict where `eval.logits` is auto.
+    registers: whether its trunk may have them; other models would take them for patches.
     """
 
     build: Callable[[Config, ViT], Model]
@@ -49,7 +48,7 @@ class Kind(NamedTuple):
 
 
 def _locate(config: Config, vit: ViT) -> Locate:
-    # The annotated box replaces the model's own, which is found as ever.
+    # The annotated box replaces the model's own, which is computed as usual.
     method = config.region.method if config.region.method != ANNOTATED else "largest_component"
     return partial(
         locate_region,
@@ -92,9 +91,9 @@ MODELS: Mapping[str, Kind] = MappingProxyType(
 
 
 def predicting_logits(config: Config) -> str:
-    """Returns the logits that `eval.logits` names: of "auto" the model's own choice.
+    """Returns the logits that `eval.logits` names; for "auto" the model's own choice.
 
-    The sum of the logits of one branch is those.
+    With a single branch, "sum" means that branch's logits.
     """
     kind, chosen = MODELS[config.model.name], config.eval.logits
     if chosen == "auto" or (chosen == "sum" and kind.logits == _ONE_BRANCH):
@@ -106,12 +105,12 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
     """Returns the model that `model.name` names: AFTrans, its trunk alone, or another on the trunk.
 
     Args:
-      config: of the run.
-      num_classes: from the data.
-      dtype: of the computation; parameters are float32.
+      config: configuration of the run.
+      num_classes: number of classes in the data.
+      dtype: type of the computation; parameters are float32.
 
     Raises:
-      ValueError: the variant has registers, which the model does not know.
+      ValueError: the variant has registers, which the model does not support.
     """
     kind, variant = MODELS[config.model.name], VARIANTS[config.model.variant]
     if variant.registers and not kind.registers:
@@ -143,13 +142,13 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
 
     Raises:
       FileNotFoundError, ValueError: from `weights.reading.open_weights` and
-        `weights.fitting.fit_to_model`; or the head of no file is to be kept.
+        `weights.fitting.fit_to_model`; or the head is to be kept and there is no file.
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
     size, key = config.data.source_size, jax.random.key(config.seed)
 
-    @jax.jit  # traced once, for the shapes and for what is drawn
+    @jax.jit  # traced once, for the shapes and for the random values
     def init(key: Array) -> dict[str, Any]:
         images = jnp.zeros((1, size, size, 3), jnp.uint8)
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
@@ -157,7 +156,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
     known, notes = {}, ("random weights: pretrained is empty",)
     keep_head = config.pretrained_head == "keep"
     if config.pretrained:
-        # Opened first, so that an absent or damaged file is reported before anything is compiled.
+        # Opened first, so that a missing or damaged file is reported before anything is compiled.
         with open_weights(config.pretrained) as weights:
             check_variant(config.model.variant, weights.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
@@ -174,13 +173,13 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             "pretrained_head='keep': pretrained is empty, so there is no head to keep; set "
             "--config.pretrained=FILE.npz or --config.pretrained_head=new"
         )
-    # Known ones are not drawn: a compiled function computes nothing that it does not return.
+    # Known parameters are not drawn: a compiled function does not compute what it does not return.
     drawn = jax.jit(lambda key: {name: x for name, x in init(key).items() if name not in known})
     return unflatten_dict({**jax.device_get(drawn(key)), **known}, sep="/"), notes
 
 
 def blank_params(config: Config, model: Model) -> dict[str, Any]:
-    """Returns zeros in the place of the parameters, to be replaced by a checkpoint's."""
+    """Returns zeros for all parameters, to be replaced by a checkpoint's."""
     size = config.data.source_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8)
     shapes = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
@@ -190,7 +189,7 @@ def blank_params(config: Config, model: Model) -> dict[str, Any]:
 def _pretrained(
     arrays: AnyArrays, expected: Mapping[str, Any], keep_head: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns the parameters that an npz has, fitted to the expected shapes, by path, and notes.
+    """Returns an npz's parameters by path, fitted to the expected shapes, and notes.
 
     The local branch's class token and positions start as the trunk's own.
     """

@@ -1,4 +1,4 @@
-"""What training does with gradients, as configured: optimizer, what trains, moving average."""
+"""The configured optimizer, the parameters that train, and their moving average."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from aftrans_jax.training.parameter_groups import Path, trainable
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
 
-_LARGE = 0.01  # a learning rate that is SGD's
+_LARGE = 0.01  # a learning rate for SGD
 
 
 def build_optimizer(config: Config) -> tuple[optax.Schedule, optax.GradientTransformation]:
@@ -42,7 +42,7 @@ def build_state(
     optimizer: optax.GradientTransformation,
     loss_scale: NoLossScale | DynamicLossScale,
 ) -> TrainState:
-    """Returns the state before the first step: what trains, what does not, and the average."""
+    """Returns the state before the first step: trained and frozen parameters, and the average."""
     of_trunk = trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
     # Gates that get no gradient are frozen: weight decay would change them.
     learns_gates = config.sacm.gate == "straight_through"
@@ -55,7 +55,7 @@ def build_state(
 
 
 def rate_notes(config: Config) -> tuple[str, ...]:
-    """Returns a line where the learning rate is one of SGD and the optimizer another."""
+    """Returns a line where the learning rate suits SGD and the optimizer is another one."""
     train = config.train
     if train.optimizer == "sgd" or train.learning_rate < _LARGE:
         return ()

@@ -1,4 +1,4 @@
-"""What a training does to its batches and labels, as configured: one function for each name."""
+"""The recipe that a configuration gives for batches and labels; one function for each name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,11 +17,11 @@ from aftrans_jax.training.preparation import Prepare, chain, smooth_targets, wit
 
 _BETA = 0.999
 
-Counts = Float[np.ndarray, " classes"]  # of examples
+Counts = Float[np.ndarray, " classes"]  # number of examples of each class
 
 
 def _effective(counts: Counts) -> Counts:
-    """Returns (1 - beta) / (1 - beta^n) with beta 0.999: of few examples 1/n, of thousands 0.001.
+    """Returns (1 - beta) / (1 - beta^n) with beta 0.999: 1/n for few examples, 0.001 for thousands.
 
     Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, eq. 4.
     """
@@ -37,12 +37,12 @@ Labels = Sequence[int] | Int[np.ndarray, " examples"]
 
 
 def class_weights(name: str, labels: Labels, num_classes: int) -> Float[np.ndarray, " classes"]:
-    """Returns what an example of each class counts for, float32; the mean over examples is 1.
+    """Returns the weight of an example of each class, float32; the mean over examples is 1.
 
     Args:
       name: one of `CLASS_WEIGHTS`.
-      labels: of the training split. A class without examples has the weight 0.
-      num_classes: in the head.
+      labels: labels of the training split. A class without examples has the weight 0.
+      num_classes: number of classes of the head.
     """
     counts = np.bincount(np.asarray(labels, np.int64), minlength=num_classes).astype(np.float64)
     weights, present = np.zeros(num_classes), counts > 0
@@ -52,9 +52,9 @@ def class_weights(name: str, labels: Labels, num_classes: int) -> Float[np.ndarr
 
 
 class Recipe(NamedTuple):
-    """What a step makes of its rows, and the cross-entropy of what it made of the labels.
+    """The preparation of a step's rows, and the cross-entropy to the labels that it gives.
 
-    `max_class_weight` is what an example of the class that counts most counts for.
+    `max_class_weight` is the largest class weight.
     """
 
     prepare: Prepare
@@ -63,15 +63,15 @@ class Recipe(NamedTuple):
 
 
 def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int) -> Recipe:
-    """Returns the recipe that is configured.
+    """Returns the configured recipe.
 
-    The order is erasing, mixing, smoothing, as timm's. Where the labels stay as they are, so does
+    The order is erasing, mixing, smoothing, as in timm. Where labels do not change, neither does
     the cross-entropy.
 
     Args:
-      config: of the run.
-      labels: returns those of the training split; called if need be, since it may be slow.
-      num_classes: in the head.
+      config: configuration of the run.
+      labels: returns the labels of the training split; called only if needed, as it may be slow.
+      num_classes: number of classes of the head.
     """
     data, loss = config.data, config.loss
     is_mixed, is_weighted = data.mixing != "none", loss.class_weights != "none"
@@ -79,7 +79,7 @@ def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int)
     listed = labels() if is_weighted else range(num_classes)
     weights = class_weights(loss.class_weights, listed, num_classes)
     mixing = partial(mix, shares=MIXINGS[data.mixing], strength=data.mixing_strength)
-    parts: dict[Prepare, bool] = {  # in their order, and whether they are wanted
+    parts: dict[Prepare, bool] = {  # in their order, and whether they are used
         partial(erase, probability=data.erasing, fill=_mean_colour(config)): data.erasing > 0,
         partial(with_targets, class_weights=weights): is_soft,
         mixing: is_mixed,
@@ -93,8 +93,8 @@ def check_recipe(config: Config, num_devices: int) -> None:
     """Raises a ValueError where parts of a recipe do not go together.
 
     Args:
-      config: of a training.
-      num_devices: that a batch is split over.
+      config: configuration of a training.
+      num_devices: number of devices that a batch is split over.
     """
     weights = loss_weights(config)
     branches = [name for name in MODELS[config.model.name].logits if name in weights]
@@ -133,14 +133,14 @@ def check_recipe(config: Config, num_devices: int) -> None:
 
 
 def check_evaluations(config: Config, *, has_validation: bool) -> tuple[str, ...]:
-    """Returns a note where held-out images choose nothing, since the end alone is evaluated.
+    """Returns a note where held-out images choose no checkpoint, as only the last one is evaluated.
 
     Args:
-      config: of a training, its steps known.
+      config: configuration of a training, its steps known.
       has_validation: whether images are held out.
 
     Raises:
-      ValueError: the training is to stop by held-out images and cannot: there are none, or it ends
+      ValueError: the training is to stop early and cannot: no images are held out, or it ends
         before enough evaluations.
     """
     patience, every, steps = config.train.patience, config.eval.every, config.train.steps
@@ -150,7 +150,7 @@ def check_evaluations(config: Config, *, has_validation: bool) -> tuple[str, ...
             "none: set --config.data.validation_fraction=0.1, or give the data a val/ split; or "
             "--config.train.patience=0"
         )
-    if patience and steps <= (patience + 1) * every:  # the first one is better than none
+    if patience and steps <= (patience + 1) * every:  # the first one always improves
         lower = (steps - 1) // (patience + 1)
         remedy = f"use --config.eval.every={lower} or less" if lower else "train longer"
         raise ValueError(

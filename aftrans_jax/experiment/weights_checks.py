@@ -1,4 +1,4 @@
-"""Whether a file of weights is a ViT's and suits the configured model, and what to do else."""
+"""Checks that a file of weights is a ViT's and suits the configured model, with remedies."""
 
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
     """Returns a line where the local branch reads at another size than the file was trained at.
 
     Args:
-      local_size: px.
-      trained: px, None where it is not known.
+      local_size: side of the local branch's images in px.
+      trained: side of the file's training images in px, None where unknown.
     """
     if trained in (None, local_size):
         return ()
@@ -32,13 +32,13 @@ def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
 
 
 def check_whole(arrays: AnyArrays) -> None:
-    """Passes the arrays of a plain ViT, with or without a head, registers and `pre_logits`.
+    """Checks that arrays are a plain ViT's, with or without a head, registers and `pre_logits`.
 
     Args:
-      arrays: by official name; none is read.
+      arrays: arrays by official name; none is read.
 
     Raises:
-      ValueError: some are missing, not expected, or of a shape that the others contradict.
+      ValueError: some are missing, not expected, or of a shape that contradicts the others.
     """
     found = sizes(arrays)
     if found is None:
@@ -61,7 +61,7 @@ def check_whole(arrays: AnyArrays) -> None:
 
 
 def _parameters(variant: Variant) -> dict[str, Any]:
-    """Returns the parameters of a trunk that sees one patch, as shapes."""
+    """Returns the shapes of the parameters of a trunk that sees one patch."""
     patch, half = variant.patch_size, (0.5, 0.5, 0.5)
     vit = ViT(variant, 1, patch, patch, "tanh", half, half, attention=lambda query, *_: query)
     image = jax.ShapeDtypeStruct((1, patch, patch, 3), jnp.uint8)
@@ -70,10 +70,10 @@ def _parameters(variant: Variant) -> dict[str, Any]:
 
 
 def check_variant(name: str, arrays: AnyArrays) -> None:
-    """Passes a file of a variant, or one that does not tell its own.
+    """Checks that a file has the given variant, if it shows its variant at all.
 
     Raises:
-      ValueError: it is of another, which is named.
+      ValueError: it has another one, which is named.
     """
     found, variant = sizes(arrays), VARIANTS[name]
     if found is None or found == variant:
@@ -98,7 +98,7 @@ def check_variant(name: str, arrays: AnyArrays) -> None:
 
 
 def _described(sizes: Variant) -> str:
-    """Returns the numbers of a variant in words."""
+    """Returns a variant's numbers in words."""
     registers = f", {sizes.registers} registers" if sizes.registers else ""
     return (
         f"patches of {sizes.patch_size} px, width {sizes.hidden}, MLP of {sizes.mlp}, "

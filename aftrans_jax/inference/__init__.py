@@ -1,1 +1,1 @@
-"""A trained model at work: predictions, explanations, their tables and pages, exports."""
+"""Using a trained model: predictions, explanations, their tables and pages, exports."""

@@ -1,4 +1,4 @@
-"""What predictions and pages are made of: the arrays of a batch."""
+"""The arrays of a batch that predictions and pages show."""
 
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -25,20 +25,21 @@ def answers(
     images: Images,
     mirror: bool = False,
 ) -> dict[str, Any]:
-    """Returns the arrays of a batch that pages and predictions are made of.
+    """Returns the arrays of a batch that predictions and pages show.
 
     Args:
       model: the module.
-      head: whose logits answer.
-      wanted: of the region: "box", "relevance", "gates", "mask" and "rows", see
+      head: logits that predict: "global", "local" or "sum".
+      wanted: names of what to return: "box", "relevance", "gates", "mask" and "rows", see
         `model.outputs.Region`, and "crop" [batch size size 3].
-      params: of the module.
-      images: as `Prepared` has them.
-      mirror: whether the logits are the mean of an image's and its mirror image's.
+      params: parameters of the module.
+      images: images as in `Prepared`.
+      mirror: whether to average the logits of each image and its mirror image.
 
     Returns:
-      What is wanted, None for what there is not, and "probabilities" [batch classes] by head: the
-      global ones alone, of one pass, where these answer and nothing is wanted.
+      Each name in `wanted`, None where the model has no such array, and "probabilities" [batch
+      classes] by head: only the global ones, from one forward pass, where `head` is "global" and
+      nothing is wanted.
 
     Paper: end of section 2.2.2, table 4.
     """

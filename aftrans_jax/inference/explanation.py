@@ -1,4 +1,4 @@
-"""Where a trained model looks in photos, and why: what the page of `report.explanation` shows."""
+"""What the page of `report.explanation` shows: the regions of photos, and how they are found."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ NUM_CLASSES = 3  # named for each head
 
 
 def rules(trained: Trained) -> Rules:
-    """Returns how a trained model comes from its layers' class rows to a box.
+    """Returns the rules by which a trained model gets from its layers' class rows to a box.
 
     Raises:
       ValueError: it is not AFTrans: there are no gated layers to show.
@@ -63,17 +63,17 @@ def explain(
     fail: Callable[[str], None],
     done: Callable[[], object],
 ) -> int:
-    """Writes the page on photos, without those that cannot be read; returns how many it has.
+    """Writes the page on all photos that can be read; returns how many these are.
 
     Nothing is written where there are none.
 
     Args:
       trained: an AFTrans and its parameters.
-      paths: of the photos, shown in this order.
-      out: the page.
-      title: of the page.
+      paths: paths of the photos, shown in this order.
+      out: path of the page.
+      title: title of the page.
       batch_size: photos that the device takes at a time.
-      fail: told of each photo that cannot be read, in a line.
+      fail: called with one line for each photo that cannot be read.
       done: called after each photo.
 
     Raises:
@@ -96,7 +96,7 @@ def explain(
 def explanations(
     trained: Trained, paths: Sequence[str], batch_size: int = BATCH_SIZE
 ) -> Iterator[Explained | str]:
-    """Yields what an AFTrans makes of each photo, in order, or why it cannot be read."""
+    """Yields what the page shows of each photo, in order, or why it cannot be read."""
     model = Classifier(trained, wanted=("rows", "relevance", "mask", "box"))
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
     size = filled(len(paths), batch_size)
@@ -111,7 +111,7 @@ def explanations(
 def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> Prepared:
     """Returns a photo as the model takes it, and as the page shows it."""
     found = prepare(path, sizes, max_pixels=max_pixels)
-    pixels = decode_image(path, max_pixels=max_pixels)  # a large one is prepared as a square
+    pixels = decode_image(path, max_pixels=max_pixels)  # `prepare` decodes large ones as squares
     return found._replace(photo=seen_part(pixels, sizes, PHOTO_PX))
 
 

@@ -1,4 +1,4 @@
-"""How a trained model computes; imports no jax, so that commands parse flags at once."""
+"""Flags for how a trained model computes; imports no jax, so that flags are parsed at once."""
 
 import argparse
 
@@ -24,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def filled(num_photos: int, batch_size: int) -> int:
-    """Returns the batch for a number of photos: the given one, or of few the next power of two.
+    """Returns the batch size for some photos: the given one or, for few, the next power of two.
 
-    So few programs are compiled, whatever the number.
+    So few programs are compiled, whatever the number of photos.
     """
     return min(batch_size, 1 << (num_photos - 1).bit_length())

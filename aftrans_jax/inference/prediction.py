@@ -1,4 +1,4 @@
-"""What a trained model says of one photo, in terms of that photo."""
+"""A trained model's prediction for one photo, with boxes in that photo's pixels."""
 
 import dataclasses
 import operator
@@ -20,25 +20,25 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What a model says of a photo, and where it looked.
+    """A prediction for a photo, and the region that it was made from.
 
-    Boxes are (top, left, bottom, right), half-open, in whole pixels of the photo as it stands
-    upright, from its top left corner: `photo[top:bottom, left:right]`. They are the smallest that
-    hold all that the model read.
+    Boxes are (top, left, bottom, right), half-open, in whole pixels of the upright photo, from its
+    top left corner: `photo[top:bottom, left:right]`. They are the smallest that contain everything
+    the model read.
 
     Attributes:
       photo: its path, "" where it was given as an image.
-      head: the logits that answer: "global" of the whole photo, "local" of the crop, or "sum".
-      class_names: of all classes.
-      probabilities: by head, one for each class.
-      height: of the upright photo in pixels.
-      width: likewise.
-      seen: the box of what the model was given: the whole photo, or where the run's
-        `data.resize_ratio` is above 1 its middle.
-      box: the region that the local branch read; None for a model without one.
+      head: logits that predict: "global" of the full photo, "local" of the crop, or "sum".
+      class_names: names of all classes.
+      probabilities: probabilities of all classes, by head.
+      height: height of the upright photo in pixels.
+      width: width of the upright photo in pixels.
+      seen: box of the part that the model was given: the full photo, or its middle where the run's
+        `data.resize_ratio` is above 1.
+      box: region that the local branch read; None for a model without one.
       relevance: gated, fused attention >= 0 of each patch, in rows spread evenly over `seen`.
-      gates: weight of each layer in [0, 1], 0 of those that are not fused; None without gates.
-      crop: what the local branch read, stretched to its square, RGB.
+      gates: weight of each layer in [0, 1], 0 for layers that are not fused; None without gates.
+      crop: pixels that the local branch read, resized to its square, RGB.
     """
 
     photo: str
@@ -55,7 +55,7 @@ class Prediction:
 
     @property
     def answer(self) -> str:
-        """The likeliest class by the head that answers."""
+        """The most likely class according to `head`."""
         return self.answers[self.head][0]
 
     @property
@@ -65,7 +65,7 @@ class Prediction:
 
     @property
     def answers(self) -> dict[str, tuple[str, float]]:
-        """The likeliest class by each head, and its probability."""
+        """The most likely class of each head, and its probability."""
         best = {head: int(shares.argmax()) for head, shares in self.probabilities.items()}
         return {
             head: (self.class_names[label], float(self.probabilities[head][label]))
@@ -73,14 +73,14 @@ class Prediction:
         }
 
     def top(self, count: int = 5, head: str | None = None) -> list[tuple[str, float]]:
-        """Returns the names and probabilities of the likeliest classes, of equal ones the first.
+        """Returns names and probabilities of the most likely classes; of equal ones the first.
 
         Args:
-          count: how many at most.
-          head: one of `probabilities`; None for the one that answers.
+          count: largest number of classes.
+          head: one of `probabilities`; None for the attribute `head`.
 
         Raises:
-          ValueError: the number is negative, or there is no such head.
+          ValueError: the count is negative, or there is no such head.
         """
         if operator.index(count) < 0:
             raise ValueError(f"top({count}): expected a number of classes")
@@ -91,7 +91,7 @@ class Prediction:
         return [(self.class_names[label], float(shares[label])) for label in order]
 
     def __repr__(self) -> str:
-        """Says the answer, those of the other heads, and where the model looked."""
+        """Shows the predicted class, those of the other heads, and the box."""
         others = [
             f"{head} {name!r} {share:.1%}"
             for head, (name, share) in self.answers.items()
@@ -105,20 +105,21 @@ class Prediction:
 
 
 def box_on_photo(box: Sequence[int], sizes: Mapping[str, int], height: int, width: int) -> Box:
-    """Returns the smallest box of whole pixels of a photo that holds one of the model's image.
+    """Returns the smallest box of whole pixels of a photo that contains a box of the model's image.
 
-    The photo became a square of `resize_size`, whose middle of `image_size` is the image.
+    The photo was resized to a square of `resize_size`; its middle square of `image_size` is the
+    image.
 
     Args:
       box: (top, left, bottom, right), half-open, in whole pixels of the image.
       sizes: `image_size` and `resize_size` in pixels.
-      height: of the upright photo in pixels.
-      width: likewise.
+      height: height of the upright photo in pixels.
+      width: width of the upright photo in pixels.
     """
     square = sizes["resize_size"]
     offset = (square - sizes["image_size"]) // 2
     top, left, bottom, right = (int(edge) + offset for edge in box)
-    return (  # in whole numbers: no rounding error moves an edge
+    return (  # in whole numbers, so that rounding errors move no edge
         top * height // square,
         left * width // square,
         -(-bottom * height // square),
@@ -127,7 +128,7 @@ def box_on_photo(box: Sequence[int], sizes: Mapping[str, int], height: int, widt
 
 
 def heading(trained: Trained, logits: str) -> str:
-    """Returns which logits answer, with their accuracy where result.json has it."""
+    """Returns which logits predict, with their accuracy where result.json has it."""
     accuracy = trained.result.get(f"{logits}_accuracy")
     number, step = (trained.result.get(name) for name in ("num_test", "step"))
     if not isinstance(accuracy, int | float):

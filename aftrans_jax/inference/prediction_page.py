@@ -1,4 +1,4 @@
-"""Collects what the page of predictions shows, while photos are read."""
+"""Collects the contents of the page of predictions while photos are read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,31 +15,31 @@ from aftrans_jax.report.html import write_page
 from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown_at
 from aftrans_jax.report.pictures import Picture
 
-MAX_CARDS = 200  # photos on a page: it lies in one file, of about 0.04 MB a photo
+MAX_CARDS = 200  # photos on a page: it is one file, of about 0.04 MB a photo
 MAX_FAILURES = 20  # names of photos that could not be read
 PHOTO_PX = 448  # longer side of the photos
 
 
 class Card(NamedTuple):
-    """A photo of the page, its box, and what was said of it; `row` names it within the page."""
+    """A photo on the page with its box and predictions; `row` identifies it within the page."""
 
     row: int
     name: str
     photo: Shown
     box: Rectangle | None
-    annotated: None  # which `cards.html` asks for
+    annotated: None  # required by `cards.html`
     top: Sequence[tuple[str, str, float]]  # class, probability as text and as a number
     heads: Sequence[tuple[str, str, str]]  # head, class, probability
 
 
 class PredictionPage:
-    """A page of the first `MAX_CARDS` photos that are added, and of how many more there were.
+    """A page of the first `MAX_CARDS` photos that are added, with the number of the others.
 
-    So browsers open it, and memory does not grow with the photos.
+    So browsers can open it, and memory does not grow with the number of photos.
     """
 
     def __init__(self, *, top: int) -> None:
-        """Takes how many of the likeliest classes are shown."""
+        """Takes the number of most likely classes to show."""
         self._top = top
         self._cards: list[Card] = []
         self._failures: list[tuple[str, str]] = []
@@ -54,9 +54,9 @@ class PredictionPage:
         """Adds a photo, or why it could not be read.
 
         Args:
-          path: of the photo.
-          found: what was said of it.
-          image: as the model took it, None where it could not be read.
+          path: path of the photo.
+          found: its prediction, or the error.
+          image: image as the model took it, None where it could not be read.
         """
         if isinstance(found, Exception):
             self._num_failed += 1
@@ -70,11 +70,11 @@ class PredictionPage:
             self._cards.append(card)
 
     def write(self, path: Path, heading: str, *, has_table: bool) -> None:
-        """Writes the page, whole or not at all; it opens from disk and needs no network.
+        """Writes the page, complete or not at all; it opens from disk and needs no network.
 
         Args:
-          path: of the HTML file; its folder is made where it is missing.
-          heading: which head answers, and how right it was.
+          path: path of the HTML file; its folder is made where it is missing.
+          heading: which head predicts, and its accuracy.
           has_table: whether a table of all photos is written too.
         """
         write_page(
@@ -94,7 +94,7 @@ class PredictionPage:
 def _card(
     row: int, name: str, found: Prediction, image: UInt8[np.ndarray, "size size 3"], *, top: int
 ) -> Card:
-    """Returns what the model saw of a photo, in its proportion, and the `top` likeliest classes."""
+    """Returns the image in the photo's proportions, and the `top` most likely classes."""
     upper, left, lower, right = found.seen
     height, width, box = lower - upper, right - left, None
     scale = min(PHOTO_PX, len(image)) / max(height, width)

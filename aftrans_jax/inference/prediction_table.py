@@ -1,4 +1,4 @@
-"""Predictions as a table, a row a photo: CSV for spreadsheets, JSON lines for programs."""
+"""Predictions as a table, one row per photo: CSV for spreadsheets, JSON lines for programs."""
 
 import codecs
 import contextlib
@@ -21,7 +21,7 @@ _EDGES = ("top", "left", "bottom", "right")
 _FORMULA = (*"=+-@\t\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 _FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
 
-Found = Prediction | Exception  # what is said of a photo, or why it could not be read
+Found = Prediction | Exception  # a photo's prediction, or why it could not be read
 
 
 class _Columns(NamedTuple):
@@ -33,36 +33,37 @@ class _Columns(NamedTuple):
 def prediction_table(
     path: Path, *, heads: Sequence[str], top: int
 ) -> Iterator[Callable[[str, Found], object]]:
-    """Yields a function that adds the row of a photo, by its path, to a table.
+    """Yields a function that appends the row of a photo, given its path, to a table.
 
-    The table grows by whole rows as `<name>.partial`, which an interrupted run leaves; an older one
-    of the name stays where it is until the `with` block ends.
+    The table is written row by row as `<name>.partial`, which an interrupted run leaves; an older
+    table of the name is replaced only when the `with` block ends.
 
-    A row has the photo's file, the answer and its probability, the likeliest classes, the answer of
-    every head, the box in pixels of the upright photo and that photo's size, or the error.
+    A row has the photo's file, the predicted class and its probability, the most likely classes,
+    the prediction of every head, the box in pixels of the upright photo and that photo's size, or
+    the error.
 
     Args:
-      path: its suffix, one of `FORMATS`, is the format.
-      heads: of the model.
-      top: how many of the likeliest classes a row has.
+      path: path of the table; its suffix, one of `FORMATS`, is the format.
+      heads: heads of the model.
+      top: number of most likely classes in a row.
 
     Raises:
       ValueError: another process writes it.
     """
     line, columns = FORMATS[path.suffix.lower()], _Columns(tuple(heads), top)
-    path = Path(os.path.realpath(path))  # of a link, what it leads to is written
+    path = Path(os.path.realpath(path))  # symlinks are followed
     partial = path.with_name(f"{path.name}.partial")
     make_folder(path.parent)
     with _own(partial) as file:
         if line is _csv_line:
-            # Without the mark Excel takes UTF-8 for the alphabet of the country.
+            # Without this mark Excel reads UTF-8 as the code page of the country.
             file.write(codecs.BOM_UTF8 + _csv_row(_header(columns)))
         yield lambda photo, found: file.write(line(photo, found, columns))
         partial.replace(path)
 
 
 def _own(path: Path) -> IO[bytes]:
-    """Returns an empty file that no other process writes; what is written is whole rows.
+    """Returns an empty file that no other process writes, unbuffered: it never ends in half a row.
 
     Raises:
       ValueError: another process does.
@@ -84,7 +85,7 @@ def _header(columns: _Columns) -> list[str]:
 
 
 def _csv_line(path: str, found: Found, columns: _Columns) -> bytes:
-    # "./" leaves a path what it is; what else would be a formula gets the apostrophe for text.
+    # "./" does not change where a path leads; other formulas get the apostrophe for text.
     file = f"./{path}" if path.startswith(_FORMULA) else path
     if isinstance(found, Exception):
         num_empty = len(_header(columns)) - 2
@@ -102,7 +103,7 @@ def _cell(value: Any) -> Any:
 
 
 def _csv_row(cells: Sequence[Any]) -> bytes:
-    # Bytes of names that are no UTF-8 become escapes: a reader of the whole file would stop at one.
+    # Bytes of names that are not UTF-8 become escapes: readers of the file would stop at them.
     return csv_text([cells]).encode("utf-8", "backslashreplace")
 
 
@@ -111,7 +112,7 @@ def _json_line(path: str, found: Found, columns: _Columns) -> bytes:
         values: dict[str, Any] = {"file": path, "error": why_unread(path, found)}
     else:
         values = {"file": path, **_values(found, columns.top)}
-    # Python's escape of a byte that is no UTF-8 is JSON's, too: json.loads gives the name again.
+    # Python's escape of a byte that is not UTF-8 is JSON's, too: json.loads restores the name.
     return (
         json.dumps(finite(values), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
     )

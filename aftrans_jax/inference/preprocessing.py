@@ -1,4 +1,4 @@
-"""Photos as people have them, of any kind and size, to images as a trained model takes them."""
+"""From photos of any kind and size to images as a trained model takes them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,16 +20,16 @@ from aftrans_jax.data.loading.threads import in_threads
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.paths import expand
 
-# A path, an image of PIL's, or pixels: uint8 [height width 3], RGB.
+# A path, a PIL image, or pixels: uint8 [height width 3], RGB.
 PhotoLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 
-NUM_THREADS = 8  # that decode ahead, as many as data.num_threads
+NUM_THREADS = 8  # threads that decode ahead, as many as data.num_threads
 
 
 class Prepared(NamedTuple):
     """An image as the model takes it, and the upright photo's height and width in pixels.
 
-    `photo` is what a page shows of it, in its own proportion, where one needs that.
+    `photo` is the photo in its own proportions, for pages that show it.
     """
 
     image: UInt8[np.ndarray, "size size 3"]
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
 
 
 class _Undecoded(NamedTuple):
-    """The file of an image of PIL's that nobody had decoded."""
+    """The file of a PIL image that was not decoded yet."""
 
     data: bytes
     name: str
@@ -47,9 +47,9 @@ class _Undecoded(NamedTuple):
 
 
 def why_unread(path: str, error: Exception) -> str:
-    """Returns why a photo could not be read, with its path, which a want of memory does not name.
+    """Returns why a photo could not be read, with its path, which a MemoryError does not name.
 
-    An error without a text is told by its type.
+    An error without a text is given by its type.
     """
     text = str(error)
     if text and not isinstance(error, MemoryError):
@@ -58,12 +58,12 @@ def why_unread(path: str, error: Exception) -> str:
 
 
 def is_one(photos: Any) -> bool:
-    """Returns whether something given is one photo, or nothing that could be several of them."""
+    """Returns whether an argument is one photo, or at least cannot be several."""
     if isinstance(photos, np.ndarray | jax.Array):
         return photos.ndim != (1 if photos.dtype.kind in "OSU" else 4)  # paths, or pixels
     if isinstance(photos, str | bytes | os.PathLike | Image.Image | Mapping):
         return True
-    is_file = hasattr(photos, "read")  # which has lines
+    is_file = hasattr(photos, "read")  # an open file iterates over its lines
     return is_file or not (hasattr(photos, "__iter__") or hasattr(photos, "__getitem__"))
 
 
@@ -71,7 +71,7 @@ def one_by_one(photos: Any) -> Iterator[PhotoLike]:
     """Returns an iterator over photos that are given as one or as several.
 
     Raises:
-      ValueError: the path of one is a folder's, or a glob.
+      ValueError: a single path is a folder's, or a glob.
     """
     if not is_one(photos):
         return iter(photos)
@@ -89,13 +89,13 @@ def one_by_one(photos: Any) -> Iterator[PhotoLike]:
 def prepare(
     photo: PhotoLike | _Undecoded, sizes: Mapping[str, int], *, max_pixels: int = MAX_PIXELS
 ) -> Prepared:
-    """Returns a photo upright, resized to a square and cropped as the test images of a run are.
+    """Returns a photo upright, resized to a square and cropped as a run's test images are.
 
     Args:
-      photo: a file is turned upright by its EXIF, and so is an image of PIL's that still has it.
-        One that was opened and not yet decoded is refused where its file would be.
+      photo: a file or PIL image is turned upright by its EXIF. A PIL image that was opened and not
+        decoded is refused where its file would be.
       sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
-      max_pixels: a file of more is not read.
+      max_pixels: most pixels that a file may have.
 
     Raises:
       OSError, ValueError: the file cannot be read or is no complete image; or an array is not
@@ -115,16 +115,16 @@ def prepare(
 def prepared(
     photos: Iterable[PhotoLike], load: Callable[[Any], Prepared], *, ahead: int
 ) -> Iterator[tuple[PhotoLike, Prepared | Exception]]:
-    """Returns an iterator over each photo and its image as the model takes it, or why it has none.
+    """Returns an iterator over each photo and its image as the model takes it, or the error.
 
-    Threads work ahead of what is asked for, so that memory does not grow with the number of photos.
-    Pixels in memory are copied first: the caller may change them as soon as the next photo is asked
-    for, and PIL's images are not to be used in several threads.
+    Threads work a fixed number of photos ahead, so that memory does not grow with the number of
+    photos. Pixels in memory are copied first: the caller may change them as soon as the next photo
+    is asked for, and PIL images must not be used in several threads.
 
     Args:
-      photos: taken one after the other, as they are needed.
+      photos: photos, which are taken one by one when they are needed.
       load: `prepare` for one photo; called in several threads.
-      ahead: how many photos may be held.
+      ahead: largest number of photos in memory.
     """
 
     def attempt(
@@ -141,7 +141,7 @@ def prepared(
 
 
 def _owned(photo: PhotoLike) -> PhotoLike | _Undecoded | Exception:
-    """Returns pixels that nobody else changes, or why there are none; files as they are."""
+    """Returns a copy of pixels in memory, or the error; files as they are."""
     try:
         if isinstance(photo, Image.Image):
             return _undecoded(photo) or _upright(photo)
@@ -151,9 +151,9 @@ def _owned(photo: PhotoLike) -> PhotoLike | _Undecoded | Exception:
 
 
 def _undecoded(image: Image.Image) -> _Undecoded | None:
-    """Returns the file of an image of PIL's, None where it may say something else than the image.
+    """Returns the file of a PIL image, None where it may differ from the image.
 
-    Pillow shows the half of a JPEG that has lost the other one; `decode_photo` refuses it.
+    Pillow shows a JPEG that was cut off half-way; `decode_photo` refuses it.
     """
     if not isinstance(image, ImageFile) or not image.tile or image.fp is None or image.tell():
         return None
@@ -165,7 +165,7 @@ def _undecoded(image: Image.Image) -> _Undecoded | None:
         return None
     name = os.fsdecode(image.filename) or "an image of PIL's"
     try:
-        image.load()  # as anyone expects who has given it; PIL then closes the file
+        image.load()  # as PIL does for any use of an image; PIL then closes the file
     except (OSError, ValueError) as error:
         raise type(error)(
             f"{name!r} cannot be decoded ({error}): expected a whole image"
@@ -174,7 +174,7 @@ def _undecoded(image: Image.Image) -> _Undecoded | None:
 
 
 def _header(image: Image.Image) -> tuple[Any, ...]:
-    """Returns what tells an image from one that was changed, as `draft` and `info` allow."""
+    """Returns what shows whether an image was changed since it was opened, by `draft` or `info`."""
     return image.format, image.mode, image.size, image.info.get("exif")
 
 
@@ -204,12 +204,12 @@ def _pixels(photo: PhotoLike | _Undecoded) -> UInt8[np.ndarray, "height width 3"
 
 
 def _to_uint8(pixels: np.ndarray | jax.Array) -> str:
-    """Returns how pixels of another type become uint8, which depends on their values."""
+    """Returns advice for converting other pixel types to uint8, which depends on their values."""
     is_whole = jnp.issubdtype(pixels.dtype, np.integer)
     if not pixels.size or not (is_whole or jnp.issubdtype(pixels.dtype, np.floating)):
         return "Give numbers of that type"
     low, high = pixels.min(), pixels.max()
-    if not (low >= 0 and high <= 255):  # NaN, too
+    if not (low >= 0 and high <= 255):  # also true for NaN
         return f"These are from {low} to {high}: scale them"
     change = "x" if is_whole else "x.round()" if high > 1 else "(255 * x).round()"
     return f"These, from {low} to {high}, become that by {change}.astype('uint8')"
@@ -218,7 +218,7 @@ def _to_uint8(pixels: np.ndarray | jax.Array) -> str:
 def _upright(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     if not all(image.size):
         raise ValueError(f"an image has {image.width} x {image.height} pixels: expected some")
-    image.load()  # PIL turns TIFFs by itself
+    image.load()  # this turns TIFFs upright
     number = orientation(image.info.get("exif", b""), _bytes(image.info.get("xmp", b"")))
     return turn(to_rgb(image, lambda: image).pixels, 1 if image.format == "TIFF" else number)
 

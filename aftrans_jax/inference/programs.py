@@ -23,7 +23,7 @@ INSTALL_ONNX = (
     "pip install --no-deps jax2onnx && pip install chex dm-pix equinox onnx onnx-ir onnxruntime"
 )
 _OPSET = 23
-# Bytes of parameters: flatbuffers and protobuf, which programs are kept as, end at 2 GiB.
+# Bytes of parameters: programs are stored as flatbuffers or protobuf, which end at 2 GiB.
 LARGEST = 2**31 - 2**24
 _MEANINGS = MappingProxyType(
     {
@@ -37,15 +37,15 @@ Outputs = dict[str, Array]
 
 
 def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Images], Outputs]:
-    """Returns a function of images to what the exported program gives, by name.
+    """Returns a function from images to the outputs of the exported program, by name.
 
-    That is `probabilities` [batch classes] of the chosen logits and, with the region, `box`
+    These are `probabilities` [batch classes] of the chosen logits and, with the region, `box`
     [batch 4] and `relevance` [batch rows cols], see `model.outputs.Region`.
 
     Args:
-      trained: the model and its parameters, which become constants of the program.
+      trained: model and parameters, which become constants of the program.
       logits: "global", "local" or "sum".
-      with_region: whether box and relevance are wanted.
+      with_region: whether to add `box` and `relevance`.
 
     Raises:
       ValueError: the model has no such logits, or no region.
@@ -56,7 +56,7 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
             f"--region: the run's model.name is {trained.name!r}, which looks at no region; leave "
             "it out"
         )
-    # The kernels of one kind of device run on no other.
+    # Attention kernels for one kind of device do not run on others.
     portable = trained.model.vit.clone(attention=KERNELS["xla"])
     model = trained.model.clone(vit=portable)
     params = jax.tree.map(jnp.asarray, trained.params)
@@ -73,18 +73,18 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
 def write_program(
     path: Path, trained: Trained, kind: str, logits: str, *, with_region: bool
 ) -> None:
-    """Writes a program, and `<path>.json`, which says what goes in and comes out.
+    """Writes a program, and `<path>.json`, which describes its inputs and outputs.
 
     Args:
-      path: of the file; its folder must be there.
+      path: path of the file; its folder must exist.
       trained: the model.
       kind: "stablehlo", for `jax.export.deserialize`, any batch and all of `PLATFORMS`; or "onnx",
         for any batch.
-      logits: "global", "local" or "sum"; ONNX has global ones alone.
+      logits: "global", "local" or "sum"; ONNX only has the global ones.
       with_region: see `program`.
 
     Raises:
-      ValueError: the model has none of what is wanted or too many parameters, or jax2onnx is not
+      ValueError: the model lacks what is wanted or has too many parameters, or jax2onnx is not
         installed.
     """
     run, side = program(trained, logits, with_region=with_region), trained.sizes["image_size"]

@@ -1,7 +1,7 @@
-"""A whole trained model in one npz file: parameters, class names, settings, scores.
+"""A trained model in one npz file: parameters, class names, settings, scores.
 
-Beside the parameters, by the names of their modules, the file holds one array of the bytes of a
-JSON text. Each array has the checksum of its zip entry.
+Beside the parameters, named after their modules, the file holds the bytes of a JSON text as one
+array. Each array has the checksum of its zip entry.
 """
 
 import json
@@ -28,7 +28,7 @@ _EXPECTED = (
 
 
 class Saved(NamedTuple):
-    """What a file holds: settings by key, names of the classes, scores, and arrays by name."""
+    """Contents of a file: settings by key, class names, scores, and arrays by name."""
 
     path: Path
     settings: dict[str, Any]
@@ -40,7 +40,7 @@ class Saved(NamedTuple):
         """Returns the parameters, nested.
 
         Raises:
-          ValueError: they are not those of a model whose (shapes of) parameters are `expected`.
+          ValueError: they differ from `expected`, the parameters of a model or their shapes.
         """
         wanted = {name: leaf.shape for name, leaf in flattened(expected).items()}
         found = {name: array.shape for name, array in self.arrays.items()}
@@ -59,14 +59,14 @@ def save(
     class_names: Sequence[str],
     result: Mapping[str, Any],
 ) -> None:
-    """Writes the file, whole or not at all.
+    """Writes the file, complete or not at all.
 
     Args:
-      path: of the file.
-      params: of the whole model, nested.
-      settings: by key.
-      class_names: in the order of the head.
-      result: what result.json holds; the accuracies are kept.
+      path: path of the file.
+      params: parameters of the full model, nested.
+      settings: settings by key.
+      class_names: names of the classes, in the order of the head.
+      result: contents of result.json, whose accuracies are kept.
     """
     record = {
         "settings": dict(settings),
@@ -78,10 +78,10 @@ def save(
 
 
 def read_saved(path: Path) -> Saved:
-    """Returns what `save` wrote.
+    """Returns the contents of a file that `save` wrote.
 
     Raises:
-      ValueError: the file is damaged or something else; the message names it.
+      ValueError: the file is damaged or of another kind; the message names it.
     """
     try:
         kind = file_kind(path)

@@ -1,4 +1,4 @@
-"""A trained model, from its working directory or from one file."""
+"""A trained model, read from its working directory or from one file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,13 +30,13 @@ from aftrans_jax.workdir.reported_checkpoint import restore_reported
 
 
 class Trained(NamedTuple):
-    """A model as a run left it: module, parameters, names of its classes, and image sizes.
+    """A model as a run left it: module, parameters, class names, and image sizes.
 
     `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
     `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
-    `result` is what result.json holds; its step alone where there is none that can be read, or
-    that is of another step. Larger photos than `max_pixels` are refused. `settings` are the run's,
-    by key; `mirror` is `eval.mirror`.
+    `result` is the contents of result.json, or only the step where the file is missing, damaged or
+    of another step. Photos larger than `max_pixels` are refused. `settings` are the run's, by key;
+    `mirror` is `eval.mirror`.
     """
 
     name: str
@@ -56,21 +56,21 @@ def load_trained(
 ) -> Trained:
     """Returns the model of a run, for one device.
 
-    Of a working directory it is the checkpoint that the run reports, see `restore_reported`; of a
-    moving average of the parameters that the run kept, it is that. Nothing is changed there.
+    From a working directory this is the checkpoint that the run reports, see `restore_reported`,
+    with the moving average of its parameters where the run kept one. Nothing is changed there.
 
     Args:
-      path: the working directory of a run, which may still be training, or a file that
-        `save_trained` wrote.
-      precision: that the model computes in, one of `PRECISIONS`, whatever that of training was;
+      path: working directory of a run, which may still be training, or a file written by
+        `save_trained`.
+      precision: precision of the computation, one of `PRECISIONS`, whatever the training had;
         parameters are float32.
       say: shows a line to the user.
 
     Raises:
       FileNotFoundError: there is no such file, and no run has left a configuration and a checkpoint
         there.
-      ValueError: the file is another one or damaged, no checkpoint can be used, a record is
-        damaged, or the configuration is none that can be trained; or there is no such precision.
+      ValueError: the file is damaged or of another kind, no checkpoint can be used, a record is
+        damaged, or the configuration cannot be trained; or there is no such precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: choose one of {', '.join(PRECISIONS)}")
@@ -97,10 +97,10 @@ def suited_model(config: Config, num_classes: int, precision: str = "float32") -
     """Returns the model of a configuration with the attention kernel that suits this device.
 
     Args:
-      config: its `model.attention` is set to that kernel: the one of a training may not exist here,
-        or not compute in this precision.
-      num_classes: in the head.
-      precision: of the computation.
+      config: configuration, whose `model.attention` is set to that kernel: the training's may not
+        exist here, or not compute in this precision.
+      num_classes: number of classes of the head.
+      precision: precision of the computation.
 
     Raises:
       ValueError: the configuration describes no model.
@@ -111,7 +111,7 @@ def suited_model(config: Config, num_classes: int, precision: str = "float32") -
 
 
 def save_trained(path: Path, trained: Trained) -> None:
-    """Writes a trained model as one file, whole or not at all, which `load_trained` reads."""
+    """Writes a trained model as one file, complete or not at all; `load_trained` reads it."""
     save(path, trained.params, trained.settings, trained.class_names, trained.result)
 
 
@@ -130,7 +130,7 @@ def _untrained(
     result: Mapping[str, Any],
     precision: str,
 ) -> Trained:
-    """Returns the model of settings by key, with zeros in the place of its parameters."""
+    """Returns the model of settings by key, with zeros for its parameters."""
     config = configured(settings)
     model = suited_model(config, len(class_names), precision)
     return Trained(

@@ -1,6 +1,6 @@
-"""What a model's answers on a test split add up to: shares with intervals, pairs, calibration.
+"""Statistics of a model's predictions on a test split: intervals, confused pairs, calibration.
 
-The sums are numpy's; tests hold them against scikit-learn, which a run does not need.
+They are computed with numpy; tests compare them with scikit-learn, which a run does not need.
 """
 
 import math
@@ -10,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-NUM_BINS = 10  # of confidence
+NUM_BINS = 10  # bins of confidence
 
 
 class Answers(NamedTuple):
-    """What each head says of each test image.
+    """The predictions of each head for all test images.
 
     Attributes:
-      labels: the class of each image.
-      predicted: by head, the class that it names each image.
-      confidence: by head, the probability of that class.
-      reported: the head whose answers count.
-      class_names: by class.
+      labels: class of each image.
+      predicted: predicted class of each image, by head.
+      confidence: probability of the predicted class, by head.
+      reported: head whose predictions the run reports.
+      class_names: names of the classes.
     """
 
     labels: Int[np.ndarray, " images"]
@@ -31,7 +31,7 @@ class Answers(NamedTuple):
     class_names: Sequence[str]
 
     def right(self, head: str | None = None) -> Bool[np.ndarray, " images"]:
-        """Returns which images a head names right; the reported one where none is given."""
+        """Returns whether a head, by default the reported one, classifies each image correctly."""
         return self.predicted[head or self.reported] == self.labels
 
     def heads(self) -> list[str]:
@@ -40,7 +40,7 @@ class Answers(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A share of images and its 95 % interval, all in [0, 1]; NaN of no images."""
+    """A fraction of images and its 95 % interval, all in [0, 1]; NaN for no images."""
 
     value: float
     low: float
@@ -50,7 +50,7 @@ class Share(NamedTuple):
 
 
 class ClassScore(NamedTuple):
-    """A class, how many of its images are named right, and what the others are named most often."""
+    """A class, how many of its images are right, and the class most often predicted for others."""
 
     name: str
     share: Share
@@ -59,7 +59,7 @@ class ClassScore(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Images of one class that are named another."""
+    """Images of one class that are predicted as another."""
 
     true: int
     named: int
@@ -68,15 +68,15 @@ class Pair(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How confidence and accuracy agree, by bins of confidence of equal width.
+    """The agreement of confidence and accuracy, in bins of confidence of equal width.
 
     Attributes:
-      counts: images by bin.
-      confidence: their mean by bin, NaN in an empty one.
-      accuracy: by bin, NaN in an empty one.
-      error: the expected calibration error: the mean over images of the difference between
-        accuracy and mean confidence of their bin.
-      mean_confidence: over all images.
+      counts: number of images in each bin.
+      confidence: mean confidence in each bin, NaN in an empty one.
+      accuracy: accuracy in each bin, NaN in an empty one.
+      error: expected calibration error: the mean over images of the difference between accuracy
+        and mean confidence in their bin.
+      mean_confidence: mean confidence over all images.
     """
 
     counts: Int[np.ndarray, " bins"]
@@ -87,8 +87,8 @@ class Calibration(NamedTuple):
 
 
 def share(hits: int, total: int) -> Share:
-    """Returns a share with its Wilson interval."""
-    from scipy.stats import binomtest  # half a second, which other pages do without
+    """Returns a fraction with its Wilson interval."""
+    from scipy.stats import binomtest  # takes half a second to import; other pages do without
 
     if not total:
         return Share(math.nan, math.nan, math.nan, 0, 0)
@@ -105,13 +105,13 @@ def by_head(answers: Answers) -> dict[str, Share]:
 def mean_per_class(
     labels: Int[np.ndarray, " images"], predicted: Mapping[str, Int[np.ndarray, " images"]]
 ) -> dict[str, float]:
-    """Returns each head's mean per-class accuracy, NaN of no images.
+    """Returns each head's mean per-class accuracy, NaN for no images.
 
-    That is the mean, over the classes that have images, of the share of them that is named right.
+    This is the mean of the accuracies of all classes that have images.
 
     Args:
-      labels: the class of each image.
-      predicted: by head, the class that it names each image.
+      labels: class of each image.
+      predicted: predicted class of each image, by head.
     """
     totals = np.bincount(labels)
     tested = totals > 0
@@ -152,16 +152,16 @@ def confused(answers: Answers) -> list[Pair]:
 
 
 def confusion(answers: Answers) -> Int[np.ndarray, "classes classes"]:
-    """Returns how many images of each class (row) are named each class (column)."""
+    """Returns how many images of each class (row) are predicted as each class (column)."""
     count = len(answers.class_names)
     keys = answers.labels.astype(np.int64) * count + answers.predicted[answers.reported]
     return np.bincount(keys, minlength=count**2).reshape(count, count)
 
 
 def calibration(answers: Answers) -> Calibration:
-    """Returns how well the reported head's confidence tells how often it is right.
+    """Returns how well the reported head's confidence matches its accuracy.
 
-    Confidences that are not finite are left out, as of a model that diverged.
+    Confidences that are not finite, as from a model that diverged, are left out.
     """
     sure = answers.confidence[answers.reported].astype(np.float64)
     known = np.isfinite(sure)
@@ -170,7 +170,7 @@ def calibration(answers: Answers) -> Calibration:
     counts, confidences, hits = (
         np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, right)
     )
-    with np.errstate(invalid="ignore"):  # of empty bins
+    with np.errstate(invalid="ignore"):  # from empty bins
         means = confidences / counts, hits / counts
     error = np.abs(hits - confidences).sum() / max(1, len(sure))
     average = float(sure.mean()) if len(sure) else math.nan
@@ -180,7 +180,7 @@ def calibration(answers: Answers) -> Calibration:
 def agreement(
     answers: Answers, one: str, other: str
 ) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
-    """Returns the images by whether one head is right, and another."""
+    """Returns images grouped by whether one head is right and whether another is."""
     pairs = [(True, True), (True, False), (False, True), (False, False)]
     first, second = answers.right(one), answers.right(other)
     return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

@@ -1,4 +1,4 @@
-"""Charts of bars: the gates of layers, and how far confidence can be trusted."""
+"""Bar charts: the gates of layers, and how well confidence matches accuracy."""
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,7 @@ def bars(
 ) -> Plot:
     """Returns the chart of layers' means in [0, 1] and their standard deviations, >= 0.
 
-    What of a whisker lies beyond 0 or 1 is not drawn.
+    Whiskers are cut off at 0 and 1.
     """
     count = len(means)
     ends = (0.4, count + 0.6)

@@ -1,4 +1,4 @@
-"""The page of a study or a comparison: its table, plots, boxes, and where settings disagree."""
+"""The page of a study or a comparison: its table, plots, boxes, and disagreements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from aftrans_jax.report.pictures import Panel
 
 
 class Disagreement(NamedTuple):
-    """One test image: its name, the image, and what is said of it, as pairs of who and what."""
+    """A test image: its name, the image, its class and predictions as pairs of label and text."""
 
     name: str
     panel: Panel
@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one kind of logits answers, and whether that is right."""
+    """The prediction of one kind of logits, and whether it is right."""
 
     head: str
     answer: str
@@ -34,13 +34,13 @@ class Answer(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one setting sees and says of an image.
+    """The box and the predictions of one setting for an image.
 
     Attributes:
       series: number of its first line, for its colour.
-      row: its name.
-      box: that its local branch reads, None where it has none or it is not known.
-      answers: by each of its logits.
+      row: name of the setting.
+      box: region that its local branch reads, None where there is none or it is not known.
+      answers: predictions of each of its logits.
     """
 
     series: int
@@ -50,7 +50,7 @@ class Look(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """A test image, its class and annotated box, and what each setting makes of it."""
+    """A test image, its class and annotated box, and the box and predictions of each setting."""
 
     name: str
     true: str
@@ -60,21 +60,21 @@ class Sight(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What the page shows, as text and numbers that are ready to be drawn.
+    """The contents of the page, as text and numbers that are ready to be drawn.
 
     Attributes:
-      title: of the page.
-      header: names of the table's columns.
-      rows: its cells.
-      notes: what its figures are.
+      title: title of the page.
+      header: titles of the table's columns.
+      rows: cells of the table, by row.
+      notes: explanation of the figures.
       series: names of the lines, whose numbers give them their colours.
-      plots: in their order.
-      sights: the same test images through every setting; none: no such part.
-      groups: of images.
-      no_pictures: said where there are no groups.
-      command: that made the page.
-      changed: rows of a second table, of the settings that differ: its header alone where none
-        do; none: no such table.
+      plots: plots in their order.
+      sights: the same test images for every setting; none: the page has no such section.
+      groups: groups of images on which settings disagree.
+      no_pictures: text shown where there are no groups.
+      command: command that made the page.
+      changed: rows of a second table, of the settings that differ: only its header where none do;
+        none: no such table.
     """
 
     title: str
@@ -91,7 +91,7 @@ class Comparison(NamedTuple):
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Writes the page, whole or not at all; it opens from disk and needs no network."""
+    """Writes the page, complete or not at all; it opens from disk and needs no network."""
     photos = {card.name: card.panel for group in comparison.groups for card in group.cards}
     places = {name: place for place, name in enumerate(photos)}
     shown = {"photos": photos.values(), "places": places, "frame": FRAME}

@@ -1,7 +1,7 @@
-"""What a drawing consists of: a plot's parts, and axes with round values, labels and places.
+"""The parts of a drawing: those of a plot, and axes with round values, labels and positions.
 
-Places are in px from the drawing's top left corner, rounded to tenths. A series keeps its number,
-and with it its colour, in every plot of a page.
+Positions are in px from the drawing's top left corner, rounded to tenths. A series keeps its
+number, and with it its colour, in every plot of a page.
 """
 
 import math
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_NUMBERED = 16  # layers; the numbers of more would overlap
-_SPOKEN = 40  # values of a plot
+MAX_NUMBERED = 16  # layers; with more, their numbers would overlap
+_SPOKEN = 40  # values of a plot that its text alternative lists
 
 Values = Sequence[int | float] | np.ndarray
 
 
 class Frame(NamedTuple):
-    """The size of a drawing, and the edges within it between which values are drawn, in px."""
+    """The size of a drawing, and the edges of the area in it where values are drawn, in px."""
 
     width: int = 520
     height: int = 236
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A labelled place on an axis."""
+    """A labelled position on an axis."""
 
     at: float  # px, along the axis
     label: str
@@ -43,7 +43,7 @@ class Dot(NamedTuple):
 
     series: int
     label: str  # with the value
-    lines: list[Tick]  # the label, broken; px from above
+    lines: list[Tick]  # the label in lines; px from the top
     at: float
     low: float
     high: float
@@ -54,32 +54,32 @@ class Dot(NamedTuple):
 class Bar(NamedTuple):
     """A value, drawn from the x axis up, and a whisker around it."""
 
-    at: float  # px, the middle
+    at: float  # px, of its middle
     top: float  # px, where the value is
     spread_top: float  # px, the upper end of the whisker
     spread: float  # px, its length
     label: str  # "" where there are too many bars
-    mark: float | None = None  # px, where a value is that it is to be compared with
+    mark: float | None = None  # px, height of a value to compare with
 
 
 class Plot(NamedTuple):
-    """A drawing of dots, of bars, of points and curves; other parts are empty.
+    """A drawing of dots, of bars, or of points and curves; the other parts are empty.
 
     Attributes:
-      title: of the plot.
-      x_name: of the x axis.
-      x_ticks: on the x axis.
-      y_ticks: on the y axis, none where rows are labelled instead.
-      spoken: some of the values drawn, for those who cannot see the drawing.
-      height: of the drawing in px; it is as wide as `FRAME`.
-      bottom: where the x axis lies, in px.
-      zero: where the line of no difference lies, None without.
-      dots: one a row.
-      points: by series, x and y; with the number of the series, unless it has a name.
-      curves: by series, x and y of each point.
-      names: by series, in a legend where there are several; none: the page has the names.
-      bars: one a place on the x axis.
-      bar_width: in px.
+      title: title of the plot.
+      x_name: title of the x axis.
+      x_ticks: ticks of the x axis.
+      y_ticks: ticks of the y axis, none where rows are labelled instead.
+      spoken: some of the values drawn, for people who cannot see the drawing.
+      height: height of the drawing in px; it is as wide as `FRAME`.
+      bottom: position of the x axis, in px.
+      zero: position of the line at 0, None without one.
+      dots: dots, one per row.
+      points: x and y of points by series, with the series number unless it has a name.
+      curves: x and y of each point of a curve, by series.
+      names: names of the series, in a legend where there are several; none: the page has the names.
+      bars: bars along the x axis.
+      bar_width: width of a bar in px.
     """
 
     title: str
@@ -104,11 +104,11 @@ def round_ticks(
     """Returns two to eight evenly spaced round values around a range.
 
     Args:
-      low: end of the range.
-      high: the other.
-      has_zero: whether 0 is among them.
-      least: what they span at least. A shorter range is made longer downwards, but not below 0 for
-        this, and then upwards, so that percentages stay percentages.
+      low: lower end of the range.
+      high: upper end of the range.
+      has_zero: whether to include 0.
+      least: smallest range of the values. A shorter range is extended downwards, at most to 0, and
+        then upwards, so that percentages stay percentages.
     """
     if has_zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -122,18 +122,18 @@ def round_ticks(
 
 
 def step_ticks(last: float) -> list[float]:
-    """Returns at most five whole steps, evenly spaced from 0 to the last but for rounding."""
+    """Returns at most five whole steps, evenly spaced from 0 to the last except for rounding."""
     return np.unique(np.linspace(0, last, 5).round()).tolist()
 
 
 def layer_ticks(count: int, ends: Values) -> list[Tick]:
-    """Returns the numbers of layers, from 1 on; of many layers every second or third."""
+    """Returns the numbers of layers, from 1; for many layers only every second or third."""
     numbers = np.arange(1, count + 1)[:: 1 + count // (MAX_NUMBERED + 1)]
     return ticks(numbers, across(numbers, ends))
 
 
 def labels(marks: Sequence[float]) -> list[str]:
-    """Returns evenly spaced values as text, with the digits that tell them apart."""
+    """Returns evenly spaced values as text, with enough digits to distinguish them."""
     step, largest = marks[1] - marks[0], max(map(abs, marks))
     if not 1e-4 < step <= largest < 1e6:
         return [f"{mark:.5g}" for mark in marks]
@@ -142,24 +142,24 @@ def labels(marks: Sequence[float]) -> list[str]:
 
 
 def ticks(texts: Values | Sequence[str], places: Sequence[float]) -> list[Tick]:
-    """Returns what is said at places; numbers as they are."""
+    """Returns ticks with texts at positions; numbers become text."""
     return [Tick(at, str(text)) for at, text in zip(places, texts, strict=True)]
 
 
 def across(x: Values, ends: Values, left: int = FRAME.left) -> list[float]:
-    """Returns px from the left of values, which lie between the first and the last of `ends`."""
+    """Returns px from the left for values; those beyond the first or last of `ends` lie there."""
     places = np.interp(np.asarray(x), (ends[0], ends[-1]), (left, FRAME.right))
     return [round(float(place), 1) for place in places]
 
 
 def down(y: Values, ends: Values) -> list[float]:
-    """Returns px from above, likewise; the values beyond lie at the ends."""
+    """Returns px from the top for values; those beyond the first or last of `ends` lie there."""
     places = np.interp(np.asarray(y), (ends[0], ends[-1]), (FRAME.bottom, FRAME.top))
     return [round(float(place), 1) for place in places]
 
 
 def height_ticks(marks: Sequence[float]) -> list[Tick]:
-    """Returns the ticks of a y axis that spans them."""
+    """Returns the ticks of a y axis from the first to the last of `marks`."""
     return ticks(labels(marks), down(marks, marks))
 
 

@@ -1,4 +1,4 @@
-"""The page on where a model looks; its script selects, labels and boxes again as one likes."""
+"""The page of a model's regions; its script computes them again with other settings."""
 
 import base64
 import hashlib
@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from aftrans_jax.report.html import page_template, write_page
 from aftrans_jax.report.pictures import MAGMA, Box, Pixels, plain_panel
 
-_SCRIPTS = ("region.js", "heat.js", "explain.js")  # the arithmetic, and what shows it
+_SCRIPTS = ("region.js", "heat.js", "explain.js")  # the computation, and its display
 
-# What the page's controls offer, in words: names of `sacm.SELECTIONS` and `regions.REGION_METHODS`.
+# Labels of the page's controls, for names of `sacm.SELECTIONS` and `regions.REGION_METHODS`.
 _SELECTIONS = {
     "fused": "the layers' sum",
     "union": "each layer, together",
@@ -30,20 +30,20 @@ _METHODS = {
 
 
 class Rules(NamedTuple):
-    """How the model comes from its layers' class rows to a box.
+    """The rules by which the model gets from its layers' class rows to a box.
 
     Attributes:
-      layers: numbers, from 1 on, of the fused ones, ascending.
-      keep_ratio: share that the selection keeps, in (0, 1].
+      layers: numbers of the fused layers, from 1, ascending.
+      keep_ratio: fraction of the patches that the selection keeps, in (0, 1].
       selection: a name from `sacm.SELECTIONS`.
       method: a name from `regions.REGION_METHODS`.
-      min_box: px of the global image; a smaller box becomes the whole image.
-      rows, cols: of the grid of patches.
-      image_size: px, side of the global image.
-      patch_size: px.
-      stride: px between patches.
-      source_size: px, side of the image that boxes are in and crops are cut from.
-      local_size: px, side that a crop is stretched to.
+      min_box: smallest side of a box in px of the global image; smaller ones become the full image.
+      rows, cols: size of the grid of patches.
+      image_size: side of the global image in px.
+      patch_size: side of a patch in px.
+      stride: distance of patches in px.
+      source_size: side in px of the image that boxes are in and crops are cut from.
+      local_size: side in px that a crop is resized to.
     """
 
     layers: tuple[int, ...]
@@ -61,12 +61,12 @@ class Rules(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one kind of logits answers.
+    """The prediction of one kind of logits.
 
     Attributes:
-      head: its name.
+      head: name of the logits.
       is_reported: whether the run reports these.
-      likeliest: classes with their probabilities, the likeliest first.
+      likeliest: classes with their probabilities, the most likely first.
     """
 
     head: str
@@ -75,17 +75,17 @@ class Answer(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A photo and what the model makes of it.
+    """A photo with the model's attention, region and predictions.
 
     Attributes:
       name: file name.
-      photo: what the model saw of it, at its own aspect ratio.
-      gate: of every layer.
+      photo: the part that the model saw, at its own aspect ratio.
+      gate: gate of every layer.
       layer_rows: class row of every layer, fused over heads; each sums to 1.
       relevance: gated sum over the fused layers.
       mask: selected patches.
-      box: that the local branch read, in px of the source image.
-      answers: by each of the model's logits.
+      box: region that the local branch read, in px of the source image.
+      answers: predictions of each of the model's logits.
     """
 
     name: str
@@ -101,17 +101,17 @@ class Explained(NamedTuple):
 def write_explanation(
     path: Path, *, title: str, said: str, rules: Rules, photos: Sequence[Explained]
 ) -> None:
-    """Writes the page, whole or not at all; it opens from disk and needs no network.
+    """Writes the page, complete or not at all; it opens from disk and needs no network.
 
-    The values lie in it as float32, so that its script computes with the model's own. The page's
-    policy lets no script run but this one, by its hash.
+    The page holds the values as float32, so that its script computes with exactly the model's. Its
+    content security policy allows no other script, by this one's hash.
 
     Args:
-      path: of the file; its folder is made where it is missing.
-      title: of the page.
-      said: a line on the model.
-      rules: of the model; the page's controls start from them.
-      photos: in the order in which they are shown, at least one.
+      path: path of the file; its folder is made where it is missing.
+      title: title of the page.
+      said: a line about the model.
+      rules: rules of the model, from which the page's controls start.
+      photos: photos in the order in which they are shown, at least one.
     """
     script = "".join(page_template(name).render() for name in _SCRIPTS)
     write_page(
@@ -131,7 +131,7 @@ def write_explanation(
 
 
 def _values(photo: Explained) -> dict[str, Any]:
-    """Returns what the script computes with; arrays as base64 of little-endian bytes."""
+    """Returns the script's input; arrays as base64 of little-endian bytes."""
     return {
         "gate": _packed(photo.gate, "<f4"),
         "layer_rows": _packed(photo.layer_rows, "<f4"),

@@ -1,4 +1,4 @@
-"""The test images of a page: a photo of each, a card of each, and the groups that show them."""
+"""The test images of a page: a photo and a card of each, and the groups that show them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from aftrans_jax.report.shown_images import Chosen
 
 
 class Said(NamedTuple):
-    """What one head says of an image."""
+    """The prediction of one head for an image."""
 
     head: str
     named: str
@@ -21,9 +21,9 @@ class Said(NamedTuple):
 
 
 class Card(NamedTuple):
-    """One test image: what is shown of it, what it shows and what it was named.
+    """A test image on the page, with its class and predictions.
 
-    `row` names it within the page; the first of `said` is the reported head.
+    `row` identifies it within the page; the first of `said` is the reported head's prediction.
     """
 
     row: int
@@ -36,12 +36,12 @@ class Card(NamedTuple):
 
     @property
     def is_right(self) -> bool:
-        """Whether the reported head names it right."""
+        """Whether the reported head classifies it correctly."""
         return self.said[0].is_right
 
 
 class PairCards(NamedTuple):
-    """Two confused classes, how often, and cards with what each of them shows."""
+    """Two confused classes, how often, and captioned cards with an image of each."""
 
     true: str
     named: str
@@ -54,14 +54,14 @@ class Gallery(NamedTuple):
     """The images of a page.
 
     Attributes:
-      cards: every one.
-      mistakes: the worst ones.
-      classes: further ones of every class.
-      others: those that only the pairs and heads below show.
+      cards: cards of all images.
+      mistakes: the worst mistakes.
+      classes: further images of every class.
+      others: images that only appear with the pairs and heads below.
       pairs: the most frequently confused classes.
-      only: by head, images that it alone names right of two.
-      num_classes: how many classes `mistakes` and `classes` show.
-      drawn: what the legend explains: "box", "annotated", "heat".
+      only: images that only one of two heads classifies correctly, by that head.
+      num_classes: number of classes in `mistakes` and `classes`.
+      drawn: entries of the legend: "box", "annotated", "heat".
     """
 
     cards: Sequence[Card]
@@ -78,9 +78,9 @@ def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -
     """Returns the images of a page.
 
     Args:
-      answers: on the whole split.
-      chosen: rows of it.
-      pictures: of every chosen row.
+      answers: predictions on the full split.
+      chosen: rows of the images to show.
+      pictures: images by chosen row.
 
     Raises:
       ValueError: an image is not uint8 [height width 3].

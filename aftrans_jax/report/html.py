@@ -1,4 +1,4 @@
-"""Templates filled with values, as pages that need nothing else."""
+"""Fills templates with values, as self-contained pages."""
 
 import base64
 from pathlib import Path
@@ -11,24 +11,24 @@ from aftrans_jax.report.pictures import ANNOTATED, MAGMA, PREDICTED
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Writes a page, whole or not at all; it opens from disk and needs no network.
+    """Writes a page, complete or not at all; it opens from disk and needs no network.
 
     Args:
-      path: of the file; its folder is made where it is missing.
-      template: its name.
-      **values: what the template asks for.
+      path: path of the file; its folder is made where it is missing.
+      template: name of the template.
+      **values: values for the template.
 
     Raises:
       OSError: see `write_bytes`.
     """
     page = page_template(template).render(values)
     make_folder(path.parent)
-    # A file name that is not UTF-8 reaches Python with surrogates, which UTF-8 refuses.
+    # File names that are not UTF-8 reach Python with surrogates, which UTF-8 cannot encode.
     write_bytes(path, page.encode(errors="backslashreplace"))
 
 
 def page_template(name: str) -> jinja2.Template:
-    """Returns a template of a page, which escapes every value and refuses missing ones."""
+    """Returns a page's template, which escapes every value and raises for missing ones."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aftrans_jax.report"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The page that a run leaves behind: one HTML file that needs nothing else."""
+"""The page that a run leaves: one self-contained HTML file."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,21 +20,21 @@ from aftrans_jax.report.training import training_charts
 
 
 class Report(NamedTuple):
-    """What the page shows.
+    """The contents of the page.
 
     Attributes:
-      title: of the page.
-      answers: on the test split.
+      title: title of the page.
+      answers: predictions on the test split.
       baseline: a plain ViT to compare with, None where there is none.
-      no_baseline: what is said then, "" for nothing.
+      no_baseline: text shown where there is none, "" for no text.
       facts: further figures by name; those named area or share are fractions, times
         seconds. None and NaN are left out.
-      history: records that hold "step", by split: "train" and what was evaluated meanwhile.
-      gates: each layer's, in [0, 1]; None for a model without.
-      chosen: the test images that are shown.
-      pictures: each of them, by its row of the answers.
+      history: records with "step" by split: "train" and the split evaluated during training.
+      gates: gates of each layer, in [0, 1]; None for a model without.
+      chosen: test images to show.
+      pictures: images to show, by row of `answers`.
       changed: key, default and value of each setting that is not the default.
-      versions: of packages, by name.
+      versions: versions of packages, by name.
       commands: date and command of each start.
     """
 
@@ -57,13 +57,13 @@ class Fact(NamedTuple):
 
     name: str
     text: str
-    is_words: bool  # not a number: set smaller
+    is_words: bool  # text, not a number: shown smaller
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Writes the page, whole or not at all; it opens from disk and needs no network.
+    """Writes the page, complete or not at all; it opens from disk and needs no network.
 
-    Photos and charts lie in the page itself, so that it can be sent on as it is.
+    Photos and charts are part of the file, so that it can be shared as it is.
 
     Raises:
       ValueError: An image is not uint8 [height width 3].
@@ -85,7 +85,7 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def _fact(name: str, value: str | Number) -> Fact:
-    """Returns a figure for readers: fractions as percent, long times in minutes."""
+    """Returns a figure as text: fractions as percent, long times in minutes."""
     if not isinstance(value, Number):
         return Fact(name, str(value), is_words=True)
     if 0 <= value <= 1 and any(word in name.lower() for word in ("area", "share")):

@@ -1,6 +1,6 @@
-"""Photos in a page: each once, whatever shows it; boxes, maps and crops are drawn over it.
+"""Photos in a page: each is stored once; boxes, maps and crops are drawn over it.
 
-A crop is a view of the same photo, so that nothing is stored twice and everything keeps its shape.
+A crop is a view of the same photo, so that nothing is stored twice and aspect ratios stay.
 """
 
 import io
@@ -14,14 +14,14 @@ from PIL import Image
 
 from aftrans_jax.report.pictures import Box, Picture, Pixels, check_pixels, magma
 
-SIDES_PX = (640, 512, 448, 384, 320, 256, 192)  # longest side, the first with which all fit
+SIDES_PX = (640, 512, 448, 384, 320, 256, 192)  # longest side, the first at which all fit
 _ROOM = 1_900_000  # bytes of all photos and heat maps of a page, which base64 makes a third larger
-_CRISP_PX = 128  # smaller images are shown as squares, not smoothed
-_HEAT = 4  # points of a heat map's side for each patch
+_CRISP_PX = 128  # images smaller than this are enlarged without smoothing
+_HEAT = 4  # px of a heat map's side for each patch
 
 
 class Rectangle(NamedTuple):
-    """A box on a photo, in px of it."""
+    """A box on a photo, in the photo's px."""
 
     x: float
     y: float
@@ -37,13 +37,13 @@ class File(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A photo as the page has it.
+    """A photo as stored in the page.
 
     Attributes:
-      file: of the photo.
-      width: of it in px.
-      height: of it in px.
-      is_crisp: whether its pixels are to be seen as squares.
+      file: file of the photo.
+      width: width in px.
+      height: height in px.
+      is_crisp: whether browsers must not smooth it.
       heat: its relevance in colours, None without.
     """
 
@@ -55,14 +55,14 @@ class Shown(NamedTuple):
 
 
 def shown(pictures: Sequence[Picture]) -> list[Shown]:
-    """Returns photos with their relevance as a page has them.
+    """Returns photos with their relevance as stored in a page.
 
-    Together they take at most about 2 MB where the smallest size allows.
+    Together they take at most about 2 MB, if the smallest size allows.
 
     Raises:
       ValueError: an image is not uint8 [height width 3].
     """
-    found, least = [], 0.0  # bytes that a px of the side, squared, takes at least
+    found, least = [], 0.0  # lower bound of the bytes per px of the side, squared
     for side in SIDES_PX:
         if least * side**2 > _ROOM and side > SIDES_PX[-1]:
             continue  # files shrink no faster than their area
@@ -90,9 +90,9 @@ def shown_at(picture: Picture, side: int) -> Shown:
 
 
 def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
-    """Returns a box of an image on the photo that the page has of it, None where it is not finite.
+    """Returns a box of an image on its photo in the page, None where the box is not finite.
 
-    What lies outside the photo is cut; a tenth of a px stays.
+    Parts outside the photo are cut; at least a tenth of a px remains.
     """
     if not all(map(math.isfinite, box)):
         return None
@@ -104,7 +104,7 @@ def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
 
 
 def _heat(relevance: Float[np.ndarray, "rows cols"]) -> File:
-    """Returns a map in Magma's colours, finer than its patches so that browsers smooth it well."""
+    """Returns a map in Magma's colours, larger than its patches so that browsers smooth it."""
     rows, cols = relevance.shape
     colors = magma(relevance, (_HEAT * cols, _HEAT * rows)).round().astype(np.uint8)
     return _encoded(Image.fromarray(colors), "jpeg")

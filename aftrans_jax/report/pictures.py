@@ -1,6 +1,6 @@
-"""Test images with their boxes, their heat maps and what the local branch sees of them.
+"""Test images with their boxes, heat maps and the crops of the local branch.
 
-Numpy and PIL alone, so that a report can be drawn again from saved arrays, without JAX.
+Uses only numpy and PIL, so that a report can be drawn again from saved arrays, without JAX.
 """
 
 import io
@@ -22,11 +22,11 @@ SHOWN_PX = 320  # smaller images are enlarged to about this
 
 
 class Picture(NamedTuple):
-    """One test image of the report, as the model was given it; boxes are in its pixels."""
+    """A test image of the report, as the model was given it; boxes are in its pixels."""
 
     name: str  # file name or id
     image: Pixels
-    box: Box | None = None  # what the local branch read; None for a model without one
+    box: Box | None = None  # region that the local branch read; None for a model without one
     relevance: Float[np.ndarray, "rows cols"] | None = None  # one value >= 0 per patch
     annotated_box: Box | None = None
 
@@ -43,8 +43,8 @@ class Panel(NamedTuple):
 def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
     """Returns a copy of the image with the outline of a box, `width` pixels wide.
 
-    The outline lies inside a box that has room for it, so it shows even where the box touches the
-    image's edge. Parts beyond the image are cut; at least one pixel is drawn.
+    The outline is drawn inside a box that is large enough, so it shows even where the box touches
+    the image's edge. Parts outside the image are cut; at least one pixel is drawn.
 
     Raises:
       ValueError: The box has a coordinate that is not finite.
@@ -56,7 +56,7 @@ def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
 
 
 def _inside(box: Box, image: Pixels) -> tuple[int, int, int, int]:
-    """Returns the box in whole pixels, at least one of them, all within the image."""
+    """Returns the box in whole pixels, at least one, all within the image."""
     if not all(map(math.isfinite, box)):
         raise ValueError(f"box {box} is not finite: expected (top, left, bottom, right) in pixels")
     top, left = (min(max(round(box[i]), 0), image.shape[i] - 1) for i in (0, 1))
@@ -73,11 +73,11 @@ def overlay_heat(image: Pixels, relevance: Float[np.ndarray, "rows cols"]) -> Pi
 def magma(
     relevance: Float[np.ndarray, "rows cols"], size: tuple[int, int]
 ) -> Float[np.ndarray, "height width 3"]:
-    """Returns a colour map of relevance, of a width and height in px, in [0, 255].
+    """Returns a colour map of relevance with the given width and height in px, in [0, 255].
 
-    The map is stretched from its own lowest to its own highest value and spread evenly over the
-    image. Cells that are not finite count as 0; a constant map is lowest everywhere. Magma's
-    lightness grows evenly, so brighter always means more relevant.
+    The map is scaled from its own lowest to its own highest value and resized to the image. Cells
+    that are not finite count as 0; a constant map is lowest everywhere. Magma's lightness increases
+    evenly, so brighter always means more relevant.
     """
     values = np.where(np.isfinite(relevance), relevance, 0).astype(np.float64)
     heat = Image.fromarray(((values - values.min()) / (np.ptp(values) or 1)).astype(np.float32))
@@ -89,8 +89,8 @@ def magma(
 def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the image with its boxes, its heat map and its crop, the latter two where known.
 
-    They stand beside each other, as high as the image, or enlarged by a whole factor where that is
-    small; none is stretched.
+    They are side by side, as high as the image, or enlarged by an integer factor where that is
+    small; aspect ratios stay.
 
     Raises:
       ValueError: The image is not uint8 [height width 3], or a box is not finite.
@@ -128,7 +128,7 @@ def plain_panel(image: Pixels) -> Panel:
 
 
 def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
-    """Returns an image enlarged by a whole factor to about `SHOWN_PX`, and the factor."""
+    """Returns an image enlarged by an integer factor to about `SHOWN_PX`, and the factor."""
     scale = max(1, round(SHOWN_PX / max(image.shape)))
     return image.repeat(scale, 0).repeat(scale, 1), scale
 

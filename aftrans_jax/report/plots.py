@@ -1,4 +1,4 @@
-"""Plots of one run or of several side by side: dots with whiskers, points, curves."""
+"""Plots of one or several runs: dots with whiskers, points, curves."""
 
 import math
 import textwrap
@@ -26,14 +26,14 @@ from aftrans_jax.report.drawing import (
 )
 from aftrans_jax.report.pictures import Number
 
-_LINE = 20  # px from a line of a label to the next
+_LINE = 20  # px from one line of a label to the next
 _LONGEST = 50  # characters of a line: no wider than the drawing in the largest type of plots.css
-_MAX_POINTS = 200  # of a curve
-_MAX_MARKED = 12  # points of a curve that has a dot at each
-_LEAST = 1.0  # points of accuracy that an axis spans: less is no difference to look at
-_LARGEST = 1e30  # what is larger cannot be drawn
+_MAX_POINTS = 200  # points of a curve
+_MAX_MARKED = 12  # points of a curve with a dot at each
+_LEAST = 1.0  # smallest range of an axis of accuracy, in points: less would magnify noise
+_LARGEST = 1e30  # larger values cannot be drawn
 
-Records = Sequence[Mapping[str, Number]]  # of a training
+Records = Sequence[Mapping[str, Number]]  # records of a training
 Points = tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]  # x, ascending, and y
 
 
@@ -52,10 +52,10 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
     """Returns a row for each value, on one axis.
 
     Args:
-      title: of the plot.
-      unit: of the x axis.
-      values: at least one; ends that are not finite leave the whisker out.
-      has_zero: whether 0 is on the axis, with a line.
+      title: title of the plot.
+      unit: unit of the x axis.
+      values: at least one value; those with ends that are not finite get no whisker.
+      has_zero: whether to show 0 on the axis, with a line.
     """
     shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
     marks = round_ticks(min(shown), max(shown), has_zero=has_zero, least=_LEAST)
@@ -86,9 +86,9 @@ def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]])
     """Returns points of series over a logarithmic x axis.
 
     Args:
-      title: of the plot, which names y.
-      x_name: of the x axis.
-      values: series, x > 0 and y of each point; at least one.
+      title: title of the plot, which names y.
+      x_name: title of the x axis.
+      values: series number, x > 0 and y of each point; at least one.
     """
     series, x, y = zip(*values, strict=True)
     y_marks, powers = round_ticks(min(y), max(y), least=_LEAST), np.log2(x)
@@ -113,15 +113,16 @@ def curves(
     peak: float = 0.0,
     least: float = 1e-3,
 ) -> Plot:
-    """Returns the curves of values >= 0 over training steps, on common axes.
+    """Returns curves of values >= 0 over training steps, on common axes.
 
     Args:
-      title: of the plot.
-      lines: by series; at least one, each of at least one point.
-      names: of the series; points of named ones are marked where they are few, one always.
+      title: title of the plot.
+      lines: curves by series; at least one, each of at least one point.
+      names: names of the series; points of named ones are marked where they are few, single ones
+        always.
       last: step at the end of the x axis, unless there are later ones.
-      peak: value that must have room.
-      least: the y axis is not shorter than this.
+      peak: value that the y axis must reach.
+      least: smallest range of the y axis.
     """
     x_marks = step_ticks(max(last, *(x[-1] for x, _ in lines.values())))
     y_marks = round_ticks(0.0, max(peak, *(float(y.max()) for _, y in lines.values())), least=least)
@@ -158,10 +159,10 @@ def by_layer(
     """Returns points over layers, those of a series joined, and lines across all layers.
 
     Args:
-      title: of the plot, which names y.
-      values: by series and number of the layer, from 1 on; at least one.
-      levels: by series, values that belong to no single layer.
-      spread: lowest and highest y that must have room.
+      title: title of the plot, which names y.
+      values: values by series and number of the layer, from 1; at least one.
+      levels: values that belong to no single layer, by series.
+      spread: lowest and highest y that the axis must reach.
     """
     marks = round_ticks(*spread, least=_LEAST)
     count = max(number for shown in values.values() for number in shown)
@@ -182,14 +183,14 @@ def by_layer(
 
 
 def points_of(records: Records, key: str, *, scale: float = 1.0) -> Points | None:
-    """Returns a figure over steps, as far as it is finite; None where it was never recorded.
+    """Returns a figure over steps, where it is finite; None where it was never recorded.
 
     Args:
-      records: that hold "step", in any order; of one step the last one counts.
-      key: of the figure.
-      scale: that it is multiplied by.
+      records: records with "step", in any order; the last one for a step counts.
+      key: name of the figure.
+      scale: factor for the figure.
     """
-    # NaN fails the comparison.
+    # The comparison is false for NaN.
     known = {r["step"]: scale * r[key] for r in records if abs(r.get(key, math.nan)) < _LARGEST}
     if not known:
         return None
@@ -198,5 +199,5 @@ def points_of(records: Records, key: str, *, scale: float = 1.0) -> Points | Non
 
 
 def thinned(count: int, most: int) -> Int[np.ndarray, " points"]:
-    """Returns which of some points are drawn: evenly spaced ones, the first and the last always."""
+    """Returns which points to draw: evenly spaced ones, always with the first and the last."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)

@@ -1,4 +1,4 @@
-"""Which test images a report shows: a function of the answers alone, the same everywhere."""
+"""Chooses the test images in a report: a function of the predictions alone, so deterministic."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from aftrans_jax.report.answers import Answers, Pair, agreement, confused
 
 
 class PairExample(NamedTuple):
-    """A confused pair with a mistake to show, and an image of each class named right, if any."""
+    """A confused pair with a mistake, and a correctly classified image of each class, if any."""
 
     pair: Pair
     mistake: int
@@ -19,13 +19,13 @@ class PairExample(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Test images to show, as rows of the answers.
+    """Test images to show, as rows of the predictions.
 
     Attributes:
-      mistakes: the most confident wrong answers, most confident first.
-      classes: of every class, as far as there is room, in the order of the classes.
+      mistakes: the most confident wrong predictions, most confident first.
+      classes: images of every class, as far as there is room, in the order of the classes.
       pairs: the most frequently confused classes.
-      only: by head, images that it alone names right of two.
+      only: images that only one of two heads classifies correctly, by that head.
     """
 
     mistakes: Sequence[int]
@@ -43,13 +43,13 @@ class Chosen(NamedTuple):
 def choose(answers: Answers, num_shown: int) -> Chosen:
     """Returns the images to show.
 
-    A third of them are the worst mistakes, the others of every class: where there are more classes
-    than that, of evenly spaced ones. At most half as many again illustrate confused pairs and where
-    two heads disagree. Equal ones come in the split's order.
+    A third of them are the worst mistakes; the others show every class or, where there are too many
+    classes, evenly spaced ones. Up to half as many more illustrate confused pairs and where two
+    heads disagree. Ties are in the split's order.
 
     Args:
-      answers: on the whole split.
-      num_shown: of mistakes and classes together; 0 for no images at all.
+      answers: predictions on the full split.
+      num_shown: number of mistakes and classes' images together; 0 for no images at all.
     """
     sure = np.nan_to_num(answers.confidence[answers.reported].astype(np.float64))
     right = answers.right()

@@ -1,4 +1,4 @@
-"""What the page says of all answers together: accuracies, classes, confusion, calibration."""
+"""Statistics of all predictions for the page: accuracies, classes, confusion, calibration."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -32,11 +32,11 @@ class Baseline(NamedTuple):
     """A plain ViT of the same settings on the same test images.
 
     Attributes:
-      name: of its directory.
-      accuracy: of its logits.
-      only_here: images that the run alone names right.
-      only_there: images that the plain ViT alone names right.
-      command: that sets both side by side.
+      name: name of its directory.
+      accuracy: accuracy of its logits.
+      only_here: number of images that only the run classifies correctly.
+      only_there: number of images that only the plain ViT classifies correctly.
+      command: command that compares both.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Baseline(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the confusion matrix: a class and how many of its images are named each class."""
+    """A row of the confusion matrix: a class, and its images counted by predicted class."""
 
     name: str
-    cells: Sequence[tuple[int, int]]  # the count, and its share of the row in percent
+    cells: Sequence[tuple[int, int]]  # the count, and its percentage of the row
 
 
 class Shade(NamedTuple):
-    """Cells of the confusion matrix of about the same share of their row, as an SVG path."""
+    """Cells of the confusion matrix with about the same fraction of their row, as an SVG path."""
 
     percent: int
     path: str
@@ -70,23 +70,23 @@ class PairRow(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What the page says of all answers.
+    """Statistics of all predictions.
 
     Attributes:
-      accuracy: of the reported head.
-      heads: the accuracy of each, with the baseline's; None where nothing was tested.
+      accuracy: accuracy of the reported head.
+      heads: plot of each head's accuracy and the baseline's; None where nothing was tested.
       mean_per_class: see `answers.mean_per_class`.
-      agreement: whether the global and the local head are right, with the number of images and how
-        many of them the reported head has right; empty where there is one head.
-      num_classes: that have test images.
-      classes: the least accurate first.
-      classes_left_out: how many more there are.
+      agreement: whether the global and the local head are right, with the number of images and of
+        those that the reported head classifies correctly; empty where there is one head.
+      num_classes: number of classes that have test images.
+      classes: scores of the classes, the least accurate first.
+      classes_left_out: number of further classes.
       matrix: rows with names, where there are few classes.
-      shades: of a matrix without names, where there are more.
-      side: of that matrix, 0 where there are too many classes.
+      shades: shades of a matrix without names, where there are more.
+      side: side of that matrix in cells, 0 where there are too many classes.
       pairs: the most frequently confused classes.
-      pairs_left_out: how many more there are.
-      calibration: of the reported head.
+      pairs_left_out: number of further pairs.
+      calibration: calibration of the reported head.
       reliability: its chart; None where no confidence is finite.
     """
 
@@ -107,7 +107,7 @@ class Summary(NamedTuple):
 
 
 def summary(answers: Answers, baseline: Baseline | None) -> Summary:
-    """Returns what the page says of all answers together."""
+    """Returns statistics of all predictions."""
     heads, classes, pairs = by_head(answers), by_class(answers), confused(answers)
     names, count = answers.class_names, len(answers.class_names)
     found, is_many = calibration(answers), count > MAX_CLASSES

@@ -9,7 +9,7 @@ from aftrans_jax.report.charts import bars
 from aftrans_jax.report.drawing import Plot
 from aftrans_jax.report.plots import Records, curves, points_of
 
-_ANY = 1e-12  # lower end of an axis whose values may be tiny
+_ANY = 1e-12  # lower end of an axis for values that may be tiny
 
 
 def training_charts(
@@ -17,15 +17,15 @@ def training_charts(
     gates: Float[np.ndarray, "images layers"] | None,
     reported: str,
 ) -> list[Plot]:
-    """Returns what was recorded over steps, and the gates, as far as there are finite values.
+    """Returns charts of the records over steps, and of the gates, where values are finite.
 
-    All curves share their x axis; accuracies lie on 0 to 100 %, those of training and of the split
-    that was evaluated meanwhile on the same axes.
+    All curves have the same x axis; accuracies have axes from 0 to 100 %, shared by those of
+    training and of the split evaluated during training.
 
     Args:
-      history: records that hold "step", by split, in any order: "train" and what was evaluated.
-      gates: each layer's, in [0, 1]; images whose gates are not all finite are left out.
-      reported: the head that the training accuracy is of.
+      history: records with "step" by split, in any order: "train" and the evaluated split.
+      gates: gates of each layer, in [0, 1]; images whose gates are not all finite are left out.
+      reported: head whose accuracy is recorded in training.
     """
     train = history.get("train", ())
     split = "validation" if history.get("validation") else "test"

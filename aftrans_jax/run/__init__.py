@@ -1,1 +1,1 @@
-"""One run: started, gone on with, evaluated, and what it leaves."""
+"""One run: starting, resuming and evaluating it, and the files that it leaves."""

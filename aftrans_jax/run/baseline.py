@@ -1,4 +1,4 @@
-"""The plain ViT that a run's report is held against, where one lies beside it."""
+"""The plain ViT that a run's report compares it with, where one lies beside it."""
 
 import glob
 import itertools
@@ -17,8 +17,8 @@ from aftrans_jax.workdir.record import finished_result, flat, written_settings
 from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
 
 _PLAIN = "vit"
-_LOOKS = "eval.mirror"  # one look at each image says nothing beside two
-# What a plain ViT does not read, or what of it follows from having no crops.
+_LOOKS = "eval.mirror"  # accuracies with and without mirror images are not comparable
+# Keys that a plain ViT does not read, or whose values follow from having no crops.
 _NOT_ITS = (
     "sacm.",
     "region.",
@@ -33,17 +33,17 @@ _NOT_ITS = (
 def find_baseline(
     workdir: Path, settings: Mapping[str, Any], answers: Answers, names: list[str]
 ) -> tuple[Baseline | None, str]:
-    """Returns a finished plain ViT of the same settings, or None and what is said then.
+    """Returns a finished plain ViT of the same settings, or None and a note that says so.
 
-    It is looked for beside the directory and, as studies lay runs out, in directories of the same
+    It is searched for beside the directory and, as studies lay runs out, in directories of the same
     name beside its parent. It must have the same seed, steps and test images, of the same classes;
     nothing is trained.
 
     Args:
-      workdir: of the run, whose predictions are not needed.
-      settings: of the run, nested.
-      answers: of the run.
-      names: of the test images, in the order of the answers.
+      workdir: directory of the run, whose predictions are not needed.
+      settings: settings of the run, nested.
+      answers: predictions of the run.
+      names: names of the test images, in the order of `answers`.
     """
     ours = flat(settings)
     if ours["model.name"] == _PLAIN:
@@ -65,7 +65,7 @@ def find_baseline(
 def _compared(
     path: Path, workdir: Path, ours: Mapping[str, Any], answers: Answers, names: list[str]
 ) -> Baseline | None:
-    """Returns the run of a directory as a baseline, None where it is none."""
+    """Returns the run in a directory as a baseline, None where it cannot serve as one."""
     try:
         theirs = written_settings(path)
         if theirs.get("model.name") != _PLAIN or not finished_result(path, ours["train.steps"]):
@@ -93,5 +93,5 @@ def _compared(
 
 
 def _from_here(path: Path) -> str:
-    """Returns a path as one writes it where the run was started."""
+    """Returns the shorter of a path's absolute form and its form relative to this folder."""
     return min(os.path.relpath(path), str(path.absolute()), key=len)

@@ -22,9 +22,9 @@ from aftrans_jax.workdir.record import flat, read_result
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
 from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
 
-# With --mode=eval: what may be given besides, to score another labelled set ...
+# Keys that --mode=eval may change, to score another labelled set ...
 _OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
-# ... and what decides how an image is evaluated and which images are tested, and is the record's.
+# ... and keys of how images are evaluated and which are tested, which must be as recorded.
 _EVALUATED = (
     *("model.", "sacm.", "region."),
     *("data.image_size", "data.source_size", "data.local_size", "data.resize_ratio"),
@@ -38,12 +38,12 @@ def evaluation_settings(
 ) -> tuple[dict[str, Any], list[str]]:
     """Returns the settings to evaluate a run with, by key, and notes for the user.
 
-    They are the record's, but for what the command line gives and an evaluation may change.
+    They are those of the record, except where the command line changes what an evaluation may.
 
     Args:
-      recorded: settings by key that the run was trained with.
-      settings: settings by key of this command.
-      given: the keys that were set on the command line.
+      recorded: settings that the run was trained with, by key.
+      settings: settings of this command, by key.
+      given: keys that were set on the command line.
 
     Raises:
       ValueError: a given key would change what is evaluated.
@@ -73,13 +73,13 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int 
     """Returns the name of the set that an evaluation scores: "test" is the run's own.
 
     Args:
-      recorded: settings by key that the run was trained with.
-      chosen: settings of the evaluation.
-      depth: how many folders of the set's path are in the name.
+      recorded: settings that the run was trained with, by key.
+      chosen: settings of the evaluation, by key.
+      depth: how many folders of the set's path go into the name.
     """
     changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
     if os.path.realpath(recorded["data.dir"]) == os.path.realpath(chosen["data.dir"]):
-        changed = [key for key in changed if key != "data.dir"]  # spelt in another way
+        changed = [key for key in changed if key != "data.dir"]  # only spelt differently
     if not changed:
         return "test"
     place = Path(os.path.abspath(chosen["data.dir"]))
@@ -92,15 +92,15 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int 
 
 
 def free_name(workdir: Path, recorded: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
-    """Returns the name of a set, with as many folders as keep it from replacing another's scores.
+    """Returns a set's name, with enough folders in it not to replace the scores of another set.
 
     Args:
-      workdir: of the run.
-      recorded: see `set_name`.
-      chosen: likewise.
+      workdir: directory of the run.
+      recorded: settings that the run was trained with, by key.
+      chosen: settings of the evaluation, by key.
 
     Raises:
-      ValueError: there are scores of another set under each such name.
+      ValueError: each such name has scores of another set.
     """
     longest = len(Path(os.path.abspath(chosen["data.dir"])).parts)
     names = [set_name(recorded, chosen, depth) for depth in range(1, longest + 1)]
@@ -120,25 +120,25 @@ def free_name(workdir: Path, recorded: Mapping[str, Any], chosen: Mapping[str, A
 
 
 def _scored(settings: Mapping[str, Any]) -> list[Any]:
-    """Returns what tells a set that is scored from others."""
+    """Returns the settings that distinguish one scored set from others."""
     return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in _OTHER_SET[1:])]
 
 
 def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[str, Any]:
     """Returns the scores of the checkpoint that a run reports, written to `eval-<name>.json`.
 
-    What is said of each image goes to `eval-<name>.predictions.csv`; nothing else is written. The
+    The predictions for each image go to `eval-<name>.predictions.csv`; nothing else is written. The
     run may still be training.
 
     Args:
-      experiment: of the run, built with `restores`.
-      workdir: of the run.
-      name: of the set that is scored.
+      experiment: parts of the run, built with `restores`.
+      workdir: directory of the run.
+      name: name of the scored set.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
-      ValueError, OSError: from reading the checkpoint or the images; or the annotated boxes are to
-        be cropped, and there are none.
+      ValueError, OSError: from reading the checkpoint or the images; or the crops are to be
+        annotated boxes, and the set has none.
     """
     began, dataset, config = time.monotonic(), experiment.dataset, experiment.config
     crops_annotated = config.region.method == ANNOTATED
@@ -155,7 +155,7 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
         "skipped_images": skipped_images(experiment),
     }
     path = workdir / f"eval-{name}{'-annotated' if crops_annotated else ''}.json"
-    if jax.process_index() == 0:  # scores come last: where they are, the predictions are
+    if jax.process_index() == 0:  # scores last, so that where they exist predictions do too
         write_predictions(_predictions(path), dataset, evaluation.outcomes)
         write_json(path, result)
     progress.say(f"scores: {path.resolve()}")
@@ -163,10 +163,10 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
 
 
 def annotated_scores(workdir: Path) -> tuple[dict[str, Any], Path] | None:
-    """Returns a finished run's scores by the annotated boxes of its own test split.
+    """Returns a finished run's scores on its own test split, with annotated boxes as crops.
 
-    With them comes the path of the predictions. None where it was not evaluated so, or in another
-    state than the one that it reports.
+    Also returns the path of the predictions. None where there was no such evaluation, or only of
+    another state than the one that the run reports.
     """
     trained, path = read_result(workdir), workdir / "eval-test-annotated.json"
     scores, predictions = read_result(workdir, path.name), _predictions(path)

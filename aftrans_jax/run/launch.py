@@ -1,4 +1,4 @@
-"""From flags to a run: which directory, which configuration, train or evaluate."""
+"""From flags to a run: directory, configuration, and whether to train or evaluate."""
 
 import copy
 import math
@@ -48,10 +48,10 @@ from aftrans_jax.workdir.setting_changes import check_may_train
 def launch_training(
     config: Config, workdir: Path, stop: StopRequest, command: str = ""
 ) -> dict[str, Any]:
-    """Trains in a directory, or resumes what it holds; returns what result.json holds.
+    """Trains in a directory, or resumes the run there; returns the contents of result.json.
 
-    What would be refused is refused before the data are read, and before anything is written. The
-    command is recorded, where there is one.
+    Whatever can be refused is refused before data are read and before anything is written. A
+    command is recorded where one is given.
 
     Raises:
       FileNotFoundError: the directory holds the result of another length, and no checkpoint.
@@ -78,7 +78,7 @@ def launch_training(
     if is_downloaded(config.pretrained) and not recorded:
         place, is_list = Path(config.data.dir), config.data.name == "csv"
         if not config.data.dir or not place.exists() or place.is_file() != is_list:
-            read_lists(config)  # says what is wrong, before anything is downloaded
+            read_lists(config)  # reports errors before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))
@@ -104,17 +104,17 @@ def launch_training(
 
 
 def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> dict[str, Any]:
-    """Scores the run in a directory; returns what its `eval-<name>.json` holds.
+    """Scores the run in a directory; returns the contents of its `eval-<name>.json`.
 
     Args:
-      config: of this command; what defines the training is taken from the record instead.
-      workdir: of the run.
+      config: configuration of this command; what defines the training comes from the record.
+      workdir: directory of the run.
       given: keys that were set on the command line.
 
     Raises:
       FileNotFoundError: there is no run.
-      ValueError: a given key contradicts the record, trained images would be tested, or the scores
-        of another set would be replaced.
+      ValueError: a given key contradicts the record, the set holds images of the training, or
+        scores of another set would be replaced.
       OSError: from reading checkpoints or images.
     """
     recorded = read_settings(workdir)
@@ -144,15 +144,14 @@ def _with_length(
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
 
-    What is left open is as recorded, but steps where the epochs are others; so are steps that are
-    no others than the recorded ones, as of `--workdir` alone with `train.epochs`. Before anything
-    is trained, recorded steps, a warm-up and evaluations that follow from epochs are left to the
-    data again.
+    What is left open is as recorded, except the steps where the epochs differ; so are steps equal
+    to the recorded ones, as with `--workdir` alone and `train.epochs`. Before anything is trained,
+    recorded steps, warm-up and evaluations that follow from epochs are left to the data again.
 
     Args:
-      config: not changed.
+      config: configuration, which is not changed.
       written: settings that the directory records, also of a run that has trained nothing yet.
-      recorded: those of a run that has.
+      recorded: settings of a run that has trained.
     """
     config, known = copy.deepcopy(config), written.get("train.epochs")
     train, steps = config.train, written.get("train.steps", 0)

@@ -1,4 +1,4 @@
-"""The test images that a run's report shows: which, where the model looks, as photographed."""
+"""The test images in a run's report: which ones, the model's boxes on them, and the photos."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,12 +19,12 @@ from aftrans_jax.training.state import TrainState
 
 
 class ShownImages(NamedTuple):
-    """The test images that are worth showing, after a second pass over them.
+    """The test images that the report shows, with the model's outputs for them.
 
     Attributes:
-      answers: on the whole split.
-      chosen: rows of them.
-      relevance: of the chosen rows in ascending order; None for a model without regions.
+      answers: predictions on the full split.
+      chosen: rows of the images to show.
+      relevance: relevance of the chosen rows in ascending order; None for a model without regions.
     """
 
     answers: Answers
@@ -33,10 +33,10 @@ class ShownImages(NamedTuple):
 
 
 def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> ShownImages:
-    """Returns the test images that a report shows; every process takes part.
+    """Returns the images to show, after a second forward pass; every process takes part.
 
-    What is worth showing is known when all are scored; keeping every image until then would take
-    the memory of the split, a second pass over a few takes as many batches as they fill.
+    Which images to show is known once all are scored. Keeping all images until then would take the
+    memory of the split; a second pass takes only as many batches as the chosen ones fill.
     """
     outcomes, config = evaluation.outcomes, experiment.config
     answers = Answers(
@@ -55,19 +55,19 @@ def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluati
 def pictures(
     shown: ShownImages, dataset: Dataset, evaluation: Evaluation, sizes: Mapping[str, int]
 ) -> dict[int, Picture]:
-    """Returns each chosen image in its own shape, by its row, with boxes in its pixels.
+    """Returns each chosen image by its row, in its own shape, with boxes in its pixels.
 
     Args:
-      shown: the images.
-      dataset: whose test split it is.
-      evaluation: of the split.
+      shown: images to show.
+      dataset: data set whose test split was evaluated.
+      evaluation: evaluation of the split.
       sizes: see `experiment.data.image_sizes`.
 
     Raises:
       ValueError, OSError: an image cannot be read again.
     """
     test = dataset.test
-    photos = at_size(test, None)  # not the squares that it may decode to, or keep
+    photos = at_size(test, None)  # photos as they are, not the squares that training decodes
     outcomes, found = evaluation.outcomes, {}
     for number, row in enumerate(shown.chosen.rows()):
         index = int(outcomes["index"][row])
@@ -90,12 +90,12 @@ def seen(
     """Returns the part of a photo that the model is given, and the annotated box on it.
 
     Args:
-      example: with all pixels, in its own shape.
+      example: example with all pixels, in its own shape.
       sizes: see `experiment.data.image_sizes`.
-      longest: px, side that the part is shrunk to where it is larger.
+      longest: longest side in px; larger parts are shrunk to it.
 
     Returns:
-      The pixels; the box in shares of their height and width, NaN where none is annotated.
+      The pixels; the box as fractions of their height and width, NaN where none is annotated.
     """
     kept = sizes["image_size"] / sizes["resize_size"]
     height, width, _ = example.image.shape

@@ -1,4 +1,4 @@
-"""What one process does for a training: restore, train, evaluate, save."""
+"""The work of one process in a training: restore, train, evaluate, save."""
 
 import contextlib
 import itertools
@@ -29,7 +29,7 @@ class Session:
 
     Attributes:
       progress: shows lines to the user.
-      log: of metrics.
+      log: log of metrics.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Session:
         chooses = experiment.dataset.validation is not None
         self._split = "validation" if chooses else "test"
         self._best_by = f"{predicting_logits(config)}_accuracy" if chooses else None
-        # Precision moves scores by rounding alone; the mirror image raises them.
+        # Scores in another precision differ by rounding alone; with mirror images they are higher.
         made_by = "an image and its mirror image" if config.eval.mirror else ""
         self._checkpoints = Checkpoints(
             workdir / "checkpoints",
@@ -57,7 +57,7 @@ class Session:
             every=config.train.report_every,
             batch_size=config.train.batch_size,
             peak_speed=experiment.peak_speed,
-            schedule=jax.jit(experiment.schedule),  # one program, not one for each operation
+            schedule=jax.jit(experiment.schedule),  # one program instead of one for each operation
             largest_loss=experiment.largest_loss,
             way_back=self._checkpoints.way_back,
             stopwatch=self._stopwatch,
@@ -67,7 +67,7 @@ class Session:
         self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
 
     def start(self) -> tuple[TrainState, bool]:
-        """Returns the state to go on from, on the devices, and whether it is a saved one."""
+        """Returns the state to start from, on the devices, and whether it was restored."""
         self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
         self._checkpoints.scores.forget_after(self._checkpoints.latest or 0)
@@ -101,10 +101,10 @@ class Session:
         return is_short and self._has_waited(int(state.batch_number))
 
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
-        """Returns the state to report with its evaluation on the test split, and more figures.
+        """Returns the state to report with its evaluation on the test split, and further scores.
 
-        With a hold-out that is the checkpoint with the best score there, else this state, which is
-        saved.
+        With a validation split this is the checkpoint that scores best on it, else the given state,
+        which is saved.
         """
         if self._split == "test":
             return (state, self._evaluate_saved(state)), {}
@@ -133,8 +133,8 @@ class Session:
         """Waits until everything is written.
 
         Args:
-          together: whether all processes close; a checkpoint that is still being written would wait
-            for them. One that is cut off is passed over when the run goes on.
+          together: whether all processes close. If not, a checkpoint that is still being written is
+            cut off, since it would wait for them; it is skipped when the run resumes.
         """
         if together:
             self._checkpoints.close()
@@ -152,7 +152,7 @@ class Session:
         return evaluation
 
     def _trained(self, state: TrainState) -> TrainState:
-        """Returns the saved state after all steps, or after those up to a stop."""
+        """Returns the saved state after the last step, or after the step of a stop."""
         config, stop = self._experiment.config, self._stop
         stop.agree_every = config.train.report_every
         check_room(self._checkpoints.directory, state)  # before the minutes of compiling
@@ -179,15 +179,15 @@ class Session:
         return state
 
     def _save_and_evaluate(self, number: int, state: TrainState, averages: Averages) -> None:
-        """Saves and scores the state where that is due; the last one is left to the run's end.
+        """Saves and scores the state where that is due; the run's end does so for the last one.
 
-        Every evaluation comes after its save, so that one that is cut short costs no training.
+        Evaluations come after saving, so that an interrupted evaluation loses no training.
         """
         del averages
         config = self._experiment.config
         evaluate, save = self._is_due(number), number % config.train.save_every == 0
         if not (evaluate or save) or int(state.step) >= config.train.steps:
-            return  # nothing is due, or the end of the run does it
+            return  # nothing is due, or it is the last state
         with self._stopwatch.paused(state):
             self._save(state)
             if evaluate:
@@ -197,7 +197,7 @@ class Session:
         return number % self._experiment.config.eval.every == 0
 
     def _catch_up(self, state: TrainState) -> None:
-        """Evaluates a restored state where that was due and did not come to its end."""
+        """Evaluates a restored state whose evaluation was due and was interrupted."""
         number = int(state.batch_number)
         if number > 0 and self._is_due(number) and self._checkpoints.scores.of(number) is None:
             self._evaluate_saved(state)
@@ -222,7 +222,7 @@ class Session:
                 write_json(self._workdir / "skipped_images.json", names)
 
     def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
-        """Returns the scores of a saved state, known of one that was stopped early."""
+        """Returns the scores of a saved state; after an early stop they are known already."""
         known = self._checkpoints.scores.of(int(state.batch_number))
         return known or self._evaluate_saved(state).scores
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT between start and exit: what is unsaved is saved, then the program ends."""
+"""SIGTERM and SIGINT between start and exit: unsaved work is saved, then the program ends."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SAME = 0.5  # seconds: timeout(1) signals the process and its group, so the process twice
-_AGAIN = 0.05  # seconds after which what Python could not raise is raised again
+_AGAIN = 0.05  # seconds until an exception that Python had to drop is raised again
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,14 +34,14 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
+    """A handler that turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
 
     In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
     which is never reset. A later second signal ends the process, also during compilation, when
     Python runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
 
     Attributes:
-      saved: what the message says of the training so far.
+      saved: part of the message that says what is saved so far.
       agree_every: number of batches after which several processes agree on stopping.
     """
 
@@ -68,7 +68,7 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if self._previous:
-            if sys.unraisablehook == self._raise_again:  # else one was set since, which stays
+            if sys.unraisablehook == self._raise_again:  # leave a hook that was set since
                 sys.unraisablehook = self._previous_hook
             signal.set_wakeup_fd(self._previous_wakeup)
             self._sending.close()  # ends the thread
@@ -78,7 +78,7 @@ class StopRequest:
         """Lets a `with` block run to its end; then raises `Stopped` where a signal has come.
 
         Args:
-          agreeing: whether one that came to another process counts; then all have to come here.
+          agreeing: whether signals of other processes count; then all processes must get here.
         """
         with self._set_deferred(True):
             yield
@@ -94,7 +94,7 @@ class StopRequest:
             yield
 
     def __call__(self, number: int) -> bool:
-        """Says whether to stop after a batch.
+        """Returns whether to stop after a batch.
 
         Several processes agree on it, since a signal reaches them at different steps, or only one.
         """
@@ -102,7 +102,7 @@ class StopRequest:
             if number % self.agree_every:
                 return False
             asked = int(multihost_utils.process_allgather(np.array(self._requested)).max())
-            self._requested = self._requested or asked  # one that came meanwhile is not lost
+            self._requested = self._requested or asked  # keep a signal that came meanwhile
             return bool(asked)
         return bool(self._requested)
 
@@ -123,7 +123,7 @@ class StopRequest:
     def _raise_again(self, dropped: Any) -> None:
         """Calls the handler once more where Python had to drop what it raised.
 
-        That is so in callbacks of the garbage collector, of which JAX has one, and in `__del__`.
+        This happens in callbacks of the garbage collector, of which JAX has one, and in `__del__`.
         """
         if not isinstance(dropped.exc_value, Stopped):
             self._previous_hook(dropped)
@@ -134,7 +134,7 @@ class StopRequest:
 
     def _send_again(self) -> None:
         self._resent += 1
-        # A real signal, which also ends a call that waits.
+        # A real signal, which also interrupts a blocking call.
         signal.pthread_kill(threading.main_thread().ident or 0, self._requested)
 
     def _stopped(self) -> Stopped:
@@ -154,7 +154,7 @@ class StopRequest:
             with receiving:
                 while number := receiving.recv(1):  # empty once the other end is closed
                     if number[0] in _SIGNALS and self._resent:
-                        self._resent -= 1  # our own, no second one
+                        self._resent -= 1  # sent by ourselves, so not a second one
                         continue
                     if number[0] in _SIGNALS:
                         first = min(first, time.monotonic())

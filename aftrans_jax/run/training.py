@@ -45,19 +45,19 @@ from aftrans_jax.workdir.setting_changes import (
 def run(
     experiment: Experiment, workdir: Path, stop: StopRequest, command: str = ""
 ) -> dict[str, Any]:
-    """Returns what result.json holds.
+    """Returns the contents of result.json.
 
-    The same call starts a run and resumes it. A finished one is left as it is.
+    The same call starts a run and resumes it. A finished run is not changed.
 
     Args:
-      experiment: as `build` returns it.
-      workdir: holds what the table in docs/training.md says afterwards; checkpoints that it holds
-        already are resumed.
-      stop: of the program.
-      command: that started it, for the record; "" where there is none.
+      experiment: parts of the run, as `build` returns them.
+      workdir: directory of the run, with the files that docs/training.md lists; its checkpoints
+        are resumed from.
+      stop: the program's stop request.
+      command: command that started the run, for the record; "" for none.
 
     Raises:
-      Stopped: a signal ended the run before its end; what was trained is saved.
+      Stopped: a signal ended the run early; the training so far is saved.
       ValueError: the directory holds a run of other settings, classes or lists, or a checkpoint
         that does not fit.
       OSError, FloatingPointError: from reading images, checkpoints and training.
@@ -102,7 +102,7 @@ def _finish(
     check_length(workdir, int(state.step), settings)
     changed = changes(trained_settings(workdir), settings)
     earlier = finished_result(workdir, num_steps)
-    # An early end is as its own record says, whatever score decides now.
+    # An early end is what its own record says, whatever score decides now.
     ended_early = earlier is not None and earlier.get("stopped_at_step") == int(state.step)
     stops_early = ended_early or session.stops_early(state)
     is_trained = stops_early or int(state.step) >= num_steps
@@ -130,7 +130,7 @@ def _finish(
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
     seen = shown_images(experiment, *evaluation)
-    session.wait()  # else a model that could not be saved would be called finished
+    session.wait()  # otherwise a run could be called finished whose model was not saved
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():
@@ -172,10 +172,10 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
 
 
 def _record(experiment: Experiment, state: TrainState, workdir: Path, is_resumed: bool) -> None:
-    """Writes what is trained from here on."""
+    """Records the settings, classes and lists that are trained with from here on."""
     write_json(workdir / "config.json", experiment.config.to_dict())
     write_json(workdir / "classes.json", experiment.dataset.class_names)
-    # Without values, of which a process may hold a part.
+    # Without values, since a process may hold only shards of them.
     overview = parameter_overview.get_parameter_overview(
         state.whole(state.params), include_stats=False
     )
@@ -190,7 +190,7 @@ def _description(
     is_resumed: bool,
     notes: Sequence[str],
 ) -> list[str]:
-    """Returns what a user should know before the first step, a line each."""
+    """Returns what a user should know before the first step, one line each."""
     dataset, name = experiment.dataset, experiment.config.model.name
     count = parameter_overview.count_parameters
     whole, trained = count(state.whole(state.params)), count(state.params)

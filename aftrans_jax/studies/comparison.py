@@ -1,4 +1,4 @@
-"""Finished runs beside each other: what was changed between them, as lines of a table."""
+"""Finished runs side by side, as lines of a table, and the settings that differ."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from aftrans_jax.studies.trials import Line, Trial, judged_by, read_trial
 
 
 def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
-    """Returns the lines of runs; runs that differ in their seeds alone share a line.
+    """Returns the lines of runs; runs that differ only in their seeds share a line.
 
-    With logits to judge by, those that a run would report do not tell it apart.
+    With `heads` given, runs may differ in `eval.logits`, too.
 
     Args:
-      workdirs: of finished runs, the first of them the base.
+      workdirs: directories of finished runs, the base first.
       heads: logits to judge by, a line each where a run has them; none: each run's `eval.logits`.
 
     Raises:
@@ -39,7 +39,7 @@ def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
         trials.sort(key=lambda trial: trial.seed)
     names = [_name(trials, above) for trials in groups.values()]
     for trials, name in zip(groups.values(), names, strict=True):
-        if names.count(name) > 1:  # a folder that several settings share
+        if names.count(name) > 1:  # runs of several settings are in one folder
             name = ", ".join(_places(trials, above))
         known = [head for head in heads if head in trials[0].predictions.predicted]
         lines += [Line(name, head, trials) for head in judged_by(trials[0], known or heads)]
@@ -47,7 +47,7 @@ def lines_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[Line]:
 
 
 def _name(trials: Sequence[Trial], above: str) -> str:
-    """Returns where runs lie below the folder that all share: their own one, or each of them."""
+    """Returns the path of runs below the common folder: of their own folder, or of each run."""
     places = _places(trials, above)
     parents = {os.path.dirname(place) for place in places}
     shared = parents.pop() if len(places) > 1 and len(parents) == 1 else ""
@@ -61,8 +61,8 @@ def _places(trials: Sequence[Trial], above: str) -> list[str]:
 def changed(lines: Sequence[Line]) -> list[list[str]]:
     """Returns a table of the settings that differ: a header, then a row for each key.
 
-    The number of classes comes before them: fewer are easier to tell apart. The seed is left out
-    where it tells the runs of one line apart.
+    The number of classes comes first, since fewer are easier to tell apart. The seed is left out
+    where the runs of a line differ in it.
     """
     rows = {line.row: line.trials[0].settings for line in lines}
     many = any(len(line.trials) > 1 for line in lines)

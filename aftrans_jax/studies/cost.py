@@ -1,4 +1,4 @@
-"""What a prediction costs, by the count that training's utilisation goes by."""
+"""The cost of a prediction, counted as in training's utilisation."""
 
 import functools
 import json
@@ -12,19 +12,19 @@ from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.training.utilisation import forward_flops
 from aftrans_jax.workdir.record import configured
 
-_GROUPS = ("model.", "sacm.", "region.", "data.")  # of the keys that say what is computed
+_GROUPS = ("model.", "sacm.", "region.", "data.")  # of the keys that decide what is computed
 
 
 def gflop(settings: Mapping[str, Any], num_classes: int, head: str) -> float:
-    """Returns the GFLOP of one image's answer, see `training.utilisation.forward_flops`.
+    """Returns the GFLOP of one image's prediction, see `training.utilisation.forward_flops`.
 
-    The global logits need one pass and no crop; the others need both branches. With `eval.mirror`
-    the mirror image takes as much again.
+    The global logits need one forward pass and no crop; the others need both branches. With
+    `eval.mirror` the mirror image doubles the cost.
 
     Args:
-      settings: of a run, by key.
-      num_classes: of its data.
-      head: the logits that answer.
+      settings: settings of a run, by key.
+      num_classes: number of classes of its data.
+      head: logits that predict.
     """
     counted = {key: value for key, value in settings.items() if key.startswith(_GROUPS)}
     once = _gflop(json.dumps(counted, sort_keys=True), num_classes, head == "global")

@@ -1,4 +1,4 @@
-"""What a study is: named rows of changes to a base configuration. Files in configs/studies/."""
+"""The definition of a study: named rows of changes to a base configuration."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aftrans_jax.config_files import failures_named
 from aftrans_jax.experiment.heads import HEADS
 
-# What a row that evaluates another one changes.
+# The changes of a row that evaluates another one.
 ANNOTATED_BOXES: Mapping[str, Any] = MappingProxyType({"region.method": "annotated"})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -20,11 +20,11 @@ class Row(NamedTuple):
     """One setting of a study.
 
     Attributes:
-      changes: by key, such as "sacm.keep_ratio", the value or a function of the base's value.
-      heads: logits that the row is judged by, a line of the table each; none: the run's
+      changes: new values by key, such as "sacm.keep_ratio", or functions of the base's values.
+      heads: logits that the row is judged by, with one line of the table each; none: the run's
         `eval.logits`.
       paper: accuracy in percent that the paper reports, by name of the logits, or for all of them.
-      evaluates: name of a row above, whose runs are evaluated by the annotated boxes in the place
+      evaluates: name of a row above, whose runs are evaluated with annotated boxes as crops instead
         of a training; none: the row is trained.
     """
 
@@ -35,13 +35,13 @@ class Row(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Rows to be run with the same data and seeds, the most telling first.
+    """Rows to run with the same data and seeds, the most informative first.
 
     Attributes:
-      title: of the table.
-      rows: by name.
+      title: title of the table.
+      rows: rows by name.
       base: name of the row that the others are compared with, by the first of its heads.
-      num_seeds: of each row, if the command line names no other number.
+      num_seeds: number of seeds per row, unless the command line sets it.
     """
 
     title: str
@@ -50,16 +50,16 @@ class Study(NamedTuple):
     num_seeds: int = 3
 
     def changes(self, name: str) -> dict[str, Any]:
-        """Returns the changes of a row, those of the row that it evaluates included."""
+        """Returns the changes of a row, including those of the row that it evaluates."""
         row = self.rows[name]
         return {**(self.changes(row.evaluates) if row.evaluates else {}), **row.changes}
 
 
 def load_study(path: Path) -> Study:
-    """Returns the study that a file describes.
+    """Returns the study that a file defines.
 
     Args:
-      path: of a Python file with `get_study()`, which returns a `Study`.
+      path: path of a Python file with `get_study()`, which returns a `Study`.
 
     Raises:
       ValueError: it has no such function, or fails, or the study contradicts itself.
@@ -84,7 +84,7 @@ def load_study(path: Path) -> Study:
 
 
 def _described(path: Path) -> Study:
-    """Returns the study that a file describes, unchecked."""
+    """Returns the study that a file defines, unchecked."""
     with failures_named(path, "a study in Python, as configs/studies/table6.py"):
         get_study = runpy.run_path(str(path)).get("get_study")
         study = get_study() if callable(get_study) else None

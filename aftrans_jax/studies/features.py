@@ -23,12 +23,12 @@ Anywhere = Array | np.ndarray  # on a device or on the host
 
 
 class Features(NamedTuple):
-    """What a frozen model makes of one split, in the split's order.
+    """Features from a frozen model for the images of one split, in the split's order.
 
     branches: class tokens by branch, "global" and, where there is a local branch, "local".
-    labels: the class of each image.
-    positions: the place of each image in its split; images that could not be read are absent.
-    boxes: of the regions, in pixels of the images; the whole image without a region.
+    labels: class of each image.
+    positions: index of each image in its split; images that could not be read are missing.
+    boxes: regions in pixels of the images; the full image where the model has no region.
     """
 
     branches: Mapping[str, Float32[Anywhere, "images hidden"]]
@@ -38,7 +38,7 @@ class Features(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """The features of both splits, the set that they are of, and what a user should know of it."""
+    """The features of both splits, their data set, and notes for the user."""
 
     train: Features
     test: Features
@@ -50,14 +50,14 @@ def frozen_features(config: Config) -> Extracted:
     """Returns the features of the configured set.
 
     The model has its pretrained weights and computes in float32; no image is augmented. All gates
-    are equal, since an untrained SACM has nothing to prefer one layer by.
+    are equal, since an untrained SACM has no reason to prefer a layer.
 
     Args:
-      config: of the model and the data; what concerns training is not read.
+      config: configuration of the model and the data; training settings are not read.
 
     Raises:
-      ValueError, FileNotFoundError: as `experiment.build.build`; or the annotated boxes are to be
-        seen, and the set has none.
+      ValueError, FileNotFoundError: as `experiment.build.build`; or the crops are to be annotated
+        boxes, and the set has none.
     """
     config = config.copy_and_resolve_references()
     config.train.precision = "float32"
@@ -91,7 +91,7 @@ def frozen_features(config: Config) -> Extracted:
                 f"class tokens of {source.names[0]} and on are not all finite: expected numbers. "
                 f"Compare pretrained={config.pretrained!r} with its source"
             )
-        there = joined.positions >= 0  # the others fill up the last batch, or could not be read
+        there = joined.positions >= 0  # the others pad the last batch, or could not be read
         return jax.tree.map(lambda rows: rows[there], joined)
 
     notes = (*notes, *(f"pretrained: {note}" for note in more))
@@ -99,7 +99,7 @@ def frozen_features(config: Config) -> Extracted:
 
 
 def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
-    """Returns zeros for a parameter of the SACM, whose gates then all are sigmoid(0)."""
+    """Returns zeros for a parameter of the SACM, so that all its gates are sigmoid(0)."""
     return np.zeros_like(leaf) if path[0].key == "sacm" else leaf
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import bootstrap
 
 NUM_RESAMPLES = 4999
-LEAST_DIFFERING = 10  # images, for an interval: of fewer it would be too narrow
+LEAST_DIFFERING = 10  # images needed for an interval: with fewer it would be too narrow
 _SHARE = 0.95
 
 
@@ -15,10 +15,10 @@ class Interval(NamedTuple):
     """A difference of accuracies and its 95 % interval, all in percentage points.
 
     Attributes:
-      difference: of the accuracies.
-      low: lower end of the interval, NaN where it is not known.
-      high: upper end, likewise.
-      num_differing: images that one setting names right and the other wrong, with any seed.
+      difference: difference of the accuracies.
+      low: lower end of the interval, NaN where there is none.
+      high: upper end of the interval, NaN where there is none.
+      num_differing: images that only one of the settings classifies correctly, with any seed.
     """
 
     difference: float
@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 def mean_and_deviation(values: Float[np.ndarray, " seeds"]) -> tuple[float, float]:
-    """Returns the mean and the sample's standard deviation; NaN for that of a single value."""
+    """Returns the mean and the sample standard deviation; NaN for that of a single value."""
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
@@ -37,15 +37,15 @@ def paired_difference(
 ) -> Interval:
     """Returns how much more accurate one setting is than another on the same images.
 
-    Images and seeds are drawn anew, each with replacement and independently of the other; both
-    settings see the same draw. The interval holds the middle 95 % of the differences (percentile
-    bootstrap). A single seed is kept as it is: then the interval is of the images alone. There is
-    none where fewer than `LEAST_DIFFERING` images are answered differently: of so few, draws vary
-    less than other images would, and of none not at all.
+    Images and seeds are resampled, each with replacement and independently of the other; both
+    settings see the same sample. The interval holds the middle 95 % of the differences (percentile
+    bootstrap). With a single seed only images are resampled. There is no interval where the
+    settings differ on fewer than `LEAST_DIFFERING` images: with so few, samples vary less than
+    other images would, and with none they do not vary.
 
     Args:
-      ours: which images are named right, by seed.
-      base: the same of the setting to compare with; rows and columns are those of `ours`.
+      ours: whether each image is classified correctly, by seed.
+      base: the same for the setting to compare with; rows and columns are those of `ours`.
     """
     gains = 100 * (ours.astype(np.float64) - base)
     num_seeds, num_images = gains.shape

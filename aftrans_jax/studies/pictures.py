@@ -1,4 +1,4 @@
-"""Test images: the same ones through every setting, and those on which settings disagree."""
+"""Test images: the same ones with every setting's boxes, and those where settings disagree."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from aftrans_jax.studies.tables import Figures
 from aftrans_jax.studies.trials import Line, Trial
 from aftrans_jax.workdir.record import configured, read_classes
 
-NUM_SHOWN = 4  # images of each line and direction
-NUM_SIGHTS = 8  # images that are shown through every setting
+NUM_SHOWN = 4  # images for each line and direction
+NUM_SIGHTS = 8  # images that are shown for every setting
 PHOTO_PX = 448  # longer side of the photos on the page
 
 Edges = Num[np.ndarray, "4"]  # top, left, bottom, right
@@ -30,8 +30,8 @@ class _Photos(NamedTuple):
 
     Attributes:
       test: the photos.
-      places: of them by name.
-      sizes: that the run's model sees them at.
+      places: index of each photo in `test`, by name.
+      sizes: sizes that the run's model sees them at.
     """
 
     test: Source
@@ -39,10 +39,10 @@ class _Photos(NamedTuple):
     sizes: Mapping[str, int]
 
     def panel(self, name: str) -> tuple[Panel, Edges]:
-        """Returns a photo for the page, and its annotated box in shares of its sides.
+        """Returns a photo for the page, and its annotated box as fractions of its sides.
 
         Raises:
-          ValueError, OSError: it cannot be read, or the split has it no longer.
+          ValueError, OSError: it cannot be read, or is no longer in the split.
         """
         if name not in self.places:
             raise ValueError(f"{name!r} was tested and is not among the test images any more")
@@ -51,24 +51,24 @@ class _Photos(NamedTuple):
 
 
 def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Group], str]:
-    """Returns for each line the images that it has right and the base wrong, and the reverse.
+    """Returns for each line the images that it gets right and the base wrong, and the reverse.
 
-    Of several seeds, those that it has right more often than the base. Those come first on which
-    most seeds agree, then in the order of the split.
+    With several seeds, those that it gets right more often than the base; images on which most
+    seeds agree come first, then in the order of the split.
 
     Args:
-      table: figures of lines.
-      base: what they are compared with.
+      table: figures of the lines.
+      base: line that they are compared with.
 
     Returns:
-      The groups, and why there are none, where there are none.
+      The groups, and the reason where there are none.
     """
     pairs = [(row.line, row.pairing) for row in table if row.pairing is not None]
     if base is None or not pairs:
         return [], "There is nothing to compare yet."
     try:
         photos = _photos(base.trials[0])
-    except (OSError, ValueError) as error:  # such as photos that lie elsewhere now
+    except (OSError, ValueError) as error:  # such as photos that were moved
         return [], f"The images cannot be read: {error}"
     groups, panels = [], {}
     for line, pairing in pairs:
@@ -91,14 +91,14 @@ def disagreements(table: Sequence[Figures], base: Line | None) -> tuple[list[Gro
 
 
 def sights(lines: Sequence[Line]) -> list[Sight]:
-    """Returns evenly spaced test images with each row's box and answers, of its first seed.
+    """Returns evenly spaced test images with each row's box and predictions, for its first seed.
 
     Args:
-      lines: of a table. Their first runs have tested common images; those are shown, as the run
-        of the sharpest photos is given them.
+      lines: lines of a table. The images are among those that all their first runs tested, and are
+        shown as the run with the largest photos sees them.
 
     Returns:
-      None where no row has boxes, or the images cannot be read.
+      An empty list where no row has boxes, or the images cannot be read.
     """
     rows: dict[str, list[tuple[int, Line]]] = {}
     for series, line in enumerate(lines):
@@ -115,7 +115,7 @@ def sights(lines: Sequence[Line]) -> list[Sight]:
     try:
         photos = _photos(sharpest)
         panels = [photos.panel(names[i]) for i in chosen]
-    except (OSError, ValueError):  # such as photos that lie elsewhere now
+    except (OSError, ValueError):  # such as photos that were moved
         return []
     shown = zip(chosen, panels, strict=True)
     return [_sight(names[i], *x, photos.sizes, list(rows.values())) for i, x in shown]
@@ -147,7 +147,7 @@ def _sight(
 
 
 def _carried(box: Edges, given: Mapping[str, int], shown: Mapping[str, int]) -> Edges:
-    """Returns a box in shares of one central crop of a photo, from pixels of another."""
+    """Returns a box as fractions of one central crop of a photo, from pixels of another crop."""
     offsets = [(sizes["resize_size"] - sizes["image_size"]) // 2 for sizes in (given, shown)]
     pixels = (box + offsets[0]) * shown["resize_size"] / given["resize_size"] - offsets[1]
     return pixels / shown["image_size"]
@@ -170,7 +170,7 @@ def _photos(trial: Trial) -> _Photos:
 
 
 def _said(name: str, lines: Sequence[Line]) -> list[tuple[str, str]]:
-    """Returns an image's class, and what the runs of each line that tested it answer."""
+    """Returns an image's class, and the predictions of each line's runs that tested it."""
     said, true = [], ""
     for line in lines:
         tested = [x.predictions for x in line.trials if name in x.predictions.names]

@@ -1,4 +1,4 @@
-"""The runs of a study: order, directories, settings; which are done and how long others take."""
+"""The runs of a study: order, directories, settings, which are finished, and expected time."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.record import completed, flat, read_result, trained_settings
 from aftrans_jax.workdir.setting_changes import check_may_train
 
-# What may change in a directory and changes the answers: runs that differ in it have no mean.
+# Keys that may change in a directory but change predictions: runs that differ in them have no mean.
 _ANSWERS = ("eval.mirror", "train.precision")
 
 
@@ -24,12 +24,12 @@ class Run(NamedTuple):
     """One training of a study, or the evaluation of one by its annotated boxes.
 
     Attributes:
-      row: its name.
-      seed: of the run.
-      workdir: of the run; that of the training, where this evaluates one.
+      row: name of the row.
+      seed: seed of the run.
+      workdir: directory of the run; the training's, where this evaluates one.
       config: settings of the run.
       heads: logits that it is judged by.
-      trained: the training that is evaluated, None where this is a training.
+      trained: training that is evaluated, None where this is a training.
     """
 
     row: str
@@ -41,12 +41,12 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What lines about the run begin with."""
+        """The beginning of lines about the run."""
         return f"{self.row}, seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """Where what it prints goes: beside its directory."""
+        """The path for its output: beside its directory."""
         added = "" if self.trained is None else f"-{slug(self.row)}"
         return self.workdir.with_name(f"{self.workdir.name}{added}.log")
 
@@ -69,19 +69,19 @@ def plan(
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
 
-    A row that evaluates another one has a run for each of that row's.
+    A row that evaluates another one has one run for each run of that row.
 
     Args:
-      study: with its rows.
+      study: study with its rows.
       base: configuration of every row, before the row's changes.
-      workdir: of the study; a run lies in `<row>/seed<k>` below it.
-      num_seeds: of each row.
+      workdir: directory of the study; a run lies in `<row>/seed<k>` below it.
+      num_seeds: number of seeds per row.
       given: keys that the command line has set in the base.
       say: shows what a user should know, each line once.
 
     Raises:
-      ValueError: a row has an unknown key or value, or sets one that is given too, as the seed is;
-        or it is judged by logits that its model lacks.
+      ValueError: a row has an unknown key or value, or sets one that is also given, such as the
+        seed; or it is judged by logits that its model lacks.
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
@@ -105,12 +105,12 @@ def plan(
 
 
 def is_finished(run: Run) -> bool:
-    """Returns whether a directory holds what the run leaves, so that there is nothing to do.
+    """Returns whether a directory holds the results of the run, so that there is nothing to do.
 
-    A training is of the same steps; where they are left open, of the same epochs.
+    A training must have the same steps; where they are left open, the same epochs.
 
     Raises:
-      ValueError: it holds a run of other settings or photos, or one that was scored with others.
+      ValueError: it holds a run with other settings or photos, or one scored with others.
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:
@@ -131,7 +131,7 @@ def is_finished(run: Run) -> bool:
 
 
 def moved_photos(run: Run) -> tuple[str, str] | None:
-    """Returns where a run's directory says that its photos are, and where the study says it.
+    """Returns the photos' folder in the record of a run's directory, and the study's folder.
 
     None where both are the same, or nothing was trained there.
     """
@@ -159,10 +159,10 @@ def _check_answers(
 
 
 def expected_seconds(runs: Iterable[Run], finished: Collection[Run]) -> float | None:
-    """Returns how long runs take one after the other; None where no training is finished yet.
+    """Returns the time for runs one after the other; None where no training is finished yet.
 
-    A run takes what the finished ones of its row took, or else what all finished ones took; an
-    evaluation of a row without any, which takes a fraction of a training, is not counted.
+    A run takes as long as finished ones of its row, or else as all finished ones; an evaluation in
+    a row without any, which takes a fraction of a training, is not counted.
     """
     took: dict[str, list[float]] = {}
     everything: list[float] = []

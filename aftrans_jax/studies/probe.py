@@ -1,4 +1,4 @@
-"""Linear probes: how well a frozen model's class tokens tell the classes apart, before training."""
+"""Linear probes: how well a frozen model's class tokens separate the classes before training."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.studies.features import Extracted, frozen_features
 from aftrans_jax.training.metrics import box_area
 
-# Of scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos separate
-# perfectly in hundreds of standardised features, so a strong penalty decides. Fixed for every set
-# and row, so that nothing is chosen on a test split.
+# For scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos can be
+# separated perfectly in hundreds of standardised features, so only a strong penalty generalises.
+# Fixed for every set and row, so that nothing is chosen on a test split.
 INVERSE_PENALTY = 0.02
 _MAX_ITERATIONS = 5000  # some hundred are needed
 
 
 class Probe(NamedTuple):
-    """What a probe says of each test image.
+    """The predictions of a probe for each test image.
 
     Attributes:
-      accuracies: by name of the logits: "global" and, with a local branch, "local" and "sum".
-      outcomes: of each test image, as `training.evaluation.Evaluation` has them.
-      dataset: the set.
-      area: of the regions in the test images, as a share of the image, on average; None without.
-      num_train: number of images that it learnt from.
-      notes: what a user should know, a line each.
+      accuracies: accuracy by name of the logits: "global" and, with a local branch, "local", "sum".
+      outcomes: outcome of each test image, as in `training.evaluation.Evaluation`.
+      dataset: the data set.
+      area: mean share of a test image that its region covers; None without regions.
+      num_train: number of training images.
+      notes: notes for the user, one line each.
     """
 
     accuracies: dict[str, float]
@@ -42,20 +42,20 @@ class Probe(NamedTuple):
 
 
 def probe(config: Config) -> Probe:
-    """Returns what logistic regressions on a frozen model's class tokens say of the test images.
+    """Returns the predictions of logistic regressions on a frozen model's class tokens.
 
-    Each branch's features are standardised and have a classifier of their own, learnt from the
+    Each branch's features are standardised and have a classifier of their own, fitted on the
     training split; "sum" adds up both classifiers' logits.
 
     Args:
-      config: of the model and the data; what concerns training is not read.
+      config: configuration of the model and the data; training settings are not read.
 
     Raises:
       RuntimeError: scikit-learn is not installed.
       ValueError, FileNotFoundError: as `features.frozen_features`; or a regression has not
         converged.
     """
-    new_classifier()  # whose absence is better known before minutes of features
+    new_classifier()  # fails before the features are computed, which takes minutes
     found = frozen_features(config)
     logits, classes = _logits(found)
     labels = found.test.labels
@@ -119,7 +119,7 @@ def _logits(
             except ConvergenceWarning as warning:
                 raise ValueError(f"{branch} class tokens: {warning}") from warning
         values = classifier.decision_function(found.test.branches[branch].astype(np.float64))
-        # Of two classes scikit-learn gives the difference of the logits alone.
+        # For two classes scikit-learn returns only the difference of the logits.
         logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2
     if len(logits) > 1:
         logits["sum"] = np.sum(list(logits.values()), axis=0)

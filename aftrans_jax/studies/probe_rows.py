@@ -1,4 +1,4 @@
-"""The rows of a study as linear probes, in the place of trainings."""
+"""The rows of a study as linear probes instead of trainings."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,16 +26,16 @@ _UNREAD = ("train.", "loss.", "report.", "data.cache", "data.num_threads")
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
-    """Returns a run for each row, in `<workdir>/<row>/probe`; a probe depends on no seed.
+    """Returns one run per row, in `<workdir>/<row>/probe`; a probe does not depend on a seed.
 
     Args:
-      study: with its rows.
+      study: study with its rows.
       base: configuration of every row, before the row's changes.
-      workdir: of the study.
+      workdir: directory of the study.
       given: keys that the command line has set in the base.
 
     Raises:
-      ValueError: see `rows.row_config` and `rows.heads_of`; or a row looks twice, by `eval.mirror`.
+      ValueError: see `rows.row_config` and `rows.heads_of`; or a row has `eval.mirror`.
     """
     configs = {
         name: row_config(name, study.changes(name), base, given, trains=False)
@@ -61,19 +61,19 @@ def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[s
 def run_probes(
     runs: Sequence[Run], *, write_table: Callable[[Sequence[Run]], None], say: Say
 ) -> list[str]:
-    """Probes what is not finished, with a table after each; returns the names of what failed.
+    """Probes the rows that are not finished, writing a table after each; returns names of failures.
 
     A row leaves predictions.csv and result.json, as a training does.
 
     Args:
-      runs: from `probe_plan`.
-      write_table: of the runs so far.
+      runs: runs from `probe_plan`.
+      write_table: writes the table of the runs so far.
       say: shows a line.
 
     Raises:
       RuntimeError: scikit-learn is not installed.
     """
-    new_classifier()  # whose absence no row survives
+    new_classifier()  # without scikit-learn every row would fail
     table = Table(write_table, say)
     said: set[str] = set()
     done: list[Run] = []
@@ -86,7 +86,7 @@ def run_probes(
                 say(f"[{number}/{len(runs)}] {run.row} is finished: {accuracies(run)}")
                 continue
             found = probe(run.config)
-        # Such as an absent file of weights, or too little memory.
+        # Such as a missing file of weights, or too little memory.
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
             say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
@@ -106,7 +106,7 @@ def run_probes(
 
 
 def _is_probed(run: Run) -> bool:
-    """Returns whether a directory holds the probe of these settings, as far as they are read."""
+    """Returns whether a directory holds the probe of these settings; unread keys do not count."""
 
     def read(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in settings.items() if not is_plumbing(key, _UNREAD)}

@@ -1,4 +1,4 @@
-"""Runs of a study as processes of their own, a few at a time; trainings can be resumed."""
+"""Runs of a study as separate processes, a few at a time; trainings can be resumed."""
 
 import contextlib
 import signal
@@ -18,37 +18,37 @@ from aftrans_jax.workdir.record import flat, trained_settings
 from aftrans_jax.workdir.setting_changes import record_kept
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PAUSE = 0.2  # seconds between two looks at the processes
+_PAUSE = 0.2  # seconds between two polls of the processes
 
 
 class Job:
-    """One run: its process, or another one that already trains in its directory.
+    """One run: its process, or another process that already trains in its directory.
 
-    A study that is killed leaves its trainings running. They are waited for, and asked again.
+    A study that is killed leaves its trainings running; the next one waits for them.
     """
 
     def __init__(
         self, run: Run, command: Sequence[str], environment: Mapping[str, str] | None
     ) -> None:
-        """Starts it; what it prints goes to a file beside its directory.
+        """Starts the process; its output goes to a file beside its directory.
 
         Args:
-          run: of a study.
-          command: to train, to which `--workdir` is added, and what an evaluation needs or what the
-            directory records otherwise.
-          environment: of the process; None: this one's.
+          run: run of a study.
+          command: training command, to which `--workdir` is added, and the flags of an evaluation
+            or the settings that differ from the directory's record.
+          environment: environment of the process; None for this one's.
 
         Raises:
           OSError: the directory cannot be written.
-          ValueError: it holds a run of other settings, or other files, or what is to be evaluated
-            is not there.
+          ValueError: it holds a run of other settings, or other files, or the training to evaluate
+            is missing.
         """
         self.run, self.log, self.began = run, run.log, time.monotonic()
         self._command = [*command, f"--workdir={run.workdir}"]
         self._environment = environment
         self._process: subprocess.Popen | None = None
         self._said_before = 0  # bytes of the log by earlier attempts
-        check_contents(run.workdir)  # before it gets a record
+        check_contents(run.workdir)  # before a record is written there
         make_folder(run.workdir)
         self._start()
 
@@ -66,7 +66,7 @@ class Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                process_group=0,  # Ctrl-C reaches the study alone, which passes it on
+                process_group=0,  # Ctrl-C only reaches the study, which passes it on
             )
 
     @property
@@ -75,13 +75,13 @@ class Job:
         return self._process is None
 
     def exit_code(self) -> int | None:
-        """Returns how the training ended, None while it has not."""
+        """Returns the exit code of the training, None while it runs."""
         if self._process is None:
             self._start()
         return None if self._process is None else self._process.poll()
 
     def terminate(self) -> None:
-        """Asks the process to save and end."""
+        """Tells the process to save and end."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
@@ -91,7 +91,7 @@ class Job:
             self._process.wait()
 
     def problem(self, code: int) -> str:
-        """Returns why the training failed, in a line."""
+        """Returns why the training failed, in one line."""
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         said_now = self.log.read_bytes()[self._said_before :]
         lines = said_now.decode(errors="replace").splitlines()
@@ -100,12 +100,11 @@ class Job:
 
 
 def _training(run: Run) -> list[str]:
-    """Returns the arguments that have a training go on; a new one's settings are written.
+    """Returns the arguments to start or resume a training; a new one's settings are written.
 
-    A record of what was trained is left as it is: the training itself compares it with what is
-    given.
+    The record of a training is not changed: the training itself compares it with its arguments.
     """
-    is_finished(run)  # raises where it is a run of other settings
+    is_finished(run)  # raises where the directory holds other settings
     settings, recorded = run.config.to_dict(), trained_settings(run.workdir)
     if not recorded:
         write_json(run.workdir / "config.json", settings)
@@ -114,9 +113,9 @@ def _training(run: Run) -> list[str]:
 
 
 def _evaluation(run: Run) -> list[str]:
-    """Returns the arguments that have a run evaluated; where its photos lie now is recorded.
+    """Returns the arguments to evaluate a run; records the folder of its photos.
 
-    Given as an argument, their place would be that of another set, not of the run's own.
+    Given as an argument, that folder would count as another set, not the run's own.
     """
     if run.trained is not None and not is_finished(run.trained):
         raise ValueError(f"{run.trained.name} is not finished, which it evaluates")
@@ -125,17 +124,17 @@ def _evaluation(run: Run) -> list[str]:
 
 
 def record_moved(run: Run) -> None:
-    """Writes into the directory of a finished run where its photos lie now.
+    """Records the present folder of the photos in the directory of a finished run.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the record cannot be written.
     """
     if moved := moved_photos(run):
         record_kept(run.workdir, {"data.dir": moved})
 
 
 class Stop:
-    """Notes the first of the signals that end a program, in its `with` block."""
+    """The first signal that would end the program, noted in its `with` block."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -168,15 +167,15 @@ def train_all(
     An evaluation waits for the training that it evaluates.
 
     Args:
-      runs: that are not finished.
-      num_jobs: processes at a time.
-      command: to train, see `Job`.
-      environment: of the processes.
-      started: is told of each training that begins.
-      ended: is told of each that has ended, with its seconds and what went wrong, if anything.
+      runs: runs that are not finished.
+      num_jobs: number of processes at a time.
+      command: training command, see `Job`.
+      environment: environment of the processes.
+      started: called with each training that begins.
+      ended: called with each that has ended, its seconds and what went wrong, if anything.
 
     Returns:
-      The number of the signal that came, after which the trainings have saved and ended; else 0.
+        The number of a signal, after which the trainings have saved and ended; else 0.
     """
     waiting: list[Run] = list(runs)
     active: list[Job] = []
@@ -204,14 +203,14 @@ def train_all(
 
 
 def _next(waiting: Sequence[Run], active: Sequence[Job]) -> Run | None:
-    """Returns the first run that waits for no other one."""
+    """Returns the first run that does not wait for another one."""
     unfinished = [*waiting, *(job.run for job in active)]
     free = (run for run in waiting if not any(run.trained is other for other in unfinished))
     return next(free, None)
 
 
 def _end(jobs: Sequence[Job]) -> None:
-    """Has trainings save and end, and waits for them."""
+    """Tells trainings to save and end, and waits for them."""
     for job in jobs:
         job.terminate()
     for job in jobs:

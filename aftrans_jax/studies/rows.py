@@ -1,4 +1,4 @@
-"""From the rows of a study to configurations: what they change, and the logits to judge by."""
+"""From the rows of a study to configurations, and to the logits they are judged by."""
 
 import copy
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def unsaid(line: str) -> None:
-    """Shows a line to nobody."""
+    """Ignores a line."""
     del line
 
 
@@ -33,18 +33,18 @@ def row_config(
     """Returns the configuration of a row; where it has steps, its epochs are 0.
 
     Args:
-      name: of the row.
-      changes: of the row, see `Row` and `Study.changes`.
-      base: what is changed.
+      name: name of the row.
+      changes: changes of the row, see `Row` and `Study.changes`.
+      base: configuration to change.
       given: keys that the command line has set in the base.
-      trains: False where the row is evaluated alone.
+      trains: False where the row is only evaluated.
       recorded: settings by key of a run of the row, which then needs no file of weights here.
-      say: is given a line where epochs are not used.
+      say: called with a line where epochs are not used.
 
     Raises:
-      ValueError: a key, a value or a path is unknown, or a key is given on the command line too.
+      ValueError: a key, a value or a path is unknown, or a key is also given on the command line.
     """
-    config, known = copy.deepcopy(base), flat(base.to_dict())  # whose references stay
+    config, known = copy.deepcopy(base), flat(base.to_dict())  # the copy keeps references
     for key, value in changes.items():
         if key not in known:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
@@ -73,7 +73,7 @@ def row_config(
     try:
         expand_paths(config)
         config, notes = with_one_length(settled(config, recorded)[0])
-        # What the devices of the run can do, the run itself checks.
+        # The run itself checks what its devices can do.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)
     except ValueError as error:
@@ -84,7 +84,7 @@ def row_config(
 
 
 def _computed(name: str, key: str, function: Callable[[Any], Any], old: Any) -> Any:
-    """Returns what a row makes of the base's value."""
+    """Returns a row's value, computed from the base's."""
     try:
         return function(old)
     except Exception as error:  # it is the user's function
@@ -95,14 +95,14 @@ def _computed(name: str, key: str, function: Callable[[Any], Any], old: Any) -> 
 
 
 def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:
-    """Returns the logits that a row is judged by: its own, or those that its `eval.logits` means.
+    """Returns the logits that a row is judged by: its own, or else those of its `eval.logits`.
 
-    So all rows are judged as the study says, whatever finished runs record.
+    So all rows are judged as the study says, whatever finished runs have recorded.
 
     Args:
-      name: of the row.
-      row: of a study.
-      config: of the row.
+      name: name of the row.
+      row: row of a study.
+      config: configuration of the row.
 
     Raises:
       ValueError: its model has no such logits.

@@ -1,4 +1,4 @@
-"""A study from its file to its table: what is not finished is trained, one line a training."""
+"""A study from its file to its table: trains what is not finished, with a line per training."""
 
 import copy
 import time
@@ -18,11 +18,11 @@ class Progress:
     """Lines about the runs of a study: what starts and ends, the time taken and the time left."""
 
     def __init__(self, runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:
-        """Sorts the runs into finished ones, and others.
+        """Sorts the runs into finished ones and others.
 
         Args:
-          runs: of the study, in their order.
-          num_jobs: trainings at a time.
+          runs: runs of the study, in their order.
+          num_jobs: number of trainings at a time.
           say: shows a line.
         """
         self._runs, self._num_jobs, self._say = runs, num_jobs, say
@@ -54,12 +54,12 @@ class Progress:
         return "started" if has_begun else "to do"
 
     def started(self, job: Job) -> None:
-        """Says that a training has begun."""
+        """Shows that a training has begun."""
         how = "another process trains there, waiting for it" if job.is_elsewhere else job.log
         self._say(f"{self._number(job.run)} {job.run.name}: {how}")
 
     def ended(self, run: Run, seconds: float, problem: str | None) -> None:
-        """Says how a training ended."""
+        """Shows how a training ended."""
         self.open = [other for other in self.open if other is not run]
         try:
             is_done = problem is None and is_finished(run)
@@ -93,25 +93,25 @@ class Progress:
 
 
 class Table:
-    """The table of a study, written while its trainings wait to be started: seldom if it is long.
+    """The table of a study, written while trainings run: less often where that takes long.
 
-    It takes at most a tenth of the time, and is written whole at the end.
+    Writing takes at most a tenth of the time; the table is written once more at the end.
     """
 
     def __init__(self, write: Callable[[Sequence[Run]], None], say: Say) -> None:
         self._write, self._say = write, say
         self._due, self._num_runs = 0.0, 0
-        self.problems: list[str] = []  # as it was last written
+        self.problems: list[str] = []  # from the last time it was written
 
     def update(self, finished: Sequence[Run], *, at_once: bool = False) -> None:
-        """Writes the table of the finished runs, if there are new ones and it is due or at once."""
+        """Writes the table of the finished runs, if there are new ones and it is due or forced."""
         began = time.monotonic()
         if len(finished) == self._num_runs or not (at_once or began >= self._due):
             return
         self.problems = []
         try:
             self._write(finished)
-        except Exception as error:  # whatever it is: trainings are worth more than a table
+        except Exception as error:  # any: a table must not end the trainings
             self.problems = ["the table"]
             self._say(f"the table FAILED: {type(error).__name__}: {error}")
         ended = time.monotonic()
@@ -130,11 +130,11 @@ def run_study(
     """Trains what is not finished and writes the table, see `Table`.
 
     Args:
-      runs: of the study, in their order.
-      num_jobs: trainings at a time.
-      command: to train, see `studies.processes.Job`.
-      environment: of the trainings.
-      write_table: of the finished runs.
+      runs: runs of the study, in their order.
+      num_jobs: number of trainings at a time.
+      command: training command, see `studies.processes.Job`.
+      environment: environment of the trainings.
+      write_table: writes the table of the finished runs.
       say: shows a line.
 
     Returns:
@@ -142,7 +142,7 @@ def run_study(
     """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     say(progress.summary())
-    for run in progress.finished:  # no process of theirs does
+    for run in progress.finished:  # they have no process that would
         record_moved(run)
     table = Table(write_table, say)
     table.update(progress.finished)
@@ -176,10 +176,10 @@ def duration(seconds: float) -> str:
 
 
 def with_boxes(runs: Sequence[Run], say: Say) -> list[Run]:
-    """Returns runs without those that crop annotated boxes, where their set has none.
+    """Returns runs without those that crop annotated boxes where their data set has none.
 
-    A row that is left out is said. Where the set cannot be read its rows stay, and fail by
-    themselves.
+    Rows left out are reported. Where the data set cannot be read its rows stay, and fail on their
+    own.
     """
     bare: dict[str, bool] = {}  # by row
     for run in runs:
@@ -196,10 +196,10 @@ def with_boxes(runs: Sequence[Run], say: Say) -> list[Run]:
 
 
 def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> list[str]:
-    """Says which runs there are, which of them are finished, and how long the others take.
+    """Reports which runs there are, which are finished, and how long the others take.
 
     Returns:
-      The names of those that would fail: their directory holds something else.
+      The names of those that would fail, because their directory holds something else.
     """
     progress = Progress(runs, num_jobs=num_jobs, say=say)
     for number, run in enumerate(runs, start=1):

@@ -26,21 +26,21 @@ from aftrans_jax.studies.tables import (
 from aftrans_jax.studies.trials import Line, Trial, lines_of, read_annotated, read_trial
 from aftrans_jax.training.reporting import read_history
 
-_LEAST_RATIO = 1.05  # of the costs of two lines, below which a plot of them says nothing
+_LEAST_RATIO = 1.05  # of the costs of two lines; a plot of closer ones would show nothing
 
 
 def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: str) -> None:
     """Writes the table of the finished runs of a study.
 
     Args:
-      study: with its rows.
-      workdir: where the files go.
+      study: study with its rows.
+      workdir: directory for the files.
       finished: at least one run, in any order.
-      command: that made them.
+      command: command that made them.
 
     Raises:
-      OSError: they cannot be written.
-      ValueError: the runs contradict each other or the study.
+        OSError: a file cannot be written.
+        ValueError: the runs contradict each other or the study.
     """
     trials: dict[str, list[Trial]] = {}
     heads: dict[str, tuple[str, ...]] = {}
@@ -66,19 +66,19 @@ def write_table(
     command: str,
     changed: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Writes the files of a table, each whole or not at all.
+    """Writes the files of a table, each complete or not at all.
 
     Args:
-      workdir: where they go.
-      title: of the table.
-      lines: at least one.
-      base: the line that the others are compared with, None where it is not there yet.
-      command: that makes the table.
-      changed: rows of a table of what was changed between the lines, its header alone where
-        nothing was; none: no such table.
+      workdir: directory for the files.
+      title: title of the table.
+      lines: lines of the table, at least one.
+      base: line that the others are compared with, None where it is not there yet.
+      command: command that makes the table.
+      changed: rows of a table of the settings that differ between lines, only its header where
+        none do; none: no such table.
 
     Raises:
-      OSError: they cannot be written.
+      OSError: a file cannot be written.
       ValueError: a line and the base have no test image in common.
     """
     table = figures(lines, base)
@@ -126,7 +126,7 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
     runs = {
         first[row.line.row]: row.line.trials[0]
         for row in table
-        if row.line.trials[0].settings["region.method"] != ANNOTATED  # no training of its own
+        if row.line.trials[0].settings["region.method"] != ANNOTATED  # not trained itself
     }
     seeds = {run.seed for run in runs.values()}
     which = f"seed {seeds.pop()}" if len(seeds) == 1 else "each row's first run"
@@ -139,7 +139,7 @@ def plots(table: Sequence[Figures]) -> list[Plot]:
 
 
 def layer_plots(table: Sequence[Figures]) -> list[Plot]:
-    """Returns the accuracy by layer, where rows read single ones, and the gates where known."""
+    """Returns the accuracy by layer, where rows use single layers, and the gates where known."""
     found, single, others = [], {}, {}
     for series, row in enumerate(table):
         layers, mean = row.line.trials[0].settings["sacm.layers"], row.accuracy[0]
@@ -157,7 +157,7 @@ def layer_plots(table: Sequence[Figures]) -> list[Plot]:
         told = [trial.result.get("gate_mean") for trial in line.trials]
         if known := [gate for gate in told if gate]:
             means = enumerate(np.mean(known, axis=0).tolist(), start=1)
-            gates[series] = {number: mean for number, mean in means if mean}  # 0: is not fused
+            gates[series] = {number: mean for number, mean in means if mean}  # 0: layer not fused
     if gates:
         found.append(by_layer("Mean gate of each layer that is fused", gates, {}, (0.0, 1.0)))
     return found
@@ -169,4 +169,4 @@ def _first_series(table: Sequence[Figures]) -> dict[str, int]:
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")  # a name may hold bytes that are no UTF-8
+    return text.encode("utf-8", "backslashreplace")  # a name may hold bytes that are not UTF-8

@@ -1,4 +1,4 @@
-"""The table of a study or a comparison: its figures, and the files table.md and table.csv."""
+"""The table of a study or a comparison: its figures, as Markdown and CSV."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,16 +31,16 @@ second are of training.""".replace("\n", " ")
 
 
 class Figures(NamedTuple):
-    """What the table says of a line.
+    """The figures of a line.
 
     Attributes:
       line: setting, logits and runs.
       accuracies: mean and standard deviation in percent by split and logits, where there are any.
-      num_images: that were tested.
-      gflop: of a prediction.
-      images_per_second: of training, None where no run has it.
-      difference: to the base; None for the base itself, and where nothing can be paired.
-      pairing: with the base, likewise.
+      num_images: number of tested images.
+      gflop: GFLOP of a prediction.
+      images_per_second: speed of training, None where no run has it.
+      difference: difference to the base; None for the base itself, and where nothing can be paired.
+      pairing: images and seeds paired with the base; None where there is no difference.
     """
 
     line: Line
@@ -58,11 +58,11 @@ class Figures(NamedTuple):
 
 
 def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:
-    """Returns what the table says of lines, in their order.
+    """Returns the figures of lines, in their order.
 
     Args:
-      lines: at least one.
-      base: what they are compared with, None where that is not finished yet.
+      lines: at least one line.
+      base: line that they are compared with, None where it is not finished yet.
 
     Raises:
       ValueError: a line and the base have no test image in common.
@@ -96,7 +96,7 @@ def columns(table: Sequence[Figures]) -> list[tuple[str, str]]:
 
 
 def header(table: Sequence[Figures]) -> list[str]:
-    """Returns the names of the columns, for readers."""
+    """Returns the titles of the columns."""
     names = [head if split == "test" else f"{split} {head}" for split, head in columns(table)]
     papers = ["paper"] if any(row.line.paper is not None for row in table) else []
     return [
@@ -130,7 +130,7 @@ def percent(value: tuple[float, float] | None) -> str:
 
 
 def points(value: Interval | None, pairing: Pairing | None) -> str:
-    """Returns a difference, its interval, and which part of the lines it is of, as text."""
+    """Returns a difference, its interval, and the seeds or images it covers if not all, as text."""
     if value is None or pairing is None:
         return _ABSENT
     told = f"{value.low:+.1f} to {value.high:+.1f}"
@@ -143,7 +143,7 @@ def points(value: Interval | None, pairing: Pairing | None) -> str:
 
 
 def notes(base: Line | None) -> str:
-    """Returns what the figures are, in a paragraph."""
+    """Returns a paragraph that explains the figures."""
     return _NOTES.format(
         base="the base" if base is None else f"“{base.name}”", least=LEAST_DIFFERING
     )
@@ -156,7 +156,7 @@ def markdown(
     command: str,
     changed: Sequence[Sequence[str]] = (),
 ) -> str:
-    """Returns the table as Markdown, with what was changed and the command that made it."""
+    """Returns the table as Markdown, with the changed settings and the command that made it."""
     lines = [f"# {title}", "", *_markdown_rows([header(table), *cells(table)]), "", notes(base)]
     if len(changed) > 1:
         lines += ["", "What was changed:", "", *_markdown_rows(changed)]

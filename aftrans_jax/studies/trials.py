@@ -1,4 +1,4 @@
-"""Finished runs as the tables read them, and what two settings say of the same images."""
+"""Finished runs for the tables, and two settings paired on the same images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,12 +36,12 @@ class Trial(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a table: one setting, with one run a seed, judged by one kind of logits.
+    """A line of a table: one setting, with one run per seed, judged by one kind of logits.
 
     Attributes:
       row: name of the setting.
       head: "global", "local" or "sum".
-      trials: in the order of their seeds, at least one.
+      trials: runs in the order of their seeds, at least one.
       paper: the paper's accuracy in percent, None where it has none.
     """
 
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The setting and the logits."""
+        """The names of the setting and the logits."""
         return f"{self.row} ({self.head})"
 
     def accuracies(
@@ -66,20 +66,20 @@ class Line(NamedTuple):
         return None if None in found else 100 * np.array(found, np.float64)
 
     def mean(self, key: str) -> float | None:
-        """Returns the mean of a figure of result.json, over the runs that have it."""
+        """Returns the mean of a figure in result.json, over the runs that have it."""
         found = [trial.result.get(key) for trial in self.trials]
         found = [value for value in found if isinstance(value, int | float)]
         return float(np.mean(found)) if found else None
 
 
 class Pairing(NamedTuple):
-    """Two settings on the same images: which each names right, by seed.
+    """Two settings on the same images: which images each classifies correctly, by seed.
 
     Attributes:
-      names: of the images, in the order of their split.
-      ours: which of them are named right, by seed.
-      base: the same of the setting to compare with.
-      most: seeds and images, each of the line that has more of them.
+      names: names of the images, in the order of their split.
+      ours: whether each image is classified correctly, by seed.
+      base: the same for the setting to compare with.
+      most: number of seeds and of images, each of the line that has more.
     """
 
     names: Sequence[str]
@@ -128,10 +128,10 @@ def read_trial(workdir: Path) -> Trial:
 
 
 def read_annotated(workdir: Path) -> Trial:
-    """Returns the finished run of a directory as it answers by the annotated boxes.
+    """Returns the finished run of a directory as evaluated with annotated boxes.
 
     Raises:
-      FileNotFoundError: it was not evaluated so.
+      FileNotFoundError: it was not evaluated in this way.
       DamagedRecordError: its files cannot be read.
       ValueError: it has settings that this version does not know.
     """
@@ -148,9 +148,9 @@ def read_annotated(workdir: Path) -> Trial:
 
 
 def _settings(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that scores are of, `eval.logits` by name: of "auto" what it means.
+    """Returns the settings that scores were made with; "auto" in `eval.logits` is resolved.
 
-    config.json may be of a longer training that has begun since; it says where the photos lie now.
+    The folder of the photos comes from config.json, which may be of a longer training begun since.
     """
     settings = completed(flat(result["config"]), workdir)
     place = written_settings(workdir).get("data.dir", settings["data.dir"])
@@ -183,9 +183,9 @@ def lines_of(
     """Returns the lines of a row: one for each of the logits that it is judged by.
 
     Args:
-      name: of the row.
-      heads: the logits.
-      trials: its finished runs, at least one.
+      name: name of the row.
+      heads: logits that it is judged by.
+      trials: finished runs of the row, at least one.
       paper: see `Row`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The moving average of the parameters, which is evaluated and answers where it is kept."""
+"""The moving average of the parameters, which replaces them in evaluation where it is kept."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 @flax.struct.dataclass
 class NoAverage:
-    """Keeps nothing, in the place of a `MovingAverage`."""
+    """No average, in place of `MovingAverage`."""
 
     def after(self, params: Any, step: Int[Array, ""]) -> "NoAverage":
         """Returns itself."""
@@ -24,15 +24,15 @@ class NoAverage:
 
 @flax.struct.dataclass
 class MovingAverage:
-    """Exponential moving average of what trains, which starts as the parameters do.
+    """Exponential moving average of the trained parameters, starting from their first values.
 
-    In step t, from 1 on, the decay is at most (1 + t) / (10 + t): the average is over about the
-    last tenth of the steps until that is 1 / (1 - decay) of them. So a short training's is not
-    that of its start, and what was before the first step is forgotten as t^-9.
+    In step t, from 1 on, the decay is at most (1 + t) / (10 + t): the average covers about the last
+    tenth of the steps, until that is 1 / (1 - decay) steps. So a short training does not average
+    its start, and the weight of the values before the first step falls as t^-9.
 
     Attributes:
-      params: the average.
-      decay: that a long training reaches.
+      params: averaged parameters.
+      decay: largest decay, which a long training reaches.
 
     Follows: TensorFlow ExponentialMovingAverage with num_updates.
     """
@@ -41,12 +41,12 @@ class MovingAverage:
     decay: float = flax.struct.field(pytree_node=False)
 
     def after(self, params: Any, step: Int[Array, ""]) -> "MovingAverage":
-        """Returns the average after a step, counted from 1, that left these parameters."""
+        """Returns the average updated with the parameters after a step, counted from 1."""
         decay = jnp.minimum(self.decay, (1.0 + step) / (10.0 + step))
         average = optax.incremental_update(params, self.params, 1 - decay)
         return MovingAverage(average, self.decay)
 
     def of(self, params: Any) -> Any:
-        """Returns the average in the place of the parameters."""
+        """Returns the averaged parameters."""
         del params
         return self.params

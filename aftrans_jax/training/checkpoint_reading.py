@@ -1,4 +1,4 @@
-"""Reading checkpoints: what is intact, what is damaged, what fits a model. Changes nothing."""
+"""Reading checkpoints: which are intact, damaged, or fit a model. Changes nothing on disk."""
 
 import os
 import zlib
@@ -16,15 +16,15 @@ from jax.experimental import multihost_utils
 from aftrans_jax.json_files import read_json
 
 Arrays = dict[str, np.ndarray]
-_LOSS_SCALE = "loss_scale/"  # there in float16 alone
+_LOSS_SCALE = "loss_scale/"  # only float16 has one
 
 
 class DamagedCheckpointError(ValueError):
-    """Every file of it can be read, but they are not what was written."""
+    """A checkpoint whose files can be read, but do not hold what was written."""
 
 
 class VanishedCheckpointError(FileNotFoundError):
-    """It was deleted while it was being read, as a training does with older ones."""
+    """A checkpoint deleted while it was being read, as a training deletes older ones."""
 
 
 class Restored(NamedTuple):
@@ -36,17 +36,17 @@ class Restored(NamedTuple):
 
 
 def flat_arrays(state: Any) -> Arrays:
-    """Returns host copies of a state's whole arrays by path, such as "params/vit/cls".
+    """Returns host copies of a state's unsharded arrays by path, such as "params/vit/cls".
 
-    Copies even on CPU, where device_get may alias a buffer that the next step is given. Every
-    process takes part, since each may hold a part of an array.
+    Copies even on CPU, where device_get may alias a buffer that is donated to the next step. Every
+    process takes part, since each may hold a shard of an array.
     """
     flat = flatten_dict(to_state_dict(state), sep="/")
     return {path: np.array(jax.device_get(_whole(x))) for path, x in flat.items()}
 
 
 def _whole(array: Any) -> Any:
-    """Returns the array, of one that lies in parts in several processes the whole."""
+    """Returns the array, unsharded where processes hold shards of it."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
         return array
     return multihost_utils.process_allgather(array, tiled=True)
@@ -74,7 +74,7 @@ def read_arrays(folder: Path) -> Arrays:
     except Exception:  # whatever orbax and its libraries raise
         _check_readable(folder)
     try:
-        return _decode(folder)  # once more: what failed may have passed
+        return _decode(folder)  # try again: the error may have been temporary
     except Exception as error:
         if not folder.is_dir():
             raise VanishedCheckpointError(f"{folder} is gone") from error
@@ -90,13 +90,13 @@ def first_intact(
 ) -> tuple[tuple[int, Arrays] | None, dict[int, str]]:
     """Returns the number and arrays of a checkpoint, None where none is, and damage by number.
 
-    The first process looks for it, and all take part and have the same one.
+    The first process looks for it; all processes take part and get the same one.
 
     Args:
-      directory: of the checkpoints.
-      known: their numbers.
-      choose: returns the one that is wanted of several, or None.
-      known_again: returns the numbers anew, where one was deleted meanwhile.
+      directory: folder of the checkpoints.
+      known: numbers of the checkpoints.
+      choose: picks the wanted number of several, or None.
+      known_again: returns the numbers anew when one was deleted meanwhile.
 
     Raises:
       ValueError: another process cannot read what the first one has read.
@@ -125,14 +125,14 @@ def first_intact(
 
 
 def fit(arrays: Arrays, template: Any, parts: Sequence[str] = ("",)) -> Any:
-    """Returns the template with the arrays in the place of its own.
+    """Returns the template with its arrays replaced by those given.
 
     A loss scale, which only float16 has, is dropped or kept from the template as needed.
 
     Args:
-      arrays: by path.
+      arrays: arrays of the checkpoint, by path.
       template: tree with the paths, shapes and types that are wanted.
-      parts: of the arrays that the template is of, as beginnings of paths, later ones first.
+      parts: path prefixes of the arrays to read, which are removed; later ones override.
 
     Raises:
       ValueError: paths, shapes or types differ; names a few.
@@ -174,7 +174,7 @@ def _decode(folder: Path) -> Arrays:
 
 
 def _check_readable(folder: Path) -> None:
-    """Raises OSError where something below cannot be read, and what says so where all is gone."""
+    """Raises OSError where a file cannot be read, VanishedCheckpointError where all are gone."""
 
     def refuse(error: OSError) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""Writing checkpoints: where they can be, whether there is room, what is said of a failure."""
+"""Checks before checkpoints are written, and one clear error where writing fails."""
 
 import contextlib
 import re
@@ -9,21 +9,21 @@ from typing import Any
 
 import jax
 
-# What orbax takes for a pattern of files, TensorStore for a slash, or for no text.
+# What orbax takes for a glob pattern, TensorStore for a slash, or neither can encode.
 _UNFIT = re.compile(r"\[[^/]+\]|\*\*|\\|[\udc80-\udcff]")
 
 
 def check_path(folder: Path, given: str) -> None:
-    """Passes a folder below which checkpoints that were written can be read again.
+    """Checks that checkpoints written below a folder can be read again.
 
-    Of some other names neither orbax nor TensorStore says anything before they are read.
+    With some folder names, orbax and TensorStore fail only when reading.
 
     Args:
-      folder: that is looked at, with those above it.
-      given: how the user gave it, such as "--workdir=x".
+      folder: folder to check, along with its parents.
+      given: the user's own spelling, such as "--workdir=x".
 
     Raises:
-      ValueError: it is not one; the message says why.
+        ValueError: the path holds such a name; the message says which.
     """
     place = str(folder.resolve())
     if found := _UNFIT.search(place):
@@ -35,7 +35,7 @@ def check_path(folder: Path, given: str) -> None:
 
 @contextlib.contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Turns what orbax and its libraries raise where a disk fails into one error of ours."""
+    """Turns whatever orbax and its libraries raise when a disk fails into one OSError."""
     try:
         yield
     except Exception as error:
@@ -47,10 +47,10 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def check_room(directory: Path, state: Any) -> None:
-    """Passes a state for which a disk has room, and a fifth to spare.
+    """Checks that a disk has room for a state, with a fifth to spare.
 
     Args:
-      directory: of the checkpoints, which need not exist.
+      directory: folder of the checkpoints, which need not exist.
       state: tree of arrays.
 
     Raises:

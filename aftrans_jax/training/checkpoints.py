@@ -1,4 +1,4 @@
-"""Orbax checkpoints, checked when they are read: the last two, one that is best, one sound."""
+"""Orbax checkpoints, verified when read: keeps the last two, the best one and a sound one."""
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,10 +27,10 @@ from aftrans_jax.training.scores import PreservationPolicy, Scores
 
 
 class Checkpoints:
-    """Reads and writes the training state below one directory, under the number of its batch.
+    """The checkpoints of a training state below one directory, numbered by its batches.
 
-    Reading changes nothing and creates nothing, unless damaged ones are to be set aside. The state
-    goes to the host first, so that the next step may reuse its buffers while files are written.
+    Reading changes and creates nothing, except that it can set damaged ones aside. The state is
+    copied to the host first, so that the next step may reuse its buffers during writing.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Checkpoints:
         """Opens the directory, which need not exist.
 
         Args:
-          directory: of the checkpoints.
-          best_by: key of the scores by which a training keeps its best one, None for none; who
-            only reads leaves it out.
+          directory: folder of the checkpoints.
+          best_by: key of the score by which a training keeps its best one, None for none; leave it
+            out to only read.
           made_by: how such a training evaluates, see `Scores`.
           precision: type that the training computes in.
           say: shows a line to the user.
@@ -68,7 +68,7 @@ class Checkpoints:
         """Returns the numbers of all checkpoints, ascending, once they are written.
 
         Raises:
-          OSError: one cannot be.
+          OSError: a checkpoint cannot be written.
         """
         if self._manager is not None:
             with writing(self.directory):
@@ -76,11 +76,11 @@ class Checkpoints:
         return checkpoint_numbers(self.directory)
 
     def save(self, number: int, state: Any, *, sound: bool = True) -> None:
-        """Starts writing the state; returns when the host holds a copy.
+        """Starts writing the state; returns once the host holds a copy.
 
         Args:
-          number: of batches that the state has seen.
-          state: tree of arrays, whole on this host.
+          number: number of batches that the state has seen.
+          state: tree of arrays, unsharded on this host.
           sound: whether the loss is in its range.
 
         Raises:
@@ -111,16 +111,15 @@ class Checkpoints:
     ) -> Restored | None:
         """Returns the newest intact state, None when there is no checkpoint at all.
 
-        One that is damaged is said and passed over. One that is deleted meanwhile, as a training
-        does with older ones, is passed over for the newer one. The first process chooses, and all
-        take part.
+        A damaged one is reported and skipped. One that is deleted meanwhile, as a training deletes
+        older ones, is skipped for a newer one. The first process chooses, and all take part.
 
         Args:
           template: tree of arrays with the state's paths, shapes and types.
-          parts: of the state that the template is of, such as "params/", later ones first; ""
-            for all of it.
-          set_aside: move damaged ones to `broken_checkpoints` beside the directory; for the
-            training alone, which owns them.
+          parts: path prefixes of the arrays to read, such as "params/", later ones override earlier
+            ones; "" for all.
+          set_aside: whether to move damaged ones to `broken_checkpoints` beside the directory; only
+            for the training, which owns them.
 
         Raises:
           ValueError: all are damaged, or the newest intact one does not fit the template.
@@ -141,12 +140,12 @@ class Checkpoints:
     ) -> Restored | None:
         """Returns the saved state with the best score.
 
-        None where the training chose none by a score, or none that is still there was evaluated.
+        None where the training used no score, or no remaining checkpoint was evaluated.
         See `restore_latest`.
 
         Raises:
-          ValueError: the best checkpoint does not fit the template; or it is damaged and is not to
-            be set aside, so that the best of the others would answer.
+          ValueError: the best checkpoint does not fit the template; or it is damaged and may not be
+            set aside, so that the best of the others would take its place.
           OSError: it cannot be read.
         """
         found, damaged = self._intact(self.scores.best)
@@ -159,7 +158,7 @@ class Checkpoints:
         return self._restored(found, damaged, template, parts, set_aside)
 
     def way_back(self) -> str:
-        """Returns what a run that diverged can be gone on with: which checkpoint and settings."""
+        """Returns how to go on after a divergence: from which checkpoint, with what settings."""
         known = self.numbers()
         sound = self.scores.newest_sound(known)
         changes = "a lower train.learning_rate or a longer train.warmup_steps"
@@ -172,7 +171,7 @@ class Checkpoints:
             )
         ruined = [str(self.directory / str(number)) for number in known if number > sound]
         back = f"; first go back to it: rm -r {' '.join(ruined)}" if ruined else ""
-        if not self._wider:  # the same steps would be computed again, to the same end
+        if not self._wider:  # repeating the same steps would diverge again
             return (
                 f"Start again in another --workdir, with {changes}; the checkpoint of batch "
                 f"{sound} here is from before the loss left its range"
@@ -183,7 +182,7 @@ class Checkpoints:
         )
 
     def remove_unfinished(self) -> None:
-        """Removes what a killed training left half written; for the training alone."""
+        """Removes what a killed training left half written; only for the training."""
         if jax.process_index() == 0 and self.directory.is_dir():
             for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(path)
@@ -217,7 +216,7 @@ class Checkpoints:
         parts: Sequence[str],
         set_aside: bool,
     ) -> Restored | None:
-        """Returns what was found, fitted to a template, after what is damaged was passed over."""
+        """Returns the found state, fitted to a template, after skipping the damaged ones."""
         if found is None:
             self._pass_over(damaged, None, set_aside)
             return None
@@ -233,8 +232,8 @@ class Checkpoints:
         return Restored(state, int(arrays["step"]), self.scores.of(number) or {})
 
     def _pass_over(self, damaged: Mapping[int, str], used: int | None, set_aside: bool) -> None:
-        """Says which checkpoints are damaged and which is used, None: the state as it is."""
-        if set_aside:  # every process has read what is moved now
+        """Reports which checkpoints are damaged and which is used; None: the state as it is."""
+        if set_aside:  # every process must have read what is moved now
             multihost_utils.sync_global_devices("checkpoints are read")
         for number, reason in damaged.items():
             using = "the last state" if used is None else str(used)

@@ -1,4 +1,4 @@
-"""The step of training, compiled for the devices of a mesh."""
+"""The training step, compiled for the devices of a mesh."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,23 +25,23 @@ from aftrans_jax.training.xla_options import xla_options
 
 
 class Step(NamedTuple):
-    """The step of (state, batch) to (state, averages), compiled at its first call.
+    """The step from (state, batch) to (state, averages), compiled at its first call.
 
     Attributes:
-      program: of the state, which is given away, a batch and the seed. So it is one for all seeds,
-        and what is compiled for one of them is kept for the others.
-      seed: of dropout and whatever else a step draws.
+      program: function of the state (donated), a batch and the seed. The seed is an argument, so
+        that one compiled program serves all seeds and stays in the compilation cache.
+      seed: seed for dropout and everything else that is random in a step.
     """
 
     program: jax.stages.Wrapped
     seed: np.uint32
 
     def __call__(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[TrainState, Averages]:
-        """Returns the state after a batch, and what to average over batches."""
+        """Returns the state after a batch, and the averages that `mean_gradients` names."""
         return self.program(state, batch, self.seed)
 
     def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
-        """Returns the program for a state and a batch, or their shapes, before it is compiled."""
+        """Returns the lowered program for a state and a batch, or for their shapes."""
         return self.program.lower(state, batch, self.seed)
 
 
@@ -55,15 +55,15 @@ def compiled_step(
 ) -> Step:
     """Returns the step for the devices of a mesh.
 
-    Gradients are computed on every device, from its own rows. The update is one program over all
-    of them, in which XLA sums what it must of norms.
+    Each device computes gradients from its own rows. The update is one program over all of them,
+    in which XLA sums norms over devices where it has to.
 
     Args:
-      gradients: of what one device holds.
-      optimizer: of the gradients.
-      seed: of what the step draws, in which devices differ; from 0 to 2^32 - 1.
-      sharing: of the state.
-      mesh: of the devices.
+      gradients: function that gives one device's gradients.
+      optimizer: optimizer for these gradients.
+      seed: seed for everything random in a step, from 0 to 2^32 - 1; devices draw differently.
+      sharing: how the state is sharded.
+      mesh: mesh of the devices.
     """
 
     def own(

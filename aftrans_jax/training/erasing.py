@@ -1,4 +1,4 @@
-"""Random erasing on the device: a box of an image becomes one colour."""
+"""Random erasing on the device: a box of an image is filled with one colour."""
 
 import math
 
@@ -15,17 +15,17 @@ _ATTEMPTS = 10
 
 
 def erased_boxes(rng: PRNGKeyArray, number: int, height: int, width: int) -> Int[Array, "number 4"]:
-    """Returns boxes (top, left, bottom, right) in pixels, half-open, each drawn by itself.
+    """Returns boxes (top, left, bottom, right) in pixels, half-open, drawn independently.
 
     The area is uniform from 2 to 33 % of the image, height over width log-uniform from 0.3 to 3.3,
-    the place anywhere in the image. Sides are rounded to whole pixels. Where ten draws do not fit,
-    the box is empty.
+    the place anywhere in the image. Sides are rounded to whole pixels. The box is empty where ten
+    draws do not fit.
 
     Args:
-      rng: drawn from.
-      number: of boxes.
-      height: of the image in pixels.
-      width: likewise.
+      rng: random key.
+      number: how many boxes to draw.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
     """
     area_rng, aspect_rng, place_rng = jax.random.split(rng, 3)
     draws, sides = (number, _ATTEMPTS), jnp.array([height, width])
@@ -46,13 +46,13 @@ def erased_boxes(rng: PRNGKeyArray, number: int, height: int, width: int) -> Int
 def erase(
     batch: Batch, rng: PRNGKeyArray, *, probability: float, fill: UInt8[Array | np.ndarray, "3"]
 ) -> Batch:
-    """Returns the batch with a box of some images erased, each image by itself.
+    """Returns the batch with a box erased in some images, drawn for each image.
 
     Args:
-      batch: with "image" uint8 [batch height width 3].
-      rng: drawn from anew in each batch.
-      probability: that an image loses a box.
-      fill: the colour that the box becomes, the mean of the pixels as a rule.
+      batch: batch with "image" uint8 [batch height width 3].
+      rng: random key, a new one for each batch.
+      probability: probability that an image loses a box.
+      fill: colour of the box, usually the mean of the pixels.
 
     Follows: torchvision `RandomErasing`; Zhong et al., "Random Erasing Data Augmentation", AAAI
     2020.

@@ -1,4 +1,4 @@
-"""Evaluation: every test image once, and a second look at some of them for the report."""
+"""Evaluation: every test image once, and a second forward pass of some for the report."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
@@ -31,11 +31,11 @@ Examples = dict[str, Any]
 
 
 class Evaluation(NamedTuple):
-    """Averages over a split, how many images they are over, and what came out for each.
+    """Averages over a split, the number of images in them, and the outcome of each image.
 
-    outcomes: of every image once, in the split's order, numpy: "index", "label" and by name of the
-    logits "predicted" and "confidence", the likeliest class and its probability; where the model
-    has a region, "box" and, where it has gates, "gate".
+    outcomes: numpy arrays with every image once, in the split's order: "index", "label", and by
+    name of the logits "predicted" (the most likely class) and "confidence" (its probability);
+    where the model has a region, "box" and, where it has gates, "gate".
     """
 
     scores: dict[str, float]
@@ -53,20 +53,20 @@ def eval_step(
     crops_annotated: bool = False,
     mirror: bool = False,
 ) -> tuple[Averages, Examples]:
-    """Returns averages over all devices' real images, and of each image here what came out.
+    """Returns averages over all devices' real images, and results for each image here.
 
-    That is its "outcome", see `Evaluation`, and the "relevance" of its patches where the model has
-    a region.
+    These are its "outcome", see `Evaluation`, and the "relevance" of its patches where the model
+    has a region.
 
     Args:
-      params: of the model.
+      params: parameters of the model.
       batch: this device's rows: "image", "label", "mask" (False on padding), "box" (annotated, NaN
         without), "index".
-      model: of images and `train` to a `ModelOutput`.
-      loss_weights: alpha and beta by branch; further terms belong to training alone.
-      all_sum: of a tree to its sum over all devices.
+      model: module that maps images and `train` to a `ModelOutput`.
+      loss_weights: alpha and beta by branch; further terms are only used in training.
+      all_sum: sums a tree over all devices.
       crops_annotated: whether the local branch sees the annotated box, where there is one.
-      mirror: whether the logits are the mean of an image's and its mirror image's.
+      mirror: whether to average the logits of each image and its mirror image.
     """
 
     def apply(images: Images, **boxes: Any) -> ModelOutput:
@@ -96,7 +96,7 @@ def eval_step(
 
 
 def localization(region: Region, annotated: Array, mask: Array, image_size: int) -> Averages:
-    """Returns how large the boxes are and how well they agree with the annotated ones.
+    """Returns the mean area of the boxes and how well they agree with the annotated ones.
 
     The paper uses no annotated boxes and compares ways to locate by accuracy alone.
     """
@@ -110,7 +110,7 @@ def localization(region: Region, annotated: Array, mask: Array, image_size: int)
     }
 
 
-Step = Callable[[Mapping[str, Array]], tuple[Averages, Examples]]  # of a batch, compiled
+Step = Callable[[Mapping[str, Array]], tuple[Averages, Examples]]  # takes a batch; compiled
 
 
 @needing_less("lower eval.batch_size")
@@ -131,7 +131,7 @@ def relevance(
 ) -> Float[np.ndarray, "images rows cols"] | None:
     """Returns the relevance of each image's patches in the split's order; None without regions.
 
-    Meant for few images: those of a whole split take gigabytes.
+    Meant for few images: those of a full split take gigabytes.
     """
     found = []
     for batch in batches:
@@ -144,7 +144,7 @@ def relevance(
 
 
 def _joined(outcomes: list[Examples]) -> Examples:
-    """Returns what all batches and processes have of each image, in the split's order."""
+    """Returns the outcomes of all batches and processes together, in the split's order."""
     gathered = multihost_utils.process_allgather(outcomes, tiled=True)
     whole: Examples = jax.tree.map(lambda *parts: np.concatenate(parts), *gathered)
     rows = np.flatnonzero(whole.pop("mask"))

@@ -1,6 +1,6 @@
 """TensorBoard's event files, written by tensorboardX: neither TensorFlow nor TensorBoard is needed.
 
-Imported where TensorBoard is asked for alone: where PyTorch is installed, tensorboardX imports it.
+Import it only where TensorBoard is asked for: where PyTorch is installed, tensorboardX imports it.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ class EventFile:
     """One event file, with the methods of CLU's `MetricWriter` that this program calls.
 
     CLU's own writer needs TensorFlow, and so does importing its interface. tensorboardX's writers
-    hold back what was to be flushed and rename tags, so only its records and messages are used.
-    What is written is in the file when a method returns.
+    delay what was to be flushed and rename tags, so only its records and messages are used.
+    Everything written is in the file when a method returns.
     """
 
     def __init__(self, logdir: Path) -> None:
-        """Takes the folder; it is made where it is missing, with the file, at the first write."""
+        """Takes the folder; the first write makes it where it is missing, and the file."""
         self._path = logdir
         self._writer: EventsWriter | None = None
 
@@ -48,7 +48,7 @@ class EventFile:
     def write_images(
         self, step: int, images: Mapping[str, UInt8[np.ndarray, "height width 3"]]
     ) -> None:
-        """Writes images by tag, as JPEG; characters of tags that are no Unicode are escaped."""
+        """Writes images by tag, as JPEG; characters of tags that are not Unicode are escaped."""
         values = []
         for tag, image in images.items():
             Image.fromarray(image).save(file := io.BytesIO(), "jpeg", quality=88)
@@ -64,7 +64,7 @@ class EventFile:
             key: _unicode(value) if isinstance(value, str) else value
             for key, value in hparams.items()
         }
-        # The first summary would list metrics; without it TensorBoard lists those that are written.
+        # The first summary would list metrics; without it TensorBoard lists those in the file.
         start = hparams_summaries(plain, {})[1]
         self._write(0, start.value)
 
@@ -92,5 +92,5 @@ class EventFile:
 
 
 def _unicode(text: str) -> str:
-    """Returns text with what is no Unicode, as of file names that are not UTF-8, escaped."""
+    """Returns text with characters escaped that are not Unicode, as in non-UTF-8 file names."""
     return text.encode(errors="backslashreplace").decode()

@@ -13,8 +13,8 @@ from aftrans_jax.training.state import TrainState
 StepFn = Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, Averages]]
 Action = Callable[[int, TrainState, Averages], None]
 
-# Steps that wait for the device while another runs: enough to keep it busy, and a signal, whose
-# save comes after them, waits for no more.
+# Steps queued on the device while another runs: enough to keep it busy, and no more, since the
+# save after a signal waits for all of them.
 _AHEAD = 2
 
 
@@ -31,15 +31,15 @@ def train(
     """Returns the state after `num_steps` applied updates, or earlier when asked to stop.
 
     Args:
-      state: donated to the first step.
-      step_fn: compiled; gives the next state and what to average.
-      batches: from the state's own batch number on.
-      num_steps: updates in all; batches that float16 skips do not count.
+      state: state to start from; donated to the first step.
+      step_fn: compiled step, which returns the next state and averages.
+      batches: batches, starting at the state's own batch number.
+      num_steps: total number of updates; batches that float16 skips do not count.
       actions: called in order with the batch number, the state and the step's averages.
       should_stop: asked with the batch number after the actions.
 
-    Steps are enqueued, at most two ahead of the one that runs. Beside what actions read, the host
-    reads the device only to count steps that were skipped.
+    Steps are enqueued at most two ahead of the one that runs. Apart from what actions read, the
+    host reads from the device only to count skipped steps.
     """
     number, enqueued = int(state.batch_number), deque[Averages]()
     while (remaining := num_steps - int(state.step)) > 0:

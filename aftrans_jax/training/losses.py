@@ -1,4 +1,4 @@
-"""What training lowers: the two-branch loss, and the terms that may be added to it."""
+"""The training loss: cross-entropy of both branches, and optional further terms."""
 
 from collections.abc import Callable, Mapping
 
@@ -40,7 +40,7 @@ def target_losses(
 ) -> dict[str, Float[Array, " batch"]]:
     """Returns the cross-entropy to the batch's "target" [batch classes], in nats, by branch.
 
-    Targets are weighted: the sum of one is what its example counts for.
+    Targets are weighted: the sum of a target is the weight of its example.
 
     Follows: torch `CrossEntropyLoss` of class probabilities.
     """
@@ -72,17 +72,17 @@ def contrastive(
     mask: Bool[Array, " batch"],
     margin: float = _MARGIN,
 ) -> Float[Array, " batch"]:
-    """Returns the mean contrastive loss of each example's pairs with every example, itself too.
+    """Returns each example's mean contrastive loss over its pairs with all examples and itself.
 
     A pair of one class costs 1 - cosine, another max(cosine - margin, 0). The mean over the
-    examples whose mask is set is TransFG's loss of them. Pairs are formed of the rows that are
-    given: where devices or parts of a batch each have their own rows, no pair spans two of them.
+    examples whose mask is set is TransFG's loss. Pairs are formed within the given rows: none spans
+    two devices or two accumulation steps.
 
     Args:
-      features: of any length.
-      labels: the classes.
+      features: feature vectors, of any length.
+      labels: classes of the examples.
       mask: False where a row holds no example; such rows are in no pair.
-      margin: cosine up to which examples of two classes cost nothing.
+      margin: cosine up to which a pair of two classes costs nothing.
 
     Follows: TransFG con_loss.
     """
@@ -101,16 +101,16 @@ def loss_terms(
     weights: Mapping[str, float],
     cross_entropy: CrossEntropy = label_losses,
 ) -> dict[str, Float[Array, " batch"]]:
-    """Returns all terms that training weighs, per example, by their names in `weights`.
+    """Returns all weighted terms of the training loss, per example, by their names in `weights`.
 
     They are the cross-entropy of each branch and, where their weights are positive, "distill" and
     "contrastive", of the global features.
 
     Args:
-      output: of the model.
-      batch: with "label", "mask" and what `cross_entropy` reads.
-      weights: of the terms.
-      cross_entropy: of the branches.
+      output: output of the model.
+      batch: batch with "label", "mask" and what `cross_entropy` reads.
+      weights: weights of the terms.
+      cross_entropy: cross-entropy of each branch.
     """
     terms = cross_entropy(output.logits, batch)
     if weights.get("distill", 0) > 0:
@@ -124,7 +124,7 @@ def loss_terms(
 def total_loss(
     losses: Mapping[str, Float[Array, " batch"]], weights: Mapping[str, float]
 ) -> Float[Array, " batch"]:
-    """Returns the weighted sum over the terms that there are, per example.
+    """Returns the weighted sum over the given terms, per example.
 
     Paper: eq. 10.
     """

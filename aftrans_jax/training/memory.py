@@ -1,4 +1,4 @@
-"""Where a device's memory does not suffice: an error that says what needs less."""
+"""Errors for a device's full memory, which say what needs less."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _SIGN = "RESOURCE_EXHAUSTED"
 
 @contextlib.contextmanager
 def needing_less(remedy: str) -> Iterator[None]:
-    """Names a remedy where what is computed within fills a device; that of the innermost block.
+    """Adds a remedy to the error where a block fills a device's memory; the innermost block's.
 
     Args:
       remedy: what needs less memory, such as "lower eval.batch_size".

@@ -1,4 +1,4 @@
-"""What is averaged over examples, as CLU metrics, on the device."""
+"""Metrics averaged over examples on the device, as CLU metrics."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ def compute(averages: Averages) -> dict[str, float]:
 def prediction_logits(
     logits: Mapping[str, Float[Array, "batch classes"]],
 ) -> dict[str, Float[Array, "batch classes"]]:
-    """Returns the logits one can predict from: each branch's, and their sum where there are two.
+    """Returns the logits to predict from: each branch's, and their sum where there are two.
 
     Paper: table 4; it does not say how both are combined.
     """
@@ -75,7 +75,7 @@ def box_iou(boxes: Num[Array, "batch 4"], others: Num[Array, "batch 4"]) -> Floa
 def box_contains(
     boxes: Num[Array, "batch 4"], inner: Num[Array, "batch 4"]
 ) -> Float[Array, " batch"]:
-    """Returns 1 where the whole of `inner` lies in the box, else 0."""
+    """Returns 1 where `inner` lies entirely in the box, else 0."""
     inside = (boxes[:, :2] <= inner[:, :2]) & (boxes[:, 2:] >= inner[:, 2:])
     return inside.all(axis=-1).astype(jnp.float32)
 

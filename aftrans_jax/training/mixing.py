@@ -1,4 +1,4 @@
-"""Two photos in one image, and their labels in the same shares: mixup and CutMix on the device."""
+"""Mixup and CutMix on the device: two images in one, with labels in the same proportions."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -9,15 +9,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from aftrans_jax.training.preparation import Batch
 
-# Random numbers, shape of the images (number, height, width), strength -> what each pixel keeps of
-# its own image, in [0, 1]; axes of length 1 stand for all pixels.
+# Random numbers, shape of the images (number, height, width), strength -> share of each pixel
+# that comes from its own image, in [0, 1]; axes of length 1 are broadcast over all pixels.
 Shares = Callable[[PRNGKeyArray, tuple[int, int, int], float], Float[Array, "batch _ _"]]
 
 
 def unmixed(
     rng: PRNGKeyArray, shape: tuple[int, int, int], strength: float
 ) -> Float[Array, "batch 1 1"]:
-    """Returns 1: each image keeps itself."""
+    """Returns 1: no image is mixed."""
     del rng, strength
     return jnp.ones((shape[0], 1, 1))
 
@@ -27,7 +27,7 @@ def mixup(
 ) -> Float[Array, "batch 1 1"]:
     """Returns one share for all pixels of each image, drawn from Beta(strength, strength).
 
-    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; each pair draws its own.
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; drawn for each pair.
     """
     return jax.random.beta(rng, strength, strength, (shape[0], 1, 1))
 
@@ -37,8 +37,8 @@ def cutmix(
 ) -> Float[Array, "batch height width"]:
     """Returns 0 inside a box of each image and 1 elsewhere.
 
-    The box has the image's shape, an area of 1 - Beta(strength, strength) of it, and its centre
-    anywhere; it is clipped at the edges.
+    The box has the image's aspect ratio, an area of 1 - Beta(strength, strength) of the image, and
+    its centre anywhere; it is clipped at the edges.
 
     Yun et al., "CutMix", ICCV 2019.
     """
@@ -72,31 +72,31 @@ MIXINGS: Mapping[str, Shares] = MappingProxyType(
 
 
 def partners(mask: Bool[Array, " batch"]) -> Int[Array, " batch"]:
-    """Returns the row that is mixed into each row: the next one whose mask is set, in a circle.
+    """Returns the row that is mixed into each row: the next one whose mask is set, cyclically.
 
-    So each row that is there is mixed into one other; batches are shuffled already. A row that is
-    not there is its own partner, and so is one that is there alone.
+    So each real row is mixed into one other; batches are shuffled already. A padding row is its own
+    partner, and so is the only real row of a batch.
     """
     there_first = jnp.argsort(~mask, stable=True)
-    place = jnp.cumsum(mask) - 1  # among those that are there
+    place = jnp.cumsum(mask) - 1  # among the real rows
     following = there_first[(place + 1) % jnp.maximum(mask.sum(), 1)]
     return jnp.where(mask, following, jnp.arange(len(mask)))
 
 
 def mix(batch: Batch, rng: PRNGKeyArray, *, shares: Shares, strength: float) -> Batch:
-    """Returns the batch with another image mixed into each, and targets in the same shares.
+    """Returns the batch with another image mixed into each, and targets in the same proportions.
 
-    Pairs are formed of the rows that are given: each device mixes its own, before they are taken in
-    parts. Images stay uint8 of 0..255, rounded; the model normalises them. "label" becomes the one
-    with the larger share, by which the accuracy in training is reported. A branch that sees a part
-    of the image has the target of the whole.
+    Pairs are formed within the given rows: each device mixes its own, before accumulation splits
+    them. Images stay uint8 of 0..255, rounded; the model normalises them. "label" becomes the one
+    with the larger share, from which the training accuracy is computed. A branch that sees a crop
+    has the target of the full image.
 
     Args:
-      batch: with "image", "label", "mask" and "target".
-      rng: drawn from anew in each batch.
+      batch: batch with "image", "label", "mask" and "target".
+      rng: random key, a new one for each batch.
       shares: one of `MIXINGS`.
-      strength: of the beta distribution: 1 draws all shares alike, below 1 mostly ends, above 1
-        mostly halves.
+      strength: both parameters of the beta distribution: 1 is uniform, below 1 favours shares near
+        0 and 1, above 1 favours shares near a half.
 
     Follows: timm `FastCollateMixup`, which mixes uint8 as well.
     """

@@ -26,7 +26,7 @@ def learning_rate_schedule(*, peak: float, warmup_steps: int, num_steps: int) ->
 
 
 def check_warmup(warmup_steps: int, num_steps: int) -> None:
-    """Passes a warm-up that the training is longer than; `num_steps` is 0 where it is not known.
+    """Checks that a warm-up is shorter than the training; `num_steps` is 0 where unknown.
 
     Raises:
       ValueError: names the key, its value and what was expected.
@@ -42,7 +42,7 @@ def check_warmup(warmup_steps: int, num_steps: int) -> None:
 def _sgd(
     schedule: optax.Schedule, *, momentum: float, weight_decay: float
 ) -> tuple[optax.GradientTransformation, ...]:
-    """SGD, whose weight decay is added to the gradient, before the momentum."""
+    """SGD, with weight decay added to the gradient, before the momentum."""
     decay = optax.add_decayed_weights(weight_decay, mask=decayed)
     return decay, optax.sgd(schedule, momentum=momentum)
 
@@ -54,7 +54,7 @@ def _adaptive(
     momentum: float,
     weight_decay: float,
 ) -> tuple[optax.GradientTransformation, ...]:
-    """AdamW or LAMB, whose weight decay is added to the step; optax's b2 of 0.999 and epsilon."""
+    """AdamW or LAMB, with weight decay added to the step; optax's b2 of 0.999 and epsilon."""
     return (make(schedule, b1=momentum, weight_decay=weight_decay, mask=decayed),)
 
 
@@ -79,16 +79,16 @@ def optimizer(
     layer_decay: float,
     num_layers: int,
 ) -> optax.GradientTransformation:
-    """Returns what makes steps of gradients, clipped at a global norm first.
+    """Returns the optimizer, which first clips gradients at a global norm.
 
     Args:
-      name: of `OPTIMIZERS`.
-      schedule: step -> learning rate.
-      momentum: of SGD; of AdamW and LAMB the decay of the mean gradient, b1.
-      clip_norm: of the gradients of all parameters that train.
-      weight_decay: of kernels alone, see `parameter_groups.decayed`.
+      name: one of `OPTIMIZERS`.
+      schedule: maps the step to the learning rate.
+      momentum: momentum of SGD; for AdamW and LAMB b1, the decay of the mean gradient.
+      clip_norm: largest norm of the gradients of all trained parameters together.
+      weight_decay: weight decay of kernels alone, see `parameter_groups.decayed`.
       layer_decay: 1 for one rate everywhere, see `parameter_groups.rate_scales`.
-      num_layers: of the trunk.
+      num_layers: number of the trunk's blocks.
 
     Follows: TransFG train.py, SGD with clipping.
 
@@ -106,6 +106,6 @@ def optimizer(
 
 
 def _scaled(updates: Any, *, decay: float, num_layers: int) -> Any:
-    """Returns the steps, shortened with their learning rates, those of weight decay included."""
+    """Returns the updates, weight decay included, scaled by each group's learning rate."""
     scales = rate_scales(updates, decay=decay, num_layers=num_layers)
     return jax.tree.map(lambda x, scale: x * scale if scale != 1 else x, updates, scales)

@@ -1,4 +1,4 @@
-"""What orbax prints of an error that it also raises: tracebacks of its threads, by the hundred."""
+"""Hides what orbax prints of an error that it also raises: hundreds of threads' tracebacks."""
 
 import functools
 import logging
@@ -11,12 +11,12 @@ from absl import logging as absl_logging
 
 @functools.cache
 def quiet_orbax() -> None:
-    """Leaves that out from now on; everything else is shown as before."""
+    """Hides these messages from now on; all others are shown as before."""
     absl_logging.get_absl_logger().addFilter(_is_not_orbax)
     show = sys.unraisablehook
 
     def show_others(unraisable: Any) -> None:
-        # After one failed read or write orbax closes the loop that the others still report to.
+        # After one failed read or write orbax closes the loop that its other tasks still report to.
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
             show(unraisable)

@@ -1,4 +1,4 @@
-"""Groups of parameters, by their names: which train, which decay, and at which rate they learn."""
+"""Groups of parameters, by their names: which train, which decay, and their learning rates."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -6,14 +6,14 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-Path = tuple[str, ...]  # of a parameter, such as ("vit", "head", "kernel")
+Path = tuple[str, ...]  # path of a parameter, such as ("vit", "head", "kernel")
 _BLOCK = "encoderblock_"
 
 
 def decayed(params: Any) -> Any:
-    """Returns the tree with True for what weight decay is of: the kernels alone.
+    """Returns the tree with True where weight decay applies: for the kernels alone.
 
-    Biases, norms, class tokens and positions are spared.
+    Biases, norms, class tokens and positions are not decayed.
 
     Follows: timm param_groups_weight_decay and DeiT's no_weight_decay, for every optimizer.
     """
@@ -23,15 +23,15 @@ def decayed(params: Any) -> Any:
 def rate_scales(params: Any, *, decay: float, num_layers: int) -> Any:
     """Returns the tree with the factor of each parameter's learning rate.
 
-    Patch embedding, class token and positions are group 0, block i of 0, 1, ... group i + 1, and
-    all else is the last one: the final norm, the head, and what is outside the trunk, as a local
-    branch's tokens and the SACM. A group's rate is that of the group above times `decay`; the last
-    one's is the schedule's.
+    Patch embedding, class token and positions are group 0, and block i (0, 1, ...) is group i + 1.
+    The last group is all else: the final norm, the head, and what is outside the trunk, such as a
+    local branch's tokens and the SACM. It has the schedule's rate; every other group has the rate
+    of the next one times `decay`.
 
     Args:
-      params: of a model, or some of them.
-      decay: in (0, 1].
-      num_layers: of the trunk.
+      params: parameters of a model, or some of them.
+      decay: factor from one group to the one before, in (0, 1].
+      num_layers: number of the trunk's blocks.
 
     Follows: BEiT LayerDecayValueAssigner and MAE param_groups_lrd.
     """
@@ -48,7 +48,7 @@ def _group(path: Path, last: int) -> int:
 
 
 def _block(path: Path) -> int:
-    """Returns the number of a parameter's block, from 0 on; -1 of what precedes the blocks."""
+    """Returns the number of a parameter's block, from 0; -1 for what comes before the blocks."""
     numbers = [name.removeprefix(_BLOCK) for name in path if name.startswith(_BLOCK)]
     return int(numbers[0]) if numbers else -1
 
@@ -61,7 +61,8 @@ def _is_norm(path: Path) -> bool:
     return "norm" in path[-2].lower()
 
 
-# Whether a parameter of the trunk below the head trains, by its path and the first block that does.
+# Whether a parameter of the trunk, the head excepted, trains: by its path and the first trained
+# block.
 TRAINABLE: Mapping[str, Callable[[Path, int], bool]] = MappingProxyType(
     {
         "all": lambda path, first: True,
@@ -73,13 +74,13 @@ TRAINABLE: Mapping[str, Callable[[Path, int], bool]] = MappingProxyType(
 
 
 def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
-    """Returns whether a parameter trains, by its path.
+    """Returns a function that says whether a parameter trains, by its path.
 
-    The head and all outside the trunk always do.
+    The head and everything outside the trunk always do.
 
     Args:
-      name: a name of `TRAINABLE`, with a number of blocks in the place of K.
-      num_layers: of the trunk.
+      name: name in `TRAINABLE`, with a number of blocks in the place of K.
+      num_layers: number of the trunk's blocks.
 
     Raises:
       ValueError: there is no such choice, or there are not so many blocks.
@@ -100,7 +101,7 @@ def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
 
 
 def partition(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
-    """Returns the parameters that are wanted and the rest, each nested as they are together."""
+    """Returns the wanted parameters and the rest, each nested as in `params`."""
     flat = flatten_dict(params)
     wanted = {path: leaf for path, leaf in flat.items() if is_wanted(path)}
     rest = {path: leaf for path, leaf in flat.items() if path not in wanted}

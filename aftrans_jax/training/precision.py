@@ -19,7 +19,7 @@ _CAPABILITY = " (compute capability "  # in names of GPUs without bfloat16
 
 @flax.struct.dataclass
 class NoLossScale:
-    """Takes gradients as they are, in the place of float16's `DynamicLossScale`.
+    """A loss scale of 1, in place of float16's `DynamicLossScale`.
 
     Follows: jmp NoOpLossScale.
     """
@@ -45,7 +45,7 @@ class DynamicLossScale:
 
     Attributes:
       scale: the factor; an array, so that a state has the same types before and after a step.
-      finite_steps: in a row, since the scale last changed.
+      finite_steps: steps in a row without an overflow since the scale last changed.
 
     Follows: flax DynamicScale.
 
@@ -67,7 +67,7 @@ class DynamicLossScale:
 
 
 class Precision(NamedTuple):
-    """A computation type and its loss scale; parameters are float32 always.
+    """A computation type and its loss scale; parameters are always float32.
 
     Paper: section 3.2, FP16.
 
@@ -79,9 +79,9 @@ class Precision(NamedTuple):
 
 
 def device_name() -> str:
-    """Returns the kind of the devices; of GPUs without bfloat16 with their compute capability.
+    """Returns the kind of the devices; for GPUs without bfloat16 with their compute capability.
 
-    So records of it tell what "auto" meant where they were written.
+    So records show what "auto" meant on the machine that wrote them.
     """
     device = jax.devices()[0]  # the same for all processes
     capability = compute_capability(device)
@@ -90,14 +90,14 @@ def device_name() -> str:
 
 
 def meant_precision(name: str, device: str) -> str:
-    """Returns the precision that a name means on a device, as `device_name` calls it."""
+    """Returns the precision that a name means on a device named by `device_name`."""
     if name != "auto":
         return name
     return "float32" if device == "cpu" else "float16" if _CAPABILITY in device else "bfloat16"
 
 
 def automatic_note(name: str) -> list[str]:
-    """Returns a line where a precision is "auto" and that is float16 here, else nothing."""
+    """Returns a line where "auto" means float16 on these devices, else nothing."""
     device = device_name()
     if name != "auto" or meant_precision(name, device) != "float16":
         return []
@@ -112,10 +112,10 @@ PRECISIONS: MappingProxyType[str, Callable[[], Precision]] = MappingProxyType(
         "auto": lambda: PRECISIONS[meant_precision("auto", device_name())](),
     }
 )
-# Of a training's type, those that hold larger numbers, or the same ones more exactly.
+# Types with a larger range than the training's, or with the same range and more digits.
 WIDER = MappingProxyType({"float16": "float32 or bfloat16", "bfloat16": "float32", "float32": ""})
 
 
 def where_finite(is_finite: Array, new: Tree, old: Tree) -> Tree:
-    """Returns the tree `new` where the step's gradients were finite, else `old`."""
+    """Returns `new` where the step's gradients were finite, else `old`."""
     return jax.tree.map(lambda x, y: jnp.where(is_finite, x, y), new, old)

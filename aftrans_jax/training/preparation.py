@@ -1,4 +1,4 @@
-"""What a step makes of its rows before the model sees them: soft targets, and parts in turn."""
+"""Changes to the rows of a batch before the model sees them, such as soft targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import Gradients
 
 Batch = Mapping[str, Array]
-# A device's rows, see `mean_gradients`, and what is drawn from -> the rows that are learned from.
+# A device's rows, see `mean_gradients`, and a random key -> the rows to train on.
 Prepare = Callable[[Batch, PRNGKeyArray], Batch]
 
-_OWN = 2**31 - 1  # no part of a batch has this number, by which dropout is drawn
+_OWN = 2**31 - 1  # differs from the numbers of accumulation steps, which dropout folds in
 
 
 def chain(parts: Sequence[Prepare]) -> Prepare:
-    """Returns a function that applies all parts, each with random numbers of its own.
+    """Returns a function that applies all parts in turn, each with its own random key.
 
-    Without parts it returns the batch as it is.
+    Without parts it returns the batch unchanged.
     """
 
     def prepare(batch: Batch, rng: PRNGKeyArray) -> Batch:
@@ -34,10 +34,10 @@ def chain(parts: Sequence[Prepare]) -> Prepare:
 
 
 def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
-    """Returns the gradients of rows that are prepared first, the masks aside.
+    """Returns `gradients`, computed on rows that are prepared first; masks stay as they are.
 
-    What is drawn follows from the device and the batch's number alone, so a run resumes exactly;
-    parts that a device takes its rows in come later, and change nothing of it.
+    The random key follows from the device and the batch's number alone, so a run resumes exactly;
+    the number of accumulation steps does not change it.
     """
 
     def run(state: TrainState, batch: Batch, rng: PRNGKeyArray) -> tuple[Any, Averages]:
@@ -50,12 +50,12 @@ def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
 def with_targets(
     batch: Batch, rng: PRNGKeyArray, *, class_weights: Float[Array | np.ndarray, " classes"]
 ) -> Batch:
-    """Returns the batch with "target" [batch classes]: the weight of its class at each label.
+    """Returns the batch with "target" [batch classes]: the class weight at each label, else 0.
 
     Args:
-      batch: with "label".
-      rng: not drawn from.
-      class_weights: what an example of each class counts for; 1 for all where all count alike.
+      batch: batch with "label".
+      rng: not used.
+      class_weights: weight of an example of each class; all 1 where classes count alike.
     """
     del rng
     labels = batch["label"]
@@ -66,12 +66,12 @@ def with_targets(
 def smooth_targets(batch: Batch, rng: PRNGKeyArray, *, smoothing: float) -> Batch:
     """Returns the batch with a share of each target spread evenly over all classes.
 
-    What an example counts for, the sum of its target, stays as it is.
+    The weight of an example, the sum of its target, does not change.
 
     Args:
-      batch: with "target".
-      rng: not drawn from.
-      smoothing: the share, in [0, 1).
+      batch: batch with "target".
+      rng: not used.
+      smoothing: share to spread, in [0, 1).
 
     Follows: torch `CrossEntropyLoss(label_smoothing=...)`; with class weights, an example's weight
     is its own class's throughout, where torch weighs the spread share class by class.

@@ -1,4 +1,4 @@
-"""Where metrics are written: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Writes metrics: a progress bar or plain lines, metrics.jsonl, TensorBoard."""
 
 import json
 import math
@@ -20,7 +20,7 @@ Number = int | float
 
 
 class MetricsLog:
-    """Appends records to metrics.jsonl and, with tensorboardX, to TensorBoard's event files.
+    """A log in metrics.jsonl and, with tensorboardX, in TensorBoard's event files.
 
     Only the first process writes. metrics.jsonl needs no package and survives a killed run.
     """
@@ -28,7 +28,7 @@ class MetricsLog:
     def __init__(self, workdir: Path, *, tensorboard: bool) -> None:
         """Opens the logs below `workdir`; `tensorboard` asks for event files as well.
 
-        Where they cannot be written for want of a package, a line says so.
+        Prints a line where a package for these is missing.
         """
         self._path, self._tensorboard = workdir / "metrics.jsonl", None
         self._writes = jax.process_index() == 0
@@ -68,12 +68,12 @@ class MetricsLog:
     def write_images(
         self, step: int, images: Mapping[str, Callable[[], UInt8[np.ndarray, "height width 3"]]]
     ) -> None:
-        """Writes images by name to TensorBoard; without it none is drawn."""
+        """Writes images by name to TensorBoard; without TensorBoard none is drawn."""
         if self._tensorboard is not None:
             self._tensorboard.write_images(step, {name: draw() for name, draw in images.items()})
 
     def close(self) -> None:
-        """Closes TensorBoard's file; metrics.jsonl is never open for long."""
+        """Closes TensorBoard's file; metrics.jsonl is opened only for each record."""
         if self._tensorboard is not None:
             self._tensorboard.close()
             self._tensorboard = None
@@ -84,9 +84,9 @@ class MetricsLog:
 
 
 def read_history(path: Path, split: str = "train") -> list[dict[str, Number]]:
-    """Returns the records of a split of a metrics.jsonl, those from before a resumption included.
+    """Returns the records of a split in a metrics.jsonl, including those before a resumption.
 
-    A line cut short by a kill, or damaged since, is passed over; an absent file has none.
+    A line cut short by a kill, or damaged since, is skipped; a missing file has no records.
     """
     lines = path.read_bytes().splitlines() if path.exists() else []
     records = {}
@@ -111,7 +111,7 @@ def _record(line: bytes, split: str) -> dict[str, Number] | None:
 
 
 def _end_last_line(path: Path) -> None:
-    """Ends a line that a kill cut short, or the next record would be lost with it."""
+    """Ends a line that a kill cut short, so that the next record gets a line of its own."""
     if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
         with path.open("a", encoding="utf-8") as file:
             file.write("\n")
@@ -126,7 +126,7 @@ _SHOWN = (
 
 
 class Progress:
-    """A bar with loss, accuracy, images/s and time left; away from a terminal, a line a report."""
+    """A bar with loss, accuracy, images/s and time left; without a terminal, one line a report."""
 
     def __init__(self, num_steps: int) -> None:
         """Shows nothing until `start`."""
@@ -135,7 +135,7 @@ class Progress:
         self._bar: tqdm | None = None
 
     def start(self, step: int) -> None:
-        """Starts counting at a step: the checkpoint's where a run resumes."""
+        """Starts counting at a step: at the checkpoint's where a run resumes."""
         self._start, self._began = step, None
         if sys.stderr.isatty() and jax.process_index() == 0:
             self._bar = tqdm(total=self._num_steps, initial=step, unit="step", dynamic_ncols=True)
@@ -151,7 +151,7 @@ class Progress:
         shown = {
             name: f"{values[key]:{form}}"
             for name, key, form in _SHOWN
-            # There is no speed or peak yet, or float16 skipped all batches.
+            # No speed or peak yet, or float16 skipped all batches.
             if math.isfinite(values.get(key, math.nan))
         }
         terms = [

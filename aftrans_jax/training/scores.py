@@ -1,4 +1,4 @@
-"""What is known of each checkpoint: its scores, and whether the loss was still in its range."""
+"""Records about each checkpoint: its scores, and whether the loss was still in its range."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,10 +11,10 @@ from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 
 
 class Scores:
-    """One small file beside the checkpoints; the first process writes it.
+    """Scores of all checkpoints, in one small file that the first process writes.
 
-    `sound` means that the loss was finite and in its range when the checkpoint was written. What is
-    known of a checkpoint stays when the checkpoint itself is deleted for newer ones.
+    `sound` means that the loss was finite and in its range when the checkpoint was written. The
+    records of a checkpoint stay when it is deleted for newer ones.
     """
 
     def __init__(
@@ -25,21 +25,21 @@ class Scores:
         best_by: str | None = None,
         made_by: str = "",
     ) -> None:
-        """Reads the file; a damaged one is said and taken for an empty one.
+        """Reads the file; a damaged one is reported and taken for an empty one.
 
         Args:
-          path: of the file, which need not exist.
+          path: path of the file, which need not exist.
           say: shows a line to the user.
-          best_by: key of the score by which a training finds its best checkpoint, which is recorded
-            with each; None where it chooses none. Who only reads goes by what is recorded.
-          made_by: of a training that has `best_by`, how it evaluates, which is recorded with each
-            score; those that were made in another way do not count.
+          best_by: key of the score by which a training picks its best checkpoint, recorded with
+            each; None where it picks none. To only read, leave it out: the recorded one is used.
+          made_by: how a training with `best_by` evaluates, recorded with each score; scores made
+            otherwise do not count.
         """
         self._path, self._best_by, self._made_by, self._say = path, best_by, made_by, say
         self.read_again()
 
     def read_again(self) -> None:
-        """Reads the file as it is now, which another process may have written."""
+        """Reads the file again, since another process may have written it."""
         try:
             self._known = _read(self._path)
         except DamagedRecordError as error:
@@ -55,7 +55,7 @@ class Scores:
         return {key: math.nan if value is None else value for key, value in scores.items()}
 
     def begin(self, number: int, *, sound: bool) -> None:
-        """Records a checkpoint that is about to be written, in the place of an earlier one."""
+        """Records a checkpoint that is about to be written, replacing an earlier record."""
         facts = {"sound": sound, "best_by": self._best_by, "made_by": self._made_by}
         self._known[number] = facts
         self._write()
@@ -64,10 +64,10 @@ class Scores:
         """Records the scores of a checkpoint.
 
         Args:
-          number: of the checkpoint.
-          scores: of its evaluation.
-          is_due: whether that was one of those at intervals, which are counted; a longer run would
-            not have the one at the end.
+          number: number of the checkpoint.
+          scores: scores of its evaluation.
+          is_due: whether it was one of the regular evaluations, which `waited` counts; a longer run
+            would not have had the one at the end.
         """
         facts = self._known.setdefault(number, {})
         facts |= {"scores": dict(scores), "is_due": is_due, "made_by": self._made_by}
@@ -79,13 +79,13 @@ class Scores:
             write_json(self._path, {"checkpoints": known})
 
     def forget_after(self, number: int) -> None:
-        """Forgets what comes after a checkpoint; the file follows when it is next written."""
+        """Forgets all checkpoints after this one; the file changes when it is next written."""
         self._known = {key: facts for key, facts in self._known.items() if key <= number}
 
     def best(self, numbers: Collection[int]) -> int | None:
         """Returns the checkpoint with the highest finite score, the newest of equal ones.
 
-        None where there is no such score, or the training chose none by it.
+        None where there is no such score, or the training did not use one.
         """
         newest = self._known.get(max(self._known, default=0), {})
         best_by, made_by = self._best_by or newest.get("best_by"), newest.get("made_by")
@@ -102,12 +102,12 @@ class Scores:
         return max(finite)[1] if finite else None
 
     def waited(self, number: int) -> int:
-        """Returns how many evaluations, the last ones up to a batch, were no better than before."""
+        """Returns how many evaluations in a row, up to a batch, did not improve the best score."""
         waited, best = 0, -math.inf
         for key in sorted(key for key in self._known if key <= number):
             facts = self._known[key]
             if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
-                waited, best = 0, -math.inf  # by another score, or made in another way
+                waited, best = 0, -math.inf  # scores of another kind do not compare
             if (scores := self.of(key)) is not None and facts.get("is_due", True):
                 score = scores.get(self._best_by or "", math.nan)
                 waited, best = (0, score) if score > best else (waited + 1, best)
@@ -123,7 +123,7 @@ class PreservationPolicy:
     """Orbax's preservation policy: the newest two, the best if any, and the newest sound one."""
 
     def __init__(self, scores: Scores) -> None:
-        """Takes what is known of the checkpoints."""
+        """Takes the scores of the checkpoints."""
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
@@ -133,7 +133,7 @@ class PreservationPolicy:
         kept = {
             *present[-2:],
             self._scores.best(present),
-            self._scores.newest_sound(present[:-1]),  # the one from before, whatever this one is
+            self._scores.newest_sound(present[:-1]),  # an earlier one, whether or not the newest is
         }
         return [number in kept for number in present]
 

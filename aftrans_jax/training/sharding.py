@@ -1,4 +1,4 @@
-"""The mesh of devices: a batch is split over all of it, a state over a part where that is asked."""
+"""The mesh of devices: batches are split over all of it; with FSDP, so is the state over a part."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,11 +21,11 @@ REPLICATED, BATCH_SPLIT = (
     PartitionSpec(),
     PartitionSpec(AXES),
 )  # on every device | rows of the batch
-# Devices that a state is split over, where there are as many. Parts of more are so small that XLA
-# makes an all-reduce of every gather and scatter (ViT-L/16 on 64 v5e).
+# Devices that a state is sharded over, where there are as many. With more, shards are so small
+# that XLA makes an all-reduce of every gather and scatter (ViT-L/16 on 64 v5e).
 FSDP_DEVICES = 8
-# Elements of the smallest array that is split: biases and norms would be exchanged one by one, and
-# are a thousandth of a trunk.
+# Elements of the smallest array that is sharded: biases and norms would be exchanged one by one,
+# and are a thousandth of a trunk.
 SMALLEST = 2**14
 
 Specs = Any  # a tree of PartitionSpec, or one for a whole tree
@@ -34,9 +34,9 @@ Specs = Any  # a tree of PartitionSpec, or one for a whole tree
 def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """Returns a mesh of all devices of all processes, or of those given, along two axes.
 
-    Along "fsdp" lie the devices that share a state, along "data" the groups of them that hold the
-    same; rows of a batch are split over both. The axes are Auto, since Explicit ones would need
-    every concatenation annotated.
+    The devices along "fsdp" share one state, and the groups along "data" hold copies of it; rows of
+    a batch are split over both. The axes are Auto, since Explicit ones would need every
+    concatenation annotated.
     """
     devices = devices or jax.devices()
     groups = len(devices) // _group_size(len(devices))
@@ -45,7 +45,7 @@ def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def _group_size(num_devices: int) -> int:
-    """Returns how many share a state: all, or the fewest of at least 8 that divide them."""
+    """Returns how many devices share a state: all, or their smallest divisor of at least 8."""
     sizes = range(min(FSDP_DEVICES, num_devices), num_devices + 1)
     return next(size for size in sizes if num_devices % size == 0)
 
@@ -53,14 +53,14 @@ def _group_size(num_devices: int) -> int:
 def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
     """Returns the function to run on every device, each with its own rows of the batch.
 
-    So the gradient is exchanged once a step and the labelling's loop exchanges nothing; plain jit
+    So gradients are exchanged once a step, and the labelling's loop exchanges nothing; plain jit
     reduced the trunk's gradient once per branch, and the loop's condition in every iteration.
 
     Args:
-      function: of what one device holds; devices exchange data in `all_sum` and `gather` alone.
-      mesh: of the devices.
-      arguments: `REPLICATED` or `BATCH_SPLIT` for each argument, or a tree of where its arrays lie.
-      results: likewise for each result.
+      function: function of one device's data; devices exchange data only in `all_sum`, `gather`.
+      mesh: mesh of the devices.
+      arguments: `REPLICATED` or `BATCH_SPLIT` for each argument, or a tree of PartitionSpecs.
+      results: the same for each result.
     """
     return jax.shard_map(
         function, mesh=mesh, in_specs=arguments, out_specs=results, check_vma=False
@@ -84,14 +84,14 @@ def device_index() -> Array:
 
 
 class ShardingStrategy(NamedTuple):
-    """How devices share the state of a training.
+    """The sharding of the training state over devices.
 
     Attributes:
-      specs: where each of its arrays lies.
-      gather: of what one device holds of the model's parameters, to what the model reads whole;
-        for use inside `on_each`. Its gradient is summed over devices, of each what it holds.
-      all_sum: of the gradients of what trains and anything else, as they are on one device after
-        `gather`, to their sums over all devices; likewise.
+      specs: PartitionSpec of each of its arrays.
+      gather: maps one device's shards of the parameters to what modules read unsharded; for use
+        inside `on_each`. Under FSDP its gradient is summed over the group and sharded again.
+      all_sum: sums a pair over all devices: the gradients of the trained parameters, as they are on
+        one device after `gather`, and any other tree; for use inside `on_each`.
     """
 
     specs: Specs
@@ -105,7 +105,7 @@ SINGLE_DEVICE = ShardingStrategy(  # one device, outside of `on_each`
 
 
 def replicated(state: TrainState, mesh: Mesh) -> ShardingStrategy:
-    """Returns the sharing in which every device holds the whole state."""
+    """Returns the strategy in which every device holds the full state."""
     del mesh
     return ShardingStrategy(
         jax.tree.map(lambda _: REPLICATED, state), lambda params: params, all_sum
@@ -113,15 +113,15 @@ def replicated(state: TrainState, mesh: Mesh) -> ShardingStrategy:
 
 
 def fsdp(state: TrainState, mesh: Mesh) -> ShardingStrategy:
-    """Returns the sharing in which each of a group of devices holds a part of each large array.
+    """Returns the strategy in which each device of a group holds a shard of each large array.
 
-    Within a step a parameter is made whole where the model reads it, and a second time in a
-    rematerialised block, and a gradient is whole until it is summed. Optimizer and moving average
-    never are.
+    In a step a parameter is gathered in the block that reads it, once more where a block is
+    rematerialised, and its gradient is unsharded until it is summed. The optimizer state and the
+    moving average stay sharded.
 
     Args:
-      state: whole, or its shapes.
-      mesh: of the devices; the groups lie along "fsdp".
+      state: unsharded state, or its shapes.
+      mesh: mesh of the devices; the groups lie along "fsdp".
 
     Follows: ZeRO, stage 3, of Rajbhandari et al. 2020, and its hybrid of Zhao et al. 2023 (PyTorch
       FSDP) on more devices than one group has.
@@ -151,7 +151,7 @@ STRATEGIES: Mapping[str, Callable[[TrainState, Mesh], ShardingStrategy]] = Mappi
 
 
 def _spec(leaf: Any, group_size: int) -> PartitionSpec:
-    """Returns a split along an array's largest side that a group can share evenly, if any."""
+    """Returns a split along an array's largest side that a group can divide evenly, if any."""
     sides = [side if side % group_size == 0 else 0 for side in leaf.shape]
     if leaf.size < SMALLEST or not any(sides):
         return REPLICATED
@@ -163,10 +163,10 @@ def _readable(array: Array, spec: PartitionSpec) -> Any:
 
 
 class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
-    """A device's part of a parameter, which Flax unboxes where a module reads the parameter.
+    """A device's shard of a parameter, which Flax unboxes where a module reads the parameter.
 
-    So it is whole in the block that computes with it, and not before, nor after one that is
-    computed again.
+    So it is gathered only in the block that computes with it, and again where that block is
+    rematerialised.
     """
 
     value: Array
@@ -186,7 +186,7 @@ class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
 
 
 def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dict[str, Array]]:
-    """Yields this process's part of each batch as global arrays split over the mesh."""
+    """Yields this process's rows of each batch as global arrays split over the mesh."""
     sharding = NamedSharding(mesh, BATCH_SPLIT)
     for batch in batches:
         yield {
@@ -196,7 +196,7 @@ def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dic
 
 
 def shardings(specs: Specs, mesh: Mesh) -> Any:
-    """Returns the tree with a sharding in the place of each spec."""
+    """Returns the tree with each spec replaced by its sharding."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
 
@@ -204,9 +204,9 @@ def placed(tree: Any, mesh: Mesh, specs: Specs) -> Any:
     """Returns a tree of host arrays, the same in every process, on the devices.
 
     Args:
-      tree: of arrays.
-      mesh: of the devices.
-      specs: a tree of where each array lies.
+      tree: tree of arrays.
+      mesh: mesh of the devices.
+      specs: tree with the PartitionSpec of each array.
     """
 
     def put(array: Any, sharding: NamedSharding) -> Array:

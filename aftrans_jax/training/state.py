@@ -1,4 +1,4 @@
-"""Everything that training changes, as arrays, and the parameters that it leaves alone."""
+"""Everything that training changes, as arrays, and the parameters that it does not train."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ Count = Any  # an int32 scalar
 LossScale = Any  # NoLossScale or DynamicLossScale
 Average = Any  # NoAverage or MovingAverage
 
-# What `TrainState.eval_params` is made of in a stored state: what comes later goes before.
+# Path prefixes of the evaluated parameters in a checkpoint; later ones override earlier ones.
 EVAL_PARAMS = ("params/", "frozen/", "average/params/")
 
 
@@ -29,9 +29,9 @@ class TrainState:
     step: updates applied.
     skipped: batches whose float16 gradients overflowed and changed nothing.
     step + skipped is the number of the next batch, from which its augmentation and dropout follow.
-    params: those that train; gradients and `opt_state` are of them alone.
-    frozen: the others.
-    average: of those that train.
+    params: the trained parameters; gradients and `opt_state` cover only these.
+    frozen: the other parameters.
+    average: moving average of the trained ones.
 
     Follows: flax TrainState, arrays only.
     """
@@ -50,17 +50,17 @@ class TrainState:
         return self.step + self.skipped
 
     def whole(self, params: Any) -> Any:
-        """Returns all parameters of the model, of which those are given that train."""
+        """Returns all parameters of the model, given the trained ones."""
         return merge(self.frozen, params)
 
     def eval_params(self) -> Any:
-        """Returns the model's parameters that are evaluated: averaged where that is kept."""
+        """Returns the model's parameters for evaluation: averaged ones where an average is kept."""
         return self.whole(self.average.of(self.params))
 
     def after(
         self, is_finite: Array, params: Any, opt_state: Any, loss_scale: LossScale
     ) -> "TrainState":
-        """Returns the state after a batch; an overflow changes `skipped` and the loss scale alone.
+        """Returns the state after a batch; an overflow only changes `skipped` and the loss scale.
 
         Follows: flax TrainState.apply_gradients, with flax DynamicScale's example.
         """
@@ -88,16 +88,16 @@ def create_state(
     """Returns the state before the first step.
 
     Args:
-      params: of the model, nested dictionaries.
-      optimizer: of those that train.
-      loss_scale: of the precision.
+      params: parameters of the model, nested dictionaries.
+      optimizer: optimizer of the trained parameters.
+      loss_scale: loss scale of the precision.
       trains: whether a parameter trains, by its path.
-      average_decay: of the moving average of the parameters, 0 for none.
+      average_decay: decay of the moving average of the parameters, 0 for none.
     """
     zero = jnp.zeros((), jnp.int32)
     trained, frozen = partition(params, trains)
     opt_state = jax.jit(optimizer.init)(trained)  # one program, not one for each shape
     average = NoAverage()
-    if average_decay:  # of copies, since the first step is given both
+    if average_decay:  # of copies, since both trees are donated to the first step
         average = MovingAverage(jax.tree.map(jnp.array, trained), average_decay)
     return TrainState(zero, zero, trained, opt_state, loss_scale, frozen, average)

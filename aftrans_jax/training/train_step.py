@@ -1,4 +1,4 @@
-"""One step of training, a pure function: gradients of what one device holds, then the update."""
+"""One step of training, a pure function: gradients on each device, then the update."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,7 +24,7 @@ from aftrans_jax.training.sharding import ShardingStrategy
 from aftrans_jax.training.state import TrainState
 
 Tree = TypeVar("Tree")
-# Of the state, a device's or all rows, and random numbers: to gradients and what is averaged.
+# The state, rows of one or all devices, and a random key -> gradients and averages.
 Gradients = Callable[[TrainState, Mapping[str, Array], PRNGKeyArray], tuple[Any, Averages]]
 
 
@@ -36,14 +36,15 @@ def train_step(
     gradients: Gradients,
     optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, Averages]:
-    """Returns the state after one batch, and what to average over batches.
+    """Returns the state after one batch, and the averages that `mean_gradients` names.
 
     Args:
-      state: donated by the caller's jit.
-      batch: see `mean_gradients`; of all devices.
-      rng: likewise.
-      gradients: `mean_gradients` with all it needs, on every device where there are some.
-      optimizer: of the gradients of the parameters that train, `state.params`.
+      state: current state, donated by the caller's jit.
+      batch: rows of all devices, see `mean_gradients`.
+      rng: random key, see `mean_gradients`.
+      gradients: `mean_gradients` with its other arguments set, on every device where there are
+        several.
+      optimizer: optimizer of the trained parameters, `state.params`.
 
     Choice: a batch whose float16 gradients overflow counts as no step; section 3.2 is silent.
     """
@@ -71,22 +72,23 @@ def mean_gradients(
     sharing: ShardingStrategy,
     cross_entropy: CrossEntropy = label_losses,
 ) -> tuple[Any, Averages]:
-    """Returns the gradients of the mean loss of all devices' rows, and what to average over them.
+    """Returns the gradients of the mean loss of all devices' rows, and averages over these rows.
 
-    Of the gradients, those that this device keeps.
+    The averages are "loss", "accuracy" and a "<name>_loss" for each term of the loss. Under FSDP,
+    only this device's shard of the gradients is returned.
 
     Args:
-      state: of which this device holds what `sharing` says.
+      state: state, sharded as `sharing` says.
       batch: this device's rows: "image" uint8 [batch height width 3], "label" int32 [batch] and
         "mask" bool [batch], False where a row holds no example and must not count.
-      rng: of this device; dropout folds the batch's number into it.
-      model: of images and `train` to a `ModelOutput`.
-      loss_weights: of the terms, see `losses.loss_terms`.
-      predict_from: the logits whose accuracy is reported.
-      accumulation_steps: parts that the rows are taken in, one after another, to save memory.
-      sharing: how devices share the state, and exchange what they must.
-      cross_entropy: of the branches, of which the loss is made; that to the labels is reported, as
-        it is by evaluations.
+      rng: random key of this device; dropout folds the batch's number into it.
+      model: module that maps images and `train` to a `ModelOutput`.
+      loss_weights: weights of the terms, see `losses.loss_terms`.
+      predict_from: logits whose accuracy is reported.
+      accumulation_steps: chunks that the rows are processed in, one after another, to save memory.
+      sharing: how the state is sharded, and what devices exchange.
+      cross_entropy: cross-entropy of each branch in the loss; reported is that to the labels, as in
+        evaluations.
 
     Paper: eq. 10.
     """
@@ -114,7 +116,7 @@ def _summed_loss(
     batch: Mapping[str, Array],
     dropout: PRNGKeyArray,
 ) -> tuple[Array, Averages]:
-    """Returns the sum of the losses of the rows that count, and what to average over them."""
+    """Returns the summed loss of the rows that count, and the averages over them."""
     variables, rngs = {"params": params}, {"dropout": dropout}
     output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
     logits, mask = prediction_logits(output.logits)[predict_from], batch["mask"]
@@ -134,7 +136,7 @@ def _sum_over_parts(
     batch: Mapping[str, Array],
     num_parts: int,
 ) -> Tree:
-    """Returns the sum of a function of a part of the rows and its number, one part at a time."""
+    """Returns the sum of `function(chunk, number)` over chunks of the rows, one after another."""
     parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), dict(batch))
     numbered = (parts, jnp.arange(num_parts))
     first = jax.tree.map(lambda x: x[0], numbered)

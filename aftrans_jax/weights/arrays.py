@@ -1,4 +1,4 @@
-"""What all readers of weights speak: arrays, read when they are wanted, and their errors."""
+"""What all readers of weights share: lazily read arrays, and their errors."""
 
 import contextlib
 import re
@@ -13,7 +13,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-CONVERT = "python -m aftrans_jax.convert SOURCE"  # in messages, to which `naming` gives the source
+CONVERT = "python -m aftrans_jax.convert SOURCE"  # in messages; `naming` replaces SOURCE
 
 MAX_LISTED = 8
 _MAX_REASON = 200
@@ -21,9 +21,9 @@ _MAX_REASON = 200
 
 @dataclass(frozen=True)
 class Stored:
-    """An array in a file, as its header says; `np.asarray` reads it.
+    """An array in a file, as its header describes it; `np.asarray` reads it.
 
-    `dtype` is that of the file, where bfloat16 is `V2`; `read` returns that as float32.
+    `dtype` is that of the file, where bfloat16 is `V2`; `read` returns it as float32.
     """
 
     shape: tuple[int, ...]
@@ -39,9 +39,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class DamagedFileError(ValueError):
-    """A file of arrays is damaged, or none. `reason` is what it says without the remedy.
+    """A damaged file of arrays, or a file of another kind; `reason` is the text without the remedy.
 
-    The remedy is for weights that were downloaded.
+    The remedy is for downloaded weights.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -51,7 +51,7 @@ class DamagedFileError(ValueError):
 
 @contextlib.contextmanager
 def naming(path: str | PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of what a ValueError says and in the place of `CONVERT`'s.
+    """Puts the file's name before the text of a ValueError, and into commands with `CONVERT`.
 
     Names of arrays are escaped.
     """
@@ -67,17 +67,17 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable(form: str = "an npz of plain arrays") -> Iterator[None]:
-    """Makes one DamagedFileError of whatever libraries raise for a damaged file of a form.
+    """Turns whatever libraries raise for a damaged file of a form into a DamagedFileError.
 
-    Of zipfile, zlib and numpy that is BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
+    From zipfile, zlib and numpy these are BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
     NotImplementedError, KeyError, SyntaxError, tokenize's, OverflowError, MemoryError and more.
     """
     try:
-        with warnings.catch_warnings():  # a damaged header may be a doubtful literal
+        with warnings.catch_warnings():  # a damaged header may cause syntax warnings
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
-        reason = (str(error) or type(error).__name__)[:_MAX_REASON]  # numpy's quote a whole header
+        reason = (str(error) or type(error).__name__)[:_MAX_REASON]  # numpy quotes a whole header
         raise DamagedFileError(
             f"cannot be read as {form} ({reason})",
             ": download it again and compare its size with the source's, or save it as plain "
@@ -86,10 +86,10 @@ def readable(form: str = "an npz of plain arrays") -> Iterator[None]:
 
 
 def to_float32(arrays: AnyArrays) -> Arrays:
-    """Returns the arrays in float32, read where they have not been, copied where they must be.
+    """Returns the arrays in float32, read if necessary and copied only where they must be.
 
     Raises:
-      ValueError: they are of another type than floating-point numbers.
+      ValueError: they are not of floating-point numbers.
       DamagedFileError: they are not finite in float32.
     """
     odd = [f"{name} ({array.dtype})" for name, array in arrays.items() if not is_float(array.dtype)]
@@ -119,7 +119,7 @@ def listed(names: list[str]) -> str:
 
 
 def misfits(found: Shapes, wanted: Shapes) -> str:
-    """Returns which arrays are missing, not expected or of another shape, "" where none is."""
+    """Returns which arrays are missing, unexpected or of another shape, "" where none is."""
     kinds = {
         "missing": [name for name in wanted if name not in found],
         "not expected": [name for name in found if name not in wanted],
@@ -133,15 +133,15 @@ def misfits(found: Shapes, wanted: Shapes) -> str:
 
 
 def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str) -> None:
-    """Passes names of arrays of which none matches a pattern.
+    """Checks that no name of an array matches a pattern of other models.
 
     Args:
-      names: of a file's arrays.
-      foreign: by pattern, what a name that it is found in tells of the model.
-      expected: in words.
+      names: names of a file's arrays.
+      foreign: description of another model, by a pattern of its names.
+      expected: description of the expected model.
 
     Raises:
-      ValueError: a name tells that the model is another function, and which.
+      ValueError: a name matches; the message says of which model.
     """
     names = list(names)
     for pattern, what in foreign.items():
@@ -151,7 +151,7 @@ def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str)
 
 
 def bfloat16_to_float32(array: np.ndarray) -> np.ndarray:
-    """Returns the numbers of two bytes without a type (V2) as float32, other arrays as they are."""
+    """Returns numbers of two bytes without a type (V2) as float32, other arrays as they are."""
     if not _is_bfloat16(array.dtype):
         return array
     bits = array.view(np.uint16).astype(np.uint32)
@@ -159,10 +159,10 @@ def bfloat16_to_float32(array: np.ndarray) -> np.ndarray:
 
 
 def _is_bfloat16(dtype: np.dtype) -> bool:
-    """Whether it is what numpy writes for bfloat16, a type that it does not know."""
+    """Whether a type is what numpy writes for bfloat16, which it does not know."""
     return dtype.kind == "V" and dtype.itemsize == 2 and not (dtype.names or dtype.subdtype)
 
 
 def is_float(dtype: np.dtype) -> bool:
-    """Returns whether it is of floating-point numbers, bfloat16 included."""
+    """Returns whether a type is of floating-point numbers, including bfloat16."""
     return dtype.kind == "f" or _is_bfloat16(dtype)

@@ -1,4 +1,4 @@
-"""Official weights by name: downloaded once, resumed where it broke off, verified, kept."""
+"""Official weights by name: downloaded once, resumed after a broken connection, verified, kept."""
 
 import base64
 import os
@@ -16,29 +16,29 @@ from aftrans_jax.locks import open_locked
 from aftrans_jax.weights.hub import hub_file
 from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official
 
-ADDRESS = "https://storage.googleapis.com/vit_models"  # of Google Research's files
+ADDRESS = "https://storage.googleapis.com/vit_models"  # Google Research's files
 
-_CHUNK = 1 << 16  # bytes; what is lost at most where a connection breaks
+_CHUNK = 1 << 16  # bytes; at most this much is lost when a connection breaks
 _PATIENCE = 30  # seconds without a byte
 _TRIES = 5
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 def weights_file(name: str, *, address: str = ADDRESS) -> Path:
-    """Returns the file that a path or a name stands for; what has a name is downloaded once.
+    """Returns the file for a path or a name; named files are downloaded once.
 
-    Of a folder it is the file that Hugging Face's folders have. A download of an official file that
-    breaks off goes on where it stopped, also in another process. It is kept only where its size and
-    MD5 are those that the server tells.
+    For a folder it is the file that Hugging Face's folders have. An interrupted download of an
+    official file resumes where it stopped, also in another process. A file is kept only if its size
+    and MD5 are those that the server states.
 
     Args:
-      name: a path, or such as "imagenet21k/ViT-B_16", "augreg/Ti_16-i21k-..." or
+      name: a path, or a name such as "imagenet21k/ViT-B_16", "augreg/Ti_16-i21k-..." or
         "hf:timm/vit_base_patch16_224.augreg_in21k".
-      address: of the server's folder.
+      address: address of the server's folder.
 
     Raises:
       FileNotFoundError: the server has no such file.
-      ValueError: what was downloaded is not what the server says.
+      ValueError: the download differs from what the server states.
       OSError: the server cannot be reached, or there is no cache that can be written.
     """
     if name.startswith(HUB):
@@ -53,7 +53,7 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     if not target.exists():
-        with open_locked(part, wait=True) as held:  # another process may have been downloading it
+        with open_locked(part, wait=True) as held:  # another process may have just downloaded it
             try:
                 if not target.exists():
                     _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
@@ -80,28 +80,28 @@ def _download(url: str, target: Path, part: Path) -> None:
             known_hash=_digest(answer.headers.get("x-goog-hash", "")),
             fname=target.name,
             path=target.parent,
-            # Pooch's own type for it has the arguments of something else.
+            # Pooch's own type for downloaders has other arguments.
             downloader=cast(Any, lambda url, file, _: _resume(url, part, size).replace(file)),
         )
     except requests.RequestException as error:
         raise OSError(f"{url} cannot be downloaded ({error}): {remedy}") from error
     except KeyError as error:
         raise OSError(f"{url}: the server does not tell the size: {remedy}") from error
-    except ValueError as error:  # pooch has compared
+    except ValueError as error:  # from pooch's check
         raise ValueError(f"{url} came damaged ({error}): try again, or {remedy}") from error
 
 
 def _digest(header: str) -> str | None:
-    """Returns the MD5 of a header such as "crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ=="."""
+    """Returns the MD5 in a header such as "crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ=="."""
     found = re.search(r"md5=([A-Za-z0-9+/=]+)", header)
     return f"md5:{base64.b64decode(found[1]).hex()}" if found else None
 
 
 def _resume(url: str, part: Path, size: int) -> Path:
-    """Downloads what is missing in a part of a file; returns it once it has its size.
+    """Downloads the missing rest of a file; returns the file once it has its size.
 
     Raises:
-      requests.RequestException: the connection broke again and again.
+      requests.RequestException: the connection broke too many times.
     """
     for attempt in range(1, _TRIES + 1):
         have = part.stat().st_size

@@ -1,7 +1,7 @@
-"""Arrays of a ViT npz -> parameters of a model, strictly.
+"""Fits the arrays of a ViT npz to a model's parameters, strictly.
 
-The modules carry the official file's names, so fitting is: compare names and shapes, leave the
-head out, read, resize one array, unflatten.
+The modules carry the official file's names, so fitting is: compare names and shapes, leave out
+the head, read, resize one array, unflatten.
 """
 
 import re
@@ -21,9 +21,9 @@ HEAD = ("head/kernel", "head/bias")
 
 
 class Pretrained(NamedTuple):
-    """A trunk's parameters, nested, and one line for each thing that was changed to fit.
+    """A trunk's parameters, nested, and one line for each change made to fit them.
 
-    `positions` is the position embedding as the file has it.
+    `positions` is the position embedding as in the file.
     """
 
     params: dict[str, Any]
@@ -32,7 +32,7 @@ class Pretrained(NamedTuple):
 
 
 def sizes(arrays: AnyArrays) -> Variant | None:
-    """Returns the sizes of the ViT that the arrays are of, None where they do not tell."""
+    """Returns the sizes of the ViT that the arrays are of, None where they do not show them."""
     block = "Transformer/encoderblock_0"
     query = f"{block}/MultiHeadDotProductAttention_1/query/kernel"
     names = ("embedding/kernel", f"{block}/MlpBlock_3/Dense_0/kernel", query)
@@ -58,19 +58,19 @@ def trained_size(arrays: AnyArrays) -> int | None:
 
 
 def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pretrained:
-    """Returns the arrays as parameters of the model whose (shapes of) parameters are `expected`.
+    """Returns the arrays as parameters of a model, which may be given by shapes only.
 
-    The position embedding is resized and `pre_logits` is dropped; each is noted. Arrays that are
-    not read yet are, once all names and shapes agree.
+    The position embedding is resized and `pre_logits` is dropped, each with a note. Arrays are read
+    once all names and shapes agree.
 
     Args:
-      arrays: by official name; not changed.
-      expected: the trunk's nested tree; leaves have a `shape`.
-      keep_head: whether the file's head is wanted; otherwise it is left out, whatever its classes,
-        so that the caller keeps its own.
+      arrays: arrays by official name; not changed.
+      expected: the trunk's parameters, nested; leaves have a `shape`.
+      keep_head: whether to use the file's head; otherwise it is left out, whatever its classes, so
+        that the caller keeps its own.
 
     Raises:
-      ValueError: names or shapes do not agree, all of them listed; the head is wanted and is for
+      ValueError: names or shapes do not agree, all of them listed; the head is to be kept and has
         another number of classes; or see `arrays.to_float32`.
 
     Follows: vit_jax checkpoint.load_pretrained.
@@ -112,7 +112,7 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
 
 
 def _head_note(arrays: AnyArrays, num_classes: int, keep_head: bool) -> str:
-    """Returns what to say of a new head; raises ValueError where one is to be kept and cannot."""
+    """Returns a note on a new head; raises ValueError where one is to be kept and cannot be."""
     bias = arrays.get("head/bias")
     found = "none" if bias is None else f"one for {bias.shape[0] if bias.shape else 1}"
     if keep_head and found != f"one for {num_classes}":
@@ -127,7 +127,7 @@ def _head_note(arrays: AnyArrays, num_classes: int, keep_head: bool) -> str:
 def resize_positions(
     positions: Float[np.ndarray, "1 old hidden"], num_tokens: int
 ) -> Float[np.ndarray, "1 new hidden"]:
-    """Returns the position embedding on another square grid, its class entry kept.
+    """Returns the position embedding on another square grid, with the class token's entry kept.
 
     `jax.image.resize` gives other values: it does not align corners.
 
@@ -135,7 +135,7 @@ def resize_positions(
       ValueError: either number of tokens is not a square plus one.
 
     Follows: vit_jax checkpoint.interpolate_posembed, but for its last row and column of zeros where
-    the last coordinate is rounded beyond the grid, as from 24 to 22 or from 28 to 14.
+      the last coordinate is rounded beyond the grid, as from 24 to 22 or from 28 to 14.
 
     Choice: position embeddings are resized linearly, corners aligned; the paper is silent.
     """

@@ -1,4 +1,4 @@
-"""How timm, Meta and Hugging Face name the modules of a plain ViT, and what other names tell."""
+"""Module names of a plain ViT in timm, Meta and Hugging Face, and names of other models."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -8,17 +8,17 @@ from aftrans_jax.weights.arrays import check_names
 
 
 class Naming(NamedTuple):
-    """The names of a plain ViT's modules, those of a block with {} for its number.
+    """Names of a plain ViT's modules in one library, with {} for the number of a block.
 
     Attributes:
-      family: what it is called in messages.
-      patches: the projection of patches; with the first `norm1` the naming is known by it, and
-        what stands before it in a file is the prefix of all but the heads.
-      qkv: one module, or three.
+      family: name of the naming in messages.
+      patches: projection of patches; this and the first `norm1` identify the naming, and what
+        precedes it in a file is the prefix of all modules but the heads.
+      qkv: queries, keys and values, in one module or three.
       scales: LayerScale's two vectors, by the names that files give them.
-      registers, distillation: tokens behind the class token.
-      heads: classifiers of the class token; the first that is there is taken.
-      spare: patterns of what the class token's features do not depend on.
+      registers, distillation: tokens after the class token.
+      heads: classifiers of the class token; the first one in the file is used.
+      spare: patterns of arrays that do not affect the class token's features.
     """
 
     family: str
@@ -91,7 +91,7 @@ NAMINGS = (
     ),
 )
 
-# What a name tells of models that are other functions, and what they would need.
+# Names that reveal models of another function, and what they would need.
 _FOREIGN: Mapping[str, str] = MappingProxyType(
     {
         r"rel(ative)?_pos": "has relative positions in its attention (BEiT), which this trunk's "
@@ -122,9 +122,9 @@ _FOREIGN: Mapping[str, str] = MappingProxyType(
 
 
 def check_function(names: Iterable[str]) -> None:
-    """Passes the names of a model that this trunk may compute.
+    """Checks that no name reveals a model whose function this trunk does not compute.
 
     Raises:
-      ValueError: a name tells that it is another function, and which.
+      ValueError: a name does; the message says which function.
     """
     check_names(names, _FOREIGN, "a plain ViT with a class token")

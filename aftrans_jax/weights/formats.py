@@ -1,6 +1,6 @@
-"""What a file of weights is, by its content: three formats are read, all others are named.
+"""The format of a file of weights, by its content: three are read, others are named in errors.
 
-Nothing of another library is imported or run here: the first bytes and the names inside tell.
+No other library is imported or run for this: the first bytes and the names inside show it.
 """
 
 import shlex
@@ -26,11 +26,11 @@ _FLATTEN = (
     "from flax.traverse_util import flatten_dict; np.savez('x.npz', **flatten_dict(tree, sep='/'))"
 )
 
-# What is read is called by these in messages, too.
+# Formats that can be read, as named in messages.
 NPZ, _SAFETENSORS, _TORCH = "an npz file", "a safetensors file", "a PyTorch file"
 _FORMATS = MappingProxyType({NPZ: "npz", _SAFETENSORS: "safetensors", _TORCH: "torch"})
 
-# What anything else is called -> what to do; `path` and, for a shell, `quoted` are put in.
+# Other formats -> advice; `path` and, quoted for a shell, `quoted` are filled in.
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         "a PyTorch file (of before version 1.6)": f"not read. {_SAVE_AGAIN}",
@@ -77,7 +77,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# The first pickle of such a file is this number.
+# The first pickle in such a file is this number.
 _TORCH_NUMBER = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (_TORCH_NUMBER, "a PyTorch file (of before version 1.6)"),
@@ -95,11 +95,11 @@ _MSGPACK_TEXT = frozenset({*range(0xA1, 0xC0), 0xD9, 0xDA})  # first byte of a k
 
 
 def file_format(path: str | PathLike[str]) -> str:
-    """Returns how a file of weights is read: "npz", "safetensors" or "torch".
+    """Returns the format of a file of weights: "npz", "safetensors" or "torch".
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is something else; the message says what, and what to do.
+      ValueError: it has another format; the message names it and says what to do.
     """
     kind = file_kind(path)
     if kind in _FORMATS:
@@ -109,7 +109,7 @@ def file_format(path: str | PathLike[str]) -> str:
 
 
 def file_kind(path: str | PathLike[str]) -> str:
-    """Returns what a file or folder is called in messages, such as "a safetensors file".
+    """Returns the name of a file's or folder's kind in messages, such as "a safetensors file".
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -137,7 +137,7 @@ def _zip_kind(path: Path, head: bytes) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-    except Exception:  # it is damaged, which its reader says; the first name tells which that is
+    except Exception:  # damaged, as its reader will say; the first name shows which reader
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return _TORCH if first.rpartition(b"/")[2] == b"data.pkl" else NPZ
     last = {name.rpartition("/")[2] for name in names}
@@ -172,7 +172,7 @@ def _file_kind(head: bytes, size: int) -> str:
 
 
 def _starts_msgpack_map(head: bytes) -> bool:
-    """Whether a map of at least one entry begins here, whose first key is a text."""
+    """Whether a map of at least one entry begins here, with a text as its first key."""
     skipped = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else None)
     return skipped is not None and len(head) > skipped and head[skipped] in _MSGPACK_TEXT
 

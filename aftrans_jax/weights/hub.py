@@ -1,4 +1,4 @@
-"""Weights of the Hugging Face Hub by name, through its own library, which keeps them in its cache.
+"""Weights of the Hugging Face Hub by name, through its own library and cache.
 
 `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` have their usual meanings.
 """
@@ -15,13 +15,13 @@ _NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?"
 
 
 def hub_file(name: str) -> Path:
-    """Returns the file of a model's weights, downloaded the first time with what lies beside it.
+    """Returns the file of a model's weights, downloaded the first time with its configurations.
 
     Args:
-      name: such as "hf:timm/vit_base_patch16_224.augreg_in21k"; "@" and a revision may follow.
+      name: name such as "hf:timm/vit_base_patch16_224.augreg_in21k"; "@" and a revision may follow.
 
     Raises:
-      ValueError: it is no such name, or the library is absent.
+      ValueError: it is no such name, or the library is missing.
       FileNotFoundError: the hub has no such model, or it has neither of the known files.
       OSError: the hub cannot be reached.
     """
@@ -51,7 +51,7 @@ def hub_file(name: str) -> Path:
         if found is not None:
             unreachable.clear()
             config = fetched("config.json")
-            # timm's has the pixel values, and timm's cache has no other file.
+            # timm's config.json has the pixel values, and timm's cache has no other file.
             if config is None or not is_timm(read_beside(config)):
                 fetched("preprocessor_config.json")
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
@@ -77,11 +77,11 @@ def _not_downloaded(name: str, reason: str) -> OSError:
 
 
 def hub_notes(name: str, path: Path) -> tuple[str, ...]:
-    """Returns what is to be said of a file of the hub: that its configuration is not known.
+    """Returns a note on a file of the hub whose configuration is not known.
 
     Args:
-      name: what `pretrained` was given; nothing is said of a path.
-      path: the file.
+      name: value of `pretrained`; there is no note for a path.
+      path: path of the file.
     """
     if not name.startswith(HUB) or path.with_name("config.json").is_file():
         return ()

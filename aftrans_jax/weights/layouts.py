@@ -1,6 +1,6 @@
-"""Other ways to name the same arrays -> the official names.
+"""From other names of the same arrays to the official names.
 
-Read are the official names below a prefix, as checkpoints of whole trainings have them, and
+Understood are the official names below a prefix, as in checkpoints of full trainings, and
 big_vision's names, also with all blocks stacked by `nn.scan`, where the function is the same.
 PyTorch's names are read by `state_dicts`.
 """
@@ -21,7 +21,7 @@ REGISTERS = "registers"
 BFLOAT16 = "bfloat16 read as float32"  # a note
 
 _PREFIXES = ("params/", "opt/target/", "optimizer/target/", "model/params/", "model/")
-# Beside a prefix: the optimizer's moments, counters and random state.
+# Arrays beside a prefix: the optimizer's moments, counters and random state.
 _STATE = ("opt/", "opt_state/", "optimizer/", "state/", "extra/", "step", "rng")
 _BIG_VISION = MappingProxyType(
     {
@@ -34,7 +34,7 @@ _BLOCK = re.compile(r"(Transformer/encoderblock_\d+)/([^/]+)(/.+)")
 _STACK = "Transformer/encoderblock/"
 MAX_LAYERS = 256
 
-# What a name tells of models that are other functions.
+# Names that reveal models of another function.
 _FOREIGN: Mapping[str, str] = MappingProxyType(
     {
         r"(^|/)(MAPHead_0/|probe$)": "pools by an attention head (MAPHead_0), where this model "
@@ -51,7 +51,7 @@ _FOREIGN: Mapping[str, str] = MappingProxyType(
 
 
 class Official(NamedTuple):
-    """Arrays by official name, a line for each thing that was renamed, and who named them."""
+    """Arrays by official name, a line for each change of names, and whose names the file has."""
 
     arrays: dict[str, np.ndarray | Stored]
     notes: tuple[str, ...]
@@ -59,12 +59,12 @@ class Official(NamedTuple):
 
 
 def official_names(arrays: AnyArrays) -> Official:
-    """Returns the arrays under the official names; names that are known to nobody stay.
+    """Returns the arrays under the official names; unknown names are kept.
 
     Raises:
       ValueError: the arrays are of a model that computes another function.
 
-    Follows: big_vision models/vit.py fix_old_checkpoints, in the other direction.
+    Follows: big_vision models/vit.py fix_old_checkpoints, in reverse.
     """
     named, notes = _without_prefix(arrays)
     check_names(
@@ -139,15 +139,15 @@ def _renamed(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], bool]:
         match = _BLOCK.fullmatch(name)
         module = _BIG_VISION.get(match[2]) if match else None
         new = f"{match[1]}/{module}{match[3]}" if match and module else name
-        named[name if new in arrays else new] = array  # both: one is surplus, and refused later
+        named[name if new in arrays else new] = array  # both: one is surplus and refused later
     return named, named.keys() != arrays.keys()
 
 
 def _with_class_position(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
-    """Returns the arrays with the positions in their official place.
+    """Returns the arrays with position embeddings in the official form.
 
-    big_vision adds positions to patches alone, then puts the class token in front: the official
-    class token's position is zero.
+    big_vision adds positions to the patches alone, then prepends the class token; in the official
+    form, the class token's position is zero.
     """
     named = dict(arrays)
     for old in ("pos_embedding", "Transformer/pos_embedding"):

@@ -1,4 +1,4 @@
-"""Modules of a state dict -> the official arrays of a ViT, which are read when they are wanted."""
+"""Converts the modules of a state dict to the official arrays of a ViT, which are read lazily."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _ATTENTION = "MultiHeadDotProductAttention_1"
 
 
 class Taken:
-    """Arrays by name, taken one by one with the shape that they must have.
+    """Arrays by name, taken one by one and checked for their shapes.
 
     `left` are those that were not taken yet.
     """
@@ -49,17 +49,17 @@ class Taken:
         return self.left.pop(name)
 
     def bias(self, module: str, length: int, kind: str) -> AnyArray:
-        """Returns the bias of a module of a kind, zeros where it has none."""
+        """Returns a module's bias, or zeros where it has none; `kind` names the module in notes."""
         if self.has(f"{module}.bias"):
             return self.take(f"{module}.bias", length)
         self._without[kind] += 1
         return np.zeros(length, np.float32)
 
     def notes(self, layers: int) -> list[str]:
-        """Returns what is to be said of biases and scales.
+        """Returns notes on biases and scales.
 
         Raises:
-          ValueError: some layers have what others have not, so the file is not whole.
+          ValueError: some layers have what others lack, so the file is incomplete.
         """
         counts = {
             f"{kind.format('N')}.bias": x for kind, x in self._without.items() if "{}" in kind
@@ -77,10 +77,10 @@ class Taken:
 
 
 def derived(shape: Sequence[int], make: Callable[..., np.ndarray], *arrays: AnyArray) -> Stored:
-    """Returns an array that is made of others when it is read.
+    """Returns an array that is computed from others when it is read.
 
-    Its type is that of the first of them that is none of floating-point numbers, so that it is
-    refused, else that of the first.
+    Its type is that of the first array that is not of floating-point numbers, so that it is
+    refused, else that of the first array.
     """
     odd = (array.dtype for array in arrays if not is_float(array.dtype))
     dtype = next(odd, arrays[0].dtype)
@@ -90,7 +90,7 @@ def derived(shape: Sequence[int], make: Callable[..., np.ndarray], *arrays: AnyA
 def dense(
     taken: Taken, module: str, official: str, num_in: int, num_out: int
 ) -> dict[str, AnyArray]:
-    """Returns a linear layer; -1 outputs are as many as it has."""
+    """Returns a linear layer; -1 for `num_out` takes its own number of outputs."""
     weight = taken.take(f"{module}.weight", num_out, num_in)
     kernel = derived(weight.shape[::-1], np.transpose, weight)
     bias = taken.bias(module, weight.shape[0], module)
@@ -106,7 +106,7 @@ def norm(taken: Taken, module: str, official: str, hidden: int) -> dict[str, Any
 
 
 def block(taken: Taken, naming: Naming, layer: int, hidden: int, heads: int) -> dict[str, AnyArray]:
-    """Returns a block's arrays, LayerScale folded into the two products before it.
+    """Returns a block's arrays, with LayerScale folded into the last linear layer of each branch.
 
     A residual branch ends in `scale * (x @ kernel + bias)`, which is `x @ (kernel * scale) +
     bias * scale`.
@@ -162,7 +162,7 @@ def _folded(
     shape: tuple[int, ...],
     scale: AnyArray | None,
 ) -> dict[str, AnyArray]:
-    """Returns a linear layer whose outputs are scaled, its kernel in an official shape."""
+    """Returns a linear layer whose outputs are scaled, with its kernel in the official shape."""
     module, hidden = template.format(layer), shape[-1]
     weight = taken.take(f"{module}.weight", hidden, num_in)
     bias = taken.bias(module, hidden, template)
@@ -186,7 +186,7 @@ def _turned(x: np.ndarray, *scale: np.ndarray, shape: tuple[int, ...]) -> np.nda
 
 
 def _scaled(x: np.ndarray, *scale: np.ndarray) -> np.ndarray:
-    # In float64, so that the product is rounded once.
+    # In float64, so that the product is rounded only once.
     return x.astype(np.float64) * scale[0] if scale else x
 
 

@@ -1,4 +1,4 @@
-"""Names of weights as they stand in `pretrained`: official ones, the hub's, and paths."""
+"""Names of weights as given to `pretrained`: official names, the hub's, and paths."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 _OFFICIAL = re.compile(r"(imagenet21k|imagenet21k\+imagenet2012|augreg|sam|gsam)/[\w.+-]+")
 HUB = "hf:"
 
-# What Hugging Face calls a model's file in its folder, by which models are not told apart.
+# Hugging Face's names of a model's file, the same for all models.
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -16,12 +16,12 @@ def is_official(name: str) -> bool:
 
 
 def is_downloaded(name: str) -> bool:
-    """Returns whether a value of `pretrained` is a name that is downloaded, not a path."""
+    """Returns whether a value of `pretrained` is a name to download, not a path."""
     return name.startswith(HUB) or is_official(name)
 
 
 def weights_name(value: str) -> str:
-    """Returns what tells weights apart: a name whole, of a path its last part or its folder's."""
+    """Returns a short name of weights: a name as it is, of a path its last part or its folder's."""
     name = value.removesuffix(".npz")
     if name.startswith(HUB) or _OFFICIAL.fullmatch(name):
         return name

@@ -1,7 +1,7 @@
 """Official ViT npz files: reading and writing them.
 
-Other code that reads those files can read what is written here. The headers of all arrays are read
-first, so that a file is compared with the model before anything large is.
+Other code for these files can read what is written here. The headers of all arrays are read
+first, so that a file is compared with the model before anything large is read.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from aftrans_jax.weights.arrays import Arrays, Stored, bfloat16_to_float32, read
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
-WHOLE_MODEL = "aftrans.json"  # array of a file that holds a whole trained model, not a trunk alone
+WHOLE_MODEL = "aftrans.json"  # array in files that hold a full trained model, not only a trunk
 
 _END_RECORD = 22  # bytes, before a comment
 _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is damaged
@@ -31,16 +31,16 @@ _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is da
 
 @contextlib.contextmanager
 def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
-    """Yields the arrays of an npz file by name; of each the header was read, and no more.
+    """Yields the arrays of an npz file by name; at first only their headers are read.
 
-    They can be read within the context.
+    The arrays can be read within the context.
 
     Raises:
-      ValueError: it is not a readable npz of plain arrays; errors while reading one are too.
+      ValueError: it is not a readable npz of plain arrays; errors while reading are ValueErrors.
     """
     with contextlib.ExitStack() as opened:
         with readable():
-            if not zipfile.is_zipfile(path):  # its list of members is at the end
+            if not zipfile.is_zipfile(path):  # the list of members is at the end
                 raise ValueError("it is only the beginning of one")
             file = opened.enter_context(zipfile.ZipFile(path))
             _check_count(file, Path(path))
@@ -57,12 +57,12 @@ def save_npz(path: str | PathLike[str], trunk: Params, record: bytes = b"") -> N
 
 
 def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: bytes = b"") -> None:
-    """Writes an npz file, whole or not at all.
+    """Writes an npz file, complete or not at all.
 
     Args:
-      path: of the file.
-      arrays: by name.
-      record: kept as the zip file's comment, which other readers pass over.
+      path: path of the file.
+      arrays: arrays by name.
+      record: bytes for the zip file's comment, which other readers ignore.
     """
     with atomic_write(Path(path)) as stream:
         np.savez_compressed(stream, **arrays)
@@ -71,7 +71,7 @@ def save_arrays(path: str | PathLike[str], arrays: Mapping[str, Any], record: by
 
 
 def record_of(path: str | PathLike[str]) -> bytes:
-    """Returns what `save_arrays` kept beside the arrays, nothing where it kept nothing."""
+    """Returns the `record` that `save_arrays` wrote, empty where there is none."""
     with readable(), zipfile.ZipFile(path) as file:
         return file.comment
 
@@ -83,9 +83,9 @@ def flattened(tree: Params) -> Arrays:
 
 
 def _check_count(file: zipfile.ZipFile, path: Path) -> None:
-    """Raises ValueError where the list of members is not as long as it says at its end.
+    """Raises ValueError where the list of members is not as long as its end record states.
 
-    zipfile does not compare: a flipped bit in the length of a comment hides the members after it.
+    zipfile does not check this: a flipped bit in a comment's length hides the members after it.
     """
     with path.open("rb") as stream:
         stream.seek(-_END_RECORD - len(file.comment), os.SEEK_END)
@@ -128,7 +128,7 @@ def _check_member(name: str, member: zipfile.ZipInfo, file_size: int) -> None:
 
 def _header(stream: IO[bytes] | BufferedIOBase, name: str) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(stream)
-    if version != (1, 0):  # the others are for structured types, and may have 4 GB of header
+    if version != (1, 0):  # others are for structured types, and may have 4 GB of header
         raise ValueError(f"{name} has npy version {version}, expected (1, 0)")
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject:

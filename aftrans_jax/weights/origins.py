@@ -1,4 +1,4 @@
-"""How the models of known files were trained, where it has to agree with the configuration."""
+"""How the models in known files were trained, where the configuration has to agree."""
 
 import json
 import re
@@ -14,13 +14,13 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Origin(NamedTuple):
-    """How the model of a file was trained.
+    """Settings that the model in a file was trained with.
 
     Attributes:
       gelu: "exact" or "tanh".
-      mean, std: of pixel values in [0, 1].
+      mean, std: mean and standard deviation of pixel values in [0, 1].
       reason: how these are known.
-      size: px of the images, None where the positions tell, see `fitting.trained_size`.
+      size: side of the images in px; None where positions show it, see `fitting.trained_size`.
     """
 
     gelu: str
@@ -49,8 +49,8 @@ OFFICIAL = Origin(
 )
 
 
-# Pattern of a model's name -> mean, std and why; the first that is found counts. What Meta trained
-# has them of PyTorch's examples, Google's and timm's own `vit_*` the halves of TensorFlow's.
+# Pattern of a model's name -> mean, std and reason; the first match counts. Meta's models use the
+# values of PyTorch's examples, Google's and timm's own `vit_*` the halves of TensorFlow's.
 _BY_NAME = (
     (
         "deit|dino|mae|moco|ibot|msn",
@@ -72,16 +72,16 @@ _BY_NAME = (
 
 
 def origin(file_name: str, *, big_vision: bool) -> Origin:
-    """Returns where a readable file comes from, as far as its name and its arrays' names tell."""
+    """Returns the origin of an npz, as far as its name and the names of its arrays show it."""
     if "deit" not in file_name.lower():
         return OFFICIAL
     return DEIT_IN_BIG_VISION if big_vision else DEIT
 
 
 def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
-    """Returns where a state dict comes from: by what lies beside it, else by its name.
+    """Returns the origin of a state dict: by its configuration, else by its name.
 
-    PyTorch's ViTs compute the exact GELU.
+    ViTs in PyTorch compute the exact GELU.
     """
     gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
     if told.mean and told.std:
@@ -89,7 +89,7 @@ def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
     for pattern, mean, std, reason in _BY_NAME:
         if re.search(pattern, known_as):
             return Origin(gelu, mean, std, reason)
-    if told.architecture == "vit":  # so Hugging Face calls Google's, and DINO's, which has a name
+    if told.architecture == "vit":  # Hugging Face's name for Google's and DINO's, named above
         return Origin(
             gelu, _HALVES, _HALVES, "a ViT by its configuration: pixels in [-1, 1] assumed"
         )
@@ -97,7 +97,7 @@ def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
 
 
 def as_text(known: Origin) -> str:
-    """Returns an origin as `from_text` reads it."""
+    """Returns an origin as text that `from_text` reads."""
     return json.dumps(known._asdict())
 
 
@@ -124,7 +124,7 @@ def from_text(text: bytes) -> Origin | None:
 def disagreements(
     known: Origin, *, gelu: str, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[str, ...]:
-    """Returns a line for each setting that is not the origin's, none where all agree."""
+    """Returns a line for each setting that differs from the origin's, none where all agree."""
     pairs = {
         "model.gelu": (gelu, known.gelu),
         "data.mean": (tuple(mean), known.mean),

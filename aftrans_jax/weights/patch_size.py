@@ -1,4 +1,4 @@
-"""Patches of another size: the kernel that sees a resized patch as the old one sees the original.
+"""Patches of another size: a kernel for resized patches that acts as the old one on the originals.
 
 The pseudo-inverse resize of FlexiViT (Beyer et al., CVPR 2023, section 3.4).
 """
@@ -12,18 +12,18 @@ def resize_kernel(
 ) -> Float[np.ndarray, "new new channels hidden"]:
     """Returns a patch embedding's kernel for patches of another size, in float32.
 
-    Where patches grow, the product with a patch that was resized bilinearly is that of the old
-    kernel with the patch itself; where they shrink, it is as near to that as a kernel comes for
-    pixels of white noise.
+    Where patches grow, the product with a bilinearly resized patch equals the old kernel's product
+    with the patch itself; where they shrink, it is the closest to that in the mean over pixels of
+    white noise.
 
     Args:
-      kernel: not changed.
+      kernel: kernel of the patch embedding, not changed.
       patch_size: side of the new patches in px, at least 1.
 
     Follows: big_vision models/proj/flexi/vit.py resample_patchemb.
     """
-    # The matrix that resizes a patch is the Kronecker product of the one of its rows and columns
-    # with itself, and so is the pseudo-inverse.
+    # The matrix that resizes a patch is the Kronecker product of the matrix for rows and columns
+    # with itself, and the same is true of the pseudo-inverses.
     side = np.linalg.pinv(_resize_matrix(kernel.shape[0], patch_size).T)
     return np.einsum("ai,bj,ijch->abch", side, side, kernel.astype(np.float64)).astype(np.float32)
 

@@ -1,14 +1,14 @@
-"""The data in a pickle, without unpickling it: no module is imported, no function of it is called.
+"""Reads the data in a pickle without unpickling it: nothing is imported or called by its names.
 
-`pickletools` takes a pickle apart into its operations; those that build plain data are done here,
-on values of this module. Where a name of a module is asked for, a table must have it.
+`pickletools` splits a pickle into its operations; those that build plain data are done here,
+on values of this module. The name of a module's function is looked up in a table, or refused.
 """
 
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_MAX_NAME = 200  # characters of a name, or of what is shown of one
+_MAX_NAME = 200  # characters of a name, or of the part of one that is shown
 _MAX_ARGUMENTS = 16  # _rebuild_tensor_v2 takes 7
 
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
@@ -19,7 +19,7 @@ _SKIPPED = ("PROTO", "FRAME", "STOP")
 
 
 class Named:
-    """What stands for a name of a module in the data; `make` is its entry in the table."""
+    """A function named in the data; `make` is its entry in the table."""
 
     def __init__(self, name: str, make: Callable[..., Any]) -> None:
         self.name, self.make = name, make
@@ -32,9 +32,8 @@ def read_pickle(
 
     Args:
       data: the pickle.
-      known: by "module name" what is called with the arguments that the pickle gives; it must
-        check them.
-      persistent: makes what a persistent id stands for, and must check it.
+      known: functions by "module name", called with the pickle's arguments, which they must check.
+      persistent: returns the object of a persistent id, which it must check.
 
     Raises:
       ValueError: the pickle asks for another name or operation, or is damaged.
@@ -46,14 +45,14 @@ def read_pickle(
         (result,) = machine.stack
     except _RefusedError:
         raise
-    except Exception as error:  # of an operation without its operands, or a cut pickle
+    except Exception as error:  # such as an operation without its operands, or a truncated pickle
         reason = str(error)[:200] if isinstance(error, ValueError) else type(error).__name__
         raise ValueError(f"its pickle is damaged ({reason}): download the file again") from error
     return result
 
 
 class _RefusedError(ValueError):
-    """The pickle asks for what is not done here."""
+    """The pickle asks for something that is not supported here."""
 
 
 class _Machine:
@@ -64,7 +63,7 @@ class _Machine:
     ) -> None:
         self.known, self.persistent = known, persistent
         self.stack: list[Any] = []
-        self.marks: list[int] = []  # where in the stack
+        self.marks: list[int] = []  # positions in the stack
         self.memo: dict[int, Any] = {}
 
     def do(self, name: str, argument: Any) -> None:
@@ -94,7 +93,7 @@ class _Machine:
             )
 
     def _named(self, module: Any, name: Any) -> Named:
-        # Formatting tuples in tuples would take a time that doubles with each level.
+        # Formatting nested tuples would take a time that doubles with each level.
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError
         full = f"{module} {name}"
@@ -132,19 +131,19 @@ class _Machine:
             raise TypeError
         self.stack.append(named.make(*arguments))
 
-    def _build(self) -> None:  # the attributes of an object, such as the metadata of a state dict
+    def _build(self) -> None:  # sets attributes of an object, such as a state dict's metadata
         self._popped(1)
 
     def _set(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         keys, values = pairs[::2], pairs[1::2]
-        # Hashing a tuple as deep as the pickle is long would overflow the stack, large numbers
-        # can be made to collide.
+        # Hashing a tuple as deeply nested as the pickle is long would overflow the stack, and large
+        # numbers can be made to collide.
         plain = all(isinstance(x, str) or (type(x) is int and abs(x) < 2**31) for x in keys)
         if type(target) is not dict or not plain:
             raise TypeError
         longest = max((len(x) for x in keys if isinstance(x, str)), default=0)
-        if longest > _MAX_NAME:  # the names of arrays are built of them, each time anew
+        if longest > _MAX_NAME:  # the names of arrays are made of them, copied at each level
             raise _RefusedError(
                 f"its pickle has a name of {longest:,} characters: expected at most {_MAX_NAME}, "
                 "as in torch.save(model.state_dict(), 'x.pth')"

@@ -1,6 +1,6 @@
-"""PyTorch files (zip, as of version 1.6) -> arrays that are read when they are wanted.
+"""Reads PyTorch files (zip, as of version 1.6), their arrays lazily.
 
-The file's pickle is taken apart, never run. Every view is compared with the bytes that the file
+The file's pickle is parsed, never executed. Every view is compared with the bytes that the file
 holds before any is read.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from aftrans_jax.weights.arrays import Stored, bfloat16_to_float32, readable
 from aftrans_jax.weights.pickles import Named, read_pickle
 
-MAX_BYTES = 4_000_000  # of the pickle: a state dict's has about 200 bytes for each tensor
+MAX_BYTES = 4_000_000  # of the pickle: that of a state dict has about 200 bytes for each tensor
 
 _DTYPES = MappingProxyType(
     {
@@ -36,9 +36,9 @@ _DTYPES = MappingProxyType(
         "torch BoolStorage": "?",
     }
 )
-_DEPTH = 4  # of dicts in dicts
+_DEPTH = 4  # of nested dicts
 _MAX_ENTRIES = 50_000  # arrays and dicts; a ViT-L's training has about 1,200 arrays
-_MAX_SHARED = 2  # bytes of arrays for each of the file, where weights are tied
+_MAX_SHARED = 2  # bytes of arrays for each byte of the file, where weights are tied
 _BIG_ENDIAN = b"big"
 
 
@@ -52,18 +52,18 @@ class _View(NamedTuple):
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
-    strides: tuple[int, ...]  # in numbers
+    strides: tuple[int, ...]  # in elements
 
 
 @contextlib.contextmanager
 def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
-    """Yields the arrays of a PyTorch file by name; names of dicts in dicts are joined by "/".
+    """Yields the arrays of a PyTorch file by name; names of nested dicts are joined by "/".
 
-    They can be read within the context.
+    The arrays can be read within the context.
 
     Raises:
-      ValueError: the pickle asks for what no state dict needs, a view is larger than what is
-        stored, or the file is damaged; errors while reading an array are too.
+      ValueError: the pickle asks for something that no state dict needs, a view is larger than its
+        storage, or the file is damaged; errors while reading an array are ValueErrors, too.
     """
     with contextlib.ExitStack() as opened:
         with readable("a PyTorch file"):
@@ -79,7 +79,7 @@ def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
             raise ValueError("it was written on a big-endian machine, which is not read")
         size = Path(path).stat().st_size
         tree = read_pickle(data, _KNOWN, partial(_storage, members, f"{root}data/", size))
-        read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share it
+        read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share a storage
         yield {
             name: Stored(view.shape, view.storage.dtype, partial(_read, read, view))
             for name, view in _checked_views(tree, size).items()
@@ -98,7 +98,7 @@ def _content(
 def _storage(
     members: Mapping[str, zipfile.ZipInfo], folder: str, file_size: int, given: Any
 ) -> _Storage:
-    """Returns what a persistent id such as ("storage", torch.FloatStorage, "0", "cpu", 6) is."""
+    """Returns the storage of an id such as ("storage", torch.FloatStorage, "0", "cpu", 6)."""
     if not isinstance(given, tuple) or len(given) != 5 or given[0] != "storage":
         raise ValueError("a persistent id that is no storage")
     _, kind, key, _, count = given
@@ -110,7 +110,7 @@ def _storage(
     if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed or encrypted, which PyTorch never does")
     sizes = (member.file_size, member.compress_size)
-    if type(count) is not int:  # it may be too large to be shown
+    if type(count) is not int:  # not shown, since it may be too large
         raise ValueError(f"{member.filename} has a number of elements that is no whole number")
     if set(sizes) != {count * dtype.itemsize} or sizes[0] > file_size:
         raise ValueError(f"{member.filename} has {sizes[0]} bytes, not those of {count!r:.20}")
@@ -118,7 +118,7 @@ def _storage(
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _View:
-    """Returns what torch._utils._rebuild_tensor_v2 would view, if the storage holds it."""
+    """Returns the view that torch._utils._rebuild_tensor_v2 would make, if the storage holds it."""
     if not isinstance(storage, _Storage):
         raise ValueError("a tensor without a storage")
     whole = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
@@ -149,7 +149,7 @@ def _never(*_: Any) -> None:
     raise ValueError("a storage type is called")
 
 
-# Everything that a state dict's pickle names, and a Namespace, which trainings save beside it.
+# Everything that a state dict's pickle names, and Namespace, which trainings save beside it.
 _KNOWN = MappingProxyType(
     {
         "collections OrderedDict": _empty_dict,
@@ -162,7 +162,7 @@ _KNOWN = MappingProxyType(
 
 
 def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
-    """Returns the views by name, where they could be read together."""
+    """Returns the views by name, if all of them together can be read."""
     found = list(_views(tree))
     views = dict(found)
     if not views or len(views) != len(found):
@@ -178,7 +178,7 @@ def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
 
 
 def _views(tree: Any) -> Iterator[tuple[str, _View]]:
-    """Yields the views in dicts within dicts, by name; each dict is entered once."""
+    """Yields the views in nested dicts, by name; each dict is entered once."""
     entered, waiting, count = set(), [("", tree)], 0
     while waiting:
         prefix, node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Any file of ViT weights that is understood -> arrays by official name, and where they come from.
+"""Reads any known file of ViT weights: arrays by official name, and their origin.
 
 A source is a path, a folder of Hugging Face, an official name, or a name of the hub.
 """
@@ -27,7 +27,7 @@ READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "t
 
 
 class Weights(NamedTuple):
-    """Arrays by official name, a line for each thing that was changed, and their origin."""
+    """Arrays by official name, a line for each change made to them, and their origin."""
 
     arrays: AnyArrays
     notes: tuple[str, ...]
@@ -38,16 +38,17 @@ class Weights(NamedTuple):
 def open_weights(source: str, *, heads: int | None = None) -> Iterator[Weights]:
     """Yields the weights of a source; the arrays can be read within the context.
 
-    Errors within the context get the source's name, where they are ValueErrors.
+    ValueErrors within the context get the source's name.
 
     Args:
-      source: see above.
-      heads: of the attention of a state dict; None: told by what lies beside it, or assumed.
+      source: source of weights, see above.
+      heads: number of attention heads in a state dict; None: from the configuration beside it, or
+        assumed.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not understood, damaged, or of a model that computes another function.
-      OSError: it is to be downloaded and cannot be.
+      ValueError: it is unknown, damaged, or of a model that computes another function.
+      OSError: it cannot be downloaded.
     """
     with naming(source):
         path = weights_file(source)
@@ -59,13 +60,13 @@ def open_weights(source: str, *, heads: int | None = None) -> Iterator[Weights]:
 
 @contextlib.contextmanager
 def _kept(source: str, path: Path) -> Iterator[None]:
-    """Names the file of the cache where a damaged one is to be downloaded again."""
+    """Adds the file's place in the cache to errors that ask to download it again."""
     try:
         yield
     except ValueError as error:
         if "download" not in str(error) or not is_downloaded(source):
             raise
-        # The hub's library has links to its files, and would make a deleted link again.
+        # The hub's library keeps links to its files, and would make a deleted link again.
         file = path.resolve()
         raise ValueError(f"{error} (kept in {file}: delete it and start again)") from error
 
@@ -77,7 +78,7 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
             "it is a whole trained model, not a trunk: `python -m aftrans_jax.export "
             f"--workdir={shlex.quote(source)} --format=npz` writes its trunk; take that file"
         )
-    # Nobody writes one beside an npz.
+    # npz files have no configuration beside them.
     told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=heads or told.heads)
     if converted is not None:

@@ -1,4 +1,4 @@
-"""safetensors files -> arrays that are read when they are wanted."""
+"""Reads safetensors files, their arrays lazily."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ _DTYPES = MappingProxyType(
     {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "V2", "I64": "i8", "I32": "i4", "I16": "i2"}
     | {"I8": "i1", "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}
 )
-_UNKNOWN = "V1"  # 8 bits and fewer
+_UNKNOWN = "V1"  # types of 8 bits and fewer
 
 
 @contextlib.contextmanager
 def open_safetensors(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
-    """Yields the arrays of a safetensors file by name; the library has compared all sizes.
+    """Yields the arrays of a safetensors file by name; the library has checked all sizes.
 
-    They can be read within the context.
+    The arrays can be read within the context.
 
     Raises:
-      ValueError: the file is damaged; errors while reading an array are too.
+      ValueError: the file is damaged; errors while reading an array are ValueErrors, too.
     """
-    from safetensors import safe_open  # only where there is such a file
+    from safetensors import safe_open  # imported only for such a file
 
     with contextlib.ExitStack() as opened:
         with readable("a safetensors file"):
@@ -45,5 +45,5 @@ def _stored(file: Any, name: str) -> Stored:
 def _read(file: Any, name: str) -> np.ndarray:
     with readable("a safetensors file"):
         array = file.get_tensor(name)
-    # The library gives bfloat16 as ml_dtypes has it.
+    # The library returns bfloat16 as a type of ml_dtypes.
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

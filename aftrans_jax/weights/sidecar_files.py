@@ -1,4 +1,4 @@
-"""What lies beside a file of weights and tells of its model: config.json, preprocessor_config.json.
+"""Configurations beside a file of weights: config.json and preprocessor_config.json.
 
 timm writes a `pretrained_cfg` into the first; Hugging Face has the sizes there and the pixel values
 in the second.
@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-_MAX_BYTES = 16_000_000  # names of 20,000 classes and their numbers are two
+_MAX_BYTES = 16_000_000  # names of 20,000 classes and their numbers take two million
 _GELUS = MappingProxyType(
     {"gelu": "exact", "gelu_python": "exact"}
     | dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "tanh")
 )
-_EPSILON = 1e-6  # of this trunk's layer norms
+_EPSILON = 1e-6  # epsilon of this trunk's layer norms
 _TIMM_GELUS = MappingProxyType({"gelu": "exact", "gelu_tanh": "tanh"})
-# Pattern of a model's name -> what its arrays do not tell.
+# Pattern of a model's name -> what its arrays do not show.
 _FOREIGN = MappingProxyType(
     {
         r"(?<![a-z])rope(?![a-z])": "rotary positions (RoPE)",
@@ -36,15 +36,15 @@ class Size(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the files beside tell, None of what they do not.
+    """Facts about a model from the files beside its weights; None for what they do not have.
 
     Attributes:
-      architecture: its name.
-      heads: of the attention.
+      architecture: name of the model.
+      heads: number of attention heads.
       gelu: "exact" or "tanh".
-      mean, std: of pixel values in [0, 1].
-      notes: whether the configuration is used, and a line for each thing that this trunk does
-        otherwise.
+      mean, std: mean and standard deviation of pixel values in [0, 1].
+      notes: whether the configuration is used, and a line for each difference of this trunk from
+        it.
     """
 
     architecture: str | None = None
@@ -56,14 +56,14 @@ class Told(NamedTuple):
 
 
 def told_beside(path: Path, size: Size | None) -> Told:
-    """Returns what is told of a file of weights beside it, nothing where it is another model's.
+    """Returns the facts in the files beside weights, none where they are of another model.
 
     Args:
-      path: of the file.
-      size: of its model, None where that is not known.
+      path: path of the file of weights.
+      size: size of its model, None where unknown.
 
     Raises:
-      ValueError: it is no JSON, has no values of the kind that is expected, or the model is another
+      ValueError: a file is no JSON, or has values of another kind, or the model computes another
         function.
     """
     config = read_beside(path.with_name("config.json"))
@@ -80,14 +80,14 @@ def told_beside(path: Path, size: Size | None) -> Told:
 
 
 def check_model_name(name: str, remedy: str = "") -> None:
-    """Passes the name of a model that does not tell what its arrays would not.
+    """Checks that a model's name does not reveal another function, which arrays may not show.
 
     Args:
-      name: of the model, or of its file.
-      remedy: what to do where the name is wrong, in words.
+      name: name of the model, or of its file.
+      remedy: advice for a wrong name, in words.
 
     Raises:
-      ValueError: it tells another function, and which.
+      ValueError: it reveals one; the message says which.
     """
     for pattern, what in _FOREIGN.items():
         if re.search(pattern, name.lower()):
@@ -99,7 +99,7 @@ def check_model_name(name: str, remedy: str = "") -> None:
 def is_timm(config: Mapping[str, Any]) -> bool:
     """Returns whether a configuration is timm's, which has the pixel values, too.
 
-    An older one has them beside the architecture, not in a `pretrained_cfg`.
+    Older ones have them beside the architecture, not in a `pretrained_cfg`.
     """
     if isinstance(config.get("pretrained_cfg"), dict):
         return True
@@ -108,7 +108,7 @@ def is_timm(config: Mapping[str, Any]) -> bool:
 
 
 def _other_size(config: Mapping[str, Any], size: Size) -> str:
-    """Returns where a configuration has another size, empty where it has none or the same."""
+    """Returns how a configuration's size differs, empty where it has no size or the same."""
     width = "num_features" if is_timm(config) else "hidden_size"
     kinds = {width: size.hidden, "num_hidden_layers": size.layers}
     differing = [key for key, value in kinds.items() if config.get(key) not in (None, value)]
@@ -149,10 +149,10 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
 
 
 def read_beside(path: Path) -> dict[str, Any]:
-    """Returns the object in a JSON file, an empty one where there is none.
+    """Returns the object in a JSON file, an empty one where there is no file.
 
     Raises:
-      ValueError: it is no JSON, or too large; the message has its path.
+      ValueError: the file is no JSON, or too large; the message has its path.
     """
     if not path.is_file():
         return {}
@@ -164,7 +164,7 @@ def read_beside(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        # The hub's library has links to its files, and would make a deleted link again.
+        # The hub's library keeps links to its files, and would make a deleted link again.
         raise ValueError(
             f"{path.name} beside it is no JSON ({error!s:.80}): delete {path.resolve()} and start "
             "again, or put a whole one there"
@@ -190,10 +190,10 @@ def _heads(value: Any, key: str) -> int | None:
 
 
 def triple(value: Any, key: str) -> tuple[float, ...] | None:
-    """Returns a value for each channel, None where there is none.
+    """Returns one value for each channel, None where there is none.
 
     Raises:
-      ValueError: it is another value; what is called std must be above 0.
+      ValueError: it is not that; values called std must be above 0.
     """
     if value is None:
         return None

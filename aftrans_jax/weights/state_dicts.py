@@ -1,8 +1,8 @@
 """State dicts of timm, Meta and Hugging Face -> the official names and layouts.
 
-What a naming names is taken array by array, with the shape that it must have, and made into the
-official arrays, which are read when they are wanted. What is left over is refused, unless the class
-token's features do not depend on it.
+Each array of a known naming is taken, checked for its shape, and converted to official arrays,
+which are read lazily. Other arrays are refused, unless they do not affect the class token's
+features.
 """
 
 import math
@@ -18,18 +18,18 @@ from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTE
 from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
 from aftrans_jax.weights.sidecar_files import Size
 
-_HEAD_DIM = 64  # of all plain ViTs but these widths
+_HEAD_DIM = 64  # of all plain ViTs except those of these widths
 _HEADS = MappingProxyType({1280: 16})  # ViT-H
 _CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
-# Of two models in a file, the one to take: the averaged one, of MoCo v3 what it evaluates.
+# Of two models in a file, the one to use: the averaged one, or the one that MoCo v3 evaluates.
 _TAKEN = re.compile("(?<![a-z])(teacher|ema|base_encoder)(?![a-z])")
 _MOCO = re.compile("(?<![a-z])(base|momentum)_encoder[./]$")
-_MOCO_HEADS = MappingProxyType({384: 12})  # where others have 6
-_UNNAMED = re.compile(r"(^|[./])module[./]$")  # MoCo v3's linear probes, and others' models
+_MOCO_HEADS = MappingProxyType({384: 12})  # where other models have 6
+_UNNAMED = re.compile(r"(^|[./])module[./]$")  # in MoCo v3's linear probes, and in other models
 
 
 class Converted(NamedTuple):
-    """Arrays by official name, a line for each thing that was changed, and who named them."""
+    """Arrays by official name, a line for each change made to them, and the file's naming."""
 
     arrays: dict[str, AnyArray]
     notes: tuple[str, ...]
@@ -37,14 +37,15 @@ class Converted(NamedTuple):
 
 
 def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None:
-    """Returns a state dict under the official names; None where no naming here knows the arrays.
+    """Returns a state dict under the official names; None where its naming is unknown.
 
     Args:
-      arrays: by name.
-      heads: of the attention, which no array tells; None: of 64 numbers each, ViT-H's of 80.
+      arrays: arrays by name.
+      heads: number of attention heads, which no array shows; None: of 64 channels each, ViT-H's
+        of 80.
 
     Raises:
-      ValueError: the model is another function, or an array is absent, surplus or mis-shaped.
+      ValueError: the model computes another function, or an array is missing, surplus or misshapen.
     """
     arrays = _unchunked(arrays)
     naming, prefix = _found(arrays)
@@ -92,7 +93,7 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
 
 
 def size_of(arrays: AnyArrays) -> Size | None:
-    """Returns the size of the model in a state dict, None where no naming here knows the arrays.
+    """Returns the size of the model in a state dict, None where its naming is unknown.
 
     Raises:
       ValueError: it has more than one model.
@@ -131,7 +132,7 @@ def _found(arrays: AnyArrays) -> tuple[Naming | None, str]:
 
 
 def _below(arrays: AnyArrays, prefix: str, naming: Naming, notes: list[str]) -> AnyArrays:
-    """Returns what is below a prefix, without it, and Hugging Face's head beside it."""
+    """Returns the arrays below a prefix, without it, and Hugging Face's head beside it."""
     if not prefix:
         return arrays
     inside = {x.removeprefix(prefix): array for x, array in arrays.items() if x.startswith(prefix)}
@@ -180,9 +181,9 @@ def _tokens(taken: Taken, naming: Naming, notes: list[str]) -> tuple[dict[str, A
 def _positioned(
     positions: AnyArray, registers: AnyArray | None, hidden: int
 ) -> dict[str, AnyArray]:
-    """Returns positions of class token and patches, and registers with theirs.
+    """Returns positions of class token and patches, and registers with their positions added.
 
-    A file has positions of patches alone, of the class token as well, or of the registers, too.
+    A file has positions of the patches alone, also of the class token, or of the registers, too.
     """
     length, count = positions.shape[1], 0 if registers is None else registers.shape[1]
     own = next((x for x in (1, 0, 1 + count) if math.isqrt(length - x) ** 2 == length - x), None)
@@ -208,7 +209,7 @@ def _positioned(
 
 
 def _head(taken: Taken, naming: Naming, hidden: int, notes: list[str]) -> dict[str, AnyArray]:
-    """Returns the head and what stands before it, where there are any."""
+    """Returns the head and the layer before it, where there are any."""
     named: dict[str, AnyArray] = {}
     if taken.has("pre_logits.fc.weight"):
         named |= dense(taken, "pre_logits.fc", "pre_logits", hidden, hidden)
@@ -225,7 +226,7 @@ def _head(taken: Taken, naming: Naming, hidden: int, notes: list[str]) -> dict[s
 
 
 def _check_left(taken: Taken, naming: Naming, notes: list[str]) -> None:
-    """Notes what is left over and of no use; raises ValueError where anything else is."""
+    """Notes remaining arrays that are not needed; raises ValueError for any others."""
     spare = [x for x in taken.left if any(re.fullmatch(y, x) for y in naming.spare)]
     if other := sorted(taken.left.keys() - set(spare)):
         raise ValueError(

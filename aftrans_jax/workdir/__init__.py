@@ -1,1 +1,1 @@
-"""A working directory: what a run records of itself there, and what may change when it goes on."""
+"""A working directory: what a run records there, and what may change when it resumes."""

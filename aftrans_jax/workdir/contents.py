@@ -1,4 +1,4 @@
-"""What a run writes into its directory, and whether something else lies in its place."""
+"""The files that a run writes into its directory, and checks for other files in their place."""
 
 import os
 import shutil
@@ -16,17 +16,17 @@ FILES = (
     *("report/index.html", "predictions.csv", "result.json", LOCK, "error.log"),
 )
 SCORES = ("eval-*.json", "eval-*.predictions.csv")
-# Of an earlier run whose checkpoints are gone a new one would go on with these; the rest it writes
-# anew.
+# Files of an earlier run without checkpoints that a new run would continue; it overwrites the
+# others.
 _FORGOTTEN = ("commands.txt", "metrics.jsonl", "skipped_images.json", "tensorboard", *SCORES)
 
 
 def check_contents(workdir: Path) -> None:
-    """Passes a directory, which may be absent, whose files a training may replace and remove.
+    """Checks that a training may replace and remove the files of a directory, which may be absent.
 
     Raises:
       ValueError: it has files of these names, and no record of a run.
-      OSError: a file is where a folder is wanted, or a folder where a file is.
+      OSError: there is a file in the place of a folder, or a folder in the place of a file.
     """
     for name in (*FOLDERS, *FILES):
         path, expected = workdir / name, name in FOLDERS
@@ -51,14 +51,14 @@ def check_contents(workdir: Path) -> None:
 
 
 def check_output(path: Path, given: str) -> None:
-    """Passes the path of a file that is none of a run's own; reads its record alone.
+    """Checks that a path is not one of a run's own files; only reads the run's record.
 
     Args:
-      path: that is looked at.
-      given: how the user gave it, such as "--out=x.csv".
+      path: path to check.
+      given: the user's own spelling, such as "--out=x.csv".
 
     Raises:
-      ValueError: it is one; the message says so.
+      ValueError: it is one; the message says which.
     """
     place = Path(os.path.realpath(path))
     for folder in place.parents[:2] if place.exists() else ():
@@ -70,7 +70,7 @@ def check_output(path: Path, given: str) -> None:
 
 
 def forget_earlier(workdir: Path) -> None:
-    """Removes what a new run must not go on with, of an earlier one whose checkpoints are gone."""
+    """Removes files that a new run must not continue, of an earlier one without checkpoints."""
     for pattern in _FORGOTTEN:
         for path in workdir.glob(pattern):
             is_folder = path.is_dir() and not path.is_symlink()

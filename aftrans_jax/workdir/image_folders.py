@@ -1,4 +1,4 @@
-"""Where the photos of a run lie: those that it used, and whether a moved set is the same one."""
+"""The folders of a run's photos: which photos it used, and whether a moved set is the same."""
 
 import filecmp
 import os
@@ -10,14 +10,14 @@ from aftrans_jax.data.loading.names import locate
 from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.workdir.image_lists import read_lists, recorded_folder
 
-_NUM_COMPARED = 20  # photos of a set that may have been moved
+_NUM_COMPARED = 20  # photos compared of a set that may have been moved
 
 
 def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[str]]:
     """Returns the file of each image that a run trained on or chose checkpoints by, and notes.
 
     Args:
-      workdir: of the run; without lists in it, no image is known.
+      workdir: directory of the run; without lists in it, no image is known.
       data_dir: folder or CSV file that the run recorded.
     """
     try:
@@ -30,9 +30,9 @@ def used_images(workdir: Path, data_dir: Path) -> tuple[dict[str, Path], list[st
 
 
 def _folders(data_dir: Path) -> Iterable[Path]:
-    """Yields where the images of a set may lie, first the folder given, or that of a CSV file.
+    """Yields possible folders of a set's images, first the folder given, or that of a CSV file.
 
-    The photos of CUB lie in `images`, in the folder or in one in it.
+    The photos of CUB are in `images`, in the folder itself or one level below.
     """
     if not os.path.isdir(data_dir):
         return [data_dir.parent]
@@ -40,7 +40,7 @@ def _folders(data_dir: Path) -> Iterable[Path]:
 
 
 def _image_folder(folders: Iterable[Path], names: Sequence[str]) -> Path:
-    """Returns the first folder that has one of a few images of the set, or else the first."""
+    """Returns the first folder that has one of a few images of the set, or else the first one."""
     few, folders = names[:: max(1, len(names) // _NUM_COMPARED)], iter(folders)
     first = next(folders)
     for folder in chain((first,), folders) if few else ():
@@ -50,22 +50,22 @@ def _image_folder(folders: Iterable[Path], names: Sequence[str]) -> Path:
 
 
 def check_moved(workdir: Path, old: Path, new: Path) -> None:
-    """Passes a data set that was moved or copied.
+    """Checks that the data set given now is the recorded one, moved or copied.
 
     Args:
-      workdir: of the run, with its lists.
+      workdir: directory of the run, with its lists.
       old: folder or CSV file that the run recorded.
-      new: that it is given now.
+      new: folder or CSV file given now.
 
     Raises:
-      ValueError: the old one is still there, and the new one is not, or has other photos, of which
+      ValueError: the old one still exists, and the new one does not, or has other photos, of which
         a few are compared.
     """
     try:
         names = sorted(read_lists(workdir / "lists.csv.gz") or {})
     except DamagedRecordError:
         return
-    if not names or not os.path.exists(old):  # False where it is not known
+    if not names or not os.path.exists(old):  # also False where it cannot be read
         return
     if not os.path.exists(new):
         raise ValueError(

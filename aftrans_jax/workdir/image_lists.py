@@ -1,4 +1,4 @@
-"""The lists of images that a run used: recorded, and compared when it goes on or is evaluated."""
+"""The lists of images that a run used: recorded, and compared when it resumes or is evaluated."""
 
 import csv
 import gzip
@@ -16,13 +16,13 @@ from aftrans_jax.data.sets.subsets import photo_table
 from aftrans_jax.files import write_bytes
 from aftrans_jax.json_files import DamagedRecordError
 
-_FOLDER = "image_folder.txt"  # absolute, as `data.dir` may be relative, or a list that moves
+_FOLDER = "image_folder.txt"  # absolute, since `data.dir` may be relative or a list that moves
 _COLUMNS = ["path", "class", "split"]
-_UNLISTED = ("synthetic", "tfds:")  # drawn, or read from numbered records
+_UNLISTED = ("synthetic", "tfds:")  # generated, or read from numbered records
 
 
 class Listed(NamedTuple):
-    """The class of an image and the split that it is in."""
+    """The class and the split of an image."""
 
     class_name: str
     split: str
@@ -37,7 +37,7 @@ Lists = dict[str, Listed]  # by path of the image, relative to its data set
 
 
 def listed_images(dataset: Dataset) -> Lists | None:
-    """Returns the lists of a photo set; None of a set that is drawn or has numbered records."""
+    """Returns the lists of a photo set; None for sets that are generated or numbered."""
     if dataset.name.startswith(_UNLISTED):
         return None
     return {
@@ -48,16 +48,16 @@ def listed_images(dataset: Dataset) -> Lists | None:
 
 
 def write_lists(path: Path, lists: Lists) -> None:
-    """Writes lists as gzipped CSV; bytes of names that are no UTF-8 are kept."""
+    """Writes lists as gzipped CSV; bytes of names that are not UTF-8 are kept."""
     text = csv_text([_COLUMNS, *((name, *listed) for name, listed in sorted(lists.items()))])
     write_bytes(path, gzip.compress(text.encode("utf-8", "surrogateescape"), mtime=0))
 
 
 def read_lists(path: Path) -> Lists | None:
-    """Returns what `write_lists` wrote, None where there is no such file.
+    """Returns the lists that `write_lists` wrote, None where there is no such file.
 
     Raises:
-      DamagedRecordError: it is something else.
+      DamagedRecordError: the file holds something else.
     """
     if not path.exists():
         return None
@@ -75,10 +75,10 @@ def read_lists(path: Path) -> Lists | None:
 
 
 def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]]:
-    """Returns what differs, a line each, and the used images that would be scored.
+    """Returns the differences, one line each, and the used images that would be scored.
 
-    An image may come nearer to training. One that was trained on may not be held out any more, nor
-    one tested that chose checkpoints.
+    An image may move from test to validation or training, or from validation to training, but not
+    in the opposite direction.
 
     Args:
       recorded: lists that the run used so far.
@@ -117,11 +117,11 @@ def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]
 
 
 def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
-    """Returns what differs between recorded and present lists, a line each.
+    """Returns the differences between recorded and present lists, one line each.
 
     Raises:
-      ValueError: used images would be scored, see `compare_lists`, or no image is one of the
-        run's.
+      ValueError: used images would be scored, see `compare_lists`, or no present image is in the
+        recorded lists.
     """
     if recorded and present and not recorded.keys() & _as_recorded(recorded, present).keys():
         raise ValueError(
@@ -140,7 +140,7 @@ def check_lists(path: Path, recorded: Lists, present: Lists) -> list[str]:
 
 
 def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
-    """Returns what differs between the lists of a run and its data set as it is now, a line each.
+    """Returns the differences between a run's lists and its data set as it is now, one line each.
 
     Raises:
       ValueError: see `check_lists`.
@@ -158,7 +158,7 @@ def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
 def record_lists(workdir: Path, dataset: Dataset, *, is_resumed: bool) -> None:
     """Writes the lists of a photo set, and the folder that its paths are relative to.
 
-    What a run that is gone on with has used stays listed.
+    Images that a resumed run has used stay listed.
     """
     path, present = workdir / "lists.csv.gz", listed_images(dataset)
     table = photo_table(dataset.test)
@@ -167,26 +167,26 @@ def record_lists(workdir: Path, dataset: Dataset, *, is_resumed: bool) -> None:
     try:
         recorded = read_lists(path) if is_resumed else None
     except DamagedRecordError:
-        recorded = None  # as `list_notes` has said
+        recorded = None  # `list_notes` has reported it
     write_lists(path, joined(recorded, present))
     write_bytes(workdir / _FOLDER, os.fsencode(f"{os.path.abspath(table.root)}\n"))
 
 
 def recorded_folder(workdir: Path) -> list[Path]:
-    """Returns the folder that recorded paths are relative to, nothing where it is not recorded."""
+    """Returns the folder that recorded paths are relative to, or an empty list."""
     path = workdir / _FOLDER
     return [Path(os.fsdecode(path.read_bytes().rstrip(b"\n")))] if path.exists() else []
 
 
 def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
-    """Returns the lists to record when a run goes on: what was once used stays known."""
+    """Returns the lists to record when a run resumes; images that were once used stay listed."""
     recorded = recorded or {}
     used = {name: x for name, x in recorded.items() if x.is_used}
     return used | _as_recorded(recorded, present)
 
 
 def _as_recorded(recorded: Mapping[str, Listed], present: Lists) -> Lists:
-    """Returns present lists with names in the form of Unicode that the record has them in."""
+    """Returns present lists with names in the Unicode form in which the record has them."""
     other_form = {composed(name): name for name in recorded if name not in present}
     return {
         name if name in recorded else other_form.get(composed(name), name): listed

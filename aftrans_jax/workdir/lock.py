@@ -10,16 +10,16 @@ from pathlib import Path
 from aftrans_jax.json_files import DamagedRecordError, read_json
 from aftrans_jax.locks import open_locked
 
-LOCK = ".lock"  # stays where anything was ever trained
+LOCK = ".lock"  # remains wherever anything was ever trained
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
     """Keeps other trainings out of a directory, which must exist, in a `with` block.
 
-    The system ends the lock with the process, however it dies. The file `.lock` stays; it holds the
-    number and the host of the process that locked it last. File systems that have no locks are
-    used without.
+    The system releases the lock when the process ends, however it ends. The file `.lock` stays; it
+    holds the number and host of the process that locked it last. On file systems without locks
+    there is no protection.
 
     Raises:
       BlockingIOError: another process trains there.
@@ -46,5 +46,5 @@ def _holder(path: Path) -> str:
     try:
         holder = read_json(path, is_sound, "the process that holds the lock")
     except DamagedRecordError:
-        return "another process"  # it is just writing who it is
+        return "another process"  # it has not written its number yet
     return f"process {holder['pid']} on {holder['host']}"

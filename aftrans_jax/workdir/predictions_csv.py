@@ -1,4 +1,4 @@
-"""predictions.csv: what each logits of a trained model say of each test image, and its box."""
+"""predictions.csv: the predictions of a trained model's logits for each test image, and boxes."""
 
 import csv
 import io
@@ -24,12 +24,12 @@ class Predictions(NamedTuple):
     """The test images of a run, each once, in the order of its split.
 
     Attributes:
-      names: of the images.
-      true: the class of each.
-      predicted: by name of the logits, the class that each image was named.
-      confidence: by name of the logits, the probability of that class.
+      names: names of the images.
+      true: class of each image.
+      predicted: predicted class of each image, by name of the logits.
+      confidence: probability of the predicted class, by name of the logits.
       boxes: (top, left, bottom, right) of each region, in pixels of the images given to the model;
-        None where the model has no regions, or the file does not tell them.
+        None where the model has no regions, or the file does not have them.
     """
 
     names: tuple[str, ...]
@@ -39,16 +39,16 @@ class Predictions(NamedTuple):
     boxes: Int[np.ndarray, "images 4"] | None = None
 
     def correct(self, logits: str) -> Bool[np.ndarray, " images"]:
-        """Returns which images these logits name right."""
+        """Returns whether these logits classify each image correctly."""
         return np.array(self.predicted[logits]) == np.array(self.true)
 
 
 def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any]) -> None:
-    """Writes a row for each test image: its name and class, what each logits say, and its box.
+    """Writes a row for each test image: its name, class, predictions, and box.
 
     Args:
-      path: of the CSV file; bytes of names that are no UTF-8 are kept.
-      dataset: whose test split was evaluated.
+      path: path of the CSV file; bytes of names that are not UTF-8 are kept.
+      dataset: data set whose test split was evaluated.
       outcomes: see `training.evaluation.Evaluation`.
     """
     classes, names = dataset.class_names, dataset.test.names
@@ -66,16 +66,16 @@ def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any])
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Returns what `write_predictions` wrote.
+    """Returns the predictions that `write_predictions` wrote.
 
     Raises:
       FileNotFoundError: there is no such file.
-      DamagedRecordError: it is something else, or several of its images have one name.
+      DamagedRecordError: it holds something else, or several of its images have the same name.
     """
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         header, *rows = csv.reader(io.StringIO(text, newline=""))
-        if header[-4:] != _BOX:  # of November 2026: the boxes are not known
+        if header[-4:] != _BOX:  # a file of November 2026, without boxes
             header, rows = header + _BOX, [[*row, "", "", "", ""] for row in rows]
         heads = header[2:-4:2]
         if header != _header(heads):

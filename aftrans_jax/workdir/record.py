@@ -1,4 +1,4 @@
-"""What a working directory records of its run: settings, classes and scores."""
+"""The record of a run in its working directory: settings, classes and scores."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings by key, such as "train.steps", as JSON holds them: tuples are lists."""
+    """Returns settings by key, such as "train.steps", as JSON stores them: tuples become lists."""
     found = {}
     for name, value in json.loads(json.dumps(settings)).items():
         if isinstance(value, dict):
@@ -26,15 +26,15 @@ def read_settings(
 ) -> dict[str, Any] | None:
     """Returns the settings that a directory records, by key; None where it records none.
 
-    They are in config.json, or else in result.json. Keys that came into the program later have
-    their default.
+    They are in config.json, or else in result.json. Keys added to the program later have their
+    default.
 
     Args:
-      workdir: of a run.
-      say: is given a line where config.json is damaged and result.json is taken.
+      workdir: directory of a run.
+      say: called with a line where config.json is damaged and result.json is used.
 
     Raises:
-      NotADirectoryError: it is a file.
+      NotADirectoryError: the path is a file.
       DamagedRecordError: they cannot be read.
       ValueError: they have keys that this version does not know.
     """
@@ -64,14 +64,14 @@ def read_settings(
 
 
 def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """Returns recorded settings by key; those that came into the program later have their default.
+    """Returns recorded settings by key; those added to the program later have their default.
 
     Args:
-      settings: by key.
-      source: the file that records them, for error messages.
+      settings: recorded settings by key.
+      source: file that records them, for error messages.
 
     Raises:
-      DamagedRecordError: a value is of another type than its key's.
+      DamagedRecordError: a value has another type than its key.
       ValueError: they have keys that this version does not know.
     """
     known = flat(base_config().to_dict())
@@ -84,7 +84,7 @@ def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
 
 
 def read_result(workdir: Path, name: str = "result.json") -> dict[str, Any] | None:
-    """Returns what a file of scores holds, None where it is absent or damaged."""
+    """Returns the contents of a file of scores, None where it is missing or damaged."""
 
     def is_sound(value: Any) -> bool:
         return (
@@ -123,7 +123,7 @@ def configured(settings: Mapping[str, Any]) -> Config:
     """Returns the configuration of settings by key, locked.
 
     Raises:
-      DamagedRecordError: a value is of another type than its key's.
+      DamagedRecordError: a value has another type than its key.
     """
     config = base_config()
     for key, value in settings.items():
@@ -139,13 +139,13 @@ def configured(settings: Mapping[str, Any]) -> Config:
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
-    """Returns the result of a run if that is of all its steps, not of a shorter run."""
+    """Returns the result of a run if it covers all its steps; None for that of a shorter run."""
     result = read_result(workdir)
     return result if result and result["config"]["train"].get("steps") == num_steps else None
 
 
 def written_settings(workdir: Path) -> dict[str, Any]:
-    """Returns the settings that a directory records, by key; none, or damaged: empty.
+    """Returns the settings that a directory records, by key; empty where missing or damaged.
 
     Raises:
       ValueError: they have keys that this version does not know.
@@ -157,5 +157,5 @@ def written_settings(workdir: Path) -> dict[str, Any]:
 
 
 def trained_settings(workdir: Path) -> dict[str, Any]:
-    """Returns those of `written_settings` where the directory holds what was trained."""
+    """Returns `written_settings` where anything was trained in the directory, else nothing."""
     return written_settings(workdir) if holds_run(workdir) else {}

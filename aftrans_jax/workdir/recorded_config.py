@@ -1,4 +1,4 @@
-"""The configuration that a working directory records; `--config` where only --workdir is given."""
+"""The configuration that a directory records, used for `--config` where it is not given."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The checkpoint of a working directory by which its run answers."""
+"""The checkpoint of a working directory that its run reports."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from aftrans_jax.workdir.record import read_result
 def restore_reported(
     workdir: Path, template: Any, *, say: Callable[[str], None], parts: Sequence[str] = ("",)
 ) -> Restored:
-    """Returns the checkpoint that a run reports; reads only.
+    """Returns the checkpoint that a run reports; only reads.
 
-    It is the best one on validation images where the run has them, by the logits that it was
-    trained to answer by, else the newest.
+    With a validation split it is the checkpoint that scores best on it, by the logits that the run
+    was trained to report, else the newest.
 
     Args:
-      workdir: of the run.
+      workdir: directory of the run.
       template: see `Checkpoints.restore_latest`.
       say: shows a line to the user.
-      parts: of the state, likewise.
+      parts: see `Checkpoints.restore_latest`.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
@@ -36,8 +36,8 @@ def restore_reported(
 
 
 def absent_checkpoints(workdir: Path) -> str:
-    """Returns what is said where a trained model is wanted and no checkpoint is there."""
+    """Returns the error message where a trained model is needed and there is no checkpoint."""
     way = "train first"
-    if read_result(workdir):  # a training would leave it alone
+    if read_result(workdir):  # a training would not run again
         way = "bring them back from a copy, or move result.json away too and train again"
     return f"{(workdir / 'checkpoints').resolve()} holds no checkpoint: {way}"

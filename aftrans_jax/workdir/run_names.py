@@ -1,4 +1,4 @@
-"""The name of a working directory: of its configuration, and of what was changed in it."""
+"""Names of working directories, made of a configuration's name and the changed settings."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def run_name(name: str, changed: Mapping[str, Any]) -> str:
 
 
 def another_run(workdir: Path, changed: Mapping[str, Any]) -> str:
-    """Returns what to do where a directory holds a run of other settings."""
+    """Returns advice where a directory holds a run with other settings."""
     name = run_name(str(workdir), changed)
     return f"train in another directory, with the --config of this one: --workdir={name}"
 

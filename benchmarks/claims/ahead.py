@@ -3,10 +3,10 @@
     pip install "jax[tpu]"; python -m benchmarks ahead --target=v5e:2x2x1
     pip install "jax[cuda12]"; python -m benchmarks ahead --target=h100_sxm.txtpb
 
-Both compilers work without their device, so what they say holds for one; nothing runs, and nothing
-is timed but the compiler. For a TPU, which compiles slowly, parts are compiled; for a GPU, whole
+Both compilers work without their device, so their accounts hold for one; nothing runs, and nothing
+is timed but the compiler. For a TPU, which compiles slowly, parts are compiled; for a GPU, full
 steps. All is bfloat16, ViT-B/16 at 448 and 224 px, stride 12. A GPU is described by a file of XLA's
-sources, xla/backends/gpu/target_config/specs. XLA's own matrix products are chosen by trial on the
+sources, xla/backends/gpu/target_config/specs. XLA chooses its own matrix products by trial on the
 card, so here all are cuBLAS's.
 """
 
@@ -50,7 +50,7 @@ BATCHES = (12, 48)
 OTHER_CASES = ("aftrans_every_token", "fused_product", "remat", "remat_but_products", "scanned")
 STEPS = (
     *(("aftrans", "cudnn", batch) for batch in BATCHES),
-    *(("naive", "xla", batch) for batch in (12, 24)),  # of 48, XLA computes half twice to fit
+    *(("naive", "xla", batch) for batch in (12, 24)),  # at 48, XLA computes half twice to fit
     *(("aftrans", "xla", batch) for batch in BATCHES),
     *((case, "cudnn", 12) for case in (*OTHER_CASES, "convolution", "float32_residual")),
 )
@@ -75,7 +75,7 @@ def gradient(function: Callable[..., Any], *arguments: int) -> Callable[..., Any
 
 
 def attention_parts(batch: int) -> dict[str, Part]:
-    """Returns both kernels at both branches' lengths."""
+    """Returns both attention kernels at both branches' lengths."""
     parts: dict[str, Part] = {}
     for size in (IMAGE_SIZE, LOCAL_SIZE):
         tokens = 1 + B16.patches_per_side(size, STRIDE) ** 2
@@ -86,10 +86,10 @@ def attention_parts(batch: int) -> dict[str, Part]:
 
 
 def patch_parts(batch: int) -> dict[str, Part]:
-    """Returns both ways to embed patches; of the kernel's gradient alone, as in training."""
+    """Returns both ways to embed patches, with only the kernel's gradient, as in training."""
     images = shape(batch, IMAGE_SIZE, IMAGE_SIZE, 3)
     kernel = shape(B16.patch_size, B16.patch_size, 3, B16.hidden)
-    brought = shape(batch, SIDE**2, B16.hidden)  # by the backward pass
+    brought = shape(batch, SIDE**2, B16.hidden)  # from the backward pass
 
     def weighted(embed: Callable[..., Array], images: Array, kernel: Array, weight: Array) -> Array:
         return embed(images, kernel, STRIDE) * weight
@@ -121,7 +121,7 @@ def trunk_parts(batch: int) -> dict[str, Part]:
 
 
 def side_parts(batch: int) -> dict[str, Part]:
-    """Returns what lies between the branches, forward alone."""
+    """Returns the forward pass of everything between the branches."""
     layers = shape(batch, B16.layers, dtype=jnp.float32)
     rows = shape(batch, B16.layers, SIDE**2, dtype=jnp.float32)
     geometry = Geometry(IMAGE_SIZE, B16.patch_size, STRIDE)
@@ -172,7 +172,7 @@ def account(
     arguments = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments
     )
-    # A step's state is given away, as in training; nothing else has room in a part's results.
+    # A step's state is donated, as in training; no other argument fits a part's results.
     donated = 0 if isinstance(arguments[0], TrainState) else ()
     lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
     began = time.perf_counter()
@@ -182,7 +182,7 @@ def account(
     assert memory is not None  # a compiler without an account of its memory
     found["temporary"] = Figure(memory.temp_size_in_bytes, "bytes")
     found["executable"] = Figure(executable_bytes(compiled), "bytes")
-    if "bytes accessed" in costs:  # not told for a GPU
+    if "bytes accessed" in costs:  # not available for a GPU
         found["accessed"] = Figure(costs["bytes accessed"], "bytes")
     return found
 
@@ -206,7 +206,7 @@ def measure(settings: Settings) -> Result:
             part, SingleDeviceSharding(device), target.compiler_options
         ).items():
             figures[f"{name}: {what}"] = figure
-            print(name, what, *figure[:2], flush=True)  # all of them take minutes
+            print(name, what, *figure[:2], flush=True)  # at once, since all of them take minutes
     sizes = {name: int(figures[f"{name}: executable"].median) for name in parts}
     more = per_image(sizes).items()
     figures |= {f"{name}: one more image": Figure(size, "bytes") for name, size in more}

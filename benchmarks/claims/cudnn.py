@@ -57,7 +57,7 @@ def measure(settings: Settings) -> Result:
         name = f"{num_tokens} tokens, {dtype}"
         try:
             found = differences("cudnn", num_tokens, dtype)
-        except Exception as error:  # whatever it is, the next size is worth a try
+        except Exception as error:  # of any kind: the next size is still worth a try
             wrong[name] = f"{type(error).__name__}: {str(error)[:500]}"
             continue
         errors |= {f"{name}, {what}": error for what, error in found.items()}

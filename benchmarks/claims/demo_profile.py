@@ -1,4 +1,4 @@
-"""Where the demo's time goes: starting, compiling, waiting for data, steps, evaluation."""
+"""The time that the demo takes: starting, compiling, waiting for data, steps, evaluation."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ NUM_STEPS = 100
 
 
 def timed(call: Callable[[], _Result]) -> tuple[_Result, float]:
-    """Returns what a call returns, once it is there, and the seconds it took."""
+    """Returns a call's result, once it is ready, and the seconds it took."""
     began = time.perf_counter()
     result = jax.block_until_ready(call())
     return result, time.perf_counter() - began

@@ -1,7 +1,7 @@
-"""Our connected components beside scipy's: the same answer, in how many iterations, how fast.
+"""Our connected components beside scipy's: whether they agree, iterations, and time.
 
-scipy is timed in both ways one would call it: once per mask, and once for the whole batch as a
-volume whose slices do not touch. scikit-image is timed where it is installed, and not checked.
+scipy is timed in both common ways: once per mask, and once for the full batch as a volume whose
+slices do not touch. scikit-image is timed where it is installed, and not checked.
 """
 
 import importlib.util
@@ -23,27 +23,27 @@ Masks = Bool[np.ndarray, "batch rows cols"]
 
 
 def blobs(rng: np.random.Generator) -> Masks:
-    """Returns what relevance maps give: the highest 20 % of smooth noise."""
+    """Returns masks like those of relevance maps: the highest 20 % of smooth noise."""
     noise = ndimage.gaussian_filter(rng.normal(size=(BATCH, SIDE, SIDE)), sigma=(0, 2, 2))
     return noise >= np.quantile(noise, 0.8, axis=(1, 2), keepdims=True)
 
 
 def percolation(rng: np.random.Generator) -> Masks:
-    """Returns random cells near the density where components become as ragged as they get."""
+    """Returns random cells near the density where components are most ragged."""
     return rng.random((BATCH, SIDE, SIDE)) < 0.41
 
 
 def spirals(rng: np.random.Generator) -> Masks:
-    """Returns one path that winds inwards, turned and mirrored."""
+    """Returns one path that winds inwards, rotated and mirrored."""
     line = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1])
-    mask = np.minimum(line[:, None], line) % 2 == 0  # rings, one in the other
-    for ring in range(0, SIDE // 2 - 1, 2):  # each is opened and led on to the next
+    mask = np.minimum(line[:, None], line) % 2 == 0  # nested rings
+    for ring in range(0, SIDE // 2 - 1, 2):  # each is opened and joined to the next
         mask[ring + 1, ring], mask[ring + 2, ring + 1] = False, True
     return _turned(mask, rng)
 
 
 def serpentines(rng: np.random.Generator) -> Masks:
-    """Returns one path that runs to and fro, turned and mirrored."""
+    """Returns one path that runs back and forth, rotated and mirrored."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[::2] = mask[1::4, -1] = mask[3::4, 0] = True
     return _turned(mask, rng)
@@ -65,7 +65,7 @@ def scipy_labels(masks: Masks) -> Int[np.ndarray, "batch rows cols"]:
 
 
 def labellers(masks: Masks) -> dict[str, Call]:
-    """Returns what else labels the masks, by library."""
+    """Returns other libraries' calls that label the masks."""
     calls: dict[str, Call] = {
         "scipy per mask": lambda: [scipy_labels(mask[None]) for mask in masks],
         "scipy one call": lambda: scipy_labels(masks),
@@ -96,7 +96,7 @@ def canonical(labels: Int[np.ndarray, "batch rows cols"]) -> Int[np.ndarray, "ba
 
 
 def measure_masks(masks: Masks, settings: Settings) -> dict[str, Figure]:
-    """Returns iterations and times on one batch; the error is the share of cells that disagree."""
+    """Returns iterations and times on one batch; the error is the fraction of wrong cells."""
     label, largest = jax.jit(label_components), jax.jit(largest_component)
     on_device = jax.device_put(masks)
     labelling = label(on_device)

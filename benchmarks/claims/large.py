@@ -1,12 +1,12 @@
-r"""What each of many devices holds and exchanges in a step of ViT-L and ViT-H, by the compiler.
+r"""Memory and exchanges of each of many devices in a step of ViT-L and ViT-H, by the compiler.
 
     pip install "jax[tpu]"; python -m benchmarks large --target=v5e:2x4x1
     python -m benchmarks large --target=v5e:8x8x1 --only='l16, fsdp, remat blocks' \
         --results=benchmarks/results/chips_64
     pip install "jax[cuda12]"; python -m benchmarks large --target=h100_sxm.txtpb
 
-Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, patches beside each
-other, SGD, in bfloat16, with 8 images a device. A target of XLA's own file is 8 of its GPUs.
+Nothing runs: see `claims/ahead.py`. AFTrans reads 448 px and crops of 224 px, patches without
+overlap, SGD, in bfloat16, with 8 images a device. A target in XLA's own file means 8 of its GPUs.
 """
 
 import time
@@ -80,7 +80,7 @@ def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stag
 
 
 def account(program: jax.stages.Compiled) -> tuple[dict[str, Figure], Mapping[str, Any]]:
-    """Returns what a device holds during a step, what it exchanges with others, and how often."""
+    """Returns what a device holds and exchanges with others during a step, and how often."""
     memory = program.memory_analysis()
     assert memory is not None  # a compiler without an account of its memory
     found = collectives(program.as_text() or "")
@@ -98,7 +98,7 @@ def account(program: jax.stages.Compiled) -> tuple[dict[str, Figure], Mapping[st
 
 
 def measure(settings: Settings) -> Result:
-    """Returns the account of every way to share and to recompute, for the target."""
+    """Returns the account of every way to shard and to recompute, for the target."""
     target = aimed(settings.target, gpus=GPUS)
     figures, counts = {}, {}
     for name in settings.pick(WAYS, WAYS):

@@ -1,9 +1,9 @@
-"""A 12-megapixel JPEG to 448 px: decoded whole and at a reduced scale, in turns on one thread.
+"""A 12-megapixel JPEG to 448 px: decoded fully and at a reduced scale, in turns on one thread.
 
 The photo is a smaller one, drawn or the median one of --photos, enlarged: quality 92, 4:2:0. With
-the grain of a sensor it is as large as a phone's file, and Huffman decoding, which no scale makes
-shorter, is most of the time. With restart markers it is decoded whole, and twice, to find what is
-damaged between them; a progressive one whole too: a scale would hide what is missing of it.
+the grain of a sensor it is as large as a phone's file, and most of the time is Huffman decoding,
+which a reduced scale does not shorten. With restart markers it is decoded fully, and twice, to find
+damage between them; a progressive one fully too: a reduced scale would hide missing data.
 """
 
 import time
@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def encode(image: Image.Image, **options: Any) -> bytes:
-    """Returns the JPEG that a phone would make of an image."""
+    """Returns an image as a phone's JPEG."""
     stream = BytesIO()
     image.save(stream, "JPEG", quality=92, subsampling=2, **options)
     return stream.getvalue()
@@ -52,7 +52,7 @@ def with_grain(image: Image.Image) -> Image.Image:
 
 
 def square(data: bytes, resize_size: int | None) -> np.ndarray:
-    """Returns a JPEG as the square that a training example is cut from."""
+    """Returns a JPEG as the square that a training example is cropped from."""
     pixels = decode_photo(data, "photo", resize_size=resize_size).pixels
     return resize(Example(pixels, 0), SIZE).image
 
@@ -69,7 +69,7 @@ def measure(settings: Settings) -> Result:
     grainy = with_grain(large)
     files = {"smooth": encode(large)}
     files |= {kind: encode(grainy, **options) for kind, options in KINDS.items()}
-    # A thread of its own, as in the loader: malloc serves each thread apart.
+    # A separate thread, as in the loader: malloc has an arena for each thread.
     with ThreadPoolExecutor(1) as pool:
         times = pool.submit(_times, files, settings).result()
     figures: dict[str, Figure] = {}

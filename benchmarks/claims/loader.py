@@ -144,7 +144,7 @@ def measure(settings: Settings) -> Result:
             if theirs in figures:
                 title = f"ours / tf.data, {size} px, 1 thread"
                 figures[title] = ratio(figures[ours], figures[theirs])
-        with ThreadPoolExecutor(1) as pool:  # as in the loader: malloc serves each thread apart
+        with ThreadPoolExecutor(1) as pool:  # as in the loader: malloc has an arena for each thread
             figures |= pool.submit(stage_ms, photos, settings.num_calls).result()
         speed = figures[f"ours, 448 px, {num_cores} thread{'s' * (num_cores > 1)}"].median
         source = Repeated(photos, NUM_EXAMPLES)

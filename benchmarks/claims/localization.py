@@ -1,4 +1,4 @@
-"""Where an untrained gate looks on real photos: predicted boxes against the annotated birds.
+"""The boxes of an untrained gate on real photos, against the annotated birds.
 
 The SACM's kernels are zero, so every gate is 1/2: no seed, no training. A layer "alone" has a gate
 of 1 and the others 0. Evenly spaced photos of the test split are resized as in an evaluation. Each
@@ -39,7 +39,7 @@ NUM_IMAGES, KEEP_RATIOS = 40, (0.1, 0.2, 0.3, 0.4)
 
 
 class Way(NamedTuple):
-    """How class rows become boxes, where not as by default; `layer` is the only one looked at."""
+    """How class rows become boxes, where not as by default; `layer` is the only one used."""
 
     name: str
     selection: str = "fused"
@@ -80,7 +80,7 @@ def encode(photos: Sequence[Example], settings: Settings) -> tuple[Array, Array]
 
 
 def gate_layers(log_rows: Array, descriptor: Array, way: Way) -> GatedRows:
-    """Returns what a SACM with zero kernels makes of the class rows, or one layer of it."""
+    """Returns class rows gated by a SACM with zero kernels, or one layer of them."""
     sacm = SACM(DEFAULTS.sacm.reduction, way.head_fusion)
     shapes = jax.eval_shape(sacm.init, jax.random.key(0), log_rows, descriptor)
     variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)

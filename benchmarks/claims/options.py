@@ -1,8 +1,8 @@
-"""Ways to run the step that could be settings: what each costs or saves, beside the step as it is.
+"""Ways to run the step that could be settings: what each costs or saves, beside the default step.
 
-One product for queries, keys and values; one compiled block for all layers; what is kept for the
-backward pass; how patches are embedded; the residual stream's type; dropout's generator; flags of
-XLA. All take turns in one process. ARCHITECTURE.md says what is kept.
+One product for queries, keys and values; one compiled block for all layers; the arrays stored for
+the backward pass; how patches are embedded; the residual stream's type; dropout's generator; flags
+of XLA. All take turns in one process. ARCHITECTURE.md says which are used.
 """
 
 import time
@@ -83,7 +83,7 @@ def prepare(option: Option, settings: Settings) -> Step:
 
 
 def measure(settings: Settings) -> Result:
-    """Returns time, memory and compilation of each option, and ratios to what it stands for."""
+    """Returns time, memory and compilation of each option, and ratios to its alternative."""
     resolved = settings.resolved()
     known = options(resolved["dtype"], settings.backend)
     picked = settings.pick(known, known)
@@ -95,7 +95,7 @@ def measure(settings: Settings) -> Result:
 def compare(
     chosen: Mapping[str, Option], settings: Settings
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
-    """Returns figures of what compiles, and of what does not, as a flag of another XLA, why."""
+    """Returns figures of options that compile, and the reasons of others, such as unknown flags."""
     steps, figures, details = {}, {}, {}
     for name, option in chosen.items():
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Whether loading hides behind the step: steps fed by the loader, and on a batch that stays.
+"""Whether loading hides behind the step: steps fed by the loader, and on a constant batch.
 
 A step is a computation, which competes with the loader for the cores, or it sleeps, which stands in
 for an accelerator. The next batch is fetched while a step runs, as in training.
@@ -20,14 +20,14 @@ from benchmarks.claims.readers import IMAGE_SIZE, our_batches
 from benchmarks.harness.figures import Figure, ratio, spread
 
 NUM_WARM_UP, NUM_STEPS = 3, 12
-STEPS_IN_BATCHES = (0.5, 1.5, 3.0)  # duration of a step, in those of loading a batch
+STEPS_IN_BATCHES = (0.5, 1.5, 3.0)  # duration of a step, in loading times of a batch
 
 Start = Callable[[Any], Any]
 Wait = Callable[[Any], Any]
 
 
 def computation(seconds: float, batch: Any) -> tuple[Start, Wait]:
-    """Returns a jitted step that computes for about that long, begun and awaited."""
+    """Returns a jitted step that computes for about that long, as start and wait."""
     matrix = jnp.eye(512) / 2
 
     @partial(jax.jit, static_argnums=1)
@@ -48,7 +48,7 @@ def computation(seconds: float, batch: Any) -> tuple[Start, Wait]:
 
 
 def sleep(seconds: float, pool: ThreadPoolExecutor) -> tuple[Start, Wait]:
-    """Returns a step that takes no processor at all, begun and awaited."""
+    """Returns a step that takes no processor time, as start and wait."""
     return lambda _: pool.submit(time.sleep, seconds), lambda running: running.result()
 
 
@@ -68,7 +68,7 @@ def step_ms(batches: Iterator[Any], start: Start, wait: Wait) -> float:
 def overlap(
     source: Source, num_threads: int, batch_seconds: float, num_turns: int
 ) -> dict[str, Figure]:
-    """Returns the time of steps of several lengths, fed over that of them on a batch that stays."""
+    """Returns the times of steps of several lengths, fed, over those on a constant batch."""
     mesh = device_mesh()
 
     def fed() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What the loader's benchmark reads: photos, drawn or real, by our loader, PIL and tf.data."""
+"""Readers for the loader's benchmark: photos, drawn or real, by our loader, PIL and tf.data."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Reader = Callable[[int, int], Rows]  # (resize_size, num_threads) to endless bat
 
 
 class Repeated:
-    """A source whose examples come round again and again."""
+    """A source whose examples repeat."""
 
     def __init__(self, source: Source, length: int) -> None:
         self.source, self.length = source, length
@@ -36,7 +36,7 @@ class Repeated:
 
 
 def draw_photo(rng: np.random.Generator) -> UInt8[np.ndarray, "375 500 3"]:
-    """Returns noise that a JPEG encoder finds as hard as a photo of a bird."""
+    """Returns noise that takes a JPEG encoder as many bytes as a photo of a bird."""
     frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH))
     amplitude = np.maximum(frequency, 1 / WIDTH) ** -1.4
     spectrum = amplitude[..., None] * np.exp(2j * np.pi * rng.random((*amplitude.shape, 3)))
@@ -67,7 +67,7 @@ def our_batches(source: Source, resize_size: int, num_threads: int) -> Rows:
 
 
 def pil_batches(paths: list[Path], resize_size: int, num_threads: int) -> Rows:
-    """Yields what a loader without OpenCV or grain would, decoded two batches ahead."""
+    """Yields batches of a loader without OpenCV or grain, decoded two batches ahead."""
     rng = np.random.default_rng(0)
 
     def load(path: Path, top: int, left: int, flip: int) -> UInt8[np.ndarray, "448 448 3"]:
@@ -88,7 +88,7 @@ def pil_batches(paths: list[Path], resize_size: int, num_threads: int) -> Rows:
 
 
 def tf_batches(paths: list[Path], antialias: bool, resize_size: int, num_threads: int) -> Rows:
-    """Returns batches of tf.data, whose bilinear filter antialiases only when it is asked to."""
+    """Returns batches of tf.data, whose bilinear filter antialiases only if asked to."""
     import tensorflow as tf
 
     def load(path: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What devices exchange in one training step, counted in the compiled program, and a paper model.
+"""What devices exchange in one training step, counted in the compiled program, and a model of it.
 
 The demo's step is compiled for 1, 2 and 4 fake CPU devices and for two processes over loopback.
-All of them share the host's cores, so their throughput says little of devices of their own. The
+All of them share the host's cores, so their throughput says little about separate devices. The
 exchange of one device is with itself.
 """
 
@@ -47,8 +47,8 @@ TIMEOUT_S = 240
 SHARED_CORES = "speed: all devices share this host's cores, so it says little of scaling"
 MODEL = "a model on paper, NOT a measurement"
 CHIPS = tuple(2**power for power in range(9))  # 1 to 256
-# 48 images of 1.37 ms, the arithmetic floor on one H100: the shorter the step, the more the
-# exchange weighs.
+# 48 images of 1.37 ms, the arithmetic floor on one H100: the shorter the step, the larger the
+# exchange's part.
 STEP_MS = 65.8
 LINK_GB_PER_S = 50.0  # 400 Gbit/s, one InfiniBand port a card
 
@@ -56,7 +56,7 @@ LINK_GB_PER_S = 50.0  # 400 Gbit/s, one InfiniBand port a card
 def work(
     settings: Settings, address: str, num_processes: int, index: int, talk: Talk
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
-    """Returns what one process finds: figures of the step, and an account of its exchange."""
+    """Returns the figures of the step in one process, and an account of its exchange."""
     del talk
     if num_processes > 1:
         jax.distributed.initialize(address, num_processes, index)
@@ -82,7 +82,7 @@ def work(
 def account(found: Sequence[Collective], num_params: int) -> dict[str, Any]:
     """Returns collectives by kind, and whether they are one exchange of float32 gradients.
 
-    Nothing but the gradients and the averages may be in it, and nothing within a loop.
+    It may hold nothing but the gradients and the averages, and be in no loop.
     """
     kinds = {kind: [c.num_bytes for c in found if c.kind == kind] for kind, *_ in found}
     gradient_bytes = 4 * num_params
@@ -103,7 +103,7 @@ def account(found: Sequence[Collective], num_params: int) -> dict[str, Any]:
 
 
 def run_setup(setup: Setup, settings: Settings) -> tuple[dict[str, Figure], dict[str, Any]]:
-    """Returns what the first of a setup's processes finds.
+    """Returns the figures and the account of a setup's first process.
 
     Raises:
       WorkerError: a process failed, or took too long.
@@ -128,7 +128,7 @@ def run_setup(setup: Setup, settings: Settings) -> tuple[dict[str, Figure], dict
 
 
 def free_port() -> int:
-    """Returns a port of this machine that nobody listens at."""
+    """Returns a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -140,7 +140,7 @@ def ring_ms(num_bytes: int, chips: int, gb_per_s: float) -> float:
 
 
 def weak_scaling(num_bytes: int, step_ms: float, gb_per_s: float) -> list[dict[str, float]]:
-    """Returns the share of its own speed that each of many chips keeps, by the model.
+    """Returns the fraction of its own speed that each of many chips keeps, by the model.
 
     The exchange follows the step, or all of it hides behind the step.
     """
@@ -164,7 +164,7 @@ def b16_params() -> int:
 
 
 def measure(settings: Settings) -> Result:
-    """Returns what each setup's devices exchange and how fast they are, and the paper model."""
+    """Returns what each setup's devices exchange and how fast they are, and the model."""
     figures, accounts = {}, {}
     for name, setup in SETUPS.items():
         timed, accounts[name] = run_setup(setup, settings)

@@ -1,8 +1,8 @@
-"""What AFTrans adds to two passes through the trunk, part by part and as a whole.
+"""What AFTrans adds to two passes through the trunk, by part and in total.
 
-Each part is compiled by itself and fed with what the part before it made of random class rows,
-smooth over patches as real ones are. Fused into a step, parts cost less than here. The whole is
-the step of AFTrans less the step of the same two passes without any of the parts.
+Each part is compiled by itself and fed with the results of the part before it, starting from random
+class rows that are smooth over patches as real ones are. Fused into a step, parts cost less. The
+total is the step of AFTrans minus the step of the same two passes without any of the parts.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ from benchmarks.models.cases import CASES
 from benchmarks.models.training import Step, random_batch
 from benchmarks.settings import Settings
 
-BURST = 10  # calls of a part in a row: each is short
+BURST = 10  # calls of a part in a row, since each is short
 
 
 def smooth_rows(rng: np.random.Generator, batch: int, layers: int, heads: int, side: int) -> Array:
-    """Returns log class rows [batch layers heads patches], one smooth map per image behind all."""
+    """Returns log class rows [batch layers heads patches] around one smooth map per image."""
     noise = rng.normal(size=(batch, side, side))
     shared = ndimage.gaussian_filter(noise, sigma=(0, 2, 2)) * side / 4
     rows = shared[:, None, None] + 0.1 * rng.normal(size=(batch, layers, heads, side, side))
@@ -41,7 +41,7 @@ def smooth_rows(rng: np.random.Generator, batch: int, layers: int, heads: int, s
 def class_rows(
     config: Config, queries: list[Array], keys: list[Array]
 ) -> tuple[Float[Array, "batch layers heads patches"], Float[Array, "batch layers"]]:
-    """Returns the class rows of all layers and their descriptors, as the encoder takes them."""
+    """Returns the class rows of all layers and their descriptors, as in the encoder."""
     describe, rows, descriptors = DESCRIPTORS[config.sacm.descriptor], [], []
     for query, key in zip(queries, keys, strict=True):
         rows.append(log_class_row(query, key))
@@ -52,7 +52,7 @@ def class_rows(
 def gate_gradient(
     config: Config, local: Geometry, gate: Array, rows: Array, box: Array, patches: Array
 ) -> Array:
-    """Returns the gate's gradient through the local branch's patches, whose own is ones."""
+    """Returns the gate's gradient through the local branch's patches, whose gradient is ones."""
     side = round(rows.shape[-1] ** 0.5)
 
     def total(gate: Array) -> Array:
@@ -64,7 +64,7 @@ def gate_gradient(
 
 
 def parts(settings: Settings) -> dict[str, Call]:
-    """Returns the calls to time, by the name of the part, compiled."""
+    """Returns the compiled calls to time, by the name of the part."""
     config, batch = settings.config(), settings.batch
     dtype = PRECISIONS[settings.precision]().dtype
     model = cast(AFTrans, CASES["aftrans"].make(config, dtype))
@@ -76,7 +76,7 @@ def parts(settings: Settings) -> dict[str, Call]:
     head_dim, tokens = variant.hidden // variant.heads, 1 + side**2
     seeds = jax.random.split(jax.random.key(0), 2 * variant.layers)
     drawn = [draw(seed, (batch, tokens, variant.heads, head_dim)) for seed in seeds]
-    # One query a layer: the class token's alone is read, and only from the last block is there one.
+    # One query a layer: only the class token's is read, and the last block has no others.
     queries, keys = [query[:, :1] for query in drawn[::2]], drawn[1::2]
 
     rows = smooth_rows(rng, batch, variant.layers, variant.heads, side)
@@ -114,7 +114,7 @@ def parts(settings: Settings) -> dict[str, Call]:
 
 
 def measure(settings: Settings) -> Result:
-    """Returns the milliseconds of each part, and of the whole beside the step's and the goal's."""
+    """Returns the milliseconds of each part, and of the total beside the step's and the goal's."""
     timed = take_turns(parts(settings), settings, burst=BURST)
     config, batch = settings.config(), settings.batch
     steps = {name: Step(CASES[name], config, batch) for name in ("aftrans", "two_passes")}

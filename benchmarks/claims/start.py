@@ -1,4 +1,4 @@
-"""Seconds that a user waits: to the first line, and to the first step, cold and compiled before.
+"""Seconds that a user waits for the first line and the first step, with and without a cache.
 
 Each start is `python -m aftrans_jax.main` in a process of its own, on built-in birds drawn at
 224 px, with random weights.
@@ -35,7 +35,7 @@ def command(settings: Settings, workdir: Path) -> list[str]:
         "train.report_every": 1,
     }
     flags = [f"--config.{key}={value}" for key, value in changes.items()]
-    # Safe path: of two commits that are compared, PYTHONPATH says which, not the current folder.
+    # -P: of two commits that are compared, PYTHONPATH decides which runs, not the current folder.
     start = [sys.executable, "-u", "-P", "-m", "aftrans_jax.main", "--config=configs/demo.py"]
     return [*start, f"--workdir={workdir}", *flags]
 
@@ -44,7 +44,7 @@ def waits(given: list[str], cache: Path) -> tuple[float, float]:
     """Returns the seconds to a command's first line and to its first step.
 
     Raises:
-      RuntimeError: it took none.
+      RuntimeError: there was no step.
     """
     own = {"PYTHONPATH": os.getcwd()} | dict(os.environ)
     environment = own | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
@@ -60,7 +60,7 @@ def waits(given: list[str], cache: Path) -> tuple[float, float]:
 
 
 def measure(settings: Settings) -> Result:
-    """Returns the waits of a first start and the median ones of those after it."""
+    """Returns the waits of a first start and the medians of those after it."""
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder, "cache")
         starts = []

@@ -1,4 +1,4 @@
-"""One training step: AFTrans beside two plain ViT steps and beside the path that stores all maps.
+"""One training step: AFTrans beside two plain ViT steps and beside one that stores all maps.
 
 Random weights and pixels, no loader. Where memory runs out, a model has no time.
 """
@@ -29,7 +29,7 @@ OURS = ("aftrans", "aftrans_every_token")
 
 
 def attempt(name: str, settings: Settings, batch: int) -> tuple[Step | None, dict[str, Any]]:
-    """Returns a step after its first call, None where memory ran out, and what is known of it."""
+    """Returns a step after its first call, None where memory ran out, and details on it."""
     gc.collect()  # an earlier step's arrays, which its error may still have held
     known: dict[str, Any] = {}
     began, before = time.perf_counter(), device_bytes("peak_bytes_in_use")
@@ -44,15 +44,15 @@ def attempt(name: str, settings: Settings, batch: int) -> tuple[Step | None, dic
         raise
     assert np.isfinite(metrics["loss"].total), "the loss is not finite"
     peak = device_bytes("peak_bytes_in_use")
-    # Of the process: nothing is known of a step that needs less than one before.
+    # The peak is the process's: it says nothing of a step that needs less than one before.
     return step, known | {"device_peak_bytes": peak if peak != before else None}
 
 
 def measure(settings: Settings) -> Result:
     """Returns time, speed, memory and utilisation of each case that fits, and their ratios.
 
-    Utilisation counts the FLOP that the case needs, so that the shortcut's savings do not flatter
-    it; "model FLOP" are those of the model as published.
+    Utilisation counts the FLOP that the case needs, so that the shortcut does not increase it;
+    "model FLOP" are those of the model as published.
     """
     details, figures, steps = dict[str, Any](settings.resolved()), dict[str, Figure](), {}
     for name in settings.pick(CASES, DEFAULT_CASES):
@@ -77,7 +77,7 @@ def measure(settings: Settings) -> Result:
 
 
 def ratios(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Returns P1 and P2 as far as their parts were measured; memory is known if a step ran out."""
+    """Returns P1 and P2 where their parts were measured; memory is known if a step ran out."""
     times = {name.removesuffix(", time"): x for name, x in figures.items() if ", time" in name}
     found = {}
     for name in [name for name in OURS if name in times]:
@@ -95,7 +95,7 @@ def ratios(figures: Mapping[str, Figure]) -> dict[str, Figure]:
 
 
 def guess_batch(known: Mapping[int, int], limit: int) -> int:
-    """Returns the batch that would fill the memory, by what smaller ones took."""
+    """Returns the batch that would fill the memory, extrapolated from smaller ones."""
     if not known:
         return 1
     batch = max(known)
@@ -104,7 +104,7 @@ def guess_batch(known: Mapping[int, int], limit: int) -> int:
 
 
 def measure_largest_batch(settings: Settings) -> Result:
-    """Returns how many images a step can take, and what one more of them takes."""
+    """Returns how many images a step can take, and the memory for one more of them."""
     limit = device_bytes("bytes_limit")
     if limit is None:
         raise LeftOutError("this device's memory has no limit that JAX knows of: run it on a GPU")

@@ -3,8 +3,8 @@
 Each side has a process of its own, on the same cores. On a CPU the sides take turns; on a GPU each
 has the card to itself, one after another. JAX chooses the device and the type, PyTorch follows.
 "eager" stores all maps and multiplies them as TransFG does; "compiled" is two plain ViT passes.
-Memory is the allocator's peak on a GPU; on a CPU, by how much a step makes its process grow, and
-what stays from step to step. Libraries and compilers do not count.
+Memory is the allocator's peak on a GPU; on a CPU, the growth of the process during a step, and what
+stays from step to step. Libraries and compilers do not count.
 """
 
 import importlib.util
@@ -26,16 +26,16 @@ from benchmarks.models.training import Step
 from benchmarks.settings import Settings
 
 PEERS = ("eager", "compiled")
-BUSY = 0.7  # jobs that run elsewhere; at 4 on two cores, eager steps took 8 s instead of 0.13
+BUSY = 0.7  # load of other jobs; at 4 on two cores, eager steps took 8 s instead of 0.13
 
 
 class Side(NamedTuple):
     """A step that ran once.
 
     step: runs it again and awaits it.
-    peak_bytes: the most memory that was held on the device, None where it keeps no account.
-    state_bytes: what of it stays from step to step, the batch included.
-    known: what to report beside time and memory.
+    peak_bytes: the most memory that was held on the device, None where it is not recorded.
+    state_bytes: the part of it that stays from step to step, including the batch.
+    known: details to report beside time and memory.
     """
 
     step: Callable[[], Any]
@@ -45,10 +45,10 @@ class Side(NamedTuple):
 
 
 def serve(make: Callable[..., Side], args: tuple[Any, ...], talk: Talk) -> int | None:
-    """Runs a step as long as it is asked to, and returns its memory, None where it ran out."""
+    """Runs a step as often as asked, and returns its memory, None where it ran out."""
     try:
         side = make(*args)
-    except RuntimeError as error:  # PyTorch's and JAX's are of this kind
+    except RuntimeError as error:  # PyTorch's and JAX's errors are of this type
         if not is_out_of_memory(error):
             raise
         return None
@@ -68,7 +68,7 @@ def ours(settings: Settings) -> Side:
     step = Step(CASES["aftrans"], config, settings.batch)
     state, _ = jax.block_until_ready(step())
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    del state  # the next step takes it over
+    del state  # donated to the next step
     known |= {
         "preparation_s": round(time.perf_counter() - began, 1),
         "gflop_per_image": round(3 * case_flops(CASES["aftrans"], config) / 1e9, 2),
@@ -80,7 +80,7 @@ def ours(settings: Settings) -> Side:
 
 
 def theirs(settings: Settings, name: str, dtype: str) -> Side:
-    """Returns a step of PyTorch's; on a GPU in float32 with TF32 products, as JAX has them."""
+    """Returns a step of PyTorch's; on a GPU in float32 with TF32 products, as in JAX."""
     import torch
 
     from benchmarks.pytorch import model, step
@@ -111,7 +111,7 @@ def theirs(settings: Settings, name: str, dtype: str) -> Side:
 
 
 def start(name: str, *args: Any, details: dict[str, Any]) -> Worker | None:
-    """Returns a side's process once its first step is done, None where memory ran out."""
+    """Returns a side's process after its first step, None where memory ran out."""
     make = ours if name == "ours" else theirs
     worker = Worker("benchmarks.claims.torch_peer:serve", make, args)
     message = worker.listen()

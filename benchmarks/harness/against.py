@@ -22,8 +22,8 @@ def checked_out(root: Path, ref: str) -> Iterator[Path]:
     """Yields a folder with a commit's packages and this checkout's benchmarks; removes it after.
 
     Args:
-      root: of this checkout.
-      ref: names the commit, in any way that git knows.
+      root: root of this checkout.
+      ref: name of the commit, in any form that git knows.
     """
     with tempfile.TemporaryDirectory() as temporary:
         worktree, packages = Path(temporary, "worktree"), Path(temporary, "packages")
@@ -55,9 +55,9 @@ def _side_by_side(folder: Path, checkout: Path) -> Path:
 def compare(function: str, settings: Settings, theirs: Path) -> tuple[Result, Result]:
     """Returns the results of this checkout and of another's packages.
 
-    Each side has a process of its own, and one of them at a time is at work: the other waits where
-    its next turn begins. So turn by turn both meet the same machine. A side without
-    turns runs whole.
+    Each side has a process of its own, and only one of them runs at a time: the other waits where
+    its next turn begins. So both meet the same machine in each turn. A side without turns runs in
+    one go.
 
     Raises:
       LackingError: the other packages lack what the benchmark imports.
@@ -91,7 +91,7 @@ def _run_to_next_turn(name: str, sides: dict[str, Worker], results: dict[str, Re
 
 
 def ratios(ours: Result, theirs: Result) -> dict[str, Figure]:
-    """Returns ours over theirs, of the figures that both have and that are not zero."""
+    """Returns ours over theirs, for the figures that both have and that are not zero."""
     return {
         name: ratio(ours.figures[name], figure)
         for name, figure in theirs.figures.items()

@@ -1,4 +1,4 @@
-"""What may keep a benchmark from a result."""
+"""Errors that keep a benchmark from a result."""
 
 
 class LeftOutError(Exception):

@@ -1,4 +1,4 @@
-"""What benchmarks report: named figures with their spread, of calls that take turns."""
+"""The results of benchmarks: named figures with their spread, from calls that take turns."""
 
 import pkgutil
 import time
@@ -21,7 +21,7 @@ class Figure(NamedTuple):
     A difference smaller than the quartiles' distance is noise.
 
     error: how far the result is from an oracle's, 0 where they are equal.
-    turns: the values behind the median, in the order in which they were measured.
+    turns: the values of the median, in the order in which they were measured.
     """
 
     median: float
@@ -32,21 +32,21 @@ class Figure(NamedTuple):
     turns: tuple[float, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Returns what is written of the figure."""
+        """Returns the figure as it is written."""
         fields = self._asdict() | {"turns": None}
         return {name: value for name, value in fields.items() if value is not None}
 
     def rate(self, amount: float, unit: str) -> "Figure":
-        """Returns the amount per second, of a figure in ms that it takes."""
+        """Returns the amount per second, where the figure is the time for it in ms."""
         rates = [1000 * amount / ms for ms in self.turns or (self.median,)]
         return spread(rates, unit)
 
 
 class Result(NamedTuple):
-    """What a benchmark found.
+    """The results of a benchmark.
 
-    details: whatever else a reader may want to know.
-    compiled_for: the device where it is not the one that JAX runs on.
+    details: further information for readers.
+    compiled_for: the device, where it is not the one that JAX runs on.
     """
 
     figures: Mapping[str, Figure]
@@ -57,7 +57,7 @@ class Result(NamedTuple):
 def spread(values: Sequence[float], unit: str) -> Figure:
     """Returns the median of values and their quartiles.
 
-    Medians, since another job makes a call slower and none makes it faster.
+    Medians are used since another job makes calls slower and never faster.
     """
     if len(values) < 2:
         return Figure(round(values[0], 4), unit)
@@ -75,11 +75,11 @@ def take_turns(
     """Returns the milliseconds of each call, results awaited, after calls that do not count.
 
     Args:
-      calls: by name; they take turns, so that another job on the machine slows all of them.
-      settings: say how many calls are timed, how many of each come before, and what every turn
+      calls: calls by name; they take turns, so that another job on the machine slows all of them.
+      settings: number of timed calls, number of calls of each before these, and what every turn
         waits for.
-      burst: calls in a row before their results are awaited, so that a short one is not the time
-        it takes to start it.
+      burst: calls in a row before their results are awaited, so that the time of a short one is
+        not that of starting it.
       clock: returns seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -94,13 +94,13 @@ def take_turns(
 
 
 def run_benchmark(function: str, settings: Settings, talk: Talk) -> Result:
-    """Returns what a benchmark finds in a worker, which waits for an answer before every turn."""
+    """Returns a benchmark's result in a worker, which waits for an answer before every turn."""
     measure: Callable[[Settings], Result] = pkgutil.resolve_name(function)
     return measure(replace(settings, pause=lambda: talk(None)))
 
 
 def ratio(ours: Figure, theirs: Figure, unit: str = "ratio") -> Figure:
-    """Returns the ratio of two medians, with the quartiles of the ratios turn by turn."""
+    """Returns the ratio of two medians, with the quartiles of the ratios by turn."""
     median = round(ours.median / theirs.median, 4)
     if len(ours.turns) != len(theirs.turns) or len(ours.turns) < 2:
         return Figure(median, unit)

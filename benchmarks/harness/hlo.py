@@ -1,4 +1,4 @@
-"""What the text of a compiled program says of its loops and of what devices exchange in it."""
+"""The loops of a compiled program and what devices exchange in it, parsed from its text."""
 
 import math
 import re
@@ -10,12 +10,12 @@ _KINDS = (
     *("collective-permute", "collective-broadcast"),
 )
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(-start)?\((.*)")
-# Ends at a brace that is alone in its line, since strings within instructions have lines too.
+# Ends at a brace on a line of its own, since strings within instructions have lines too.
 _COMPUTATION = re.compile(
     r"^(?:ENTRY )?%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}(?:, execution_thread=[^\n]*)?$", re.M | re.S
 )
-# Of an exchange beside other work, TPUs have the whole instruction in the fusion that starts it, in
-# each that goes on with it and in the last. A fusion is called where it stands.
+# On TPUs an exchange that overlaps other work is repeated in the fusion that starts it, in each
+# that continues it and in the last. A fusion is called where it stands.
 _GOES_ON = re.compile(
     r"%async-collective-done[\w.]* = .*calls=%([\w.\-]+)|%(async_collective_fusion[\w.]*) \("
 )
@@ -27,9 +27,9 @@ _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\]")
 class Collective(NamedTuple):
     """An instruction by which devices exchange arrays.
 
-    kind: such as "all-reduce".
-    sizes: elements of each array that a device is given by it, and gives where it is started.
-    num_bytes: of the whole arrays: those that an all-gather makes, and a reduce-scatter takes.
+    kind: kind of the exchange, such as "all-reduce".
+    sizes: elements of each array that a device receives, and sends where it is started.
+    num_bytes: bytes of the unsharded arrays: results of an all-gather, inputs of a reduce-scatter.
     in_loop: whether a while loop repeats it.
     """
 
@@ -45,13 +45,13 @@ def num_loops(hlo: str) -> int:
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """Returns what devices exchange in a program.
+    """Returns the exchanges between devices in a program.
 
     Args:
       hlo: `as_text()` of a compiled function.
 
     Raises:
-      ValueError: not all of the text could be read.
+      ValueError: some of the text could not be read.
     """
     blocks: dict[str, str] = dict(_COMPUTATION.findall(hlo))
     inside = _called((name for loop in _LOOP.findall(hlo) for name in loop), blocks)
@@ -73,7 +73,7 @@ def collectives(hlo: str) -> list[Collective]:
 
 
 def _called(names: Iterable[str], blocks: Mapping[str, str]) -> set[str]:
-    """Returns the computations, and those that they call, directly or not."""
+    """Returns the computations and all that they call, directly or not."""
     found: set[str] = set()
     pending = list(names)
     while pending:
@@ -90,7 +90,7 @@ def _collective(result: str, kind: str, start: str, rest: str, *, in_loop: bool)
     num_bytes = sum(-(-size * _bits(dtype) // 8) for dtype, size in arrays)
     if (group := _GROUP.search(rest)) and kind in {"all-gather", "reduce-scatter"}:
         among = int(group[2] or len(group[1].split(",")))
-        if start:  # parts and wholes
+        if start:  # shards and unsharded arrays
             num_bytes = num_bytes * among // (among + 1)
         elif kind == "reduce-scatter":
             num_bytes *= among

@@ -1,4 +1,4 @@
-"""What a program needs of memory, and what a device could do at best."""
+"""The memory that a program needs, and the best that a device could do."""
 
 import ctypes
 from collections.abc import Callable, Mapping
@@ -24,14 +24,14 @@ def executable_bytes(compiled: jax.stages.Compiled) -> int:
 def device_bytes(name: str) -> int | None:
     """Returns a figure of the first device's allocator, None where it keeps none.
 
-    The "peak_bytes_in_use" is the process's: it never falls again.
+    The "peak_bytes_in_use" is the process's: it never falls.
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     return statistics.get(name)
 
 
 def utilisation(flops: float, milliseconds: float, dtype: str) -> float | None:
-    """Returns the share of the device's peak that work done in a time makes, None if not known."""
+    """Returns the fraction of the device's peak that work in a time reaches, None if not known."""
     peak = peak_flops(dtype)
     return None if peak is None else flops / (milliseconds / 1000) / peak
 
@@ -42,10 +42,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def largest(fits: Callable[[int], bool], first: int, *, tolerance: float = 0.06) -> int:
-    """Returns the largest number that fits, to within a share of it; 0 if even 1 does not.
+    """Returns the largest number that fits, to within a fraction of it; 0 if even 1 does not.
 
-    From a first guess it grows by a quarter until one does not fit, or halves until one does, and
-    then bisects. A trial is a compilation, so a good guess is worth having.
+    It grows the first guess by a quarter until one does not fit, or halves it until one does, and
+    then bisects. Each trial is a compilation, so a good guess saves time.
     """
     good, bad, trial = 0, None, max(1, first)
     while bad is None or bad - good > max(1, tolerance * good):
@@ -58,22 +58,22 @@ def largest(fits: Callable[[int], bool], first: int, *, tolerance: float = 0.06)
 
 
 def bytes_per_image(known: Mapping[int, int]) -> int | None:
-    """Returns what one more image takes, by the smallest and the largest batch, if two."""
+    """Returns the bytes for one more image, from the smallest and largest batch, if two."""
     low, high = min(known, default=0), max(known, default=0)
     return (known[high] - known[low]) // (high - low) if low < high else None
 
 
 def status_bytes(name: str) -> int:
-    """Returns a figure of this process: "VmRSS", what it holds, or "VmHWM", the most it held."""
+    """Returns a figure of this process: "VmRSS", its memory, or "VmHWM", the peak of that."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     kibibytes = next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
     return 1024 * int(kibibytes)
 
 
 def forget_peak() -> int:
-    """Hands freed memory back to the system, lets "VmHWM" begin anew, and returns "VmRSS".
+    """Gives freed memory back to the system, resets "VmHWM", and returns "VmRSS".
 
-    What compilation took is no part of a step; unlike this, `ru_maxrss` never forgets.
+    The memory of compilation is no part of a step; `ru_maxrss` cannot be reset.
     """
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -1,4 +1,4 @@
-"""What a result is written with: where, when the machine was how busy, and by which code."""
+"""The record of a result: device, load of the machine, versions and commit."""
 
 import importlib.metadata
 import os
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 class Device(NamedTuple):
-    """What JAX runs on: its backend, how many of which device."""
+    """The device that JAX runs on: its backend, number and kind."""
 
     backend: str
     kind: str
@@ -32,20 +32,20 @@ class Device(NamedTuple):
 
 
 def current_device(talk: Any) -> Device:
-    """Returns what JAX runs on; for a worker, since asking takes hold of the device."""
+    """Returns the device that JAX runs on; for a worker, since asking occupies the device."""
     del talk
     return Device(jax.default_backend(), jax.devices()[0].device_kind, jax.device_count())
 
 
 def slug(kind: str) -> str:
-    """Returns a device's short name, for a folder: "h100" of "NVIDIA H100 80GB HBM3"."""
+    """Returns a device's short name, for a folder: "h100" for "NVIDIA H100 80GB HBM3"."""
     known = {"TPU v5 lite": "v5e", "TPU v6 lite": "v6e"}
     short = re.search(r"\b[ABHLV]\d{2,3}\b", kind)
     return known.get(kind) or (short[0] if short else kind.replace(" ", "_")).lower()
 
 
 def environment(device: Device) -> dict[str, Any]:
-    """Returns device, load average, versions and commit, to be called when all is measured."""
+    """Returns device, load average, versions and commit; call it when all is measured."""
     return {
         "device": f"{device.number} x {device.kind}",
         "host": f"{os.cpu_count()} cores of {_processor()}",

@@ -1,4 +1,4 @@
-"""Devices that are not here, for which a compiler that is here compiles."""
+"""Targets of compilation: devices that are not on this machine."""
 
 import importlib.util
 import os
@@ -13,9 +13,9 @@ from benchmarks.harness.errors import LeftOutError
 
 
 class Target(NamedTuple):
-    """Devices that are not here, with what to compile for them.
+    """Devices that are not on this machine, with what to compile for them.
 
-    attention: the fused kernel that they have.
+    attention: their fused attention kernel.
     """
 
     devices: Sequence[Any]
@@ -29,16 +29,16 @@ def aimed(target: str | None, *, gpus: str = "1x1x1") -> Target:
 
     Args:
       target: a topology of TPUs, or a file that describes a GPU.
-      gpus: how many of that.
+      gpus: topology of such GPUs.
 
     Raises:
-      LeftOutError: there is none, or no compiler for it.
+      LeftOutError: no target is given, or there is no compiler for it.
     """
     if not target:
         raise LeftOutError(
             "give a --target to compile for: v5e:2x2x1, or an XLA file h100_sxm.txtpb"
         )
-    jax.config.update("jax_platforms", "cpu")  # no device is looked for
+    jax.config.update("jax_platforms", "cpu")  # so that JAX does not search for a device
     if target.endswith(".txtpb"):
         described = Path(target).read_text(encoding="utf-8")
         topology = topologies.get_topology_desc(
@@ -47,7 +47,7 @@ def aimed(target: str | None, *, gpus: str = "1x1x1") -> Target:
         options = {"xla_gpu_enable_triton_gemm": False}
         return Target(topology.devices, is_gpu=True, attention="cudnn", compiler_options=options)
     if importlib.util.find_spec("libtpu"):
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nobody to ask what machine this is
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server to ask
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         topology = topologies.get_topology_desc(target, "tpu")
         return Target(topology.devices, is_gpu=False, attention="splash", compiler_options={})

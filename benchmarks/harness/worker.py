@@ -1,6 +1,6 @@
-"""Functions in Python processes of their own, which stop where they say so. On Linux alone.
+"""Functions in separate Python processes, which stop where they hand out a value. Linux only.
 
-Started as a program, this file is such a process; it imports what it is asked to run, and no more.
+Run as a program, this file is such a process; it imports only the function that it runs.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ Talk = Callable[[Any], Any]  # hands a value to the other process, returns its a
 
 
 class Message(NamedTuple):
-    """What a worker tells: a value on its way, or what its function returned."""
+    """A message of a worker: a value handed out, or the function's result."""
 
     value: Any
     is_last: bool
@@ -33,8 +33,8 @@ class Message(NamedTuple):
 class Worker:
     """A function in a process of its own.
 
-    It is called with the arguments and a `talk` by which it hands out a value and waits for an
-    answer.
+    The function is called with the arguments and a `talk`, which hands out a value and waits for
+    an answer.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Worker:
         """Starts the process.
 
         Args:
-          function: as "package.module:name".
-          args: of the function, pickled.
-          folder: of the packages `benchmarks` and `aftrans_jax`, these by default.
-          environment: variables that the process gets beside this one's.
+          function: name of the function, "package.module:name".
+          args: arguments of the function, which are pickled.
+          folder: folder of the packages `benchmarks` and `aftrans_jax`, by default this checkout's.
+          environment: variables to add to this process's.
         """
         folder = folder or Path(__file__).parents[2]
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
@@ -61,14 +61,14 @@ class Worker:
             env={**os.environ, "PYTHONPATH": path, **(environment or {})},
             pass_fds=[other_end.fileno()],
         )
-        other_end.close()  # so that its end shows here
+        other_end.close()  # so that its closing is noticed here
         self._pipe.send((function, args))
 
     def listen(self, timeout: float | None = None) -> Message:
-        """Returns what the process tells next.
+        """Returns the next message of the process.
 
         Args:
-          timeout: seconds to wait, for ever if None.
+          timeout: seconds to wait, forever if None.
 
         Raises:
           LeftOutError: the function raised it.
@@ -89,24 +89,24 @@ class Worker:
                 "answer. Its own message stands above"
             ) from None
         if kind != "said":
-            self._process.wait()  # what it holds of the device is free from here on
+            self._process.wait()  # afterwards the device is free
             self._pipe.close()
         if kind in ERRORS:
             raise ERRORS[kind](value)
         return Message(value, kind == "returned")
 
     def answer(self, value: Any = None) -> None:
-        """Lets the function go on with an answer."""
+        """Lets the function continue with an answer."""
         self._pipe.send(value)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Returns what the function returns; whatever it says before is answered with None."""
+        """Returns the function's result; values handed out before are answered with None."""
         while not (message := self.listen(timeout)).is_last:
             self.answer()
         return message.value
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._pipe.close()
@@ -120,7 +120,7 @@ ERRORS: Mapping[str, type[Exception]] = {
 
 
 def serve(pipe: Connection) -> None:
-    """Runs the function that is asked for, and tells what becomes of it."""
+    """Runs the requested function, and reports its result or error."""
 
     def talk(value: Any) -> Any:
         pipe.send(("said", value))
@@ -130,24 +130,24 @@ def serve(pipe: Connection) -> None:
         function, args = pipe.recv()
         message = "returned", pkgutil.resolve_name(function)(*args, talk)
     except (EOFError, BrokenPipeError):
-        return  # nobody listens any more
+        return  # the other process is gone
     except LeftOutError as error:
         message = "left out", str(error)
     except ImportError as error:
         message = "lacking", str(error)
-    except Exception:  # whatever it is, the other process reports it
+    except Exception:  # of any kind: the other process reports it
         message = "failed", traceback.format_exc()
     pipe.send(message)
 
 
 def forget_editable_install() -> None:
-    """Takes out setuptools' finder, which would add to a package the modules that it lacks."""
+    """Removes setuptools' finder, which would add to a package the modules that it lacks."""
     installed = "__editable___aftrans_jax"
     sys.meta_path[:] = [x for x in sys.meta_path if not x.__module__.startswith(installed)]
 
 
 if __name__ == "__main__":
-    # It ends with the process that started it, whatever ends that.
+    # This process ends with the one that started it, however that ends.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     forget_editable_install()
     serve(Connection(int(sys.argv[1])))

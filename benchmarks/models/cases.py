@@ -1,4 +1,4 @@
-"""What is timed: models on one trunk, and the FLOP that they need, 2 per multiply-add."""
+"""The models to time, on one trunk, and the FLOP that they need, 2 per multiply-add."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ NUM_CLASSES = 200  # as CUB has
 
 
 class EveryTokenViT(ViT):
-    """The trunk without the last block's shortcut, as it is published."""
+    """The trunk without the last block's shortcut, as published."""
 
     def encode(
         self,
@@ -51,7 +51,7 @@ class EveryTokenViT(ViT):
 
 
 class TwoPasses(AFTrans):
-    """AFTrans without its side path: the local branch sees the image's corner, wherever."""
+    """AFTrans without its side path: the local branch always sees the same corner of the image."""
 
     def __call__(self, images: Images, *, train: bool, boxes: Array | None = None) -> ModelOutput:
         """Returns both branches' logits and no region."""
@@ -97,9 +97,9 @@ def _on(kind: type[ViT], config: Config, dtype: jnp.dtype) -> AFTrans:
 
 
 class Case(NamedTuple):
-    """A model to time: how it is made, the branches that it runs, and how much of the last block.
+    """A model to time: how to make it, its branches, and how much of the last block runs.
 
-    branches: names in `config.data` of the sides of the images that the trunk sees.
+    branches: keys in `config.data` with the sides of the images that the trunk sees.
     """
 
     make: Callable[[Config, jnp.dtype], nn.Module]
@@ -135,11 +135,11 @@ def flops(variant: Variant, image_size: int, stride: int, *, every_token: bool =
     """Returns the FLOP of one image's forward pass: products and attention.
 
     Args:
-      variant: of the trunk.
+      variant: variant of the trunk.
       image_size: side of the image in pixels.
       stride: distance between patches in pixels.
-      every_token: False counts keys and values of all tokens and the rest of the last block for
-        the class token alone.
+      every_token: False counts keys and values of all tokens, and the rest of the last block only
+        for the class token.
     """
     patches = variant.patches_per_side(image_size, stride) ** 2
     tokens, hidden = 1 + patches, variant.hidden

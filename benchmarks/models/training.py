@@ -24,13 +24,13 @@ from benchmarks.models.cases import NUM_CLASSES, Case
 
 
 def param_shapes(model: nn.Module, side: int) -> Any:
-    """Returns the shapes of the parameters of a model of images of a side in pixels."""
+    """Returns the shapes of a model's parameters for images with a side in pixels."""
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
     return jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)["params"]
 
 
 def random_params(model: nn.Module, side: int) -> Any:
-    """Returns parameters of the size that training gives them, zeros of initialisers included."""
+    """Returns parameters of the size that training gives them, instead of initial zeros."""
     rng = np.random.default_rng(0)
 
     def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -41,7 +41,7 @@ def random_params(model: nn.Module, side: int) -> Any:
 
 
 def random_batch(size: int, batch_size: int) -> dict[str, Array]:
-    """Returns a batch as the loader yields it, on the device."""
+    """Returns a batch like the loader's, on the device."""
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (batch_size, size, size, 3), np.uint8),
@@ -54,13 +54,13 @@ def random_batch(size: int, batch_size: int) -> dict[str, Array]:
 def step_function(
     model: nn.Module, optimizer: optax.GradientTransformation, config: Config
 ) -> Callable[..., Any]:
-    """Returns the step that `aftrans_jax.main` runs, of state, batch and rng, for one device."""
+    """Returns the step of `aftrans_jax.main` from state, batch and rng, for one device."""
     gradients = gradients_function(model, config, SINGLE_DEVICE)
     return partial(train_step, gradients=gradients, optimizer=optimizer)
 
 
 def gradients_function(model: nn.Module, config: Config, sharing: ShardingStrategy) -> Gradients:
-    """Returns the gradients of what one of some devices holds, of state, batch and rng."""
+    """Returns the gradients for one device's rows, from state, batch and rng."""
     return partial(
         mean_gradients,
         model=model,
@@ -72,10 +72,10 @@ def gradients_function(model: nn.Module, config: Config, sharing: ShardingStrate
 
 
 class Step:
-    """A training step of a case, compiled; each call is one step further.
+    """A training step of a case, compiled; each call is one more step.
 
     Attributes:
-      executable_bytes: what a call holds at most.
+      executable_bytes: most memory that a call holds.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class Step:
         """Compiles the step that `aftrans_jax.main` runs, on one device.
 
         Args:
-          case: what is trained.
-          config: of the run.
-          batch_size: of the one batch that every call gets.
-          generator: of the random numbers, which dropout alone takes.
-          compiler_options: XLA's, by name; None: those of a run.
+          case: case to train.
+          config: configuration of the run.
+          batch_size: size of the one batch that every call gets.
+          generator: generator of random numbers, which only dropout uses.
+          compiler_options: XLA's options by name; None: those of a run.
         """
         if compiler_options is None:
             compiler_options = xla_options(jax.default_backend())
@@ -104,7 +104,7 @@ class Step:
         self._batch = random_batch(side, batch_size)
         _, optimizer = build_optimizer(config)
         state = create_state(random_params(model, side), optimizer, precision.loss_scale)
-        # By way of the host: some counters are one array, which cannot be donated twice.
+        # Through the host: some counters are one array, which cannot be donated twice.
         self._state = jax.device_put(jax.device_get(state))
         self._rng = jax.random.key(0, impl=generator)
         step = jax.jit(step_function(model, optimizer, config), donate_argnums=0)
@@ -113,6 +113,6 @@ class Step:
         self.executable_bytes = executable_bytes(self._compiled)
 
     def __call__(self) -> Any:
-        """Returns everything that the step makes, not awaited."""
+        """Returns all results of the step, not awaited."""
         self._state, metrics = self._compiled(self._state, self._batch, self._rng)
         return self._state, metrics

@@ -1,7 +1,7 @@
-"""Other ways to run the same trunk: what the one that is trained is compared with.
+"""Other ways to run the same trunk, for comparison with the one that is trained.
 
-Parameters and function are the model's own, dropout apart. `NaiveViT` stores all attention maps;
-the others are options that were measured, `claims/options.py` says with what result.
+Parameters and function are the model's own, except for dropout. `NaiveViT` stores all attention
+maps; the others are options, whose measurements are in `claims/options.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,12 @@ from aftrans_jax.model.vit import GELUS, ViT
 Tree = Mapping[str, Any]
 Trees = Sequence[Tree]
 Watch = Observe | None
-Layer = tuple[Array, Any]  # tokens after a layer, and what was observed in it
+Layer = tuple[Array, Any]  # tokens after a layer, and its observations
 Layers = tuple[Array, list[Any]]
 
 
 class LayeredViT(ViT):
-    """The trunk as a function of each layer's parameters, for others to change how a layer runs."""
+    """The trunk as a function of each layer's parameters; subclasses change how a layer runs."""
 
     def encode(
         self,
@@ -40,7 +40,7 @@ class LayeredViT(ViT):
         observe: Observe | None = None,
         select: Select | None = None,
     ) -> Layers:
-        """Returns what `ViT.encode` returns.
+        """Returns the same as `ViT.encode`.
 
         Raises:
           ValueError: dropout or stochastic depth is asked for, or a selection of tokens.
@@ -60,7 +60,7 @@ class LayeredViT(ViT):
         return self.norm(params["encoder_norm"], tokens), observed
 
     def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
-        """Returns the tokens after all layers, and what was observed in each."""
+        """Returns the tokens after all layers, and the observations in each."""
         all_observed = []
         for layer in layers:
             class_only = layer is layers[-1] and not all_tokens
@@ -69,7 +69,7 @@ class LayeredViT(ViT):
         return tokens, all_observed
 
     def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
-        """Returns what an encoder block returns."""
+        """Returns the tokens after an encoder block, and its observations."""
         block = EncoderBlock(
             self.variant, GELUS[self.gelu], self.attention, 0.0, 0.0, self.dtype, parent=None
         )
@@ -82,7 +82,7 @@ class LayeredViT(ViT):
         )
 
     def refuse(self, found: str, expected: str) -> NoReturn:
-        """Raises a ValueError that names what this way to run the trunk has not."""
+        """Raises a ValueError that names what this way to run the trunk does not support."""
         raise ValueError(
             f"{found}: expected {expected}. {type(self).__name__} has no others: leave them out of "
             "the comparison"
@@ -90,7 +90,7 @@ class LayeredViT(ViT):
 
 
 class WrittenOutViT(LayeredViT):
-    """The trunk with an encoder block's arithmetic in view."""
+    """The trunk with an encoder block's arithmetic written out."""
 
     def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
         projections = params["MultiHeadDotProductAttention_1"]
@@ -114,7 +114,7 @@ class WrittenOutViT(LayeredViT):
         return cast(Any, (query, key, value))
 
     def attend(self, query: Array, key: Array, value: Array, observe: Watch) -> Layer:
-        """Returns attended queries and what was observed."""
+        """Returns attended queries and observations."""
         attended = self.attention(query, key, value)
         return attended, None if observe is None else observe(query, key)
 
@@ -122,9 +122,9 @@ class WrittenOutViT(LayeredViT):
 class NaiveViT(WrittenOutViT):
     """The trunk that stores every attention map.
 
-    Each layer's softmax maps are whole arrays [batch heads tokens tokens], as equation 5 is
-    written; the class rows are read from them, and the backward pass finds all of them in memory.
-    Neither a fused kernel nor the last block's shortcut is used.
+    Each layer's softmax maps are complete arrays [batch heads tokens tokens], as in equation 5; the
+    class rows are read from them, and they stay in memory for the backward pass. Neither a fused
+    kernel nor the last block's shortcut is used.
     """
 
     def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
@@ -139,14 +139,14 @@ class NaiveViT(WrittenOutViT):
         attended = jnp.einsum("bhqk,bkhd->bqhd", maps, value)
         if observe is None:
             return attended, None
-        # Below the smallest normal number there is nothing left to take a logarithm of.
+        # Below the smallest normal number the logarithm would be undefined.
         row = jnp.maximum(maps[:, :, 0, 1:].astype(jnp.float32), jnp.finfo(jnp.float32).tiny)
         log_row = jnp.log(jax.lax.stop_gradient(row))
         return attended, (log_row, class_row_descriptor(query, key, log_row))
 
 
 class FusedProductViT(WrittenOutViT):
-    """The trunk with one product for queries, keys and values, of kernels put side by side."""
+    """The trunk with one product for queries, keys and values, of concatenated kernels."""
 
     def project(self, params: Tree, queries: Array, tokens: Array) -> tuple[Array, Array, Array]:
         if queries.shape != tokens.shape:
@@ -178,19 +178,19 @@ class ScannedViT(LayeredViT):
 
 
 class RematViT(LayeredViT):
-    """The trunk that keeps a block's input alone, and computes the block again going backward."""
+    """The trunk that only stores a block's input, and recomputes the block in the backward pass."""
 
     def block(self, params: Tree, tokens: Array, observe: Watch, class_only: bool) -> Layer:
         block = partial(super().block, observe=observe, class_only=class_only)
         return jax.checkpoint(block, policy=self.policy())(params, tokens)
 
     def policy(self) -> Callable[..., bool] | None:
-        """Returns what is kept beside the inputs."""
+        """Returns which results are stored beside the inputs."""
         return None
 
 
 class RematButProductsViT(RematViT):
-    """The trunk that keeps the results of products with parameters, and computes the rest again."""
+    """The trunk that stores the results of products with parameters, and recomputes the rest."""
 
     def policy(self) -> Callable[..., bool] | None:
         return jax.checkpoint_policies.dots_with_no_batch_dims_saveable

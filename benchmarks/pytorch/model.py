@@ -1,8 +1,8 @@
-"""The peer's model in PyTorch: the same trunk on two branches, with all maps stored or with none.
+"""The peer's model in PyTorch: the same trunk on two branches, with all maps stored or none.
 
-Our own code, checked against our model by the tests. Where there is a choice, the one that is
-kinder to PyTorch is taken: one product makes queries, keys and values, the scale goes on the
-queries, and softmax stays in half precision.
+This is our own code, compared with our model by the tests. Where there is a choice, the one that
+favours PyTorch is made: one product for queries, keys and values, the scale applied to the queries,
+and softmax in half precision.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class Sizes(NamedTuple):
-    """What is computed: the trunk, both branches' sides and the patches' distance in pixels."""
+    """The sizes of the model: trunk, sides of both branches and the stride in pixels."""
 
     variant: Variant
     num_classes: int
@@ -35,21 +35,21 @@ class Sizes(NamedTuple):
 
 
 class Linear(nn.Linear):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A linear layer in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 class Convolution(nn.Conv2d):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A convolution in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), self.stride)
 
 
 class Norm(nn.LayerNorm):
-    """Computes in the type of its input, from float32 parameters, as flax does."""
+    """A layer norm in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
@@ -57,7 +57,7 @@ class Norm(nn.LayerNorm):
 
 
 def stored_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns attended values and the map [batch heads tokens tokens], as TransFG's attention."""
+    """Returns attended values and the map [batch heads tokens tokens], as in TransFG."""
     weights = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(dim=-1)
     return weights @ value, weights
 
@@ -68,7 +68,7 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
 
 
 class Block(nn.Module):
-    """Attention and perceptron, pre-normed, each behind a residual."""
+    """Attention and MLP, pre-normed, each with a residual."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -92,12 +92,12 @@ class Block(nn.Module):
 
 
 def run_block(block: nn.Module, tokens: Tensor, attend: Attend) -> tuple[Tensor, Tensor | None]:
-    """Returns what a block does; compiled once a length, where whole passes compile for minutes."""
+    """Returns a block's results; compiled once a length, as full passes compile for minutes."""
     return block(tokens, attend)
 
 
 class TwoBranchViT(nn.Module):
-    """One trunk, a class token and positions of each branch's own; every block sees every token.
+    """One trunk, with a class token and positions for each branch; every block sees every token.
 
     Attributes:
       run_block: `run_block`, or its compiled form.

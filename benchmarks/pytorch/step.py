@@ -27,10 +27,10 @@ def normalize(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def chain_row(maps: Sequence[Tensor]) -> Tensor:
-    """Returns the class row [batch heads patches] of the product of the layers' whole maps.
+    """Returns the class row [batch heads patches] of the product of the layers' full maps.
 
-    As TransFG's part selection, without the last layer's map; outside autograd, which is kinder
-    than the public code and gives the same row.
+    As in TransFG's part selection, without the last layer's map; outside autograd, which favours
+    PyTorch over the public code and gives the same row.
     """
     product = maps[0]
     for weights in maps[1:-1]:
@@ -47,7 +47,7 @@ def chain_flops(sizes: Sizes) -> int:
 def box_around(row: Tensor, sizes: Sizes) -> Tensor:
     """Returns the box [batch 4] in pixels, half-open, of the patches above the mean over heads.
 
-    It is around all of them and stays on the device; public code leaves it to label components.
+    It covers all of them and stays on the device; public code labels components on the host.
     """
     relevance, side = row.float().mean(dim=1), sizes.grids[0]
     mask = (relevance > relevance.mean(dim=1, keepdim=True)).view(-1, side, side).int()
@@ -74,7 +74,7 @@ def crop(images: Tensor, boxes: Tensor, side: int) -> Tensor:
 
 
 def stored_maps(model: TwoBranchViT, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns both branches' logits; the local branch sees where the product of maps points."""
+    """Returns both branches' logits; the local branch sees the box from the product of maps."""
     images = normalize(images)
     first, maps = model(images, 0, stored_attention)
     row = chain_row([weights for weights in maps if weights is not None])
@@ -83,7 +83,7 @@ def stored_maps(model: TwoBranchViT, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def two_passes(model: TwoBranchViT, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns both branches' logits; the local one sees a corner: the least they cost."""
+    """Returns both branches' logits; the local one sees a corner, which is the least they cost."""
     images, side = normalize(images), model.sizes.local_size
     corners = images[:, :, :side, :side]
     return model(images, 0, fused_attention)[0], model(corners, 1, fused_attention)[0]
@@ -99,10 +99,10 @@ def loss(forward: Forward, model: TwoBranchViT, images: Tensor, labels: Tensor) 
 
 
 class Step:
-    """A training step of one of `FORWARDS`; each call is one step further, and is awaited.
+    """A training step of one of `FORWARDS`; each call is one more step, and is awaited.
 
     Attributes:
-      note: says that compilation fell back, and why; empty as a rule.
+      note: whether and why compilation fell back; usually empty.
     """
 
     def __init__(self, name: str, sizes: Sizes, batch: int, *, dtype: str, device: str) -> None:
@@ -129,7 +129,7 @@ class Step:
             self.note = f"torch.compile failed, so this is eager: {reason}"
 
     def state_bytes(self) -> int:
-        """Returns what stays between steps: parameters, gradients, momentum, the batch."""
+        """Returns the bytes that stay between steps: parameters, gradients, momentum, the batch."""
         parameters = sum(4 * parameter.numel() for parameter in self._model.parameters())
         return 3 * parameters + self._images.nbytes + self._labels.nbytes
 

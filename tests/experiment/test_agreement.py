@@ -1,4 +1,4 @@
-"""Processes of one run that would train something else are told so, in every process."""
+"""Processes of one run that would train something else get an error, in every process."""
 
 import os
 import shutil
@@ -134,7 +134,7 @@ def test_places_and_threads_may_be_each_host_s_own(monkeypatch):
     ids=["sizes", "order of classes", "weights", "shape"],
 )
 def test_sets_without_lists_and_weights_are_told_apart(monkeypatch, other, column):
-    """Of drawn sets and numbered records no images are listed."""
+    """Generated sets and numbered records have no lists of images."""
     asked = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(

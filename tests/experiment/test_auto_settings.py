@@ -1,4 +1,4 @@
-"""What is left to the weights is theirs, the record's, or the official ViT-B/16's."""
+"""Settings left open are the weights', the record's, or the official ViT-B/16's."""
 
 import zipfile
 

@@ -173,7 +173,7 @@ def keys_read(module) -> list[str]:
 
 @pytest.mark.parametrize("module", [*READING, *RUN, trained_model])
 def test_no_key_is_read_that_does_not_exist(module):
-    """On all paths, those that no test takes included."""
+    """Covers all paths through the code, including those that no test takes."""
     groups = {key.split(".")[0] for key in KEYS}
     for key in (found := keys_read(module)):
         # What follows a key is a method of its value.
@@ -473,7 +473,7 @@ def test_no_text_goes_unchecked():
 
 @pytest.mark.parametrize("key", NUMBERS)
 def test_no_number_goes_unchecked(key):
-    """As `FLOATS` in `bad_values`."""
+    """`bad_values` does the same for `FLOATS`."""
     with pytest.raises(ValueError, match="-7"):
         checks.check(changed(**{key.replace(".", "__"): -7}), num_devices=1)
 

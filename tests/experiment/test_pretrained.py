@@ -1,4 +1,4 @@
-"""Initial parameters from a file: which head, which variant, and what the user is told."""
+"""Initial parameters from a file: the head, the variant, and messages for the user."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a training does to its batches: class weights by hand, parts as configured, resuming."""
+"""Changes to batches in training: class weights by hand, parts as configured, resuming."""
 
 import jax
 import jax.numpy as jnp

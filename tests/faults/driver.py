@@ -1,4 +1,4 @@
-"""What the fault drivers share: arguments, trials with a fixed seed each, the table of outcomes."""
+"""Shared by the fault drivers: arguments, trials with fixed seeds, the table of outcomes."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# A driver is run as a file: of this checkout are its package and what tests share.
+# A driver is run as a file, so this checkout's package and test helpers must be found first.
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 Trial = Callable[[str, int], str | None]  # of a kind and a seed: None if right, else what is wrong

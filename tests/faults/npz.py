@@ -88,7 +88,7 @@ def damaged(kind: str, rng: np.random.Generator) -> bytes:
 
 
 def outcome(path: Path, *, other_arrays: bool) -> str:
-    """What is wrong with how a file is read, "" for nothing."""
+    """The error in how a file is read, "" for none."""
     try:
         found = read_npz(path)
     except ValueError as error:

@@ -1,6 +1,6 @@
 """One of two processes that are one run ends or fails: the other ends soon, and says what to do.
 
-Of a run that splits its state over both processes, nothing goes wrong.
+A run that shards its state over both processes works.
 """
 
 import functools
@@ -23,7 +23,7 @@ def two(workdir: Path, *arguments: str, limit: int = 0) -> list[Run]:
     """Starts both processes of the tiny run; their configuration and output lie beside it.
 
     Args:
-      workdir: of the run.
+      workdir: directory of the run.
       *arguments: of both processes.
       limit: largest size in bytes of a file of the first one, 0 for none.
     """
@@ -49,7 +49,7 @@ def finished(workdir: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def undisturbed() -> Path:
-    """Returns the directory of two processes' run that nothing happened to; made once."""
+    """Returns the directory of an undisturbed run of two processes, made once."""
     workdir = Path(tempfile.mkdtemp()) / "reference"
     if problem := finished(workdir):
         raise RuntimeError(problem)

@@ -38,7 +38,7 @@ def configuration(folder: Path, **changes: Any) -> Path:
 
 
 def _announce(module: Any, name: str, phase: str, phases: Any) -> None:
-    """Replaces a function by one that tells of each call before it is made."""
+    """Replaces a function by one that announces each call before it is made."""
     function = getattr(module, name)
 
     @functools.wraps(function)
@@ -51,7 +51,7 @@ def _announce(module: Any, name: str, phase: str, phases: Any) -> None:
 
 
 def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
-    """Is what `python -m aftrans_jax.main` does, with the tiny trunk."""
+    """Does the same as `python -m aftrans_jax.main`, with the tiny trunk."""
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -184,7 +184,7 @@ def _records(path: Path) -> dict[int, float]:
 
 @functools.cache
 def undisturbed() -> Path:
-    """Returns the directory of a run that nothing happened to; made once."""
+    """Returns the directory of an undisturbed run, made once."""
     workdir = Path(tempfile.mkdtemp()) / "reference"
     outcome = Run(workdir).wait()
     if outcome.code:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at random moments: no step is lost, one line is said, the code tells it."""
+"""SIGTERM and SIGINT at random moments: no step is lost, one line, the right exit code."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What pages and notebooks name of the project: commands with their flags, keys, files."""
+"""Names in pages and notebooks that must exist: commands with their flags, keys, files."""
 
 import re
 
@@ -13,7 +13,7 @@ _KEY_ALONE = re.compile(
 
 
 def assert_all_exist(text: str) -> None:
-    """Fails where a text names a key, file or command that there is not."""
+    """Fails where a text names a key, file or command that does not exist."""
     known = base_config()
     for key in [*_KEY.findall(text), *_KEY_ALONE.findall(text)]:
         group, _, name = key.rpartition(".")

@@ -1,4 +1,4 @@
-"""Which jax launch/jax.sh chooses: machines with a fake `nvidia-smi` and fake device files."""
+"""The jax that launch/jax.sh chooses, with a fake `nvidia-smi` and fake device files."""
 
 import os
 import shutil

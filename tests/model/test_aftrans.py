@@ -178,7 +178,7 @@ def test_straight_through_is_the_gradient_of_weighted_patches(subject, rng, sour
 
 
 def test_no_gradient_flows_through_the_attention_maps(subject):
-    """With the local branch's weights out of the way, only the gate hears the local loss."""
+    """The local branch's weights aside, only the gate gets a gradient from the local loss."""
     params, images = subject
     own = gradients(tiny_aftrans(), params, images, "local")["vit"]["cls"]
     assert not np.any(own)  # the trunk's class token reaches the local branch through maps only

@@ -148,7 +148,7 @@ def test_a_single_query_runs_everywhere(rng, name):
 
 @pytest.mark.parametrize("name", sorted(FUSED))
 def test_fused_kernels_are_really_called(rng, name):
-    """By what they say on a CPU, whose remedy is `check_kernel`'s."""
+    """Shown by their errors on a CPU, for which `check_kernel` has the remedy."""
     with pytest.raises((RuntimeError, ValueError), match=r"cuDNN|interpret mode"):
         KERNELS[name](*inputs(rng, "bfloat16", 2, 2)[:3])
 
@@ -192,7 +192,7 @@ def test_every_layer_runs_the_chosen_kernel():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_class_rows_of_float32_are_not_rounded_before_they_are_multiplied(rng, dtype):
-    """As TF32 or bfloat16, which a CPU has not: read from the program."""
+    """Rounding to TF32 or bfloat16, which a CPU lacks, is looked for in the program."""
     query, key, *_ = inputs(rng, dtype, 37, 37)
     program = jax.jit(log_class_row).lower(query, key).as_text()
     assert ("precision = [HIGHEST, HIGHEST]" in program) == (dtype == "float32")

@@ -24,7 +24,7 @@ def relu(x):
 
 
 def added(*, dropout=0.0, stochastic_depth=0.0, **values):
-    """What a block adds to tokens of zeros, its parameters being zeros but for these values."""
+    """The output of a block for tokens of zeros; its parameters are zeros except these values."""
     block = EncoderBlock(VARIANT, relu, xla_attention, dropout, stochastic_depth, FLOAT32)
     given = TOKENS, True, None, False
     shapes = tiny.flat(jax.eval_shape(lambda: block.init(KEYS, *given))["params"])

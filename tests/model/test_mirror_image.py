@@ -1,4 +1,4 @@
-"""A second look at the mirror image: mean logits, the image's own region, boxes mirrored too."""
+"""A second pass on the mirror image: mean logits, the image's own region, mirrored boxes."""
 
 import jax
 import jax.numpy as jnp

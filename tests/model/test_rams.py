@@ -1,4 +1,4 @@
-"""RAMS-Trans against a float64 reference of its paper, and what its rollout promises."""
+"""RAMS-Trans against a float64 reference of its paper, and properties of its rollout."""
 
 from functools import partial
 
@@ -79,7 +79,7 @@ def test_the_row_is_the_mean_of_the_whole_rollout(rng):
 
 
 def test_a_token_that_all_look_at_gathers_what_the_residual_leaves():
-    """Every query looks at token 2 in both layers: half of what is left goes there in each."""
+    """Every query attends to token 2 in both layers: half of the rest goes there in each."""
     key = 100.0 * jax.nn.one_hot(jnp.arange(5), 5)[None, :, None]
     layer = Projections(jax.nn.one_hot(jnp.full(5, 2), 5)[None, :, None] * 5.0, key)
     row = mean_row_of_rollout([layer, layer])

@@ -14,7 +14,7 @@ from aftrans_jax.model.vit import class_feature
 
 
 def gradient_of(remat):
-    """Of a loss that reads the class token, with what was observed of the layers beside it."""
+    """The gradient of a loss of the class token and of the layers' observations."""
     variant = Variant(patch_size=4, hidden=12, mlp=20, layers=2, heads=3)
     vit = tiny_vit(stochastic_depth=0.5, remat=remat).clone(variant=variant)
 

@@ -44,7 +44,7 @@ def test_a_gate_of_few_layers_has_a_hidden_layer_all_the_same():
 
 
 def test_twelve_sharp_heads_underflow_as_a_product_and_not_in_log_space(rng):
-    """Twelve heads over 1369 patches: what eq. 6 multiplies is gone in float32 and half."""
+    """Twelve heads over 1369 patches: eq. 6's product underflows in float32 and half."""
     log_rows = oracles.log_softmax(rng.normal(size=(1, 1, 12, 1370), scale=3), -1)[..., 1:]
     log_rows = log_rows.astype(np.float32)
     product = np.exp(log_rows).prod(axis=2, dtype=np.float32)

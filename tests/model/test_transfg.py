@@ -1,4 +1,4 @@
-"""TransFG against a float64 reference of its paper, and what its selection promises."""
+"""TransFG against a float64 reference of its paper, and properties of its selection."""
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ def test_the_row_is_that_of_the_product_of_whole_maps(rng):
 
 
 def test_a_head_that_looks_at_one_patch_selects_it():
-    """Layer 1: every query looks at its right neighbour; layer 2: the class token at patch 3."""
+    """Layer 1: each query attends to its right neighbour; layer 2: the class token to patch 3."""
     tokens, large = 6, 100.0
     eye = jnp.eye(tokens)
     neighbour = Projections(large * jnp.roll(eye, 1, axis=1)[None, :, None], eye[None, :, None])

@@ -41,7 +41,7 @@ def test_parameter_counts_are_the_published_ones(name, millions):
 
 
 def test_parameters_start_as_vit_jax_draws_them():
-    """By standard deviation; of all others it is 0."""
+    """Compares standard deviations, which are 0 for all other parameters."""
     width, mlp = VARIANTS["mini8"].hidden, VARIANTS["mini8"].mlp
     deviations = {
         "embedding/kernel": (8 * 8 * 3) ** -0.5,

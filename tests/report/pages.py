@@ -1,4 +1,4 @@
-"""Pages as a browser would find them, and what to fill them with."""
+"""Pages as browsers see them, and made-up contents for them."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle"}
 
 
 class Page(HTMLParser):
-    """What a browser would find: tags with attributes, visible text, and that all tags close."""
+    """Tags with attributes and visible text, as a browser finds them; fails if a tag stays open."""
 
     def __init__(self, text):
         super().__init__()
@@ -56,7 +56,7 @@ class Page(HTMLParser):
             yield attributes, image
 
     def views(self):
-        """The drawings of photos: what they say and the part of the photo that they show."""
+        """The drawings of photos: their texts and the parts of photos that they show."""
         return [
             (svg["aria-label"], tuple(map(float, svg["viewbox"].split())))
             for svg in self.all("svg")
@@ -80,7 +80,7 @@ def picture(seed=0, size=64, **changes):
 
 
 def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.876, **heads):
-    """Of one head, "global", which is reported; further ones are answers by their name."""
+    """Predictions of one head, "global", which is reported; further heads' are given by name."""
     said = {"global": predicted, **heads}
     labels = np.array(labels, np.int32)
     sure = np.broadcast_to(np.array(confidence, np.float32), labels.shape)
@@ -94,7 +94,7 @@ def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.87
 
 
 def page(path, *, shown=36, pictures=None, **changes):
-    """The page of a run that named its one test image wrong, with changes to `Report`."""
+    """The page of a run that misclassified its one test image, with changes to `Report`."""
     said = changes.pop("answers", answers())
     chosen = choose(said, shown)
     rows = chosen.rows()

@@ -1,4 +1,4 @@
-"""What answers add up to, against scikit-learn and by hand."""
+"""Statistics of predictions, against scikit-learn and by hand."""
 
 import math
 
@@ -25,7 +25,7 @@ from aftrans_jax.report.summary import summary
 
 @st.composite
 def random_answers(draw):
-    """Of 1 to 60 images and 1 to 6 classes, some of which may have no images."""
+    """Predictions for 1 to 60 images of 1 to 6 classes, some of which may have no images."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count, classes = draw(st.integers(1, 60)), draw(st.integers(1, 6))
     labels, first, second = rng.integers(0, classes, (3, count))
@@ -140,7 +140,7 @@ def test_cells_are_shares_of_their_row_also_of_one_image_and_of_none():
 
 
 def test_a_cell_of_a_large_matrix_has_a_shade_however_small_its_share():
-    """Of 100 images one is named wrong: an eighth of the way to a full row, and all of it."""
+    """One of 100 images is wrong: it gets an eighth of the full shade; the others all of it."""
     names = [str(label) for label in range(21)]
     found = summary(answers([0] * 100, [1] + [0] * 99, names), None)
     assert (found.side, found.matrix) == (21, ())

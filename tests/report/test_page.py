@@ -116,7 +116,7 @@ def test_every_photo_opens_large_and_closes_again(tmp_path):
 
 
 def test_classes_pairs_and_calibration_are_told_in_figures(tmp_path):
-    """Of four terns one is named right and two are gulls; of four gulls three; both auks."""
+    """Right are one of four terns (two are called gulls), three of four gulls, and both auks."""
     labels, named = [0] * 4 + [1] * 4 + [2] * 2, [0, 1, 1, 2, 1, 1, 1, 0, 2, 2]
     shown = page(tmp_path, answers=answers(labels, named, ("Tern", "Gull", "Auk")))
     text = shown.text.replace("\N{NO-BREAK SPACE}", " ")

@@ -98,7 +98,7 @@ def scipy_labels(mask: np.ndarray) -> np.ndarray:
 
 
 def in_node(folder: Path, argument: dict) -> list:
-    """What `ANSWER` is, by the Node that basedpyright brings."""
+    """The value of `ANSWER`, from the Node that comes with basedpyright."""
     path = folder / "region.js"
     given = "JSON.parse(require('fs').readFileSync(0, 'utf8'))"
     shown = f"process.stdout.write(JSON.stringify(({ANSWER})({given})));"

@@ -1,4 +1,4 @@
-"""Which images a page shows: the worst first, every class, few, and the same ones every time."""
+"""The images that a page shows: the worst first, every class, few, and always the same."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which finished run is the plain ViT that a report is held against."""
+"""The choice of the plain ViT that a report compares a run with."""
 
 import json
 import shlex
@@ -14,7 +14,7 @@ NAMES = [f"{number}.jpg" for number in range(4)]
 
 
 def settings(**changes):
-    """Of a run of 4 steps; keys are written `group__name`."""
+    """Settings of a run of 4 steps; keys are written `group__name`."""
     config = base_config()
     for key, value in ({"train__steps": 4, "data__source_size": 448} | changes).items():
         group, _, name = key.rpartition("__")
@@ -37,7 +37,7 @@ def finished(workdir, *, steps=4, step=4, names=NAMES, true="aaaa", named="aaab"
 
 
 def found(workdir, **changes):
-    """What a run that names the first and the last image right finds; all are of class a."""
+    """Predictions that are right for the first and the last image; all are of class a."""
     workdir.mkdir(parents=True, exist_ok=True)
     said = {"sum": np.array([0, 1, 1, 0], np.int32)}
     sure = {"sum": np.full(4, 0.5, np.float32)}

@@ -1,4 +1,4 @@
-"""What is refused before anything is read or written, and what a run tells of itself."""
+"""Errors before anything is read or written, and a run's lines about itself."""
 
 import os
 

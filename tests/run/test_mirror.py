@@ -1,4 +1,4 @@
-"""`eval.mirror`: evaluation, predictions and pages answer alike, by the mean of two looks."""
+"""`eval.mirror`: evaluation, predictions and pages agree, by the mean of two forward passes."""
 
 import csv
 import shutil
@@ -27,7 +27,7 @@ from aftrans_jax.workdir.predictions_csv import read_predictions
 
 @pytest.fixture(scope="module")
 def workdir(trained_run, tmp_path_factory):
-    """The directory of a run that looks twice."""
+    """The directory of a run with `eval.mirror`."""
     workdir = tmp_path_factory.mktemp("mirrored") / "run"
     shutil.copytree(trained_run, workdir)
     edit(workdir, "eval.mirror", True)
@@ -80,7 +80,7 @@ def test_an_exported_program_answers_as_predictions_do(workdir, predictions, pat
 
 @pytest.fixture(scope="module")
 def result(workdir):
-    """The scores of two looks, as `--mode=eval` leaves them."""
+    """The scores with `eval.mirror`, as `--mode=eval` leaves them."""
     one = sharding.device_mesh(jax.devices()[:1])
     with tiny_variants(), mock.patch.object(sharding, "device_mesh", return_value=one):
         return launch_evaluation(recorded_config.get_config(str(workdir)), workdir, ())

@@ -33,7 +33,7 @@ CHANGES = {
 
 
 def experiment(scores=None, patience=0, every=1):
-    """On two devices in float16; of the validation images by batch these scores, None its own."""
+    """An experiment on two devices in float16, with these or its own validation scores by batch."""
     built = fresh(2, "float16", **CHANGES)
     if scores is None:
         return with_settings(built, eval__every=1000)
@@ -63,7 +63,7 @@ def same(one, other):
 
 
 def stop_at(number):
-    """In the place of a signal."""
+    """A stop without a signal."""
 
     def asked(request, batch):
         if batch == number:

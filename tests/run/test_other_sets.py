@@ -100,7 +100,7 @@ def test_a_set_with_a_test_split_alone_is_scored_on_it(flat, tmp_path, name, ski
 
 
 def test_annotated_boxes_are_not_cropped_where_there_are_none(flat, tmp_path):
-    """Which is said before the checkpoint is read: that of a model without regions will do."""
+    """The error comes before the checkpoint is read, so this one has no regions."""
     workdir = shutil.copytree(flat, tmp_path / "run")
     edit(workdir, "model.name", "aftrans")
     message = "region.method='annotated': 'folder' has no annotated boxes; leave it out"
@@ -115,7 +115,7 @@ def test_beside_a_test_split_val_is_not_scored(flat, tmp_path):
 
 
 def test_of_another_set_no_images_are_held_out(flat, tmp_path):
-    """Which could not be done with one training image of each class."""
+    """With one training image of each class, that would be an error."""
     workdir = shutil.copytree(flat, tmp_path / "run")
     edit(workdir, "data.validation_fraction", 0.3)
     data = plant(tmp_path / "new", "train/gull/x.png", "train/tern/y.png", "test/gull/z.png")

@@ -35,7 +35,7 @@ class OnePhoto:
 
 
 def shown(source, sizes):
-    """The picture of a source's one image, of which the model found all that is white."""
+    """The picture of a source's one image, in which the model's box is the white part."""
     seen = transformed(OnePhoto()[0], **sizes)
     rows, cols = (seen.image[..., 0] > 127).nonzero()
     box = np.array([[rows.min(), cols.min(), rows.max() + 1, cols.max() + 1]])  # a perfect region
@@ -65,7 +65,7 @@ def test_boxes_lie_on_the_photo_where_the_model_saw_them(is_cached, resize_size)
 
 
 def test_a_box_ends_where_what_the_model_saw_does():
-    """Of 200 x 300 px it saw the middle half: from row 50 and column 75 on."""
+    """It saw the middle half of 200 x 300 px: from row 50 and column 75."""
     example = Example(np.zeros((200, 300, 3), np.uint8), 0, np.array([0, 75, 60, 300], np.float32))
     _, box = seen(example, {"image_size": 112, "resize_size": 224}, 300)
     np.testing.assert_allclose(box, [0, 0, 0.1, 1], atol=1e-6)

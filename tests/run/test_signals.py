@@ -43,7 +43,7 @@ def test_a_signal_within_a_collection_of_garbage_is_not_lost(number, monkeypatch
 
 
 def test_a_hook_that_is_set_within_stays(monkeypatch):
-    """As that of `quiet_orbax`, which is set once a process."""
+    """Such as the hook of `quiet_orbax`, which is set once per process."""
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     with StopRequest():
         outer, seen = sys.unraisablehook, []

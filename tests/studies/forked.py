@@ -24,14 +24,14 @@ get_study = lambda: Study(
 
 
 class Nowhere:
-    """Where a run tells of its phases, and nobody listens."""
+    """A pipe for a run's phases that nobody reads."""
 
     def send(self, phase):
         del phase
 
 
 class Forked:
-    """What the study uses of `subprocess.Popen`, without importing everything again."""
+    """The part of `subprocess.Popen` that studies use, without importing everything again."""
 
     def __init__(self, command, *, stdout, **options):
         del options

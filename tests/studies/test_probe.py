@@ -105,7 +105,7 @@ def test_class_tokens_that_are_no_numbers_are_refused(monkeypatch):
 
 
 def test_other_warnings_of_scikit_learn_are_not_in_the_way(result, monkeypatch):
-    """As its 1.7.0 has SciPy 1.17 warn of an option."""
+    """Its version 1.7.0 makes SciPy 1.17 warn of an option."""
 
     class Warns(sklearn.linear_model.LogisticRegression):
         def fit(self, *data):

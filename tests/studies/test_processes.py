@@ -76,7 +76,7 @@ def test_an_evaluation_waits_for_its_training(tmp_path):
 
 
 def test_an_evaluation_finds_photos_that_were_moved(tmp_path):
-    """By the record of its run: another data.dir on the command line would be another set."""
+    """It reads the run's record: a data.dir on the command line would mean another set."""
     study = Study("t", {name: ROWS[name] for name in ("b", "boxes")}, "b")
     for place in ("here", "there"):
         base = tiny_config(data__dir=str(tmp_path / place))

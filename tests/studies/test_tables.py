@@ -289,7 +289,7 @@ def test_a_row_s_runs_are_in_the_order_of_their_seeds_whatever_was_finished_firs
 
 
 def test_accuracies_and_curves_are_drawn_in_percent(tmp_path):
-    """Of 25 % and 75 %: the mean 50, the deviation 35.4. At 1 and 3 steps, by 0.5 and by 1."""
+    """25 % and 75 % have the mean 50, the deviation 35.4; curves have 0.5, 1 at steps 1 and 3."""
     lines = []
     for name, method in (("a", "largest_component"), ("boxes", "annotated")):
         runs = [

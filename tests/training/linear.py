@@ -12,7 +12,7 @@ BRANCHES = ("global", "local")
 
 
 class Linear(nn.Module):
-    """Logits of both branches; what it looked at is unknown."""
+    """Logits of both branches, without a region."""
 
     dtype: jnp.dtype = jnp.float32
 
@@ -55,7 +55,7 @@ def losses(params, batch):
 
 
 def gradients(params, batch, weights):
-    """Of the batch's mean of the weighted sum of the branches' cross-entropies."""
+    """Gradients of the batch's mean of the weighted sum of both branches' cross-entropies."""
     x = batch["image"].reshape(len(batch["image"]), -1).astype(np.float64)
     target = np.eye(NUM_CLASSES)[batch["label"]]
     return {

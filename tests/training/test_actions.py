@@ -1,4 +1,4 @@
-"""What the stopwatch counts, by a clock that the test moves; which steps a profile holds."""
+"""The stopwatch counts steps and seconds by a clock that the test sets; profiles hold few steps."""
 
 import gzip
 import itertools

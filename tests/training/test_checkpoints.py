@@ -481,7 +481,7 @@ def last_state(experiment, workdir):
 
 
 def stop_at_3(request, number):
-    """In the place of a signal."""
+    """A stop without a signal."""
     if number == 3:
         request._requested = signal.SIGTERM
     return bool(request._requested)

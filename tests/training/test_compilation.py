@@ -19,7 +19,7 @@ DRAWING = {
 
 
 def draws(state, batch, rng):
-    """In the place of gradients, what devices draw, in all."""
+    """Returns the sum of what devices draw, in place of gradients."""
     return all_sum({"x": jax.random.uniform(rng, (9,))}), {}
 
 

@@ -95,7 +95,7 @@ def test_what_is_masked_never_mixes_into_others(mask):
 
 
 def test_a_pair_by_hand():
-    """Of 8 pixels CutMix's box has 2: three quarters of one label."""
+    """CutMix's box has 2 of 8 pixels, which leaves three quarters of one label."""
     images = np.stack([np.full((2, 4, 3), 10), np.full((2, 4, 3), 90)]).astype(np.uint8)
     batch = {
         "image": images,

@@ -99,7 +99,7 @@ def adam_direction(moments, grad, number, eps):
 
 
 def direction(name, moments, grad, param, decay, number):
-    """What a parameter goes down by, for a rate of 1."""
+    """The decrease of a parameter, at a rate of 1."""
     if name == "sgd":
         moments[0] = 0.8 * moments[0] + grad + decay * param
         return moments[0]

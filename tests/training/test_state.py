@@ -94,7 +94,7 @@ def test_the_average_is_of_the_last_tenth_at_first_and_of_its_decay_later():
 
 
 def test_what_is_frozen_costs_no_memory(rng):
-    """As XLA plans it: the state's bytes, and those of activations and gradients."""
+    """XLA's plan of memory: bytes of the state, and of activations and gradients."""
     half = (0.5, 0.5, 0.5)
     vit = ViT(Variant(4, 32, 128, 2, 2), 5, 16, stride=4, gelu="tanh", mean=half, std=half)
     model, images = Baseline(vit), np.zeros((8, 16, 16, 3), np.uint8)

@@ -346,7 +346,7 @@ def report_of(tmp_path, every=2, peak_speed=math.nan):
 
 
 def averages_of(loss, skipped=False):
-    """What a step gives to average: a loss, or an overflow."""
+    """A step's averages: a loss, or an overflow."""
     counts = jnp.array(not skipped)
     return {
         "loss": average(jnp.full(8, loss), counts),

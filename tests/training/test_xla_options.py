@@ -1,4 +1,4 @@
-"""What XLA is asked for: options that it knows, on the devices that they are for."""
+"""Options for XLA: those that it knows, on the devices that they are for."""
 
 import functools
 

@@ -194,7 +194,7 @@ def test_two_at_once_download_it_once(server):
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 250_000])
 def test_a_damaged_file_of_the_cache_is_named_and_not_one_that_does_not_fit(cache, cut):
-    """What the message says to download again is not while the file lies there."""
+    """It is not downloaded again while the file that the message names exists."""
     path = cache / f"{NAME}.npz"
     path.parent.mkdir(parents=True)
     np.savez(path, a=np.ones(2, "f4"), b=np.random.default_rng(0).random(99_999))

@@ -88,7 +88,7 @@ FILES = {
 
 
 def refused(path) -> str:
-    """What is said of a file, or a folder, that is given as `pretrained`."""
+    """The message about a file or a folder that is given as `pretrained`."""
     with pytest.raises(ValueError, match="x") as caught, open_weights(str(path)):
         pass
     return str(caught.value)

@@ -57,7 +57,7 @@ def test_round_trip_is_bit_exact(tmp_path, expected, arrays):
 
 
 def test_a_file_that_counts_its_members_in_64_bits_is_read(tmp_path, monkeypatch, arrays):
-    """As files beyond 4 GB; what is written before may count them too, or leave it at that."""
+    """As in files beyond 4 GB; the end record may also count them, or hold only ones."""
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
     path = tmp_path / "x.npz"
     np.savez(path, **arrays)
@@ -430,7 +430,7 @@ def test_whatever_a_parser_raises_is_that_error(tmp_path, monkeypatch, kind):
 
 
 def test_a_surplus_array_is_refused_from_its_header(tmp_path, expected, arrays):
-    """It is of 400 MB in a file of 0.4 MB."""
+    """It has 400 MB in a file of 0.4 MB."""
     np.savez_compressed(tmp_path / "x.npz", **arrays, surplus=np.zeros((10**7, 10), np.float32))
     assert (tmp_path / "x.npz").stat().st_size < 2**20
     tracemalloc.start()

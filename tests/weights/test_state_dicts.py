@@ -64,7 +64,7 @@ def test_heads_are_of_64_numbers_unless_more_is_known(arrays):
 
 
 def test_a_width_that_is_no_multiple_of_64_does_not_tell_the_heads(arrays):
-    """Of 96 numbers, as mini8 has in 3 heads."""
+    """A width of 96, which mini8 splits into 3 heads."""
     arrays = {
         name: np.ones([side * 3 // 2 if side % 64 == 0 else side for side in x.shape], "f4")
         for name, x in arrays.items()
@@ -248,7 +248,7 @@ def test_hugging_face_s_files_tell(tmp_path):
     ("name", "gelu"), [("gelu", "exact"), ("gelu_new", "tanh"), ("gelu_fast", "tanh")]
 )
 def test_hugging_face_s_names_of_the_gelu(tmp_path, name, gelu):
-    """As its ACT2FN has them: the first by erf, the others by tanh."""
+    """The names in its ACT2FN: the first uses erf, the others tanh."""
     assert told(tmp_path, {"model_type": "vit", "hidden_act": name}).gelu == gelu
 
 

@@ -69,7 +69,7 @@ def test_what_no_vit_has_is_not_read(path):
 
 
 class Malicious:
-    """What a pickle of an attack is made of."""
+    """The object that a malicious pickle is made of."""
 
     def __init__(self, function, *arguments) -> None:
         self.call = function, arguments
@@ -80,7 +80,7 @@ class Malicious:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_pickle_that_asks_for_code_is_refused_and_runs_nothing(path, tmp_path, protocol):
-    """By name, also where it hides behind a state dict, and by whatever protocol."""
+    """It is refused by name, also behind a state dict, and in every protocol."""
     made = tmp_path / "made"
     for attack, name in (
         (Malicious(os.system, f"touch {made}"), r"(posix|nt)\.system"),

@@ -1,4 +1,4 @@
-"""What lies in a directory before a run writes there: its own, the user's, or of another kind."""
+"""Files in a directory before a run writes there: its own, the user's, or of another kind."""
 
 import os
 import re

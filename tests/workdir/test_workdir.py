@@ -662,7 +662,7 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
 
 
 def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path):
-    """Of forty photos every other one is compared; the last of those is another photo."""
+    """Every other one of forty photos is compared; the last of these is another photo."""
     names = [f"a/{number:02d}.jpg" for number in range(40)]
     write_lists(tmp_path / "lists.csv.gz", {name: Listed("a", "train") for name in names})
     for folder in ("then", "copy", "other"):

@@ -1,1 +1,1 @@
-"""What `check_data` finds when it opens every image, and how it says so."""
+"""What `check_data` finds when it opens every image, and its report."""

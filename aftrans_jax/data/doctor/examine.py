@@ -1,4 +1,4 @@
-"""What opening every image of a data set shows, and which images are usable.
+"""Opens every image of a data set, and finds out which are usable.
 
 Two images are the same picture when all their decoded pixels are equal.
 """
@@ -23,14 +23,14 @@ from aftrans_jax.data.sets.photos import PhotoSource
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 UNKNOWN = -1  # label of a record that cannot be read
-# Of a photo's side, by which a box may end outside it: one of CUB's does by 32 px of 500.
+# Fraction of a photo's side by which a box may extend outside: one of CUB's does, by 32 px of 500.
 _BOX_SLACK = 0.1
 
 
 class Listed(NamedTuple):
     """An image as the lists describe it; `split` is "train", "validation" or "test".
 
-    `label` is `UNKNOWN` where nothing but the record tells it, and that is damaged.
+    `label` is `UNKNOWN` where only the record has it, and that is damaged.
     """
 
     split: str
@@ -47,26 +47,26 @@ class Diagnosis(NamedTuple):
     Images are in the order of the lists, split by split.
 
     Attributes:
-      name: of the data set.
-      splits: their names, train first.
-      notes: what the readers say of the lists, and what is left out of the folder.
+      name: name of the data set.
+      splits: names of its splits, train first.
+      notes: notes of the readers on the lists, and on files left out of the folder.
       root: folder of the images, None where they are not files.
       class_names: `class_names[label]` names a class.
       official: published numbers of training and test images, None where there are none.
       tiny_px: images with a side below this are tiny.
       listed: all images.
-      missing: those without a file.
-      missing_remedy: the sentence for them, "" where images are not files.
+      missing: images without a file.
+      missing_remedy: remedy for these as a sentence, "" where images are not files.
       surplus: image files below `root` that no list names, sorted.
-      undecodable: those whose file cannot be decoded.
+      undecodable: images that cannot be decoded.
       error: why the first of `undecodable` cannot be decoded, "" where all can.
-      readable: those that can be decoded.
+      readable: images that can be decoded.
       grey: readable images without any colour, however they are stored.
       tiny: readable images with a side below `tiny_px`.
       twins: groups of readable images that are the same picture.
-      guessed: readable images whose bit depth the file does not tell.
-      guess: how that of the first of `guessed` was guessed, "" where there are none.
-      astray: readable images whose box lies outside, or ends far outside.
+      guessed: readable images whose files do not state their bit depth.
+      guess: how the bit depth of the first of these was guessed, "" where there are none.
+      astray: readable images whose box is outside, or extends far outside.
     """
 
     name: str
@@ -111,10 +111,10 @@ def examine(
     """Opens every listed image, with a progress bar on a terminal, and returns what it found.
 
     Args:
-      listed: the lists of a photo set, or a data set whose images are not files.
+      listed: lists of a photo set, or a data set whose images are not files.
       tiny_px: images with a side below this count as tiny.
       num_threads: images decoded at the same time, at least 1; no others are held in memory.
-      max_pixels: an image file of more counts as undecodable.
+      max_pixels: image files with more pixels count as undecodable.
     """
     lists = listed if isinstance(listed, Annotations) else None
     missing, surplus, notes = _on_disk(lists) if lists else (set(), (), ())
@@ -164,7 +164,7 @@ def _labels(source: Source) -> Sequence[int]:
         return source.labels
     labels = np.full(len(source), UNKNOWN)
     for index in range(len(source)):
-        with contextlib.suppress(ValueError):  # said when the image is opened
+        with contextlib.suppress(ValueError):  # reported when the image is opened
             labels[index] = source.label(index)
     return labels.tolist()
 
@@ -176,7 +176,7 @@ def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str,
     surplus, notes = [], listed.notes
     if root.is_dir() and not listed.is_looked_through:
         folders = {name.partition("/")[0] for name in names}
-        found = find_files(root, folders)  # a list may lie in a folder of much else
+        found = find_files(root, folders)  # a list may be in a folder with many other files
         surplus = [name for name in found.photos if composed(name) not in names]
         notes = (*notes, *found.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
@@ -194,7 +194,7 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
         return _Look(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
-    is_grey = all(  # a few rows show most images to be coloured
+    is_grey = all(  # for most coloured images, a few rows are enough to see it
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
     side_px, is_astray = min(pixels.shape[:2]), _is_astray(box, pixels.shape)
@@ -202,7 +202,7 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
 
 
 def _is_astray(box: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Returns whether a box misses an image, or ends too far outside; one of NaN does not."""
+    """Returns whether a box misses an image, or extends too far outside; a box of NaN does not."""
     sides = np.array(shape[:2])
     slack = _BOX_SLACK * sides
     misses = (box[:2] >= sides) | (box[2:] <= 0)
@@ -219,9 +219,9 @@ def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
 def clean(diagnosis: Diagnosis) -> Group:
     """Returns the images to use: readable, no picture twice in train or in two splits.
 
-    A picture stays in test, else in validation, else in train. One that train has under two labels
-    is left out of train altogether; images of a class that train then lacks are left out as well.
-    Test keeps all others, so that scores on it stay comparable.
+    A picture stays in test, else in validation, else in train. A picture that train has under two
+    labels is left out of train altogether; images of a class that train then lacks are left out,
+    too. Test keeps all others, so that scores on it stay comparable.
     """
     left_out = set()
     for group in diagnosis.twins:

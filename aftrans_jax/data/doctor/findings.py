@@ -1,4 +1,4 @@
-"""A diagnosis in words: a table, notes, and the problems that would make training wrong."""
+"""A diagnosis as text: a table, notes, and the problems that would make training wrong."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -9,11 +9,11 @@ from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
 from aftrans_jax.data.loading.names import summary
 
-_NUM_SHOWN = 3  # images given of each group
+_NUM_SHOWN = 3  # images named in each finding
 
 
 def report(diagnosis: Diagnosis) -> list[str]:
-    """Returns the lines of a table of counts, then of notes on what is not a problem.
+    """Returns the lines of a table of counts, then notes on what is not a problem.
 
     A note gives a number and at most three names, however many images it concerns.
     """
@@ -24,10 +24,10 @@ def report(diagnosis: Diagnosis) -> list[str]:
 
 
 def problems(diagnosis: Diagnosis) -> list[str]:
-    """Returns what would make training, or its score, wrong; each with its remedy.
+    """Returns problems that would make training, or its score, wrong; each with its remedy.
 
-    A picture in two splits is a problem, but for one in an official test split: that is taken as it
-    is, because results are compared on it.
+    A picture in two splits is a problem, except in an official test split: that is used as it is,
+    because results are compared on it.
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
@@ -119,7 +119,7 @@ def _names(images: Group) -> list[str]:
 
 
 def _groups(diagnosis: Diagnosis, groups: Iterable[Group]) -> list[str]:
-    """Returns one text for each group: the names, splits and classes of its images."""
+    """Returns one text for each group, with the names, splits and classes of its images."""
     return [
         " = ".join(
             f"{image.name} ({image.split}, {diagnosis.class_names[image.label]})"
@@ -146,7 +146,7 @@ def _repeated(diagnosis: Diagnosis, split: str) -> list[str]:
 
 
 def _shared(diagnosis: Diagnosis, one: str, other: str) -> list[str]:
-    """Returns the groups that have images in both splits."""
+    """Returns the groups that have images in both splits, as text."""
     shared = (g for g in diagnosis.twins if {one, other} <= {image.split for image in g})
     return _groups(diagnosis, shared)
 

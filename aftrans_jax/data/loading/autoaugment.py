@@ -1,9 +1,9 @@
 """AutoAugment's ImageNet policy, as TransFG applies it to Stanford Cars and iNaturalist 2017.
 
 TransFG copies DeepVoltaire's implementation. Where torchvision's defaults differ, this follows
-TransFG: rotations are always counter-clockwise, not either way; grey comes in at the borders, not
-black; the thresholds of solarize start from 256, not 255; shearing interpolates bicubically, not by
-nearest neighbour.
+TransFG: rotations are always counter-clockwise, not in both directions; borders are filled with
+grey, not black; the thresholds of solarize start from 256, not 255; shearing interpolates
+bicubically, not by nearest neighbour.
 """
 
 import math
@@ -25,7 +25,7 @@ _Enhancer = type[
 
 FILL_COLOR = (128, 128, 128)
 
-# Two of (operation, probability, magnitude from 0 to 9) a row: Cubuk et al. 2018, ImageNet.
+# Rows of two (operation, probability, magnitude from 0 to 9): Cubuk et al. 2018, ImageNet.
 # The last five rows repeat earlier ones; TransFG has all but the very last.
 POLICY: tuple[tuple[tuple[str, float, int], ...], ...] = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
@@ -62,8 +62,8 @@ def auto_augment(example: Example, rng: np.random.Generator) -> Example:
     A box becomes the smallest one around its moved corners, clipped to the image.
 
     Args:
-      example: an image of any size, left as it is.
-      rng: gives the row, which of its operations happen, and their signs.
+      example: example with an image of any size, which is not changed.
+      rng: random generator for the row, which of its operations are applied, and their signs.
 
     Follows: TransFG `AutoAugImageNetPolicy`, with all 25 rows of AutoAugment's paper, not 24.
     """
@@ -101,7 +101,7 @@ def _rotate_box(box: _Box, degrees: float, image: Image.Image) -> _Box:
 def map_corners(
     box: _Box, matrix: Float[np.ndarray, "2 2"], origin: tuple[float, float], image: Image.Image
 ) -> _Box:
-    """Returns the box around the corners, (row, column) seen from `origin`, times `matrix`."""
+    """Returns the box around corners transformed by `matrix` in (row, column) around `origin`."""
     top, left, bottom, right = box
     corners = np.array([(top, left), (top, right), (bottom, left), (bottom, right)], np.float64)
     corners = np.clip((corners - origin) @ matrix + origin, 0, (image.height, image.width))
@@ -109,7 +109,7 @@ def map_corners(
 
 
 def enhance(enhancer: _Enhancer, image: Image.Image, change: float) -> Image.Image:
-    """Returns the image farther from the enhancer's plain one by a share, closer if negative."""
+    """Returns the image moved away from the enhancer's plain one, or closer if `change` < 0."""
     return enhancer(image).enhance(1 + change)
 
 
@@ -118,12 +118,12 @@ def _posterize(image: Image.Image, bits: float) -> Image.Image:
 
 
 def _solarize(image: Image.Image, threshold: float) -> Image.Image:
-    """Inverts the values that are not below the threshold."""
+    """Inverts values that are at or above the threshold."""
     return ImageOps.solarize(image, math.ceil(threshold))
 
 
 class Operation(NamedTuple):
-    """What a name in `POLICY` stands for.
+    """An operation of `POLICY`.
 
     `apply` and `move` change an image and a box by a level, which goes from `first` at magnitude 0
     to `last` at magnitude 9; where it is `signed`, half of the levels drawn are negated.

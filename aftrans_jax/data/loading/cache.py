@@ -1,4 +1,4 @@
-"""Resized images in memory, so that every epoch but the first decodes nothing."""
+"""Resized images in memory, so that only the first epoch decodes them."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ class ResizedCache:
     """The examples of a source as squares of one size, each decoded and resized at first use.
 
     Batches are bit for bit those of the source itself, since resizing comes first in every
-    transform. They are kept as uint8: at 448 px 0.6 MB an image, 3.6 GB for CUB's training split.
+    transform. Images are kept as uint8: at 448 px 0.6 MB each, 3.6 GB for CUB's training split.
     """
 
     def __init__(self, source: Source, size: int) -> None:
@@ -38,19 +38,19 @@ class ResizedCache:
         return Example(self._images[index], self.labels[index], self._boxes[index])
 
     def at(self, size: int | None) -> Source:
-        """Returns the same examples, not kept, for squares of a side; None: with all pixels."""
+        """Returns the same examples, uncached, for squares of this side; None: with all pixels."""
         return at_size(self.source, size)
 
 
 def check_memory(num_images: int, size: int, copies: int = 1) -> str:
     """Returns a line that says how much memory the resized images will take.
 
-    To be called before training: the memory itself is taken during the first epoch only.
+    Call it before training: the memory itself is only taken during the first epoch.
 
     Args:
-      num_images: of all splits.
+      num_images: number of images in all splits.
       size: side of the resized images in pixels.
-      copies: processes of this host, each of which comes to hold nearly all images.
+      copies: processes on this host, each of which will hold nearly all images.
 
     Raises:
       ValueError: that is more than four fifths of the free memory.
@@ -75,8 +75,8 @@ def free_memory(
     """Returns the bytes that this process may still take, within the limits of its containers.
 
     Args:
-      own_groups: lists the control groups of this process.
-      mount: folder of all of them; in a container, its own may be the root there.
+      own_groups: file that lists the control groups of this process.
+      mount: folder of all control groups; in a container, its own may be the root there.
     """
     free = [psutil.virtual_memory().available]
     rows = own_groups.read_text().splitlines() if own_groups.is_file() else []
@@ -96,7 +96,7 @@ def free_memory(
 
 
 def _rest(limit: Path, stat: Path, used: str) -> list[int]:
-    """Returns what a group has left, nothing where it has no limit ("max") or is not visible."""
+    """Returns the bytes left to a group, nothing where it has no limit ("max") or is hidden."""
     try:
         values = dict(row.split() for row in stat.read_text().splitlines())
         return [int(limit.read_text()) - int(values[used])]

@@ -1,4 +1,4 @@
-"""Image files to upright RGB pixels: every pixel that the file had, or an error that names it."""
+"""Image files to upright RGB pixels: every pixel of the file, or an error that names it."""
 
 import os
 import stat
@@ -26,11 +26,11 @@ class Photo(NamedTuple):
     """A decoded image file.
 
     Attributes:
-      pixels: RGB, upright; all of the file's, or a square that the whole image was shrunk to.
-      orientation: EXIF's number of the one that the file is stored in, from 1 to 8.
-      guess: how the depth of its samples was guessed, "" where the file tells it.
-      height: of the upright image in the file.
-      width: of the upright image in the file.
+      pixels: RGB, upright; all of the file's, or a square that the full image was shrunk to.
+      orientation: EXIF's number of the orientation that the file is stored in, from 1 to 8.
+      guess: how the depth of its samples was guessed, "" where the file states it.
+      height: height of the upright image in the file.
+      width: width of the upright image in the file.
     """
 
     pixels: UInt8[np.ndarray, "rows columns 3"]
@@ -40,7 +40,7 @@ class Photo(NamedTuple):
     width: int
 
     def place(self, box: Float32[np.ndarray, "4"]) -> Float32[np.ndarray, "4"]:
-        """Returns a box (top, left, bottom, right) of the file as it is stored, on the pixels."""
+        """Returns a box (top, left, bottom, right), given in the file as stored, on the pixels."""
         upright = turn_box(box, self.orientation, self.height, self.width)
         rows, columns, _ = self.pixels.shape
         return upright * np.array([rows / self.height, columns / self.width] * 2, np.float32)
@@ -48,11 +48,11 @@ class Photo(NamedTuple):
 
 class _Contents(NamedTuple):
     stream: bytes
-    probe: bytes = b""  # a stream with the same pixels where the file is whole
+    probe: bytes = b""  # a stream with the same pixels if the file is complete
     exif: bytes = b""
     xmp: bytes = b""
-    can_scale: bool = False  # whether decoding at a reduced scale is faster, and shows what lacks
-    bits: int | None = None  # of a sample, as metadata say that Pillow does not give
+    can_scale: bool = False  # whether reduced decoding is faster and detects missing data
+    bits: int | None = None  # significant bits of a sample, from metadata that Pillow does not give
 
 
 def decode_image(
@@ -68,11 +68,11 @@ def read_photo(
     """Returns the photo in a file; see `decode_photo`.
 
     Raises:
-      OSError: there is no such file, or the disk does not give it; the message names it.
+      OSError: there is no such file, or the disk fails; the message names it.
       ValueError: the file is not a complete image of at most `max_pixels`, or a folder or a pipe;
         the message names it.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for whoever writes to it
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for its writer
         raise ValueError(f"{os.fspath(path)!r} is no regular file: expected an image file")
     try:
         data = Path(path).read_bytes()
@@ -84,21 +84,21 @@ def read_photo(
 def decode_photo(
     data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, resize_size: int | None = None
 ) -> Photo:
-    """Returns the photo in a file that is in memory; of an animation, the first frame.
+    """Returns the photo in a file's contents; of an animation, the first frame.
 
-    Greyscale, CMYK and palette images become RGB, more than 8 bits become 8, and what is
-    transparent is shown on white.
+    Greyscale, CMYK and palette images become RGB, more than 8 bits become 8, and transparent
+    pixels are shown on white.
 
     A JPEG of one scan without restart markers, whose sides are both four times `resize_size` or
     more, is decoded at a half, a quarter or an eighth of its scale, still twice that size or more,
-    and shrunk to that square. Of other files a reduced scale would hide what they lack.
+    and shrunk to that square. For other files a reduced scale would hide missing data.
     Measured against `transforms.resize` of all pixels on 749 photos of 500 px, at 80 px: 0.4 grey
     levels apart in the mean, 18 at most, along edges.
 
     Args:
-      data: the contents of the file.
-      name: of the image, for the error message.
-      max_pixels: an image of more is not decoded.
+      data: contents of the file.
+      name: name of the image, for the error message.
+      max_pixels: most pixels that an image may have.
       resize_size: side in pixels of the square that the image is for; None for all pixels.
 
     Raises:
@@ -151,7 +151,7 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
 
 
 def _shrunk(image: ImageFile, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Returns a JPEG that is not yet decoded, decoded at a reduced scale, as a square."""
+    """Returns an undecoded JPEG, decoded at a reduced scale and shrunk to a square."""
     # Where a side of the file is no multiple of the scale, the last pixel is partly the image's.
     _, area = image.draft(None, (2 * size, 2 * size)) or ("", None)
     rgb = image if image.mode == "RGB" else image.convert("RGB")

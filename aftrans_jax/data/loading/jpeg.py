@@ -1,6 +1,6 @@
-"""JPEG files: what pixels depend on, and whether every scan is complete.
+"""JPEG files: the parts that pixels depend on, and whether every scan is complete.
 
-Where the data of a scan ends early, libjpeg makes up the rest. Pillow drops its warning, OpenCV
+Where the data of a scan ends early, libjpeg invents the rest. Pillow drops its warning, OpenCV
 prints it without the name of a file. So a decoder is given streams on which it must fail, or return
 other pixels.
 """
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 # Read as data only by a decoder that lacks its own: nearly all ones, which are the longest codes.
 _PADDING = b"\xfe" * 16
-# Arithmetic coding leaves out zeros at the end of a scan, so decoders of sound files read on a bit.
+# Arithmetic coding leaves out zeros at the end of a scan, so decoders of intact files read further.
 _ARITHMETIC_PADDING = bytes(16) + b"\x5a\xa5" * 16
 
-# FF may be repeated before a marker. Expressions that begin with a plain byte, and not with a
-# repetition, are found 70 times as fast.
+# FF may be repeated before a marker. Expressions that begin with a plain byte instead of a
+# repetition are found 70 times as fast.
 _MARKER = re.compile(rb"\xff\xff*([^\x00\xff])")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff\xff*([\xd0-\xd7])")
@@ -28,14 +28,14 @@ _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}
 
 
 class Jpeg(NamedTuple):
-    """A JPEG file without comments, metadata and what follows its end.
+    """A JPEG file without comments, metadata and anything after its end.
 
     Attributes:
-      strict: a stream with the pixels of the file. Where `probe` is empty, decoding it fails if the
+      strict: stream with the pixels of the file. Where `probe` is empty, decoding it fails if the
         file lacks data, at a reduced scale too.
-      probe: a stream that has other pixels where the file lacks data; empty where `strict` tells.
-      exif: the block of metadata that may tell the orientation, empty where there is none.
-      xmp: another, in XML.
+      probe: stream that has other pixels where the file lacks data; empty where `strict` is enough.
+      exif: block of metadata that may have the orientation, empty where there is none.
+      xmp: block of metadata in XML, which may have it, too.
     """
 
     strict: bytes
@@ -47,7 +47,7 @@ class Jpeg(NamedTuple):
 class _Segment(NamedTuple):
     code: int
     body: bytes  # without marker and length
-    scan: bytes = b""  # what follows it up to the next marker that is not a restart
+    scan: bytes = b""  # data after it, up to the next marker that is not a restart
 
 
 def read_jpeg(data: bytes) -> Jpeg:
@@ -57,7 +57,7 @@ def read_jpeg(data: bytes) -> Jpeg:
     and without. The last blocks may lack data, some tens of bytes where the image is greyscale.
 
     Args:
-      data: the whole file; begins with FF D8.
+      data: contents of the file, which begin with FF D8.
 
     Raises:
       ValueError: the end marker, the image or one of its scans is missing.
@@ -102,7 +102,7 @@ def _segments(data: bytes) -> list[_Segment]:
 
 
 def _matters(code: int) -> bool:
-    """Returns whether pixels depend on a segment; the size and colours of a JPEG do on APP14."""
+    """Returns whether pixels depend on a segment; size and colours of a JPEG depend on APP14."""
     return code in (_APP0, _APP14) or not (_APP0 <= code <= _APP15 or code == _COM)
 
 
@@ -115,7 +115,7 @@ def _check_all_scans(frame: _Segment, scans: list[_Segment]) -> None:
         first, last, bits = (*scan.body[1 + 2 * number :], 0, 0, 0)[:3]
         if frame.code not in _PROGRESSIVE:
             first, last, bits = 0, 63, 0
-        if bits % 16 == 0:  # no lower bits are to come
+        if bits % 16 == 0:  # no lower bits follow
             read = scan.body[1 : 1 + 2 * number : 2]
             lacking -= {(component, k) for component in read for k in range(first, last + 1)}
     if lacking:
@@ -128,6 +128,6 @@ def _padded(scan: bytes, padding: bytes, has_restarts: bool) -> bytes:
         return scan + padding
     marks = _RESTART.findall(scan)
     following = 0xD0 if not marks else 0xD0 + (marks[-1][0] + 1) % 8
-    # A decoder that has all intervals passes over one restart marker more.
+    # A decoder that has all intervals ignores one further restart marker.
     extra = padding + bytes((0xFF, following)) + padding
     return _RESTART.sub(lambda mark: padding + mark[0], scan) + extra

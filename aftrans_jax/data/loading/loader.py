@@ -1,4 +1,4 @@
-"""Batches on the host: examples and their augmentation depend on the seed and the step alone.
+"""Batches on the host: examples and augmentation depend only on the seed and the step.
 
 Training reads an endless stream of augmented examples. Element i of it depends on (seed, i) alone;
 step k with batches of size b takes elements k*b .. k*b + b - 1, and of those process p of n reads
@@ -33,9 +33,9 @@ _Row = dict[str, np.ndarray | np.generic]  # a Batch without its first axis
 class Batch(TypedDict):
     """One process's rows of a batch.
 
-    `index` is the position in the source. Rows with a False `mask` fill up the last batch of an
-    evaluation, or stand for images that were skipped: image and label are 0, the box is NaN, the
-    index is -1. Every key is always there, so that a step is compiled once.
+    `index` is the position in the source. Rows with a False `mask` pad the last batch of an
+    evaluation, or stand for skipped images: image and label are 0, the box is NaN, the index is -1.
+    Every key is always there, so that a step is compiled once.
     """
 
     image: UInt8[np.ndarray, "batch size size 3"]
@@ -63,25 +63,25 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Returns an endless iterator over this process's rows of the batches from `start_step` on.
 
-    Every epoch yields the examples that `sampling` says in a new order; a batch may span two.
+    Every epoch yields the examples that `sampling` chooses in a new order; a batch may span two.
 
     Args:
-      source: the examples to learn from; read from several threads.
+      source: examples to train on; read from several threads.
       batch_size: rows of the global batch, over all processes.
-      seed: of order and augmentation, at least 0.
+      seed: seed of order and augmentation, at least 0.
       start_step: number of batches to leave out; their images are not decoded.
       image_size: side of the images in pixels.
       resize_size: side in pixels to which the images are resized before they are cropped.
-      process_index: which process this is, in [0, process_count).
+      process_index: number of this process, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
-      crop: what is cut from each resized image.
-      augment: applied to each crop last; None for nothing.
+      crop: function that crops each resized image.
+      augment: function applied to each crop last; None for nothing.
       sampling: whether an epoch holds each example once, see `sampling.SAMPLINGS`.
       skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
-      ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
+      ValueError: the processes cannot share the batch evenly. While iterating: an image cannot be
         decoded; the message names the file.
 
     Follows: grain `MapDataset`, whose order and randomness are functions of seed and index.
@@ -114,21 +114,21 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """Returns an iterator that yields each example once over all processes, in the source's order.
 
-    All processes get the same number of batches of the same shape: the last batch is filled up with
+    All processes get the same number of batches of the same shape: the last batch is padded with
     masked rows, so that no example is dropped or counted twice.
 
     Args:
-      source: the examples to evaluate; read from several threads.
+      source: examples to evaluate; read from several threads.
       batch_size: rows of the global batch, over all processes.
       image_size: side of the images in pixels.
       resize_size: side in pixels to which the images are resized before they are cropped.
-      process_index: which process this is, in [0, process_count).
+      process_index: number of this process, in [0, process_count).
       process_count: number of processes that share the batch.
       num_threads: threads that decode ahead; 0 decodes when a batch is asked for.
       skipped: records images that cannot be read, whose rows are masked; None raises an error.
 
     Raises:
-      ValueError: the batch cannot be shared by the processes. While iterating: an image cannot be
+      ValueError: the processes cannot share the batch evenly. While iterating: an image cannot be
         decoded; the message names the file.
     """
     num_rows = _rows_per_process(batch_size, process_count)
@@ -181,7 +181,7 @@ def _row(example: Example, index: int) -> _Row:
 
 
 def _batches(rows: grain.MapDataset, num_rows: int, num_threads: int) -> Iterator[Batch]:
-    # Decoded ahead: two batches, not grain's 500 elements (at 448 px, 300 MB).
+    # Decodes two batches ahead, not grain's 500 elements (at 448 px, 300 MB).
     ahead = max(2 * num_rows, num_threads) if num_threads else 0
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
     return iter(rows.to_iter_dataset(options).batch(num_rows))

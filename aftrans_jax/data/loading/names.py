@@ -1,11 +1,11 @@
-"""Names of files and classes: one whatever their Unicode form, harmless where they are printed."""
+"""Names of files and classes: independent of their Unicode form, and safe to print."""
 
 import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-_NUM_SHOWN = 3  # names given of each finding
+_NUM_SHOWN = 3  # names in each finding
 
 
 def composed(name: str) -> str:
@@ -14,11 +14,11 @@ def composed(name: str) -> str:
 
 
 def locate(root: Path, name: str) -> Path:
-    """Returns the path of a listed file as the disk spells it, in whatever form of Unicode.
+    """Returns the path of a listed file as the disk spells it, whatever its Unicode form.
 
     Args:
       root: folder that the name is relative to.
-      name: path with forward slashes; one that is not there is returned as it is.
+      name: path with forward slashes; it is returned unchanged where there is no such file.
     """
     path = root / name
     if name.isascii() or os.path.exists(path):
@@ -34,9 +34,9 @@ def locate(root: Path, name: str) -> Path:
 
 
 def printable(text: str) -> str:
-    """Returns a text with what a terminal would obey, or could not show, as escapes.
+    """Returns a text with characters escaped that a terminal would obey, or could not show.
 
-    Control characters, marks of direction, and bytes of names that are not UTF-8.
+    These are control characters, marks of direction, and bytes of names that are not UTF-8.
     """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
@@ -45,6 +45,6 @@ def printable(text: str) -> str:
 
 
 def summary(what: str, names: Sequence[str], remedy: str = "") -> str:
-    """Returns one line: what was found, of how many, the first few names, and a remedy."""
+    """Returns one line: a finding with the number of names, the first few, and a remedy."""
     shown = ", ".join(printable(name) for name in names[:_NUM_SHOWN])
     return f"{what} ({len(names)}): {shown}{', ...' if len(names) > _NUM_SHOWN else '.'}{remedy}"

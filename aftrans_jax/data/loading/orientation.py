@@ -1,6 +1,6 @@
 """The orientation in which a photo was stored, and turning pixels and boxes upright.
 
-Read without Pillow, whose warnings about damaged metadata name no file.
+It is read without Pillow, whose warnings about damaged metadata name no file.
 """
 
 import re
@@ -24,11 +24,11 @@ _TURNS = {
 
 
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
-    """Returns EXIF's number of an orientation, from 1 to 8; 1 where nothing readable says more.
+    """Returns EXIF's number of an orientation, from 1 to 8; 1 where no readable metadata has it.
 
     Args:
-      exif: a block of EXIF metadata, with or without its name in front.
-      xmp: a packet that tells where EXIF does not.
+      exif: block of EXIF metadata, with or without its name in front.
+      xmp: XMP packet, used where EXIF has no orientation.
     """
     number = _from_exif(exif.removeprefix(b"Exif\0\0"))
     if number is None:
@@ -57,7 +57,7 @@ def _from_exif(block: bytes) -> int | None:
 def turn(
     pixels: UInt8[np.ndarray, "height width 3"], number: int
 ) -> UInt8[np.ndarray, "upright_height upright_width 3"]:
-    """Returns pixels that are stored in an orientation from 1 to 8 upright."""
+    """Returns pixels turned upright that are stored in an orientation from 1 to 8."""
     rows, columns, exchanged = _TURNS[number]
     turned = pixels[:: -1 if rows else 1, :: -1 if columns else 1]
     return np.ascontiguousarray(turned.swapaxes(0, 1) if exchanged else turned)
@@ -66,13 +66,13 @@ def turn(
 def turn_box(
     box: Float32[np.ndarray, "4"], number: int, height: int, width: int
 ) -> Float32[np.ndarray, "4"]:
-    """Returns a box (top, left, bottom, right) in pixels as stored for the upright image.
+    """Returns a box (top, left, bottom, right), given in pixels as stored, for the upright image.
 
     Args:
-      box: half-open, in pixels; may be NaN.
-      number: of the orientation, from 1 to 8.
-      height: of the upright image.
-      width: of the upright image.
+      box: box, half-open, in pixels; may be NaN.
+      number: number of the orientation, from 1 to 8.
+      height: height of the upright image.
+      width: width of the upright image.
     """
     rows, columns, exchanged = _TURNS[number]
     stored_height, stored_width = (width, height) if exchanged else (height, width)

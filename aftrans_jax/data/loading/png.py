@@ -1,6 +1,6 @@
-"""PNG files: the chunks that pixels depend on, their checksums verified.
+"""PNG files: the chunks that pixels depend on, with their checksums verified.
 
-Pillow checks the sums of the header alone, and refuses files for the size of their texts.
+Pillow only checks the header's checksum, and refuses files for the size of their texts.
 """
 
 import re
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_LONGEST_TEXT = 1 << 20  # bytes of metadata that tells the orientation, unpacked
+_LONGEST_TEXT = 1 << 20  # bytes of metadata with the orientation, unpacked
 
 
 class Png(NamedTuple):
     """A PNG file without texts, colour profile and animation; metadata as in `jpeg.Jpeg`.
 
-    `bits` is how many of a colour's sample were significant, by a chunk sBIT; None without one.
+    `bits` is the number of significant bits of a colour's sample, from a chunk sBIT; None without.
     """
 
     stream: bytes
@@ -25,10 +25,10 @@ class Png(NamedTuple):
 
 
 def read_png(data: bytes) -> Png:
-    """Returns a PNG file without what pixels do not depend on.
+    """Returns a PNG file without anything that pixels do not depend on.
 
     Args:
-      data: the whole file; begins with `SIGNATURE`.
+      data: contents of the file, which begin with `SIGNATURE`.
 
     Raises:
       ValueError: a chunk is cut off or its checksum does not match, or the last one is missing.
@@ -51,14 +51,14 @@ def read_png(data: bytes) -> Png:
         elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0"):
             xmp = body
         elif kind == b"sBIT":
-            significant = body[:3] if len(body) > 2 else body[:1]  # of colours, not of alpha
+            significant = body[:3] if len(body) > 2 else body[:1]  # for colours, not for alpha
         position = end
     bits = max(significant, default=0)
     return Png(b"".join(kept), exif, xmp, bits if 0 < bits <= 16 else None)
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
-    """Returns what ImageMagick wrote as hexadecimal digits, b"" where it is damaged."""
+    """Returns a profile that ImageMagick wrote as hexadecimal digits, b"" where it is damaged."""
     try:
         text = zlib.decompressobj().decompress(body[1:], _LONGEST_TEXT) if kind == b"zTXt" else body
         digits = re.sub(rb"^\n[a-z ]*\n *\d+\n", b"", text)

@@ -1,4 +1,4 @@
-"""RandAugment: two operations of fourteen, all equally likely and equally strong."""
+"""RandAugment: two of fourteen operations, all equally likely and equally strong."""
 
 from functools import partial
 from types import MappingProxyType
@@ -18,10 +18,10 @@ from aftrans_jax.data.loading.autoaugment import (
 )
 
 NUM_OPERATIONS = 2
-MAGNITUDE = 0.9  # of each operation's range: 9 of 10
+MAGNITUDE = 0.9  # fraction of each operation's range: 9 of 10
 
 _Box = Float32[np.ndarray, "4"]
-_LARGEST_SHIFT = 150 / 331  # of the side; AutoAugment's 150 px of 331
+_LARGEST_SHIFT = 150 / 331  # fraction of the side; AutoAugment's 150 px of 331
 
 
 def _move(image: Image.Image, level: float, matrix: np.ndarray) -> Image.Image:
@@ -41,7 +41,7 @@ def _shear_box(box: _Box, slope: float, image: Image.Image) -> _Box:
 
 
 def _shift(image: Image.Image, share: float, axis: int) -> Image.Image:
-    """Moves the image to the left, or of axis 1 up, by a share of its side."""
+    """Moves the image to the left, or with axis 1 up, by a fraction of its side."""
     matrix = np.zeros((2, 3))
     matrix[axis, 2] = image.size[axis]
     return _move(image, share, matrix)
@@ -59,7 +59,7 @@ def _shifting(axis: int) -> Operation:
     return Operation(apply, last=_LARGEST_SHIFT, signed=True, move=move)
 
 
-# AutoAugment's operations, but for inverting, and those of RandAugment's paper that TransFG lacks.
+# AutoAugment's operations, except inverting, and those of RandAugment's paper that TransFG lacks.
 RAND_OPERATIONS = MappingProxyType(
     {
         "identity": Operation(lambda image, _: image),
@@ -87,8 +87,8 @@ def rand_augment(example: Example, rng: np.random.Generator) -> Example:
     A box becomes the smallest one around its moved corners, clipped to the image.
 
     Args:
-      example: an image of any size, left as it is.
-      rng: gives the operations and their signs.
+      example: example with an image of any size, which is not changed.
+      rng: random generator for the operations and their signs.
 
     Cubuk et al., "RandAugment", 2020, N = 2 and M = 9 of 10.
 

@@ -17,20 +17,20 @@ _PRECISION = 22  # bits of a weight after the point, as in PIL: 255 of them fit 
 def shrink_rows(
     image: UInt8[np.ndarray, "height width channels"], size: int
 ) -> UInt8[np.ndarray, "size width channels"]:
-    """Returns the image with its height reduced to `size` pixels, its width left as it is.
+    """Returns the image with its height reduced to `size` pixels and its width unchanged.
 
     Follows: PIL `Image.resize`, bilinear, bit for bit.
     """
     height, width, channels = image.shape
     sums = _weights(height, size) @ image.reshape(height, width * channels)
-    sums += 1 << (_PRECISION - 1)  # to the nearest, halves up
+    sums += 1 << (_PRECISION - 1)  # rounds to the nearest, halves up
     sums >>= _PRECISION
     return sums.astype(np.uint8).reshape(size, width, channels)
 
 
 @lru_cache(maxsize=256)  # photos of one set share a few heights
 def _weights(height: int, size: int) -> sparse.csr_array:
-    """Returns the fixed-point weights of the rows of the image in those of the result."""
+    """Returns the fixed-point weights [size, height] of the image's rows in the result's rows."""
     scale = height / size
     centres = (np.arange(size)[:, None] + 0.5) * scale
     first = np.maximum((centres - scale + 0.5).astype(np.int32), 0)

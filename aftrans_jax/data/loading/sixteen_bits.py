@@ -1,4 +1,4 @@
-"""Colour images of 16 bits a sample, of which Pillow keeps the highest 8: all of their bits."""
+"""Colour images of 16 bits a sample with all bits, of which Pillow only keeps the highest 8."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "
 def raw_mode(image: Image.Image) -> str:
     """Returns how the samples of an image are stored, by Pillow's names, such as "RGB;16B".
 
-    "" for one that is decoded already.
+    "" for an image that is decoded already.
     """
     tiles = image.tile if isinstance(image, ImageFile) else []
     args = tiles[0].args if tiles else ""
@@ -24,11 +24,11 @@ def raw_mode(image: Image.Image) -> str:
 def highest_bits(
     image: Image.Image, reopen: Callable[[], Image.Image]
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Returns the highest 8 bits of each sample, of colours as they are stored.
+    """Returns the highest 8 bits of each sample, colours as they are stored.
 
     Args:
-      image: of 16 bits a sample, not decoded yet; it is, afterwards, but for one whose colours are
-        multiplied by alpha, which Pillow divides.
+      image: image of 16 bits a sample, not decoded yet; this decodes it, except where colours are
+        multiplied by alpha, which Pillow divides out.
       reopen: opens the same image again.
     """
     raw = raw_mode(image)
@@ -38,15 +38,15 @@ def highest_bits(
 def lowest_bits(
     raw: str, reopen: Callable[[], Image.Image]
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Returns the lowest 8 bits of each sample, as `highest_bits` its highest.
+    """Returns the lowest 8 bits of each sample, see `highest_bits`.
 
-    Pillow keeps the higher byte of each sample. Read in the other byte order, it keeps the lower.
+    Pillow keeps the higher byte of each sample; read in the other byte order, it keeps the lower.
 
     Args:
-      raw: the `raw_mode` of the image.
-      reopen: opens it again.
+      raw: `raw_mode` of the image.
+      reopen: opens the image again.
     """
-    if raw == "LA;16B":  # the bytes of a pixel are as many as those of RGBA
+    if raw == "LA;16B":  # a pixel has as many bytes as one of RGBA
         return _decoded_as(reopen(), "RGBA")[..., [1, 1, 1, 3]]
     return _decoded_as(reopen(), raw[:-1].replace("a", "A") + _OTHER_ORDER[raw[-1]])
 
@@ -54,7 +54,7 @@ def lowest_bits(
 def joined(
     high: UInt8[np.ndarray, "*shape"], low: UInt8[np.ndarray, "*shape"]
 ) -> UInt16[np.ndarray, "*shape"]:
-    """Returns whole samples."""
+    """Returns samples of 16 bits."""
     return high.astype(np.uint16) << 8 | low
 
 

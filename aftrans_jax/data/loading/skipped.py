@@ -8,29 +8,29 @@ from jaxtyping import Bool
 
 from aftrans_jax.data.examples import Source
 
-_FEW = 10  # fewer unreadable images say nothing about the disk
-_ENOUGH = 200  # images asked for, which tell a disk that is gone from a folder that is damaged
-_RECENT = 2 * _ENOUGH  # images asked for last, so that as many damaged ones are half of them
+_FEW = 10  # fewer unreadable images do not indicate a disk error
+_ENOUGH = 200  # images requested before a failed disk can be told from a damaged folder
+_RECENT = 2 * _ENOUGH  # images requested last: 200 damaged ones are half of them
 
 
 class Skipped:
-    """Records the unreadable images of one source; several threads may use it at a time.
+    """The unreadable images of one source; several threads may record them at a time.
 
     `flags` [examples] is True for every image recorded; an array has the same shape in every
     process, so that they can combine theirs.
     """
 
     def __init__(self, source: Source, num_processes: int = 1) -> None:
-        """Starts with none; each of several processes reads a share of the source."""
+        """Starts with no images; each of several processes reads a share of the source."""
         self._source = source
         self._enough = min(_ENOUGH, len(source) // (4 * num_processes))
         self.flags = np.zeros(len(source), bool)
-        # By image, in the order in which they were asked for: whether it was unreadable.
+        # By image, in the order of requests: whether it was unreadable.
         self._recent: dict[int, bool] = {}
         self._lock = threading.Lock()
 
     def saw(self, index: int) -> None:
-        """Records that an image was asked for, for `note` to compare with."""
+        """Records that an image was requested, for `note` to compare with."""
         with self._lock:
             self._recent.pop(index, None)
             self._recent[index] = False
@@ -41,10 +41,10 @@ class Skipped:
         """Records an unreadable image, and logs a warning the first time.
 
         Raises:
-          ValueError: of the 400 images that this process asked for last, more than half are
+          ValueError: of the last 400 images that this process requested, more than half are
             unreadable, and at least ten are. Then the disk is likely to be at fault, not the
-            images. Until 200 images were asked for, or a quarter of this process's, nothing is
-            concluded: names are in order, so damaged images may be next to one another.
+            images. Until 200 images were requested, or a quarter of this process's, there is no
+            error: names are in order, so damaged images may be next to one another.
         """
         with self._lock:
             is_known, self.flags[index] = bool(self.flags[index]), True
@@ -61,5 +61,5 @@ class Skipped:
             ) from error
 
     def names(self, flags: Bool[np.ndarray, " examples"]) -> list[str]:
-        """Returns the names of the images that are flagged, in this process or in any."""
+        """Returns the names of the images flagged by this process or any other."""
         return [self._source.names[index] for index in np.flatnonzero(flags).tolist()]

@@ -1,4 +1,4 @@
-"""A few items ahead, by several threads: decoding and hashing release the interpreter's lock."""
+"""Works a few items ahead in several threads: decoding and hashing release Python's lock."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +12,16 @@ _Result = TypeVar("_Result")
 def in_threads(
     function: Callable[[_Item], _Result], items: Iterable[_Item], *, num_threads: int, ahead: int
 ) -> Iterator[_Result]:
-    """Yields the result for each item, in their order; what a call raises is raised in its place.
+    """Yields the result for each item, in order; an exception in a call is raised in its place.
 
-    Memory does not grow with the number of items. Who stops early, by an error or by closing the
+    Memory does not grow with the number of items. Stopping early, by an error or by closing the
     iterator, waits for the calls that have begun, and for no others.
 
     Args:
-      function: called in several threads.
-      items: taken one after the other by the caller's thread, as they are needed.
-      num_threads: calls at the same time, at least 1.
-      ahead: how many items may be under way while a result is looked at.
+      function: function of an item, called in several threads.
+      items: items, which the caller's thread takes one by one as they are needed.
+      num_threads: number of calls at the same time, at least 1.
+      ahead: number of items that may be in progress while the caller handles a result.
     """
     pool = ThreadPoolExecutor(num_threads)
     waiting: deque[Future[_Result]] = deque()

@@ -1,4 +1,4 @@
-"""What happens to an example before the model sees it: resizing, cropping, flipping.
+"""Transforms of an example before the model sees it: resizing, cropping, flipping.
 
 Everything is uint8 on the host; the device casts and normalises.
 """
@@ -17,16 +17,16 @@ from aftrans_jax.data.loading.opencv import CV2
 from aftrans_jax.data.loading.shrinking import shrink_rows
 
 Augment = Callable[[Example, np.random.Generator], Example]
-# Resized image, what it draws from, side of the result in pixels -> a crop.
+# Resized image, random generator, side of the result in pixels -> a crop.
 Crop = Callable[[Example, np.random.Generator, int], Example]
 
-_SMALLEST_AREA = 0.08  # share of the image
+_SMALLEST_AREA = 0.08  # fraction of the image
 _WIDEST = 4 / 3  # width over height, and height over width
 _ATTEMPTS = 10
 
 
 def random_crop(example: Example, rng: np.random.Generator, image_size: int) -> Example:
-    """Returns a crop of that size from anywhere in a square image, with its box.
+    """Returns a crop of that size from a random place in a square image, with its box.
 
     Raises:
       ValueError: the crop is larger than the image.
@@ -42,7 +42,7 @@ def random_resized_crop(example: Example, rng: np.random.Generator, image_size: 
     """Returns a crop of random area, aspect ratio and place, resized to a square, with its box.
 
     The area is uniform from 8 to 100 % of the image; the ratio of width to height log-uniform from
-    3/4 to 4/3. Where ten draws do not fit into the image, it is the whole one.
+    3/4 to 4/3. Where ten draws do not fit into the image, the crop is the full image.
 
     Follows: torchvision `RandomResizedCrop`.
     """
@@ -75,13 +75,13 @@ def train_transform(
     """Returns a random crop of the resized image, mirrored half of the time, with its box.
 
     Args:
-      example: an image of any size, left as it is.
-      rng: gives the place of the crop, the flip and what `augment` draws.
+      example: example with an image of any size, which is not changed.
+      rng: random generator for the place of the crop, the flip and `augment`.
       image_size: side of the result in pixels.
-      resize_size: side in pixels of the square that the whole image becomes first; its aspect
+      resize_size: side in pixels of the square that the full image is resized to first; its aspect
         ratio is lost.
-      crop: what is cut from the resized image, one of `CROPS`.
-      augment: applied to the crop last; None for nothing.
+      crop: function that crops the resized image, one of `CROPS`.
+      augment: function applied to the crop last; None for nothing.
 
     Raises:
       ValueError: the crop is larger than the resized image.
@@ -97,9 +97,9 @@ def test_transform(example: Example, *, image_size: int, resize_size: int) -> Ex
     """Returns the central crop of the resized image, with its box.
 
     Args:
-      example: an image of any size, left as it is.
+      example: example with an image of any size, which is not changed.
       image_size: side of the result in pixels.
-      resize_size: side in pixels of the square that the whole image becomes first.
+      resize_size: side in pixels of the square that the full image is resized to first.
 
     Raises:
       ValueError: the crop is larger than the resized image.
@@ -116,9 +116,9 @@ def seen_part(
     """Returns the middle of a photo, which the model is given, at its own aspect ratio.
 
     Args:
-      pixels: of the photo.
+      pixels: pixels of the photo.
       sizes: `image_size` and `resize_size` in pixels, see `test_transform`.
-      longest: px, side that it is shrunk to where it is larger.
+      longest: longest side in px; larger parts are shrunk to it.
     """
     share = sizes["image_size"] / sizes["resize_size"]
     height, width, _ = pixels.shape
@@ -149,7 +149,7 @@ def _crop(example: Example, top: int, left: int, height: int, width: int) -> Exa
 def resize(example: Example, size: int) -> Example:
     """Returns the example resized to a square of `size` pixels, with its box.
 
-    An image of that size is returned as it is.
+    An image of that size is returned unchanged.
 
     Follows: PIL `Image.resize`, bilinear; where OpenCV enlarges, within one grey level.
     """
@@ -183,7 +183,7 @@ def _mirror(example: Example) -> Example:
     width = example.image.shape[1]
     if CV2 is not None:
         image = CV2.flip(example.image, 1)
-    else:  # by channel: numpy copies reversed rows of whole pixels nine times slower
+    else:  # by channel: numpy takes nine times as long to copy reversed rows of RGB pixels
         image = np.stack([example.image[:, ::-1, channel] for channel in range(3)], axis=-1)
     top, left, bottom, right = example.box
     box = np.array([top, width - right, bottom, width - left], np.float32)

@@ -20,17 +20,17 @@ _REMEDY = (
 def read_cars(directory: str | Path) -> Annotations:
     """Returns Stanford Cars, or a copy of some of its classes, with boxes.
 
-    The two layouts number the same images differently, so the images tell which lists apply: with
+    The two layouts number the same images differently, so the images decide which lists apply: with
     `car_ims/` it is `cars_annos.mat`, else the lists in `devkit/` and the labels of the test images
     beside or in it. Only where there is neither `devkit/` nor `cars_train/` is `cars_annos.mat`
     read without `car_ims/`. Corners count from 1 and belong to the box: no corner of the full
     set is 0, every fiftieth x1 is 1.
 
     Args:
-      directory: the folder that holds `devkit/` or `cars_annos.mat`, or the folder around it.
+      directory: folder that holds `devkit/` or `cars_annos.mat`, or its parent.
 
     Raises:
-      FileNotFoundError: a list is absent; no image is looked for.
+      FileNotFoundError: a list is missing; images are not searched for.
       ValueError: a list is damaged; the message names file and row.
 
     Follows: car_devkit.tgz README.txt.

@@ -1,4 +1,4 @@
-"""CSV files that list photos, one row each, in the folder that the images lie in or below."""
+"""CSV files that list photos, one per row, in the folder of the images or above it."""
 
 import csv
 import io
@@ -13,15 +13,15 @@ from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_na
 from aftrans_jax.files import write_bytes
 
 _COLUMNS = ("path", "label", "split")
-_SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where a comma is in numbers
-_SEPARATOR_LINE = "sep="  # what a line above the header begins with, which spreadsheets write
+_SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where numbers have a decimal comma
+_SEPARATOR_LINE = "sep="  # beginning of a line above the header, which spreadsheets write
 _REMEDY = (
     "Write the header path,label,split and a row for each image: its path from the folder of the "
     "CSV file, the name of its class, and train, val or test. Without the column split, a part of "
     "the rows is drawn for the test (data.test_fraction)."
 )
 
-# A class may have the bytes of its folder, which a list of that disk keeps.
+# A class may have the bytes of its folder's name, which a list of that disk keeps.
 _SAVE = "The list is not UTF-8: save it as 'CSV UTF-8'"
 
 
@@ -31,17 +31,17 @@ def read_csv(
     """Returns the photos that a CSV file lists, by paths relative to the folder of that file.
 
     The header names the columns, in any order: `path`, `label`, which is the name of a class, and
-    perhaps `split`, one of `SPLIT_NAMES`. It also tells what separates fields: commas, semicolons
-    or tabs; a line "sep=;" above it is passed over. White space around fields is ignored, and so is
-    case in the header and in splits. Further columns are ignored where there is `split`; without it
-    they are an error, because one of them may be the split under another name. An absolute path
-    below that folder is taken too.
+    optionally `split`, one of `SPLIT_NAMES`. Fields are separated as in the header: by commas,
+    semicolons or tabs; a line "sep=;" above it is skipped. White space around fields is ignored,
+    and so is case in the header and in splits. Further columns are ignored where there is `split`;
+    without it they are an error, because one of them may be the split under another name. An
+    absolute path below that folder is accepted, too.
 
     Args:
-      path: of the file, UTF-8, or UTF-16 that begins with its mark; of UTF-8, paths, and classes
-        named as their folders, may have other bytes.
-      test_fraction: share of each class to hold out where there is no column `split`, in (0, 1).
-      seed: decides which images are held out, at least 0.
+      path: path of the file, UTF-8, or UTF-16 that begins with its mark; in UTF-8, paths, and
+        classes named as their folders, may have other bytes.
+      test_fraction: fraction of each class to hold out without a column `split`, in (0, 1).
+      seed: seed for the choice of held-out images, at least 0.
       evaluates: see `from_names`.
 
     Raises:
@@ -80,10 +80,10 @@ def read_csv(
 
 
 def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Writes a file that `read_csv` reads back to the same photos, whole or not at all.
+    """Writes a file that `read_csv` reads back to the same photos, completely or not at all.
 
     Args:
-      path: of the file, in the folder that the images lie in or below.
+      path: path of the file, in the folder of the images or above it.
       rows: path relative to that folder with forward slashes, name of the class, and split.
 
     Raises:
@@ -98,10 +98,10 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
-    """Passes rows that a CSV file can hold, see `write_csv`.
+    """Checks that a CSV file can hold rows, see `write_csv`.
 
     Raises:
-      ValueError: a row would not be read back as it is, such as one with white space at the ends
+      ValueError: a row would not be read back unchanged, such as one with white space at the ends
         of a field.
     """
     for row in rows:
@@ -115,7 +115,7 @@ def check_rows(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def _is_faithful(path: str, class_name: str, split: str) -> bool:
-    """Returns whether `read_csv` would return exactly these."""
+    """Returns whether `read_csv` would read back exactly these."""
     try:
         kept = inside(path) == path
     except ValueError:
@@ -131,7 +131,7 @@ def _odd(text: str) -> set[str]:
 
 
 def _photos(path: Path) -> Iterator[tuple[int, str, NamedPhoto]]:
-    """Yields the number of a row, its text for messages, and what it says."""
+    """Yields the number of a row, its text for messages, and the photo in it."""
     text = read_text(path, remedy=_REMEDY, any_bytes=True)
     if "\0" in text.partition("\n")[0]:  # a spreadsheet, an archive, UTF-16 without its mark
         raise ValueError(f"{path} is no text: save it as 'CSV UTF-8'. {_REMEDY}")
@@ -183,7 +183,7 @@ def _columns(path: Path, number: int, header: list[str], separator: str) -> list
 
 
 def _separator(text: str) -> str:
-    """Returns what separates the columns path and label of the header, else a comma."""
+    """Returns the separator of the columns path and label in the header, else a comma."""
     blank = f'{"".join(_SEPARATORS)}" '
     lines = (line for line in text.split("\n") if line.strip(blank))
     header = next((line for line in lines if not line.startswith(_SEPARATOR_LINE)), "")

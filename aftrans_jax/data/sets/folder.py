@@ -1,6 +1,6 @@
 """Folders of photos, one for each class.
 
-Either `train/<class>/` beside `test/<class>/`, or `<class>/` alone, of which a share is held out.
+Either `train/<class>/` beside `test/<class>/`, or only `<class>/`, with a fraction held out.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,19 +22,19 @@ def read_folder(
 ) -> Annotations:
     """Returns the photos in folders; a class is named after its folder, which may have subfolders.
 
-    `val/` chooses checkpoints; where there is no `test/`, it is the test split. A single folder
-    with the name of a split is a class, where it holds photos itself and has classes beside it.
-    A folder without photos that holds runs of this program, by their config.json, is no class.
+    Checkpoints are chosen on `val/`; where there is no `test/`, it is the test split. A single
+    folder with the name of a split is a class, if it holds photos itself and has classes beside it.
+    A folder without photos that holds runs of this program, by their config.json, is not a class.
 
     Args:
-      directory: holds a folder for each split, named as in `SPLIT_NAMES`, or one for each class.
-      test_fraction: share of each class to hold out where there are no splits, in (0, 1).
-      seed: decides which images are held out, at least 0.
+      directory: folder with a folder for each split, named as in `SPLIT_NAMES`, or for each class.
+      test_fraction: fraction of each class to hold out where there are no splits, in (0, 1).
+      seed: seed for the choice of held-out images, at least 0.
       evaluates: see `from_names`.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: the folders are not arranged like that, or one cannot be read; or see
+      ValueError: the folders have another structure, or one cannot be read; or see
         `from_names`.
     """
     root = Path(directory)
@@ -67,7 +67,7 @@ def read_folder(
 
 
 def _found(root: Path) -> FoundFiles:
-    """Returns what a folder holds; raises where it is none, or a part cannot be read."""
+    """Returns the files in a folder; raises where it is missing, or a part cannot be read."""
     if not root.is_dir():
         is_list = root.suffix.lower() == ".csv"
         remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
@@ -94,7 +94,7 @@ def _splits(root: Path, photos: Sequence[str]) -> list[str]:
 
 
 def _of_runs(classes: Collection[str], found: FoundFiles) -> set[str]:
-    """Returns the folders without photos in which something was trained."""
+    """Returns the folders without photos that hold runs of this program."""
     records = [path for path in found.others if path.endswith("/config.json")]
     inside = {name for name in classes for path in records if path.startswith(f"{name}/")}
     return {name for name in inside if not any(x.startswith(f"{name}/") for x in found.photos)}
@@ -103,9 +103,9 @@ def _of_runs(classes: Collection[str], found: FoundFiles) -> set[str]:
 def _check_places(
     root: Path, class_of: Mapping[str, str], classes: Collection[str], *, evaluates: bool
 ) -> None:
-    """Raises where an image, a key of `class_of`, is in no class, or a class has no image.
+    """Raises where an image, a key of `class_of`, is in no class, or a class has no images.
 
-    An evaluation may go without images of some classes.
+    In an evaluation some classes may have no images.
     """
     stray = [path for path, folder in class_of.items() if folder not in classes]
     if stray:

@@ -1,4 +1,4 @@
-"""Splitting one split in two, by a number that each image has of its own."""
+"""Splits one split in two, by a pseudo-random number for each image."""
 
 import hashlib
 from collections import defaultdict
@@ -21,17 +21,17 @@ def drawn_split(
     """Returns the positions that stay and those that are held out, both ascending.
 
     An image is held out where its number in [0, 1) is below the fraction. The number depends on
-    seed, purpose, class and path alone, so images that come or go move no other. One exception: of
-    a class of two or more, the image with the lowest number is held out where otherwise none would
-    be, and the one with the highest stays where otherwise all would be held out. Of a class of one,
-    it stays.
+    seed, purpose, class and path alone, so adding or removing images moves no others. One
+    exception: in a class of two or more, the image with the lowest number is held out where
+    otherwise none would be, and the one with the highest stays where otherwise all would be held
+    out. The image of a class of one stays.
 
     Args:
-      class_names: name of each image's class.
-      paths: path of each; what leads to a folder named like the class does not matter.
-      fraction: share to hold out, in (0, 1).
-      seed: at least 0.
-      purpose: what the images are held out for, such as "test"; draws of several are independent.
+      class_names: class name of each image.
+      paths: path of each image; parts before a folder named like the class are ignored.
+      fraction: fraction to hold out, in (0, 1).
+      seed: seed for the numbers, at least 0.
+      purpose: purpose of the held-out images, such as "test"; draws for two are independent.
 
     Raises:
       ValueError: the fraction is out of range, or no class has an example to spare.
@@ -60,20 +60,20 @@ def drawn_split(
 
 
 def _number(key: str) -> float:
-    """Returns a number in [0, 1) that looks random, the same everywhere."""
+    """Returns a pseudo-random number in [0, 1), the same everywhere."""
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
 def _below_class(class_name: str, path: str) -> str:
-    """Returns a path from the folder of the class on, the whole path where it has none."""
+    """Returns a path from the folder of the class on, the full path where it has none."""
     parts = composed(path).split("/")
     folder = composed(class_name)
     return "/".join(parts[parts.index(folder) + 1 :] if folder in parts[:-1] else parts)
 
 
 def hold_out(listed: _Listed, fraction: float, seed: int) -> _Listed:
-    """Returns a set, or its tables, with a share of its training split as validation split.
+    """Returns a set, or its tables, with a fraction of its training split as validation split.
 
     Checkpoints are chosen on the validation split; the test split stays as it is.
 

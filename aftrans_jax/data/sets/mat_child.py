@@ -1,7 +1,7 @@
 """Reads .mat files in a process of its own, since scipy's reader can crash on damaged ones.
 
 A program without arguments: for each line of JSON on standard input, [path, name of a struct or "",
-columns], it prints a line of JSON: the columns by name, or a string that says what is wrong.
+columns], it prints a line of JSON: the columns by name, or an error as a string.
 """
 
 import json
@@ -12,7 +12,7 @@ import scipy.io
 
 
 def main() -> None:
-    """Answers until standard input ends."""
+    """Answers requests until standard input ends."""
     for line in sys.stdin:
         path, struct, columns = json.loads(line)
         try:
@@ -30,7 +30,7 @@ def _read(path: str, struct: str, columns: list[str]) -> dict[str, list[object]]
 
 
 def _elements(column: np.ndarray) -> list[object]:
-    """Returns what each cell holds as a Python object, a list where it does not hold one."""
+    """Returns each cell's content as a Python object, a list where it is not a single one."""
     arrays = map(np.asarray, column)
     return [array.item() if array.size == 1 else array.tolist() for array in arrays]
 

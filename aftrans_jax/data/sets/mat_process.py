@@ -1,4 +1,4 @@
-"""The process that reads .mat files: started once, again after a crash."""
+"""The process that reads .mat files: started once, and again after a crash."""
 
 import atexit
 import json
@@ -20,15 +20,15 @@ _running: list[subprocess.Popen[bytes]] = []  # at most one
 def read_columns(
     path: Path, columns: Sequence[str], struct: str | None, *, time_limit_s: float = TIME_LIMIT_S
 ) -> dict[str, list[object]] | str:
-    """Returns the elements of the columns that a .mat file has, or why it cannot be read.
+    """Returns the elements of columns of a .mat file, or why it cannot be read.
 
-    Single flipped bits make scipy's reader crash or run for ever: that ends the other process.
+    Single flipped bits make scipy's reader crash or run forever; only the other process ends then.
 
     Args:
-      path: of the file.
+      path: path of the file.
       columns: names of variables, or of fields of the struct array.
       struct: name of the struct array; None for plain variables.
-      time_limit_s: after which reading is given up.
+      time_limit_s: time after which reading is given up.
     """
     request = json.dumps([str(path), struct or "", list(columns)])
     with _lock:
@@ -72,6 +72,6 @@ def _end() -> int:
     """Ends the process, if there is one; returns its exit code."""
     if not _running:
         return 0
-    with _running.pop() as child:  # closes its pipes, at which it ends
+    with _running.pop() as child:  # closes its pipes, which ends it
         pass
     return child.returncode

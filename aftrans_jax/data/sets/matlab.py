@@ -1,4 +1,4 @@
-"""Reading .mat files: entries parsed one by one, errors that name the file and the entry."""
+"""Reads .mat files: entries are parsed one by one, errors name the file and the entry."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,20 +21,20 @@ def read_entries(
 ) -> dict[str, _Value]:
     """Returns key -> value for the entries of a .mat file, in the order of the file.
 
-    It is to .mat files what `lists.read_rows` is to text files.
+    It is for .mat files what `lists.read_rows` is for text files.
 
     Args:
-      path: of the file.
-      columns: names of variables with one element an entry, or of fields of the struct array.
+      path: path of the file.
+      columns: names of variables with one element per entry, or of fields of the struct array.
       parse: maps an entry's element of each column to its key and value, or raises ValueError to
-        refuse it; an element is a str, int or float, else the list of what is there instead.
-      expected: what `parse` takes, in words.
-      remedy: the sentence that ends each error message.
-      struct: name of the struct array that has the columns as fields; None for plain variables.
+        refuse it; an element is a str, int or float, else a list of the cell's contents.
+      expected: description of what `parse` accepts.
+      remedy: sentence that ends each error message.
+      struct: name of the struct array with the columns as fields; None for plain variables.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, a column is missing, or an entry is damaged or there twice;
+      ValueError: the file is damaged, a column is missing, or an entry is damaged or duplicated;
         the message names it, counted from 1.
     """
     entries: dict[str, _Value] = {}
@@ -66,7 +66,7 @@ def text(element: object) -> str:
 def whole(elements: Iterable[object]) -> list[int]:
     """Returns the elements as ints if all are whole numbers.
 
-    14.0 is one too, because MATLAB's numbers are doubles by default.
+    14.0 counts as one, because MATLAB's numbers are doubles by default.
 
     Raises:
       ValueError: one is not a whole number, or is NaN or infinite.
@@ -82,7 +82,7 @@ def whole(elements: Iterable[object]) -> list[int]:
 def _read_columns(
     path: Path, columns: Sequence[str], struct: str | None, remedy: str
 ) -> list[list[object]]:
-    """Returns the elements of each column, equally many."""
+    """Returns the elements of each column, the same number for each."""
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {remedy}")
     table = read_columns(path, columns, struct)

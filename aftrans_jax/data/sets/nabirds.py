@@ -7,7 +7,7 @@ from aftrans_jax.data.sets.annotations import Annotations, annotations
 from aftrans_jax.data.sets.lists import consecutive_labels, cub_records, find_root, read_rows
 
 _NUM_NODES = 1011  # in the full tree of classes.txt
-_NUM_CLASSES = 555  # of these have images
+_NUM_CLASSES = 555  # of these nodes have images
 _OFFICIAL = (23929, 24633)  # images in train, in test
 _REMEDY = "Restore the lists from nabirds.tar.gz (https://dl.allaboutbirds.org/nabirds)."
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -16,13 +16,13 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def read_nabirds(directory: str | Path) -> Annotations:
     """Returns NABirds, or a copy of some of its classes, with boxes where annotated.
 
-    `classes.txt` has the whole tree of birds; only its nodes that have images become classes.
+    `classes.txt` has the full tree of birds; only its nodes that have images become classes.
 
     Args:
-      directory: the folder that holds `images.txt`, or the folder around it.
+      directory: folder that holds `images.txt`, or its parent.
 
     Raises:
-      FileNotFoundError: a list is absent; no image is looked for.
+      FileNotFoundError: a list is missing; images are not searched for.
       ValueError: the lists are damaged or disagree; the message names file and row.
 
     Follows: NABirds README.

@@ -1,4 +1,4 @@
-"""Photos whose classes, and perhaps splits, have names: those of folders and of CSV files."""
+"""Photos with names of classes, and optionally of splits: those of folders and of CSV files."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ SPLIT_NAMES = {  # name of a split in lower case -> the split
 
 
 class NamedPhoto(NamedTuple):
-    """One image: its path, the name of its class, and that of its split, "" where none is given."""
+    """One image: its path, its class name, and the name of its split, "" where none is given."""
 
     path: str
     class_name: str
@@ -39,22 +39,23 @@ def from_names(
     seed: int,
     evaluates: bool,
 ) -> Annotations:
-    """Returns the splits, the classes numbered in the order of their names.
+    """Returns the splits, with classes numbered in the order of their names.
 
-    Names that differ in their Unicode form alone are the same. The order is by code point, or by
+    Names that differ only in their Unicode form are the same. The order is by code point, or by
     value where all names are whole numbers. A class may lack test images. Folders and CSV files are
     both read by this function, so the same photos get the same labels and splits.
 
     Args:
-      name: of the kind of data set.
+      name: name of the kind of data set.
       root: folder of the images.
-      photos: of all splits; either all name their split, or none.
-      source: the file or folder that lists the photos, for error messages.
-      remedy: the sentence that ends each error message.
-      test_fraction: share of each class to hold out where there are no splits, in (0, 1); 1, for an
-        evaluation, tests all.
-      seed: decides which images are held out, at least 0.
-      evaluates: for a trained model; one class is enough, and there need be no training images.
+      photos: photos of all splits; either all name their split, or none does.
+      source: file or folder that lists the photos, for error messages.
+      remedy: sentence that ends each error message.
+      test_fraction: fraction of each class to hold out where there are no splits, in (0, 1); 1, for
+        an evaluation, tests all.
+      seed: seed for the choice of held-out images, at least 0.
+      evaluates: whether it is for a trained model; then one class is enough, and there may be no
+        training images.
 
     Raises:
       ValueError: there are fewer than two classes, a class has no training images, or the splits
@@ -117,14 +118,14 @@ def _splits_of(
 
 
 def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:
-    """Returns the split of each image, of which none says one."""
+    """Returns a drawn split for each image, where no photo names its own."""
     names, paths = [photo.class_name for photo in photos], [photo.path for photo in photos]
     out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
     return ["test" if index in out else "train" for index in range(len(photos))]
 
 
 def _untested(photos: Sequence[NamedPhoto], splits: Sequence[str]) -> list[str]:
-    """Returns a note of the classes without a test image, none where all have one."""
+    """Returns a note on the classes without test images, none where all have some."""
     pairs = zip(photos, splits, strict=True)
     tested = {photo.class_name for photo, split in pairs if split == "test"}
     names = in_order({photo.class_name for photo in photos} - tested)
@@ -140,7 +141,7 @@ def in_order(class_names: Collection[str]) -> list[str]:
 def _named_splits(
     photos: Sequence[NamedPhoto], source: Path, remedy: str, *, evaluates: bool
 ) -> tuple[list[str], list[str]]:
-    """Returns the split of each image, as the photos say, and notes."""
+    """Returns the split of each image, as named by the photos, and notes."""
     names, notes = sorted({photo.split.lower() for photo in photos}), []
     split_of = {name: SPLIT_NAMES[name] for name in names}
     found = sorted(split_of.values())

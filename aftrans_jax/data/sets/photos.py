@@ -1,4 +1,4 @@
-"""`PhotoTable`, one split of a photo set as its lists say, and `PhotoSource`, which decodes it."""
+"""`PhotoTable`, one split of a photo set by its lists, and `PhotoSource`, which decodes it."""
 
 import os
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from aftrans_jax.data.examples import NO_BOX, Example
 from aftrans_jax.data.loading.decode import MAX_PIXELS, Photo, read_photo
 from aftrans_jax.data.loading.names import locate
 
-_NUM_ASKING, _AT_A_TIME = 16, 500  # threads that look for files, and how many each by turns
+_NUM_ASKING, _AT_A_TIME = 16, 500  # threads that look for files, and files for each by turns
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no truth value, so == would raise
+@dataclass(frozen=True, eq=False)  # == would raise, since arrays have no truth value
 class PhotoTable:
     """The table of one split of a photo set.
 
     Attributes:
-      root: folder below which the images lie.
+      root: folder that contains the images.
       names: path of each image relative to `root`, with forward slashes.
       labels: class of each image.
       boxes: (top, left, bottom, right) of each image, half-open, in pixels of the file as it is
@@ -46,7 +46,7 @@ class PhotoTable:
         return locate(self.root, self.names[index])
 
     def take(self, indices: Sequence[int]) -> "PhotoTable":
-        """Returns the table of some images, in the order of their positions in this one."""
+        """Returns the table of some images, in the order of `indices`."""
         return replace(
             self,
             names=tuple(self.names[index] for index in indices),
@@ -55,8 +55,8 @@ class PhotoTable:
         )
 
     def missing(self) -> list[str]:
-        """Returns the names of which there is no file below `root`, or none that can be found."""
-        # A network's disk takes its time for each, of several as for one.
+        """Returns the names of images whose files below `root` are missing or cannot be found."""
+        # On network disks each look-up takes long, but several at once take no longer.
         starts = range(0, len(self), _AT_A_TIME)
         with ThreadPoolExecutor(_NUM_ASKING) as pool:
             return list(chain.from_iterable(pool.map(self._missing_from, starts)))
@@ -68,7 +68,7 @@ class PhotoTable:
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """The examples of a table, each decoded whenever it is asked for, upright with its box.
+    """The examples of a table, each decoded when it is read, upright with its box.
 
     An image of more than `max_pixels` is an error. With a `resize_size`, large JPEGs are already
     squares of that side, see `decode_photo`.
@@ -94,11 +94,11 @@ class PhotoSource:
         return Example(photo.pixels, self.table.labels[index], photo.place(self.table.box(index)))
 
     def at(self, size: int | None) -> "PhotoSource":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        """Returns the same examples, for squares of this side in pixels; None: with all pixels."""
         return replace(self, resize_size=size)
 
     def photo(self, index: int) -> Photo:
-        """Returns an image with all of its pixels, and what decoding it showed.
+        """Returns an image with all of its pixels, and what was found while decoding it.
 
         Raises:
           FileNotFoundError, ValueError: see `read_photo`.

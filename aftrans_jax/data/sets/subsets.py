@@ -1,4 +1,4 @@
-"""Sources made of another one: some of its examples, or other labels; and the table beneath."""
+"""Sources made from another one: some of its examples, or other labels; and their table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ class Subset:
         return self.source[self.indices[index]]
 
     def at(self, size: int | None) -> "Subset":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        """Returns the same examples, for squares of this side in pixels; None: with all pixels."""
         return replace(self, source=at_size(self.source, size))
 
 
@@ -57,12 +57,12 @@ class Relabelled:
         return example._replace(label=self.new_labels[example.label])
 
     def at(self, size: int | None) -> "Relabelled":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
+        """Returns the same examples, for squares of this side in pixels; None: with all pixels."""
         return replace(self, source=at_size(self.source, size))
 
 
 def photo_table(source: Source) -> PhotoTable | None:
-    """Returns the table that a source reads photos by, or part of them; None of drawn images."""
+    """Returns the table that a source reads photos from; None for drawn images."""
     while (inner := getattr(source, "source", None)) is not None:  # a cache, or one of the above
         source = inner
     return source.table if isinstance(source, PhotoSource) else None

@@ -1,8 +1,8 @@
 """The built-in birds: one body shape, classes that differ only in crown colour and wing bars.
 
 Place, scale, pose, plumage and background are random and carry no information; the background
-holds spots and strokes in the marks' colours. PIL draws at four times the size; then pixels are
-averaged. The endless sequence of birds that one seed gives is called a flock.
+has spots and strokes in the marks' colours. PIL draws at four times the size; then pixels are
+averaged. The endless sequence of birds from one seed is called a flock.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Bird(NamedTuple):
     bars: int
     crown_box: Float[np.ndarray, "4"]
     bars_box: Float[np.ndarray, "4"]
-    box: Float[np.ndarray, "4"]  # around both marks: what the class depends on
+    box: Float[np.ndarray, "4"]  # around both marks, which alone determine the class
 
 
 def _paint(canvas: Image.Image, parts: list[_Part], frame: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def _strip(start: np.ndarray | tuple, end: np.ndarray | tuple, width: float) -> 
 def _scattered(
     rng: np.random.Generator, shape: np.ndarray, rgb: np.ndarray, smallest: tuple, largest: tuple
 ) -> list[_Part]:
-    """Returns a shape in each of some colours, anywhere in 64 x 64, of sizes between two (x, y)."""
+    """Returns one shape in each colour, anywhere in 64 x 64, of random sizes between two (x, y)."""
     shapes = shape * rng.uniform(smallest, largest, (len(rgb), 1, 2))
     turned = shapes @ _rotation(rng.uniform(0, np.pi, len(rgb)))
     return list(zip(turned + rng.uniform(0, 64, (len(rgb), 1, 2)), rgb, strict=True))
@@ -105,7 +105,7 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _plumage(rng: np.random.Generator, head: np.ndarray, tail: np.ndarray) -> list[_Part]:
-    """Returns the perch and everything of the bird but its marks."""
+    """Returns the perch and the bird without its marks."""
     greys = rng.uniform((90, 34, 50), (190, 66, 110))
     coat, wing, horn = greys[:, None] + rng.uniform(-28, 28, (3, 3))
     belly, wood = coat + rng.uniform(20, 60), np.array((104, 78, 56)) * rng.uniform(0.6, 1.1)
@@ -141,8 +141,8 @@ def draw_bird(
 ) -> Bird:
     """Returns bird `index` of the flock `seed` (both >= 0), [size, size, 3].
 
-    `crown` and `bars` index `CROWN_COLORS` and `NUM_BARS`; None draws one uniformly. They change
-    nothing but the marks: the rest is a pure function of (seed, index, size).
+    `crown` and `bars` index `CROWN_COLORS` and `NUM_BARS`; None draws one uniformly. They only
+    change the marks: the rest is a pure function of (seed, index, size).
 
     Raises:
       ValueError: `size` is below 32, or `crown` or `bars` is out of range.

@@ -1,4 +1,4 @@
-"""Sets that tensorflow-datasets has prepared as array_record, read at random without TensorFlow."""
+"""Sets prepared by tensorflow-datasets as array_record, read in any order without TensorFlow."""
 
 import difflib
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
     """Returns a set that is prepared as array_record, with boxes where annotated.
 
     The splits are `train`, `test` and, where the set has it, `validation`, which is the test split
-    where there is no labelled `test`. Files of a split without labels need not be there.
+    where there is no labelled `test`. Files of a split without labels may be missing.
 
     Args:
-      name: as tensorflow-datasets spells it: "caltech_birds2011", also "set/config:version".
+      name: name in tensorflow-datasets: "caltech_birds2011", also "set/config:version".
       data_dir: tensorflow-datasets' folder, as for `launch/prepare_tfds.sh`; empty for
         `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-      max_pixels: an image of more is an error when it is read.
+      max_pixels: most pixels that an image may have, else reading it is an error.
 
     Raises:
       FileNotFoundError: the set is not prepared there, or files of it are missing.
@@ -109,7 +109,7 @@ def _source(
 
 
 def _is_labelled(builder: Any, source: TfdsSource) -> bool:
-    """Returns whether a split can be used; raises where it could, but files of it are missing."""
+    """Returns whether a split can be used; raises where it could, but some files are missing."""
     first = next(source.readable(), None)
     if first is not None and first["label"] < 0:
         return False
@@ -125,9 +125,9 @@ def _is_labelled(builder: Any, source: TfdsSource) -> bool:
 
 
 def _class_names(label_names: Sequence[str], train: TfdsSource) -> tuple[str, ...]:
-    """Returns the names of the classes, from the records where the set itself has numbers only.
+    """Returns the names of the classes, from the records where the set itself only has numbers.
 
-    Records are read until every class has been seen: of CUB a fifth, as they are shuffled.
+    Records are read until every class was seen: a fifth of CUB's, as they are shuffled.
     """
     names = dict(enumerate(label_names))
     numbered = all(name == str(label) for label, name in names.items())

@@ -1,4 +1,4 @@
-"""One split of a set that tensorflow-datasets has prepared: records, read at random."""
+"""One split of a set that tensorflow-datasets has prepared: records, read in any order."""
 
 import contextlib
 import copy
@@ -23,11 +23,11 @@ _NAME_FEATURES = ("image/filename", "image/id", "id", "file_name")
 
 @dataclass(frozen=True)
 class TfdsSource:
-    """One split of a prepared set, each image decoded whenever it is asked for.
+    """One split of a prepared set, each image decoded when it is read.
 
-    The first use of `names` or `labels` reads every record of the split, once for both. A name that
-    several records have gets the number of each. Images are decoded by `decode_photo`, so a file
-    has the same pixels as for other readers.
+    The first use of `names` or `labels` reads every record of the split, once for both. Where
+    several records have the same name, their numbers are added. Images are decoded by
+    `decode_photo`, so a file has the same pixels as with other readers.
     """
 
     records: Sequence[Any]
@@ -85,24 +85,24 @@ class TfdsSource:
         sizes = {"max_pixels": self.max_pixels, "resize_size": self.resize_size}
         photo = decode_photo(record["image"], name, **sizes)
         sides = photo.height, photo.width
-        stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: on its side
+        stored = sides if photo.orientation < 5 else sides[::-1]  # 5 to 8: stored on its side
         return Example(photo.pixels, label, photo.place(_box(record, *stored)))
 
     def at(self, size: int | None) -> "TfdsSource":
-        """Returns the same examples, for squares of a side in pixels; None: with all pixels."""
-        other = copy.copy(self)  # with the names that all records were read for
+        """Returns the same examples, for squares of this side in pixels; None: with all pixels."""
+        other = copy.copy(self)  # keeps the names, for which all records were read
         object.__setattr__(other, "resize_size", size)
         return other
 
     def record(self, index: int) -> _Record:
-        """Returns a record as it is stored, its image not decoded.
+        """Returns a record as it is stored, with its image not decoded.
 
         Raises:
-          ValueError: the file it lies in is damaged, by array_record's checksums.
+          ValueError: its file is damaged, by array_record's checksums.
         """
         try:
             return self.records[index]
-        except Exception as error:  # RuntimeError or IndexError, as array_record's version has it
+        except Exception as error:  # RuntimeError or IndexError, by array_record's version
             raise ValueError(
                 f"record {self._number(index)} of {self.folder} cannot be read: {error}: "
                 "expected the files that tensorflow-datasets wrote. Delete the folder and prepare "
@@ -119,7 +119,7 @@ class TfdsSource:
         """Returns the first record that can be read.
 
         Raises:
-          ValueError: none can.
+          ValueError: no record can be read.
         """
         return next(self.readable(), None) or self.record(0)
 
@@ -152,7 +152,7 @@ class TfdsSource:
 
 
 def _box(record: _Record, height: int, width: int) -> Float32[np.ndarray, "4"]:
-    """Returns the first box, stored as shares of the sides, in pixels; NaN where there is none."""
+    """Returns the first box, stored as fractions of the sides, in pixels; NaN without a box."""
     stored = record["bbox"] if "bbox" in record else record.get("objects", {}).get("bbox", ())
     box = np.reshape([*np.ravel(stored), *NO_BOX], (-1, 4))[0]
     return (box * [height, width, height, width]).astype(np.float32)

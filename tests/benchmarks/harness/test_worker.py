@@ -1,4 +1,4 @@
-"""What workers say, and what becomes of those that fail."""
+"""Messages of workers, and errors of those that fail."""
 
 import subprocess
 import sys

@@ -112,7 +112,7 @@ def test_what_other_trunks_lack_is_refused(subject):
 
 
 def kept_bytes(kind, subject) -> int:
-    """What the backward pass is given."""
+    """The arrays that are stored for the backward pass."""
     params, images, labels = subject
     loss_of = partial(loss, build(kind), images, labels)
     pullback = jax.eval_shape(lambda params: jax.vjp(loss_of, params, has_aux=True)[1], params)

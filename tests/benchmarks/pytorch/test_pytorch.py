@@ -191,7 +191,7 @@ def test_ratios_are_of_what_ran():
 
 
 def served(make) -> tuple[list, object]:
-    """What a side tells, and what it returns, when three steps are asked for."""
+    """A side's messages and its result, for three steps."""
     told, answers = [], iter([True, True, True, False])
 
     def talk(value):

@@ -82,7 +82,7 @@ def names(images):
 
 
 def kinds(lines):
-    """What each line is about, and of how many."""
+    """The finding in each line, and its number of images."""
     parts = [line.removeprefix("note: ").partition(" (") for line in lines if " (" in line]
     return {what: int(rest[: rest.index(")")]) for what, _, rest in parts}
 
@@ -424,7 +424,7 @@ def test_a_clean_set_exits_with_0_and_needs_no_device(cub):
 
 
 def test_the_command_imports_neither_jax_nor_grain():
-    """Which take a second, look for devices and, in some versions, print warnings of their own."""
+    """They take a second, search for devices and, in some versions, print warnings."""
     code = (
         "import sys, aftrans_jax.check_data, aftrans_jax.experiment.data\n"
         "print({'jax', 'grain'} & sys.modules.keys())"

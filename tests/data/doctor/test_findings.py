@@ -1,4 +1,4 @@
-"""What tells of wrong lists, three splits, and samples whose depth is guessed."""
+"""Findings on wrong lists, on three splits, and on samples whose depth is guessed."""
 
 import io
 import os
@@ -105,7 +105,7 @@ def test_classes_that_are_numbers_keep_their_names(tmp_path):
 
 
 def test_classes_are_numbered_where_those_that_are_left_would_change_their_order(tmp_path):
-    """With "x" names are in the order of letters, without it in that of their values."""
+    """With "x" names are sorted as text, without it as numbers."""
     paths = [f"{split}/{name}/0" for split in ("train", "test") for name in ("2", "10", "x")]
     photos = plant(tmp_path / "photos", **{path: n for n, path in enumerate(paths)})
     (photos / "train/x/0.png").write_bytes(b"")
@@ -145,7 +145,7 @@ def test_of_thousands_of_names_that_share_most_letters_few_are_near():
 
 
 def test_no_pair_is_passed_over():
-    """Of words of a few letters, whose ends or some letters are left out."""
+    """Compared for words of a few letters, which lack their ends or some letters."""
     rng = np.random.default_rng(0)
     words = rng.choice(list("ab鸟 1²"), (40, 9))
     names = ["".join(word[: rng.integers(10)]) for word in words for _ in range(3)]

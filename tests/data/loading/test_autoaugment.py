@@ -262,7 +262,7 @@ LEVELS = {  # at magnitudes 0, 5 and 9
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What `auto_augment` does, as (name, level), instead of its doing it."""
+    """The operations of `auto_augment`, as (name, level), without applying them."""
     seen = []
 
     def recorder(name, operation):

@@ -53,7 +53,7 @@ def assert_same(stream, other):
 
 
 def rows(batches):
-    """What the batches hold, without the order."""
+    """The contents of the batches, without their order."""
     keys = ("index", "label", "image", "box")
     return sorted(
         tuple(batch[key][row].tobytes() for key in keys)

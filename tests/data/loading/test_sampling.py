@@ -68,7 +68,7 @@ def test_a_pass_draws_every_class_equally_often(sizes, seed):
 @settings(deadline=None, max_examples=8)
 @given(SIZES, st.integers(0, 2**40))
 def test_every_image_comes_in_its_turn(sizes, seed):
-    """As often as any other of its class, up to one draw, at the end of every pass."""
+    """It comes as often as any other of its class, up to one draw, by the end of every pass."""
     source = Unequal(sizes)
     passes = -(-max(sizes) * len(sizes) // len(source))  # in which each class was gone through
     draws = drawn(source, (passes + 1) * len(source), seed)
@@ -92,7 +92,7 @@ def test_order_is_a_function_of_seed_and_place():
 
 
 def test_what_a_large_class_shows_first_differs_from_lap_to_lap():
-    """Of 60 images a pass of 64 shows 32; after 15 passes they have been gone through 8 times."""
+    """A pass of 64 shows 32 of its 60 images; in 15 passes each image comes 8 times."""
     source = Unequal([60, 4])
     large = [index for index in drawn(source, 16 * 64, batch_size=64) if source.labels[index] == 0]
     first, ninth = set(large[:32]), set(large[15 * 32 : 16 * 32])
@@ -102,7 +102,7 @@ def test_what_a_large_class_shows_first_differs_from_lap_to_lap():
 
 
 def test_the_order_within_a_class_is_drawn_by_seed_class_and_lap():
-    """By the rule written out; and, however often it is asked for, drawn a few times only."""
+    """Compared with the rule written out; orders are cached, so each is drawn only a few times."""
     source, seed = Unequal([900, 30, 70]), 5
     drawn_orders, rng = Counter(), np.random.default_rng
 

@@ -17,7 +17,7 @@ def test_results_come_in_order_and_items_are_taken_as_needed():
 
 
 def test_what_has_not_begun_is_not_waited_for():
-    """As when a scan of a large set is interrupted."""
+    """This happens when a scan of a large set is interrupted."""
     begun, go_on = [], threading.Event()
 
     def wait(number):

@@ -130,7 +130,7 @@ def test_the_images_choose_the_layout_where_both_have_lists(tmp_path, folders, l
 
 
 def test_folders_nested_in_their_own_name_are_found(tmp_path):
-    """As the archive on Kaggle has them."""
+    """Kaggle's archive has such folders."""
     write(tmp_path, DEVKIT_LAYOUT)
     for folder in ("cars_train", "cars_test"):
         (tmp_path / folder / folder).mkdir(parents=True)
@@ -270,7 +270,7 @@ def test_the_full_set_has_its_official_size(tmp_path, layout):
 
 @pytest.fixture(scope="module")
 def real_lists(tmp_path_factory):
-    """What the two layouts of the real lists say."""
+    """The contents of the real lists in both layouts."""
     if not LISTS.is_dir():
         pytest.skip(f"{LISTS} is not here")
     alone = tmp_path_factory.mktemp("one")

@@ -56,7 +56,7 @@ def test_a_tiny_copy_end_to_end(tmp_path):
 
 
 def test_a_list_in_another_folder_than_its_paths_start_at_is_told_to_move(tmp_path):
-    """As one that lies beside the images' folder."""
+    """Such as a list beside the images' folder."""
     lists = read_csv(plant(tmp_path, HEADER, *ROWS))
     remedy = (
         f"Paths start at {tmp_path}, the folder of the CSV file: move it to where its paths start, "
@@ -120,7 +120,7 @@ def test_order_spaces_quotes_case_and_line_ends_mean_nothing(data):
 @pytest.mark.parametrize("header", ["path,label,split", "Label,PATH,split"])
 @pytest.mark.parametrize("above", ["", "sep=,"])
 def test_semicolons_and_tabs_separate_as_commas_do(tmp_path, separator, encoding, header, above):
-    """As spreadsheets write where the comma is in numbers, and as "Unicode text"."""
+    """As from spreadsheets with decimal commas, and as "Unicode text"."""
     rows = [dict(zip(HEADER.split(","), row.split(","), strict=True)) for row in ROWS]
     columns = header.split(",")
     lines = [above, header, *(",".join(row[name.lower()] for name in columns) for row in rows)]

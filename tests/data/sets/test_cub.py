@@ -56,7 +56,7 @@ def check(annotations):
 
 
 def test_an_image_in_the_folder_of_another_class_is_refused(tmp_path):
-    """As where two paths of images.txt were exchanged: the lists are whole, two labels wrong."""
+    """This is so where two paths in images.txt are swapped: lists complete, two labels wrong."""
     folders = ["002.Laysan_Albatross", "001.Black_footed_Albatross"]
     names = [f"{folders[0]}/a.jpg", f"{folders[1]}/b.jpg", f"{folders[1]}/c.jpg", "elsewhere/d.jpg"]
     rows = dict(zip((7, 3, 12, 5), names, strict=True))
@@ -188,7 +188,7 @@ def test_a_larger_photo_than_the_run_allows_is_refused_when_it_is_read(tmp_path)
 
 
 def test_files_are_looked_for_several_at_a_time(tmp_path, monkeypatch):
-    """As a disk on the network takes its time for each; the missing ones are told in order."""
+    """A network disk takes long for each file; missing ones are reported in order."""
     names = tuple(f"{number}.jpg" for number in range(5000))
     for name in (there := names[3::7]):
         (tmp_path / name).touch()

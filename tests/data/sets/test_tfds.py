@@ -161,7 +161,7 @@ def test_names_that_records_share_get_their_numbers(tmp_path):
 
 
 def test_a_split_whose_names_were_asked_for_is_not_read_whole_again(tmp_path):
-    """As when validation images are held out, and then read at a reduced scale."""
+    """This happens when validation images are held out, then read at a reduced scale."""
     asked = []
 
     class Records(list):
@@ -347,7 +347,7 @@ def test_cars196(real, data_dir):
 
 
 def test_i_naturalist2017_is_tested_on_its_validation_split(data_dir):
-    """As its official test split has no labels."""
+    """Its official test split has no labels."""
     _, train, test, class_names, _ = read_tfds("i_naturalist2017", data_dir)
     assert (len(train), len(test), len(class_names)) == (4, 3, 5089)
     species = {"0004": "Mertensia ciliata", "0006": "Nicrophorus tomentosus"}
