@@ -40,7 +40,7 @@ class AFTrans(nn.Module):
         see `regions.locate_region`.
       local_size: side of the crop that the local branch sees, in pixels.
       keep_ratio: share that the selection keeps, in (0, 1]; of what, see `sacm.SELECTIONS`.
-      reduction: how much narrower the gate's hidden layer is than the number of layers.
+      reduction: number of layers over the width of the gate's hidden layer.
       head_fusion, descriptor, selection, gate, resample: names from `sacm.HEAD_FUSIONS`,
         `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `sacm.GATES` and `crops.RESAMPLES`.
       layers: numbers, from 1 on, of the layers whose class rows are fused; none: all. The gates'
@@ -75,7 +75,7 @@ class AFTrans(nn.Module):
           images: pixel values 0..255 (not 0..1), square. The global branch sees them shrunk to the
             trunk's image size, the local branch a crop of them as they are.
           train: whether dropout and stochastic depth are on.
-          boxes: to be cropped instead of the model's own, in pixels of the images, enlarged to
+          boxes: boxes to crop instead of the model's own, in pixels of the images, enlarged to
             whole ones; what lies outside is left off. Where one is NaN, or nothing of it is
             inside, the model's own is taken.
 

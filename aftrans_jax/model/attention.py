@@ -133,11 +133,11 @@ KERNELS: Mapping[str, AttentionKernel] = MappingProxyType(
 
 
 class Needs(NamedTuple):
-    """What a fused kernel needs.
+    """The requirements of a fused kernel.
 
     Attributes:
-      platform: of JAX.
-      device: in words.
+      platform: JAX's name of the platform.
+      device: the device in words.
       dtypes: names of computation types.
       capability: the least compute capability, of NVIDIA's GPUs; 0 where the device has none.
     """

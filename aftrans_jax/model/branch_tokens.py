@@ -1,4 +1,4 @@
-"""What the branches do not share: class tokens and position embeddings."""
+"""The parameters that branches do not share: class tokens and position embeddings."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from aftrans_jax.model.variants import Variant
 
 
 class BranchTokens(NamedTuple):
-    """What a branch adds to its patches: class tokens [1 C hidden] and positions [1 C+N hidden].
+    """A branch's class tokens [1 C hidden] and position embedding [1 C+N hidden].
 
     C is 1, but for RAMS-Trans.
 
@@ -25,9 +25,9 @@ class LocalTokens(nn.Module):
     """The local branch's own class token and position embedding.
 
     Attributes:
-      variant: the trunk's sizes.
+      variant: sizes of the trunk.
       local_size: side of the local branch's images in pixels.
-      stride: the trunk's, in pixels.
+      stride: distance between patches in pixels.
 
     Paper: section 2.2.2 and fig. 2.
 

@@ -1,4 +1,4 @@
-"""What the SACM needs of a layer's attention: the class token's row, in log space.
+"""The part of a layer's attention that the SACM needs: the class token's row, in log space.
 
 It takes one dot product per key and head, from the queries and keys that the layer has anyway,
 whatever kernel computes the attention. No tokens x tokens array is stored.
@@ -25,8 +25,8 @@ def summarize(
     """Returns a layer's log class rows and their descriptor; no gradient flows through either.
 
     Args:
-      query: of all tokens, or the first alone, [batch queries heads head_dim].
-      key: of all tokens, [batch tokens heads head_dim].
+      query: queries of all tokens, or of the first alone, [batch queries heads head_dim].
+      key: keys of all tokens, [batch tokens heads head_dim].
       describe: one of `DESCRIPTORS`.
       first_patch: its number among the tokens; class token and registers are before it.
 

@@ -20,7 +20,7 @@ class Labelling(NamedTuple):
 
     Attributes:
         labels: smallest raster index in the cell's component; rows * cols in the background.
-        num_iterations: of the loop, until no two neighbours differ.
+        num_iterations: iterations of the loop, until no two neighbours differ.
 
     Labels are canonical: any correct labelling gives the same array.
     """

@@ -35,7 +35,7 @@ def crop_and_resize(
     With half-pixel centres, by two small matrix products; pixels outside the box are never read.
 
     Args:
-      images: from which the boxes are cut.
+      images: images from which the boxes are cut.
       boxes: (top, left, bottom, right) in pixels, half-open, not empty, inside the images.
       size: side of the result in pixels.
       resample: one of `RESAMPLES`.
@@ -61,7 +61,7 @@ def resample_relevance(
 
     Args:
       relevance: on the global branch's patches.
-      boxes: where the local image lies in the global one, in the latter's pixels.
+      boxes: place of the local image in the global one, in the latter's pixels.
       local: the local branch's geometry; patch size and stride are the global branch's too.
     """
     boxes = boxes.astype(jnp.float32)

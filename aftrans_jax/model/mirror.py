@@ -20,8 +20,8 @@ def mirrored(apply: Apply) -> Apply:
     the image's own. It takes two passes.
 
     Args:
-      apply: of a model; its images are pixel values, its boxes (top, left, bottom, right) in pixels
-        of the images.
+      apply: forward pass of a model; its images are pixel values, its boxes (top, left, bottom,
+        right) in pixels of the images.
     """
 
     def twice(images: Images, **boxes: Float[Array, "batch 4"]) -> ModelOutput:

@@ -1,4 +1,4 @@
-"""What every model takes and returns."""
+"""The images that every model takes, and the output that it returns."""
 
 from typing import NamedTuple
 
@@ -32,11 +32,11 @@ class Region(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """What a model makes of its images.
+    """The output of a model.
 
     logits: [batch classes] by branch ("global", "local"), float32.
     features: [batch hidden] by branch, the class token that the head reads, float32.
-    region: where the local branch looked, None without one.
+    region: region that the local branch saw, None without one.
 
     All models return this one type, so losses, metrics and reports need no special cases.
     """

@@ -15,7 +15,7 @@ class PatchEmbedding(nn.Module):
       hidden: width of the embeddings.
       patch_size: side of a patch in pixels.
       stride: distance between patches in pixels.
-      dtype: of the computation; parameters stay float32.
+      dtype: type of the computation; parameters stay float32.
 
     Follows: vit_jax VisionTransformer, whose embedding is a flax Conv.
 

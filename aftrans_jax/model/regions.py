@@ -20,7 +20,7 @@ Locate = Callable[[Array, Array], Array]  # of mask and relevance, see `locate_r
 
 
 class Geometry(NamedTuple):
-    """How patches lie in a branch's image; all in pixels.
+    """The grid of patches in a branch's image; all in pixels.
 
     Paper: section 3.2.
     """
@@ -42,9 +42,9 @@ def locate_region(
 
     Args:
       mask: selected patches.
-      relevance: of all patches, >= 0.
+      relevance: relevance of all patches, >= 0.
       method: one of `REGION_METHODS`.
-      geometry: of the patches in the image.
+      geometry: geometry of the patches in the image.
       min_box: a box with a shorter side, in pixels, becomes the whole image, as does an empty mask.
 
     Paper: end of section 2.2.1.
@@ -78,9 +78,9 @@ def find_region(
 
     Args:
       mask: selected patches, in raster order; there are as many rows as columns.
-      relevance: of all patches.
-      locate: gives the box in pixels of the image of these patches.
-      scale: how many pixels of the image to be cropped one of those is.
+      relevance: relevance of all patches.
+      locate: function of mask and relevance to a box in pixels of the image of these patches.
+      scale: pixels of the image to be cropped for one of that image.
     """
     side = math.isqrt(mask.shape[1])
     grids = [x.reshape(-1, side, side) for x in (mask, relevance)]
@@ -117,12 +117,13 @@ def random_corner(
 
 
 class Method(NamedTuple):
-    """How a box is found; the defaults are the paper's.
+    """A way to find a box; the defaults are the paper's.
 
     Attributes:
-      keep: of mask and relevance to the patches that the box spans; of none to the whole image.
-      corner: of the pixels [batch 2] that a box leaves below and to the right, and of the
-        relevance, to where its upper left corner is put; None: it stays around its patches.
+      keep: function of mask and relevance to the patches that the box spans; without any, the box
+        is the whole image.
+      corner: function of the pixels [batch 2] that the box leaves in the image and of the relevance
+        to its upper left corner; with None it stays around its patches.
     """
 
     keep: Callable[[Array, Array], Array] = lambda mask, _: largest_component(mask)

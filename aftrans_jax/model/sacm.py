@@ -101,7 +101,7 @@ class SACM(nn.Module):
     The parameters are the same whatever `gate` is, so that checkpoints fit.
 
     Attributes:
-      reduction: how much narrower the gate's hidden layer is than the number of layers.
+      reduction: number of layers over the width of the gate's hidden layer.
       head_fusion: one of `HEAD_FUSIONS`.
       gate: one of `GATES`.
 

@@ -51,7 +51,7 @@ class ViT(nn.Module):
         dropped for an image; it grows linearly from 0 in the first.
       remat: what is computed again going backward, one of `encoder.REMATS`.
       attention: the kernel, see `attention.KERNELS`.
-      dtype: of the computation; parameters, class rows and logits stay float32.
+      dtype: type of the computation; parameters, class rows and logits stay float32.
 
     Follows: vit_jax VisionTransformer.
     """
@@ -166,7 +166,7 @@ class ViT(nn.Module):
           train: whether dropout and stochastic depth are on.
           branch_tokens: a branch's class token and positions; the trunk's when None.
           all_tokens: whether patch tokens are wanted from the last block.
-          observe: of a layer's queries and keys, what is to be known of them.
+          observe: function of a layer's queries and keys, whose results are returned.
           select: chooses or changes the tokens that enter the last block.
 
         Paper: section 2.1, eq. 1 to 3.
