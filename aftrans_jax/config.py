@@ -150,7 +150,8 @@ def base_config() -> Config:
     config.loss.class_weights = "none"
 
     config.train = ConfigDict()  # length, optimizer, devices
-    # Batches to train on; 0: as many as train.epochs need.
+    # Batches to train on; 0: as many as train.epochs need. On a command line the one that is
+    # given sets the other to 0.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
     config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
     # Images in a step, over all devices.

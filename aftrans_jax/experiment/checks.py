@@ -112,6 +112,20 @@ def check_values(config: Config) -> None:
     _check_ranges(config)
 
 
+def check_one_length(config: Config) -> None:
+    """Checks that a training has steps or epochs, not both.
+
+    Raises:
+      ValueError: both are above 0.
+    """
+    steps, epochs = config.train.steps, config.train.epochs
+    if steps and epochs:
+        raise ValueError(
+            f"train.steps={steps} and train.epochs={epochs}: expected one of them, and 0 for the "
+            "other: add --config.train.steps=0 to train by epochs, or --config.train.epochs=0"
+        )
+
+
 def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     """Checks names, ranges and values that must go together.
 

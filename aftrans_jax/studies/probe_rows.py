@@ -15,8 +15,8 @@ from aftrans_jax.run.results import devices
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
-from aftrans_jax.studies.rows import Say, heads_of, row_config
-from aftrans_jax.studies.study import Table, accuracies, duration
+from aftrans_jax.studies.rows import heads_of, row_config
+from aftrans_jax.studies.study import Say, Table, accuracies, duration
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import flat, trained_settings
 from aftrans_jax.workdir.setting_changes import is_plumbing
