@@ -108,8 +108,8 @@ def _run(path: Path, workdir: Path) -> None:
         _report(dry_run(runs, num_jobs=_JOBS.value, say=_say))
         return
     make_folder(workdir)
-    made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
-    write_table = partial(write_study, study, workdir, command=made_by)
+    command = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
+    write_table = partial(write_study, study, workdir, command=command)
     with locked(workdir):
         if _PROBE.value:
             failures, number = run_probes(runs, write_table=write_table, say=_say), 0
