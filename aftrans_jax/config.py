@@ -191,7 +191,8 @@ def base_config() -> Config:
     config.eval = ConfigDict()  # evaluations and answers
     # Logits that answer: auto (local; of rams sum, of one branch global) | global | local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
-    config.eval.mirror = False  # answers by an image and its mirror image, in twice the time
+    # Test-time augmentation: answers by an image and its mirror image, in twice the time.
+    config.eval.mirror = False
     config.eval.batch_size = 48  # images at a time, over all devices
     # Batches between two evaluations; 0: an epoch. The end is always evaluated.
     config.eval.every = 1000

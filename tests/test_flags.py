@@ -176,6 +176,17 @@ def refused(monkeypatch, *arguments):
         ("num_workers", "data.num_threads"),
         ("num-workers", "data.num_threads"),
         ("steps", "train.steps"),
+        ("tta", "eval.mirror"),
+        ("mixup", "data.mixing"),
+        ("cutmix", "data.mixing"),
+        ("reprob", "data.erasing"),
+        ("label_smoothing", "loss.label_smoothing"),
+        ("batch_size", "train.batch_size"),
+        ("ema", "train.ema"),
+        ("drop_path", "model.stochastic_depth"),
+        ("gradient_checkpointing", "model.remat"),
+        ("fsdp", "train.sharding"),
+        ("save_steps", "train.save_every"),
     ],
 )
 def test_the_field_s_words_are_understood(monkeypatch, given, meant):
