@@ -13,13 +13,15 @@ from tqdm import tqdm
 
 from aftrans_jax.data.loading.formats import lift_pillow_limit
 from aftrans_jax.data.loading.names import printable
+from aftrans_jax.training.memory import oom_remedy
 
 PAGES = (".html", ".htm")  # suffixes of pages
 
-_REMEDIES = {  # part of what JAX says -> what to do about it
-    # Where no batch is computed, or one of images to probe; else see `training.memory`.
-    "RESOURCE_EXHAUSTED": "The device's memory is full: a lower eval.batch_size or a smaller model "
-    "needs less, and JAX_PLATFORMS=cpu takes the machine's",
+# Where no batch is computed, or one of images to probe.
+_LESS_MEMORY = (
+    "lower eval.batch_size, take a smaller model, or take the machine's by JAX_PLATFORMS=cpu"
+)
+_REMEDIES = {  # part of what JAX or the system says -> what to do about it
     "Unable to initialize backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is "
     "there",
     "Unknown backend": "JAX_PLATFORMS=cpu runs on the CPU; unset, JAX takes what is there",
@@ -100,7 +102,8 @@ def one_line_errors(
             stream.reconfigure(errors="backslashreplace")
     lift_pillow_limit()
     try:
-        yield
+        with oom_remedy(_LESS_MEMORY):
+            yield
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

@@ -152,7 +152,8 @@ def base_config() -> Config:
     config.loss.class_weights = "none"
 
     config.train = ConfigDict()  # length, optimizer, devices
-    # Batches to train on; 0: as many as train.epochs need.
+    # Batches to train on; 0: as many as train.epochs need. On a command line the one that is
+    # given sets the other to 0.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
     config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
     # Images in a step, over all devices.
@@ -192,7 +193,8 @@ def base_config() -> Config:
     config.eval = ConfigDict()  # evaluations and answers
     # Logits that answer: auto (local; of rams sum, of one branch global) | global | local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
-    config.eval.mirror = False  # answers by an image and its mirror image, in twice the time
+    # Test-time augmentation: answers by an image and its mirror image, in twice the time.
+    config.eval.mirror = False
     config.eval.batch_size = 48  # images at a time, over all devices
     # Batches between two evaluations; 0: an epoch. The end is always evaluated.
     config.eval.every = 1000

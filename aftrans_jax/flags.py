@@ -4,7 +4,7 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from absl import flags
@@ -183,7 +183,17 @@ def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list
         rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
             expand_paths(CONFIG.value)
+            _let_decide(CONFIG.value, given_keys(argv))
     return rest
+
+
+def _let_decide(config: Config, given: Collection[str]) -> None:
+    """Sets the steps of the configuration to 0 where epochs alone are given, and vice versa."""
+    train, steps, epochs = config.train, "train.steps" in given, "train.epochs" in given
+    if epochs and not steps and train.epochs:
+        train.steps = 0
+    if steps and not epochs and train.steps:
+        train.epochs = 0.0
 
 
 def _print_help(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> None:

@@ -13,7 +13,7 @@ go on, and the exit code is 1. As runs end table.md, table.csv and table.html ar
       --config.pretrained=deit_tiny_patch16_224.npz
 
 The studies of configs/studies train 90 steps of 20, made for a few hundred photos; for a whole set
-add --config.train.steps=0 --config.train.epochs=10.
+add --config.train.epochs=10.
 
 With --probe nothing is trained: a logistic regression on the frozen model's class tokens answers,
 minutes a row on a CPU. It needs scikit-learn.
@@ -102,14 +102,14 @@ def _run(path: Path, workdir: Path) -> None:
         runs = probe_plan(study, CONFIG.value, workdir, given=given)
     else:
         num_seeds = _SEEDS.value or study.num_seeds
-        runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given, say=_say)
+        runs = plan(study, CONFIG.value, workdir, num_seeds=num_seeds, given=given)
     runs = with_boxes(runs, _say)
     if _DRY_RUN.value:
         _report(dry_run(runs, num_jobs=_JOBS.value, say=_say))
         return
     make_folder(workdir)
-    made_by = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
-    write_table = partial(write_study, study, workdir, command=made_by)
+    command = shlex.join(["python", "-m", "aftrans_jax.study", *sys.argv[1:]])
+    write_table = partial(write_study, study, workdir, command=command)
     with locked(workdir):
         if _PROBE.value:
             failures, number = run_probes(runs, write_table=write_table, say=_say), 0

@@ -293,7 +293,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         | {"csv_text", "run", "training", "weights", "workdir"},
         None,
     ),
-    "command": ({"data.loading"}, {"tqdm"}),
+    "command": ({"data.loading", "training.memory"}, {"tqdm"}),
     "flags": ({"config", "config_files", "configs", "keys", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
     "library": (

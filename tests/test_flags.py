@@ -138,6 +138,23 @@ def test_the_workdir_of_a_study_is_no_run_to_take_settings_from(monkeypatch):
         assert parse_flags(argv, needs_config=False, with_own=with_base) == ["study"]
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("cub", ["train.epochs=10"], (0, 10)),
+        ("folder", ["train.steps=400"], (400, 0)),
+        ("folder", ["train.epochs=3"], (0, 3)),
+        ("cub", ["train.steps=400", "train.epochs=10"], (400, 10)),  # refused later
+        ("cub", ["train.steps=400", "train.epochs=10", "train.steps=0"], (0, 10)),
+        ("cub", ["train.epochs=0"], (10_000, 0)),
+    ],
+)
+def test_the_length_that_is_given_is_the_one_that_decides(monkeypatch, name, given, expected):
+    flags_given = [f"--config.{each}" for each in given]
+    train = parsed(monkeypatch, f"--config=configs/{name}.py", *flags_given).train
+    assert (train.steps, train.epochs) == expected
+
+
 # ---------------------------------------------------------------------------- what cannot be parsed
 
 
@@ -159,6 +176,17 @@ def refused(monkeypatch, *arguments):
         ("num_workers", "data.num_threads"),
         ("num-workers", "data.num_threads"),
         ("steps", "train.steps"),
+        ("tta", "eval.mirror"),
+        ("mixup", "data.mixing"),
+        ("cutmix", "data.mixing"),
+        ("reprob", "data.erasing"),
+        ("label_smoothing", "loss.label_smoothing"),
+        ("batch_size", "train.batch_size"),
+        ("ema", "train.ema"),
+        ("drop_path", "model.stochastic_depth"),
+        ("gradient_checkpointing", "model.remat"),
+        ("fsdp", "train.sharding"),
+        ("save_steps", "train.save_every"),
     ],
 )
 def test_the_field_s_words_are_understood(monkeypatch, given, meant):

@@ -27,6 +27,8 @@ def test_the_keys_are_those_of_the_configuration():
     assert sorted(known_keys()) == sorted(KEYS)
     assert len(KEYS) > 40
     assert set(SYNONYMS.values()) <= {*KEYS}
+    # A key's own name is known without its group; of the two batches the training's is first.
+    assert SYNONYMS.keys() & {key.rpartition(".")[2] for key in KEYS} == {"batch_size"}
 
 
 # -------------------------------------------------------------------------------- what keys mean
@@ -75,6 +77,10 @@ def test_no_other_key_offers_names():
 def test_the_rule_of_choices_can_fail():
     assert offered("Which one: a (b | c) | d") == ["a", "d"]
     assert offered("Weight of KL(a || b): a number") == []
+
+
+def test_the_field_s_word_for_the_mirror_image_is_found():
+    assert "test-time augmentation" in HELPS["eval.mirror"].lower()
 
 
 # ------------------------------------------------------------------------------ how it is printed

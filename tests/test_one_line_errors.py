@@ -85,7 +85,7 @@ def test_a_missing_package_says_how_to_install():
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("RESOURCE_EXHAUSTED: out of memory", "eval.batch_size"),
+        ("RESOURCE_EXHAUSTED: out of memory", "memory is full: lower eval.batch_size, take a"),
         ("Unable to initialize backend 'cuda': no GPU", "JAX_PLATFORMS=cpu"),
         ("Unknown backend tpu", "JAX_PLATFORMS=cpu"),
     ],

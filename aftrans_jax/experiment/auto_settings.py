@@ -77,27 +77,6 @@ def with_steps(config: Config, num_images: int) -> Config:
     return result
 
 
-def with_one_length(
-    config: Config, written: Mapping[str, Any] = MappingProxyType({})
-) -> tuple[Config, tuple[str, ...]]:
-    """Returns a configuration whose epochs are 0 where steps are given too, and a note of that.
-
-    Steps go before epochs, so a record that has both is not true, unless it is of the steps that
-    these epochs took.
-
-    Args:
-      config: not changed.
-      written: settings by key that the directory of the run records, if it does.
-    """
-    train = config.train
-    pair = (train.steps, train.epochs)
-    if not all(pair) or pair == (written.get("train.steps"), written.get("train.epochs")):
-        return config, ()
-    result = copy.deepcopy(config)
-    result.train.epochs = 0.0
-    return result, (f"train.epochs={pair[1]} is not used: train.steps={pair[0]} decides",)
-
-
 def _found(config: Config) -> tuple[dict[str, Any], str]:
     """Returns values by key, and how those of the origin are known, empty without weights."""
     facts = _facts(config.pretrained, _given(config, "model.variant"))

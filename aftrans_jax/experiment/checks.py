@@ -1,8 +1,10 @@
 """Checks of a configuration, before anything is built from it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+
+from flax.traverse_util import flatten_dict
 
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.data.loading.sampling import SAMPLINGS
@@ -55,47 +57,31 @@ CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-_POSITIVE = (
-    "train.steps",
-    "train.batch_size",
-    "train.accumulation_steps",
-    "train.learning_rate",
-    "train.clip_norm",
-    "train.report_every",
-    "train.save_every",
-    "eval.batch_size",
-    "sacm.reduction",
-    "data.num_train",
-    "data.num_test",
-    "data.max_pixels",
-    "data.mixing_strength",
+# What a number must be; of a key without a range, from 0 up. NaN, which compares false with
+# everything, is in none.
+_Range = tuple[str, Callable[[float], bool]]
+_FROM_0: _Range = ("be at least 0 and finite", lambda x: 0 <= x < math.inf)
+_POSITIVE: _Range = ("be above 0 and finite", lambda x: 0 < x < math.inf)
+_RATE: _Range = ("lie in [0, 1)", lambda x: 0 <= x < 1)
+_SHARE: _Range = ("lie in (0, 1]", lambda x: 0 < x <= 1)
+_RANGES: Mapping[str, _Range] = MappingProxyType(
+    {
+        **dict.fromkeys(("train.batch_size", "train.accumulation_steps"), _POSITIVE),
+        **dict.fromkeys(("train.learning_rate", "train.clip_norm"), _POSITIVE),
+        **dict.fromkeys(("train.report_every", "train.save_every"), _POSITIVE),
+        **dict.fromkeys(("eval.batch_size", "sacm.reduction", "data.max_pixels"), _POSITIVE),
+        **dict.fromkeys(("data.num_train", "data.num_test", "data.mixing_strength"), _POSITIVE),
+        **dict.fromkeys(("data.validation_fraction", "data.erasing"), _RATE),
+        **dict.fromkeys(("loss.label_smoothing", "train.momentum", "train.ema"), _RATE),
+        **dict.fromkeys(("model.dropout", "model.stochastic_depth"), _RATE),
+        **dict.fromkeys(("sacm.keep_ratio", "train.layer_decay"), _SHARE),
+        "data.test_fraction": ("lie in (0, 1), such as 0.2", lambda x: 0 < x < 1),
+        "data.resize_ratio": (  # at most a square of 4,480 px an image, from 448
+            "lie in [1, 10]: images are resized to ratio x data.source_size and cropped from there",
+            lambda x: 1 <= x <= 10,
+        ),
+    }
 )
-_NOT_NEGATIVE = (
-    "seed",
-    "data.num_threads",
-    "data.split_seed",
-    "region.min_box",
-    "loss.alpha",
-    "loss.beta",
-    "loss.distill",
-    "loss.contrastive",
-    "train.epochs",
-    "train.weight_decay",
-    "train.patience",
-    "eval.every",
-    "report.num_images",
-)
-_RATES = (
-    "data.validation_fraction",
-    "data.erasing",
-    "loss.label_smoothing",
-    "model.dropout",
-    "model.stochastic_depth",
-    "train.momentum",
-    "train.ema",
-)
-_LARGEST_RATIO = 10  # a square of 4,480 px an image, from 448
-_SHARES = ("sacm.keep_ratio", "train.layer_decay")
 
 
 def check_values(config: Config) -> None:
@@ -110,6 +96,20 @@ def check_values(config: Config) -> None:
         if name not in choices and not is_left(key, value):
             raise ValueError(f"{key}={value!r} is unknown: choose one of {', '.join(choices)}")
     _check_ranges(config)
+
+
+def check_one_length(config: Config) -> None:
+    """Checks that a training has steps or epochs, not both.
+
+    Raises:
+      ValueError: both are above 0.
+    """
+    steps, epochs = config.train.steps, config.train.epochs
+    if steps and epochs:
+        raise ValueError(
+            f"train.steps={steps} and train.epochs={epochs}: expected one of them, and 0 for the "
+            "other: add --config.train.steps=0 to train by epochs, or --config.train.epochs=0"
+        )
 
 
 def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
@@ -168,36 +168,19 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
 
 
 def _check_ranges(config: Config) -> None:
-    # Written so that NaN, which compares false with everything, is refused too.
-    for key in _NOT_NEGATIVE:
-        if not 0 <= (value := config[key]) < math.inf:
-            raise ValueError(f"{key}={value} must be at least 0 and finite")
-    by_epochs = config.train.steps == 0 and config.train.epochs > 0
-    for key in _POSITIVE:
-        if by_epochs and key == "train.steps":
-            continue
-        if not 0 < (value := config[key]) < math.inf:
-            remedy = "; or train by --config.train.epochs=20" if key == "train.steps" else ""
-            raise ValueError(f"{key}={value} must be above 0 and finite{remedy}")
-    for key in _RATES:
-        if not 0 <= (value := config[key]) < 1:
-            raise ValueError(f"{key}={value} must lie in [0, 1)")
-    for key in _SHARES:
-        if not 0 < (value := config[key]) <= 1:
-            raise ValueError(f"{key}={value} must lie in (0, 1]")
-    if not 0 < (value := config.data.test_fraction) < 1:
-        raise ValueError(f"data.test_fraction={value} must lie in (0, 1), such as 0.2")
-    if not is_left("train.warmup_steps", config.train.warmup_steps):
-        check_warmup(config.train.warmup_steps, config.train.steps)
+    train = config.train
+    if not is_left("train.warmup_steps", train.warmup_steps):
+        check_warmup(train.warmup_steps, train.steps)
+    for key, value in flatten_dict(config.to_dict(), sep=".").items():
+        said, holds = _RANGES.get(key, _FROM_0)
+        if isinstance(value, int | float) and not (is_left(key, value) or holds(value)):
+            raise ValueError(f"{key}={value} must {said}")
+    if not (train.steps or train.epochs):
+        raise ValueError("train.steps=0 must be above 0; or train by --config.train.epochs=20")
     if config.seed >= 2**32:
         raise ValueError(
             f"seed={config.seed} must be below 2^32 = {2**32}: of a larger one, jax.random draws "
             f"what seed={config.seed % 2**32} does"
-        )
-    if not 1 <= config.data.resize_ratio <= _LARGEST_RATIO:
-        raise ValueError(
-            f"data.resize_ratio={config.data.resize_ratio} must lie in [1, {_LARGEST_RATIO}]: "
-            "images are resized to ratio x data.source_size and cropped from there"
         )
 
 

@@ -25,7 +25,7 @@ from aftrans_jax.inference.preprocessing import (
     prepared,
 )
 from aftrans_jax.inference.trained_model import Trained
-from aftrans_jax.training.memory import needing_less
+from aftrans_jax.training.memory import oom_remedy
 from aftrans_jax.training.xla_options import xla_options
 
 _Loaded = tuple[PhotoLike, Prepared | Exception]
@@ -157,7 +157,7 @@ class Classifier:
         answers to the one before it are taken. The row of a photo with an error means nothing.
         """
         loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
-        with needing_less(self._needing_less(size)):
+        with oom_remedy(self._oom_remedy(size)):
             while chunk := list(itertools.islice(loaded, size)):
                 batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
                 for image, (_, found) in zip(batch, chunk, strict=False):
@@ -179,7 +179,7 @@ class Classifier:
         said = heading(self._trained, self.head)
         return f"<Classifier {self.name}, {len(self.class_names)} classes, {said}>"
 
-    def _needing_less(self, size: int) -> str:
+    def _oom_remedy(self, size: int) -> str:
         """Returns what needs less memory than batches of this size."""
         lower = f"lower batch_size={size}, such as by --batch_size={size // 2}, or "
         rounded = "precision=bfloat16 or " if self.module.vit.dtype == np.float32 else ""

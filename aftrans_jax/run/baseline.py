@@ -14,19 +14,14 @@ from aftrans_jax.report.answers import Answers, share
 from aftrans_jax.report.summary import Baseline
 from aftrans_jax.workdir.predictions_csv import read_predictions
 from aftrans_jax.workdir.record import finished_result, flat, written_settings
-from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
+from aftrans_jax.workdir.setting_changes import RESUMABLE, changes, is_listed
 
 _PLAIN = "vit"
 _LOOKS = "eval.mirror"  # accuracies with and without mirror images are not comparable
 # Keys that a plain ViT does not read, or whose values follow from having no crops.
 _NOT_ITS = (
-    "sacm.",
-    "region.",
-    "loss.beta",
-    "loss.distill",
-    "loss.contrastive",
-    "data.source_size",
-    "data.local_size",
+    *("sacm.", "region.", "loss.beta", "loss.distill", "loss.contrastive"),
+    *("data.source_size", "data.local_size"),
 )
 
 
@@ -71,8 +66,8 @@ def _compared(
         if theirs.get("model.name") != _PLAIN or not finished_result(path, ours["train.steps"]):
             return None
         differing = changes(ours, theirs).keys() - {"model.name"}
-        ignored = (*PLUMBING, *_NOT_ITS)
-        if not all(is_plumbing(key, ignored) and key != _LOOKS for key in differing):
+        ignored = (*RESUMABLE, *_NOT_ITS)
+        if not all(is_listed(key, ignored) and key != _LOOKS for key in differing):
             return None
         said = read_predictions(path / "predictions.csv")
     except (OSError, ValueError):  # another version's, damaged, or being written

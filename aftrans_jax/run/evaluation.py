@@ -20,7 +20,7 @@ from aftrans_jax.training.sharding import placed
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import flat, read_result
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
-from aftrans_jax.workdir.setting_changes import PLUMBING, changes, is_plumbing
+from aftrans_jax.workdir.setting_changes import RESUMABLE, changes, is_listed
 
 # Keys that --mode=eval may change, to score another labelled set ...
 _OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
@@ -53,17 +53,17 @@ def evaluation_settings(
     for key in [key for key in found if key in given]:
         old, new = found[key]
         crops_annotated = key == "region.method" and new == ANNOTATED
-        if crops_annotated or is_plumbing(key, (*PLUMBING, *_OTHER_SET)):
+        if crops_annotated or is_listed(key, (*RESUMABLE, *_OTHER_SET)):
             chosen[key] = new
             notes.append(f"note: {key} was {old!r}, is {new!r} in this evaluation")
-        elif is_plumbing(key, _EVALUATED):
+        elif is_listed(key, _EVALUATED):
             raise ValueError(
                 f"{key} was {old!r} when the run was trained and is given as {new!r}: it would "
                 "change what is evaluated. Leave it out, or train with it in another directory"
             )
         else:
             notes.append(f"note: {key}={new!r} is ignored: the run was trained with {old!r}")
-    forgotten = [key for key in found if key not in given and not is_plumbing(key, PLUMBING)]
+    forgotten = [key for key in found if key not in given and not is_listed(key, RESUMABLE)]
     if forgotten:
         notes.append(f"note: taken from the record of the run: {', '.join(forgotten)}")
     return chosen, notes

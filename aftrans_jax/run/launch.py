@@ -1,7 +1,6 @@
 """From flags to a run: directory, configuration, and whether to train or evaluate."""
 
 import copy
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config, is_left
-from aftrans_jax.experiment.auto_settings import settled, with_one_length
+from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.build import build
-from aftrans_jax.experiment.checks import check_values
+from aftrans_jax.experiment.checks import check_one_length, check_values
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.paths import check_place
@@ -39,7 +38,6 @@ from aftrans_jax.workdir.record import (
     read_result,
     read_settings,
     trained_settings,
-    written_settings,
 )
 from aftrans_jax.workdir.reported_checkpoint import absent_checkpoints
 from aftrans_jax.workdir.setting_changes import check_may_train
@@ -69,11 +67,9 @@ def launch_training(
         with locked(workdir):  # taken again by `run`
             pass
     recorded = trained_settings(workdir)
-    config, length = _with_length(config, written_settings(workdir), recorded)
-    restores, progress = (
-        bool(checkpoint_numbers(workdir / "checkpoints")),
-        Progress(config.train.steps),
-    )
+    config = _with_length(config, recorded)
+    restores = bool(checkpoint_numbers(workdir / "checkpoints"))
+    progress = Progress(config.train.steps)
     check_values(config)
     if is_downloaded(config.pretrained) and not recorded:
         place, is_list = Path(config.data.dir), config.data.name == "csv"
@@ -97,7 +93,7 @@ def launch_training(
         )
         progress.say(recorded_line(result))
         return result
-    for line in (*length, *notes):
+    for line in notes:
         progress.say(line)
     experiment = build(config, restores=restores, say=progress.say)
     return run(experiment, workdir, stop, command)
@@ -139,32 +135,24 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     return evaluate_run(experiment, workdir, name=name)
 
 
-def _with_length(
-    config: Config, written: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> tuple[Config, tuple[str, ...]]:
-    """Returns a configuration whose steps, epochs and warm-up agree with the record's, and notes.
+def _with_length(config: Config, recorded: Mapping[str, Any]) -> Config:
+    """Returns a configuration whose steps and warm-up, where left open, are the recorded ones.
 
-    What is left open is as recorded, except the steps where the epochs differ; so are steps equal
-    to the recorded ones, as with `--workdir` alone and `train.epochs`. Before anything is trained,
-    recorded steps, warm-up and evaluations that follow from epochs are left to the data again.
+    The steps are taken from it only if the epochs are the recorded ones.
 
     Args:
       config: configuration, which is not changed.
-      written: settings that the directory records, also of a run that has trained nothing yet.
-      recorded: settings of a run that has trained.
+      recorded: settings by key of the run to resume, empty for a new one.
+
+    Raises:
+      ValueError: both steps and epochs are above 0, and differ from the recorded pair.
     """
-    config, known = copy.deepcopy(config), written.get("train.epochs")
-    train, steps = config.train, written.get("train.steps", 0)
-    if known and train.steps == steps and train.epochs and not (recorded and train.epochs == known):
-        train.steps = 0
-        if not recorded and train.warmup_steps == written["train.warmup_steps"] == steps // 20:
-            train.warmup_steps = -1
-        if not recorded and config.eval.every == written["eval.every"] == math.ceil(steps / known):
-            config.eval.every = 0
-    config, notes = with_one_length(config, written)
-    train = config.train
-    if recorded and is_left("train.steps", train.steps) and train.epochs == known:
-        train.steps = steps
+    config = copy.deepcopy(config)
+    train, epochs = config.train, recorded.get("train.epochs")
+    if is_left("train.steps", train.steps) and train.epochs == epochs:
+        train.steps = recorded["train.steps"]
+    if (train.steps, train.epochs) != (recorded.get("train.steps"), epochs):
+        check_one_length(config)
     if recorded and is_left("train.warmup_steps", train.warmup_steps):
         train.warmup_steps = recorded["train.warmup_steps"]
-    return config, notes
+    return config

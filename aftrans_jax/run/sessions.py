@@ -44,11 +44,11 @@ class Session:
         self._split = "validation" if chooses else "test"
         self._best_by = f"{predicting_logits(config)}_accuracy" if chooses else None
         # Scores in another precision differ by rounding alone; with mirror images they are higher.
-        made_by = "an image and its mirror image" if config.eval.mirror else ""
+        protocol = "an image and its mirror image" if config.eval.mirror else ""
         self._checkpoints = Checkpoints(
             workdir / "checkpoints",
             best_by=self._best_by,
-            made_by=made_by,
+            protocol=protocol,
             precision=experiment.dtype,
             say=progress.say,
         )
@@ -59,7 +59,7 @@ class Session:
             peak_speed=experiment.peak_speed,
             schedule=jax.jit(experiment.schedule),  # one program instead of one for each operation
             largest_loss=experiment.largest_loss,
-            way_back=self._checkpoints.way_back,
+            recovery_advice=self._checkpoints.recovery_advice,
             stopwatch=self._stopwatch,
             log=self.log,
             progress=progress,

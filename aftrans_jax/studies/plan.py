@@ -1,7 +1,6 @@
 """The runs of a study: order, directories, settings, which are finished, and expected time."""
 
 import copy
-import functools
 import statistics
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 from aftrans_jax.config import Config, is_left
 from aftrans_jax.run.evaluation import annotated_scores
 from aftrans_jax.studies.definition import Study, slug
-from aftrans_jax.studies.rows import Say, heads_of, row_config, unsaid
+from aftrans_jax.studies.rows import heads_of, row_config
 from aftrans_jax.training.precision import meant_precision
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.record import completed, flat, read_result, trained_settings
@@ -59,13 +58,7 @@ class Run(NamedTuple):
 
 
 def plan(
-    study: Study,
-    base: Config,
-    workdir: Path,
-    *,
-    num_seeds: int,
-    given: Collection[str],
-    say: Say = unsaid,
+    study: Study, base: Config, workdir: Path, *, num_seeds: int, given: Collection[str]
 ) -> list[Run]:
     """Returns all runs of a study: seed 0 of every row first, then seed 1.
 
@@ -77,7 +70,6 @@ def plan(
       workdir: directory of the study; a run lies in `<row>/seed<k>` below it.
       num_seeds: number of seeds per row.
       given: keys that the command line has set in the base.
-      say: shows what a user should know, each line once.
 
     Raises:
       ValueError: a row has an unknown key or value, or sets one that is also given, such as the
@@ -85,10 +77,10 @@ def plan(
     """
     if "seed" in given:
         raise ValueError("--config.seed is given: a study takes seeds from 0 up; leave it out")
-    configs, say_once = {}, functools.cache(say)
+    configs = {}
     for name, row in study.rows.items():
         recorded = trained_settings(workdir / slug(row.evaluates or name) / "seed0")
-        rules = {"trains": not row.evaluates, "recorded": recorded, "say": say_once}
+        rules = {"trains": not row.evaluates, "recorded": recorded}
         configs[name] = row_config(name, study.changes(name), base, given, **rules)
     found = []
     for seed in range(num_seeds):

@@ -15,14 +15,14 @@ from aftrans_jax.run.results import devices
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
-from aftrans_jax.studies.rows import Say, heads_of, row_config
-from aftrans_jax.studies.study import Table, accuracies, duration
+from aftrans_jax.studies.rows import heads_of, row_config
+from aftrans_jax.studies.study import Say, Table, accuracies, duration
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import flat, trained_settings
-from aftrans_jax.workdir.setting_changes import is_plumbing
+from aftrans_jax.workdir.setting_changes import NO_EFFECT, is_listed
 
-# Keys that a probe does not read; a dot at the end means a whole group.
-_UNREAD = ("train.", "loss.", "report.", "data.cache", "data.num_threads")
+# Keys that make no other probe; a dot at the end means a whole group.
+_UNREAD = ("train.", "loss.", *NO_EFFECT)
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
@@ -109,7 +109,7 @@ def _is_probed(run: Run) -> bool:
     """Returns whether a directory holds the probe of these settings; unread keys do not count."""
 
     def read(settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in settings.items() if not is_plumbing(key, _UNREAD)}
+        return {key: value for key, value in settings.items() if not is_listed(key, _UNREAD)}
 
     return read(trained_settings(run.workdir)) == read(flat(run.config.to_dict()))
 

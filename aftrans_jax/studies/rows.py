@@ -6,18 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config, expand_paths, is_left
-from aftrans_jax.experiment.auto_settings import settled, with_one_length
-from aftrans_jax.experiment.checks import check
+from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.checks import check, check_one_length
 from aftrans_jax.experiment.model import MODELS, predicting_logits
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.workdir.record import configured, flat
-
-Say = Callable[[str], None]
-
-
-def unsaid(line: str) -> None:
-    """Ignores a line."""
-    del line
 
 
 def row_config(
@@ -28,9 +21,8 @@ def row_config(
     *,
     trains: bool = True,
     recorded: Mapping[str, Any] = MappingProxyType({}),
-    say: Say = unsaid,
 ) -> Config:
-    """Returns the configuration of a row; where it has steps, its epochs are 0.
+    """Returns the configuration of a row, checked.
 
     Args:
       name: name of the row.
@@ -39,7 +31,6 @@ def row_config(
       given: keys that the command line has set in the base.
       trains: False where the row is only evaluated.
       recorded: settings by key of a run of the row, which then needs no file of weights here.
-      say: called with a line where epochs are not used.
 
     Raises:
       ValueError: a key, a value or a path is unknown, or a key is also given on the command line.
@@ -72,14 +63,13 @@ def row_config(
             ) from error
     try:
         expand_paths(config)
-        config, notes = with_one_length(settled(config, recorded)[0])
+        config = settled(config, recorded)[0]
+        check_one_length(config)
         # The run itself checks what its devices can do.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
         check(configured(settings), num_devices=1, trains=trains)
     except ValueError as error:
         raise ValueError(f"row {name!r}: {error}") from error
-    for line in notes:
-        say(line)
     return config
 
 

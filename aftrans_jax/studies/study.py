@@ -11,7 +11,8 @@ from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, record_moved, train_all
-from aftrans_jax.studies.rows import Say
+
+Say = Callable[[str], None]  # shows a line
 
 
 class Progress:

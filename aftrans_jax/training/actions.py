@@ -65,7 +65,7 @@ class Report:
       peak_speed: images per second at the devices' peak, NaN where it is not known.
       schedule: learning rate by step.
       largest_loss: above it the loss has left its range.
-      way_back: says how a run that diverged can be gone on with.
+      recovery_advice: says how a run that diverged can be gone on with.
       stopwatch: of the training steps.
       log: takes the averages.
       progress: shows them.
@@ -76,7 +76,7 @@ class Report:
     peak_speed: float
     schedule: Callable[[int], Array]
     largest_loss: float
-    way_back: Callable[[], str]
+    recovery_advice: Callable[[], str]
     stopwatch: Stopwatch
     log: MetricsLog
     progress: Progress
@@ -142,11 +142,11 @@ class Report:
         if self._overflows >= _OVERFLOWS:
             raise FloatingPointError(
                 f"float16 gradients overflowed in the last {self._overflows} batches in a row at "
-                f"step {step}. {self.way_back()}"
+                f"step {step}. {self.recovery_advice()}"
             )
         if merged["loss"].count and not math.isfinite(values["loss"]):
             raise FloatingPointError(
-                f"the loss is {values['loss']} at step {step}. {self.way_back()}"
+                f"the loss is {values['loss']} at step {step}. {self.recovery_advice()}"
             )
         self.progress.report(step, values)
 

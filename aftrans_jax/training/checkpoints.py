@@ -38,7 +38,7 @@ class Checkpoints:
         directory: Path,
         *,
         best_by: str | None = None,
-        made_by: str = "",
+        protocol: str = "",
         precision: str = "float32",
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -48,14 +48,14 @@ class Checkpoints:
           directory: folder of the checkpoints.
           best_by: key of the score by which a training keeps its best one, None for none; leave it
             out to only read.
-          made_by: how such a training evaluates, see `Scores`.
+          protocol: how such a training evaluates, see `Scores`.
           precision: type that the training computes in.
           say: shows a line to the user.
         """
         self.directory, self._say = directory.resolve(), say
         self._wider = WIDER[precision]
         path = self.directory / "scores.json"
-        self.scores = Scores(path, best_by=best_by, made_by=made_by, say=say)
+        self.scores = Scores(path, best_by=best_by, protocol=protocol, say=say)
         self._manager: ocp.CheckpointManager | None = None
         quiet_orbax()
 
@@ -91,7 +91,7 @@ class Checkpoints:
         if not all(np.isfinite(array).all() for array in host.values()):
             raise FloatingPointError(
                 f"parameters stopped being finite before batch {number}, which was not saved. "
-                f"{self.way_back()}"
+                f"{self.recovery_advice()}"
             )
         check_room(self.directory, state)
         with writing(self.directory):
@@ -157,7 +157,7 @@ class Checkpoints:
             )
         return self._restored(found, damaged, template, parts, set_aside)
 
-    def way_back(self) -> str:
+    def recovery_advice(self) -> str:
         """Returns how to go on after a divergence: from which checkpoint, with what settings."""
         known = self.numbers()
         sound = self.scores.newest_sound(known)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from aftrans_jax.model.mirror import mirrored
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.training.losses import branch_losses, total_loss
-from aftrans_jax.training.memory import needing_less
+from aftrans_jax.training.memory import oom_remedy
 from aftrans_jax.training.metrics import (
     Averages,
     average,
@@ -113,7 +113,7 @@ def localization(region: Region, annotated: Array, mask: Array, image_size: int)
 Step = Callable[[Mapping[str, Array]], tuple[Averages, Examples]]  # takes a batch; compiled
 
 
-@needing_less("lower eval.batch_size")
+@oom_remedy("lower eval.batch_size")
 def evaluate(step: Step, batches: Iterable[Mapping[str, Array]]) -> Evaluation:
     """Returns the averages over all global batches of a split and the outcome of each image."""
     reports, outcomes = [], []
@@ -125,7 +125,7 @@ def evaluate(step: Step, batches: Iterable[Mapping[str, Array]]) -> Evaluation:
     return Evaluation(compute(merged), int(merged["loss"].count), _joined(outcomes))
 
 
-@needing_less("lower eval.batch_size")
+@oom_remedy("lower eval.batch_size")
 def relevance(
     step: Step, batches: Iterable[Mapping[str, Array]]
 ) -> Float[np.ndarray, "images rows cols"] | None:

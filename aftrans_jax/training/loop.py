@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 from jaxtyping import Array
 
-from aftrans_jax.training.memory import needing_less
+from aftrans_jax.training.memory import oom_remedy
 from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.state import TrainState
 
@@ -18,7 +18,7 @@ Action = Callable[[int, TrainState, Averages], None]
 _AHEAD = 2
 
 
-@needing_less("raise train.accumulation_steps")
+@oom_remedy("raise train.accumulation_steps")
 def train(
     state: TrainState,
     *,

@@ -7,7 +7,7 @@ _SIGN = "RESOURCE_EXHAUSTED"
 
 
 @contextlib.contextmanager
-def needing_less(remedy: str) -> Iterator[None]:
+def oom_remedy(remedy: str) -> Iterator[None]:
     """Adds a remedy to the error where a block fills a device's memory; the innermost block's.
 
     Args:

@@ -23,7 +23,7 @@ class Scores:
         *,
         say: Callable[[str], None],
         best_by: str | None = None,
-        made_by: str = "",
+        protocol: str = "",
     ) -> None:
         """Reads the file; a damaged one is reported and taken for an empty one.
 
@@ -32,10 +32,10 @@ class Scores:
           say: shows a line to the user.
           best_by: key of the score by which a training picks its best checkpoint, recorded with
             each; None where it picks none. To only read, leave it out: the recorded one is used.
-          made_by: how a training with `best_by` evaluates, recorded with each score; scores made
+          protocol: how a training with `best_by` evaluates, recorded with each score; scores made
             otherwise do not count.
         """
-        self._path, self._best_by, self._made_by, self._say = path, best_by, made_by, say
+        self._path, self._best_by, self._protocol, self._say = path, best_by, protocol, say
         self.read_again()
 
     def read_again(self) -> None:
@@ -50,13 +50,13 @@ class Scores:
         """Returns the scores of a checkpoint, None where it has none that count."""
         facts = self._known.get(number, {})
         scores = facts.get("scores")
-        if scores is None or (self._best_by and facts.get("made_by") != self._made_by):
+        if scores is None or (self._best_by and facts.get("protocol") != self._protocol):
             return None
         return {key: math.nan if value is None else value for key, value in scores.items()}
 
     def begin(self, number: int, *, sound: bool) -> None:
         """Records a checkpoint that is about to be written, replacing an earlier record."""
-        facts = {"sound": sound, "best_by": self._best_by, "made_by": self._made_by}
+        facts = {"sound": sound, "best_by": self._best_by, "protocol": self._protocol}
         self._known[number] = facts
         self._write()
 
@@ -70,7 +70,7 @@ class Scores:
             would not have had the one at the end.
         """
         facts = self._known.setdefault(number, {})
-        facts |= {"scores": dict(scores), "is_due": is_due, "made_by": self._made_by}
+        facts |= {"scores": dict(scores), "is_due": is_due, "protocol": self._protocol}
         self._write()
 
     def _write(self) -> None:
@@ -88,11 +88,11 @@ class Scores:
         None where there is no such score, or the training did not use one.
         """
         newest = self._known.get(max(self._known, default=0), {})
-        best_by, made_by = self._best_by or newest.get("best_by"), newest.get("made_by")
+        best_by, protocol = self._best_by or newest.get("best_by"), newest.get("protocol")
         scored = {
             number: (self.of(number) or {}).get(best_by or "")
             for number in numbers
-            if self._best_by or self._known.get(number, {}).get("made_by") == made_by
+            if self._best_by or self._known.get(number, {}).get("protocol") == protocol
         }
         finite = [
             (score, number)
@@ -106,7 +106,7 @@ class Scores:
         waited, best = 0, -math.inf
         for key in sorted(key for key in self._known if key <= number):
             facts = self._known[key]
-            if (facts.get("best_by"), facts.get("made_by")) != (self._best_by, self._made_by):
+            if (facts.get("best_by"), facts.get("protocol")) != (self._best_by, self._protocol):
                 waited, best = 0, -math.inf  # scores of another kind do not compare
             if (scores := self.of(key)) is not None and facts.get("is_due", True):
                 score = scores.get(self._best_by or "", math.nan)
@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[int, dict[str, Any]]:
     def is_known(number: str, facts: Any) -> bool:
         if not (number.isascii() and number.isdecimal() and isinstance(facts, dict)):
             return False
-        named = all(isinstance(facts.get(key), str | None) for key in ("best_by", "made_by"))
+        named = all(isinstance(facts.get(key), str | None) for key in ("best_by", "protocol"))
         return isinstance(facts.get("scores", {}), dict) and named
 
     def is_sound(value: Any) -> bool:

@@ -14,35 +14,22 @@ from aftrans_jax.workdir.run_names import another_run, order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 
-# What may change in a directory that holds a run; a dot at the end means a whole group. Every other
-# key defines the training.
-PLUMBING = (
-    "train.report_every",
-    "train.save_every",
-    "train.profile",
-    "train.steps",  # above what is trained, see `check_length`
-    "train.epochs",  # which mean steps
-    "train.accumulation_steps",
-    "train.precision",
-    "train.sharding",
-    "model.attention",
-    "model.remat",
-    "data.dir",
-    "data.num_threads",
-    "data.cache",
-    "data.max_pixels",
-    "data.on_error",
-    "eval.",
-    "report.",
-)
+# Tables of keys, in which a dot at the end means a whole group.
 # What never changes a result, and so is not in a directory's name.
-_UNNAMED = (
+NO_EFFECT = (
     *("train.report_every", "train.save_every", "train.profile"),
     *("eval.every", "eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
 # What a finished run takes: where its data were moved, and that it is no longer after all.
 _KEPT = ("data.dir", "train.steps", "train.epochs")
+# What may change when a run goes on, its length by `check_length`; all else defines the training.
+RESUMABLE = (
+    *NO_EFFECT,
+    *_KEPT,
+    *("eval.", "train.accumulation_steps", "train.precision", "train.sharding"),
+    *("model.attention", "model.remat"),
+)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
@@ -82,7 +69,7 @@ def check_same_training(workdir: Path, found: Changes, elsewhere: str = "") -> N
 
     Every such key is named with both values, and what to do, see `check_may_train`.
     """
-    defining = {key: pair for key, pair in found.items() if not is_plumbing(key, PLUMBING)}
+    defining = {key: pair for key, pair in found.items() if not is_listed(key, RESUMABLE)}
     if defining:
         listed = "; ".join(
             f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
@@ -115,8 +102,8 @@ def check_length(
         )
 
 
-def is_plumbing(key: str, table: Sequence[str]) -> bool:
-    """Returns whether a key, or its group, is in a table such as `PLUMBING`."""
+def is_listed(key: str, table: Sequence[str]) -> bool:
+    """Returns whether a key, or its group, is in a table such as `RESUMABLE`."""
     return key in table or f"{key.partition('.')[0]}." in table
 
 
@@ -131,7 +118,7 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
     changed = {}
     for key, (old, new) in _differences(plain, settings).items():
         moved = key == "data.dir" and Path(old).name == Path(new).name
-        if not moved and not is_plumbing(key, _UNNAMED):
+        if not moved and not is_listed(key, NO_EFFECT):
             changed[key] = new
     return run_name(name, changed)
 

@@ -14,6 +14,7 @@ from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.weights.origins import Origin, as_text
 from aftrans_jax.workdir.record import flat, read_settings
+from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import changes
 
 HALVES, IMAGENET = (0.5, 0.5, 0.5), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -170,9 +171,8 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
     assert trained(0, 1.0) == (3, 3, 1.0)  # 24 birds, 8 at a time
     assert trained(0, 1.0) == (3, 3, 1.0)
     assert trained(3, 1.0) == (3, 3, 1.0)  # what the record says, as --workdir alone does
-    assert trained(3, 1.5) == (5, 5, 1.5)  # `--workdir` alone, and other epochs
     assert trained(0, 1.5) == (5, 5, 1.5)
-    assert trained(6, 1.5) == (6, 6, 0.0)
+    assert trained(6, 0.0) == (6, 6, 0.0)
     with pytest.raises(
         ValueError,
         match=r"6 trained steps, more than train.epochs=1.0, which take 3: .*epochs=1\.0$",
@@ -180,65 +180,52 @@ def test_a_run_by_epochs_records_its_steps_and_the_same_command_goes_on(tmp_path
         trained(0, 1.0)
 
 
-def test_given_steps_go_before_epochs(tmp_path, capsys):
-    config = tiny_config(
-        train__steps=5, train__epochs=1.0, train__warmup_steps=-1, model__name="vit"
-    )  # the program of the test before
-    with tiny_variants(), StopRequest() as stop:
-        assert launch_training(config, tmp_path / "run", stop)["step"] == 5
-        assert "train.epochs=1.0 is not used: train.steps=5 decides" in capsys.readouterr().out
-        assert read_settings(tmp_path / "run")["train.epochs"] == 0
-        assert launch_training(config, tmp_path / "run", stop)["step"] == 5
+@pytest.mark.parametrize("record", [{}, {"train__steps": 3, "train__epochs": 1.0}])
+def test_steps_and_epochs_are_refused_but_as_recorded(record, tmp_path):
+    """`train.epochs=1` with a configuration of 10,000 steps trained them all, with a note."""
+    if record:
+        (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+        write_json(tmp_path / "config.json", tiny_config(**record).to_dict())
+    config = tiny_config(train__steps=5, train__epochs=1.0)
+    message = r"^train.steps=5 and train.epochs=1.0: expected one .*--config.train.steps=0 to train"
+    with pytest.raises(ValueError, match=message), StopRequest() as stop:
+        launch_training(config, tmp_path, stop)
 
 
-@pytest.fixture
-def gone_on_with(tmp_path, monkeypatch):
-    """A run is built of this configuration where a directory records that."""
-
-    def gone_on_with(config, record):
-        built = []
-        monkeypatch.setattr(launch, "build", lambda config, **options: built.append(config))
-        monkeypatch.setattr(launch, "run", lambda *arguments: {})
-        write_json(tmp_path / "config.json", record.to_dict())
-        with StopRequest() as stop:
-            launch_training(config, tmp_path, stop)
-        return built[0]
-
-    return gone_on_with
+def test_a_longer_run_keeps_the_warm_up_that_it_began_with(tmp_path, monkeypatch):
+    """A twentieth of its own steps would be another schedule."""
+    built = []
+    monkeypatch.setattr(launch, "build", lambda config, **options: built.append(config))
+    monkeypatch.setattr(launch, "run", lambda *arguments: {})
+    (tmp_path / "checkpoints" / "320").mkdir(parents=True)
+    record = tiny_config(train__steps=320, train__warmup_steps=16)
+    write_json(tmp_path / "config.json", record.to_dict())
+    with StopRequest() as stop:
+        launch_training(tiny_config(train__steps=640, train__warmup_steps=-1), tmp_path, stop)
+    assert (built[0].train.steps, built[0].train.warmup_steps) == (640, 16)
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("written", "expected"),
     [
-        ({}, (0, -1, 10.0)),  # steps and warm-up are those of the data again
-        ({"train__batch_size": 6}, (0, -1, 10.0)),
-        ({"train__epochs": 20.0}, (0, -1, 20.0)),
-        ({"train__steps": 50}, (50, 16, 0.0)),
-        ({"train__warmup_steps": 7}, (0, 7, 10.0)),
+        # Steps, warm-up and evaluations that follow from the epochs do so anew.
+        ((320, 10.0, 16, 32), (0, 10.0, -1, 0)),
+        ((320, 10.0, 7, 50), (0, 10.0, 7, 50)),
+        ((0, 10.0, 0, 50), (0, 10.0, 0, 50)),  # as a study writes it
+        ((320, 0.0, 16, 32), (320, 0.0, 16, 32)),
     ],
 )
-def test_a_run_of_epochs_that_trained_nothing_yet_leaves_its_steps_open(
-    changed, expected, gone_on_with
+def test_the_record_of_a_run_that_trained_nothing_yet_leaves_to_the_epochs_what_is_theirs(
+    written, expected, tmp_path
 ):
-    record = {"train__steps": 320, "train__epochs": 10.0, "train__warmup_steps": 16}
-    record["eval__every"] = 32  # once an epoch
-    found = gone_on_with(tiny_config(**(record | changed)), tiny_config(**record))
-    assert (found.train.steps, found.train.warmup_steps, found.train.epochs) == expected
-    assert found.eval.every == (32 if found.train.steps else 0)
-
-
-def test_a_longer_run_keeps_the_warm_up_that_it_began_with(gone_on_with, tmp_path):
-    """A twentieth of its own steps would be another schedule."""
+    keys = ("train__steps", "train__epochs", "train__warmup_steps", "eval__every")
+    record = tiny_config(**dict(zip(keys, written, strict=True)))
+    write_json(tmp_path / "config.json", record.to_dict())
+    found = get_config(str(tmp_path))
+    train = found.train
+    assert (train.steps, train.epochs, train.warmup_steps, found.eval.every) == expected
     (tmp_path / "checkpoints" / "320").mkdir(parents=True)
-    longer = tiny_config(train__steps=640, train__warmup_steps=-1)
-    found = gone_on_with(longer, tiny_config(train__steps=320, train__warmup_steps=16))
-    assert (found.train.steps, found.train.warmup_steps) == (640, 16)
-
-
-def test_evaluations_that_are_not_once_an_epoch_stay_as_they_are_given(gone_on_with):
-    record = {"train__steps": 320, "train__epochs": 10.0, "eval__every": 50}
-    found = gone_on_with(tiny_config(**record), tiny_config(**record))
-    assert (found.train.steps, found.eval.every) == (0, 50)
+    assert get_config(str(tmp_path)).to_dict() == record.to_dict()
 
 
 def test_a_run_of_epochs_that_was_killed_before_its_first_checkpoint_trains_them_all(tmp_path):
@@ -246,6 +233,7 @@ def test_a_run_of_epochs_that_was_killed_before_its_first_checkpoint_trains_them
         train__steps=3, train__epochs=1.0, train__warmup_steps=0, model__name="vit"
     )
     write_json(tmp_path / "config.json", config.to_dict())
+    config = get_config(str(tmp_path))
     config.train.batch_size = 4
     with tiny_variants(), StopRequest() as stop:
         assert launch_training(config, tmp_path, stop)["step"] == 6  # 24 birds, 4 at a time

@@ -16,7 +16,16 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
-from aftrans_jax.experiment import auto_settings, batches, checks, data, model, optimization, recipe
+from aftrans_jax.experiment import (
+    agreement,
+    auto_settings,
+    batches,
+    checks,
+    data,
+    model,
+    optimization,
+    recipe,
+)
 from aftrans_jax.experiment import build as building
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.build import build
@@ -26,9 +35,11 @@ from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.inference import trained_model
 from aftrans_jax.model.variants import VARIANTS, Variant
-from aftrans_jax.run import evaluation, launch, report_images, sessions, training
+from aftrans_jax.run import baseline, evaluation, launch, report_images, sessions, training
+from aftrans_jax.studies import plan, probe_rows
 from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
+from aftrans_jax.workdir import setting_changes
 
 # ml_collections loads the configuration's file in a way that Python means to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
@@ -149,6 +160,7 @@ def test_build_and_the_run_read_every_key(tiny_variant, monkeypatch):
 
 
 RUN = (sessions, report_images, training, evaluation)
+TABLES = (agreement, baseline, plan, probe_rows, setting_changes)
 READING = (auto_settings, batches, building, checks, data, launch, model, optimization, recipe)
 
 
@@ -179,6 +191,12 @@ def test_no_key_is_read_that_does_not_exist(module):
         # What follows a key is a method of its value.
         assert key in groups or any(f"{key}.".startswith(f"{known}.") for known in KEYS), key
     assert len(found) >= 2
+
+
+@pytest.mark.parametrize("module", [*READING, *RUN, *TABLES, trained_model])
+def test_no_key_is_named_that_does_not_exist(module):
+    """A key in a table of another name would not be what the table says of it."""
+    groups = {key.split(".")[0] for key in KEYS}
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if (

@@ -128,9 +128,9 @@ def session(workdir, **changes):
 def test_scores_of_two_looks_are_noted_as_such(tmp_path, monkeypatch):
     made = []
 
-    def checkpoints(*given, made_by, **more):
-        made.append(made_by)
-        return Checkpoints(*given, made_by=made_by, **more)
+    def checkpoints(*given, protocol, **more):
+        made.append(protocol)
+        return Checkpoints(*given, protocol=protocol, **more)
 
     monkeypatch.setattr(sessions, "Checkpoints", checkpoints)
     for mirror in (False, True):

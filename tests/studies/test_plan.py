@@ -382,12 +382,12 @@ def test_where_steps_are_left_open_epochs_say_what_is_finished(tmp_path):
         assert not is_finished(planned(train__epochs=epochs))
 
 
-def test_steps_go_before_epochs_which_is_said_once(tmp_path):
-    base, said = tiny_config(train__epochs=40.0), []
-    found = plan(CEILING, base, tmp_path, num_seeds=2, given=["train.epochs"], say=said.append)
-    assert said == ["train.epochs=40.0 is not used: train.steps=6 decides"]
-    assert {(run.config.train.steps, run.config.train.epochs) for run in found} == {(6, 0.0)}
-    assert base.train.epochs == 40
+def test_a_row_of_steps_and_epochs_is_refused(tmp_path):
+    message = r"row 'b': train.steps=6 and train.epochs=40.0: expected one .* 0 for the other: "
+    with pytest.raises(ValueError, match=message):
+        runs(tmp_path, rows=Study("s", {"a": Row(), "b": Row({"train.epochs": 40.0})}, "a"))
+    both = Study("s", {"b": Row({"train.steps": 0, "train.epochs": 40.0})}, "b")
+    assert runs(tmp_path, rows=both)[0].config.train.epochs == 40
 
 
 @pytest.mark.parametrize("planned", [runs, probe_runs])

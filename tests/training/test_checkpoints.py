@@ -381,7 +381,7 @@ def test_one_from_before_the_loss_left_its_range_is_kept(
     written(directory, *[None] * 5, sound=sound)
     assert numbers(directory) == kept
     checkpoints = Checkpoints(directory, best_by="accuracy", precision=precision)
-    assert re.match(sentence, checkpoints.way_back())
+    assert re.match(sentence, checkpoints.recovery_advice())
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_training_alone(directory):

@@ -5,7 +5,7 @@ import pytest
 from experiments import fresh, train
 
 from aftrans_jax.training.evaluation import evaluate
-from aftrans_jax.training.memory import needing_less
+from aftrans_jax.training.memory import oom_remedy
 
 
 def full(*arguments, **options):
@@ -14,12 +14,12 @@ def full(*arguments, **options):
 
 def test_the_innermost_remedy_is_said_once():
     message = r"^the device's memory is full: lower b \(Out of memory allocating 9 bytes\.\)$"
-    with pytest.raises(RuntimeError, match=message), needing_less("a"), needing_less("lower b"):
+    with pytest.raises(RuntimeError, match=message), oom_remedy("a"), oom_remedy("lower b"):
         full()
 
 
 def test_other_errors_are_left_alone():
-    with pytest.raises(KeyError, match="step"), needing_less("lower a"):
+    with pytest.raises(KeyError, match="step"), oom_remedy("lower a"):
         raise KeyError("step")
 
 

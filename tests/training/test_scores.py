@@ -7,8 +7,8 @@ import pytest
 from aftrans_jax.training.scores import Scores
 
 
-def scores(path, best_by="local", made_by=""):
-    return Scores(path / "scores.json", best_by=best_by, made_by=made_by, say=pytest.fail)
+def scores(path, best_by="local", protocol=""):
+    return Scores(path / "scores.json", best_by=best_by, protocol=protocol, say=pytest.fail)
 
 
 def evaluated(known, values):
@@ -57,7 +57,7 @@ def test_another_score_is_counted_anew(tmp_path):
 
 def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
     evaluated(scores(tmp_path), {1: (0.8, 0), 2: (0.7, 0), 3: (0.6, 0)})
-    known = scores(tmp_path, made_by="mirror")
+    known = scores(tmp_path, protocol="mirror")
     assert known.best({1, 2, 3}) is None
     assert known.of(3) is None  # so it is evaluated again
     assert known.waited(3) == 0
@@ -65,7 +65,7 @@ def test_scores_that_were_made_in_another_way_do_not_count(tmp_path):
     evaluated(known, {4: (0.64, 0)})
     for reader in (known, scores(tmp_path, None)):
         assert reader.best({1, 2, 3, 4}) == 3
-    assert scores(tmp_path, made_by="mirror").waited(4) == 1
+    assert scores(tmp_path, protocol="mirror").waited(4) == 1
     assert scores(tmp_path).best({1, 2, 3, 4}) == 1
     assert scores(tmp_path).waited(4) == 0
 
@@ -79,7 +79,7 @@ def test_of_equal_scores_the_newest_is_best_and_nan_never(tmp_path):
 
 
 def test_a_checkpoint_that_is_not_evaluated_changes_nothing(tmp_path):
-    known = scores(tmp_path, made_by="mirror")
+    known = scores(tmp_path, protocol="mirror")
     evaluated(known, {1: (0.8, 0), 2: (0.7, 0)})
     known.begin(3, sound=True)
     assert known.waited(3) == 1

@@ -338,7 +338,7 @@ def report_of(tmp_path, every=2, peak_speed=math.nan):
         peak_speed=peak_speed,
         schedule=lambda step: jnp.float32(0.25 * step),
         largest_loss=5.0,
-        way_back=lambda: "Go back to 3.",
+        recovery_advice=lambda: "Go back to 3.",
         stopwatch=Stopwatch(),
         log=log,
         progress=Progress(9),

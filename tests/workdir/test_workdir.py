@@ -54,12 +54,12 @@ from aftrans_jax.workdir.record import (
 )
 from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import (
-    PLUMBING,
+    RESUMABLE,
     changes,
     check_may_train,
     check_same_training,
     default_name,
-    is_plumbing,
+    is_listed,
     record_kept,
 )
 
@@ -115,17 +115,17 @@ def test_long_names_are_shortened_and_stay_apart():
 # ------------------------------------------------------------------------------------------ records
 
 
-def test_every_key_is_plumbing_or_defines_the_training():
-    plumbing = {key for key in PLAIN if is_plumbing(key, PLUMBING)}
+def test_every_key_may_change_when_a_run_goes_on_or_defines_the_training():
+    resumable = {key for key in PLAIN if is_listed(key, RESUMABLE)}
     groups = {key for key in PLAIN if key.startswith(("eval.", "report."))}
     # Speed, memory and looking, as docs/training.md says, and how long it trains.
-    assert plumbing - groups == {
+    assert resumable - groups == {
         *("train.steps", "train.epochs", "train.report_every", "train.save_every"),
         *("train.precision", "train.sharding", "train.accumulation_steps"),
         *("model.attention", "model.remat", "data.dir", "data.num_threads", "data.cache"),
         *("train.profile", "data.on_error", "data.max_pixels"),
     }
-    assert groups <= plumbing
+    assert groups <= resumable
     defining = {
         "seed",
         "pretrained",
@@ -134,8 +134,8 @@ def test_every_key_is_plumbing_or_defines_the_training():
         "data.image_size",
         "train.momentum",
     }
-    assert not plumbing & defining
-    assert all(any(key.startswith(entry) for key in PLAIN) for entry in PLUMBING)
+    assert not resumable & defining
+    assert all(any(key.startswith(entry) for key in PLAIN) for entry in RESUMABLE)
 
 
 @pytest.mark.parametrize("key", ["seed", "model.gelu", "data.mean"])
