@@ -116,7 +116,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
     """Checks names, ranges and values that must go together.
 
     Args:
-      config: of the run, nothing left to the weights.
+      config: the run's configuration, nothing left to the weights.
       num_devices: that a batch is split over.
       trains: False for an evaluation.
 

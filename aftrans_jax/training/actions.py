@@ -1,4 +1,4 @@
-"""What happens between training steps: averages, speed and scores are said, steps profiled."""
+"""Actions between training steps: reports of averages, speed and scores, and profiles."""
 
 import contextlib
 import math
@@ -61,14 +61,14 @@ class Report:
 
     Attributes:
       every: number of batches between reports.
-      batch_size: over all devices.
+      batch_size: rows of a batch, over all devices.
       peak_speed: images per second at the devices' peak, NaN where it is not known.
       schedule: learning rate by step.
-      largest_loss: above it the loss has left its range.
-      recovery_advice: says how a run that diverged can be gone on with.
-      stopwatch: of the training steps.
-      log: takes the averages.
-      progress: shows them.
+      largest_loss: loss above which the training has left its range.
+      recovery_advice: function that says how a run that diverged can go on.
+      stopwatch: stopwatch of the training steps.
+      log: log that takes the averages.
+      progress: display that shows them.
     """
 
     every: int

@@ -57,8 +57,8 @@ def forward_flops(
     XLA's attention. The same kind of pass elsewhere has as many.
 
     Args:
-      model: of images and `train`, with a method `global_logits` of images alone.
-      params: of the model, arrays or their shapes.
+      model: module called with images and `train`; `global_logits` takes images alone.
+      params: parameters of the model, arrays or their shapes.
       image_size: side of the images in pixels, as the model takes them.
       only_global: whether to count the pass that gives the global logits alone.
     """

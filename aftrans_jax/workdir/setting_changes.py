@@ -52,7 +52,7 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str =
     A damaged record is no reason: the run itself says so.
 
     Args:
-      workdir: of a run, or not yet.
+      workdir: directory of a run, which need not have begun.
       settings: by key.
       elsewhere: what to do to train beside it; a directory is proposed where this is empty.
     """
@@ -87,7 +87,7 @@ def check_length(
     """Raises ValueError where a directory holds more trained steps than are wanted now.
 
     Args:
-      workdir: of the run.
+      workdir: directory of the run.
       trained: steps.
       settings: by key, whose steps are known; with epochs too, they follow from these.
       elsewhere: see `check_may_train`.
@@ -111,7 +111,7 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
     """Returns the name of a run's directory: the configuration's, and what was changed in it.
 
     Args:
-      name: of the configuration, such as "cub".
+      name: name of the configuration, such as "cub".
       plain: settings by key as the configuration's file has them.
       settings: settings by key of the run.
     """
