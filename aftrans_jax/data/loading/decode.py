@@ -130,7 +130,7 @@ class _TooLargeError(ValueError):
 
 def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) -> Photo:
     contents = _contents(data)
-    with open_photo(contents.stream) as image:
+    with _opened(contents.stream) as image:
         if image.width * image.height > max_pixels:
             raise _TooLargeError(
                 f"{name!r} has {image.width:,} x {image.height:,} pixels: expected at most "
@@ -141,13 +141,17 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
             width, height = image.size if number < 5 else image.size[::-1]
             return Photo(turn(_shrunk(image, resize_size), number), number, "", height, width)
-        pixels, guess = to_rgb(image, lambda: open_photo(contents.stream), contents.bits)
+        pixels, guess = to_rgb(image, lambda: _opened(contents.stream), contents.bits)
         if contents.probe:
             with open_photo(contents.probe) as other:
                 if not np.array_equal(pixels, to_rgb(other, lambda: other).pixels):
                     raise ValueError("its data ends before the image does")
     upright = pixels if turned else turn(pixels, number)
     return Photo(upright, number, guess, *upright.shape[:2])
+
+
+def _opened(data: bytes) -> ImageFile:
+    return tiff.as_stored(open_photo(data))
 
 
 def _shrunk(image: ImageFile, size: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -11,8 +11,9 @@ from aftrans_jax.data.loading.formats import KindError
 from aftrans_jax.data.loading.sixteen_bits import highest_bits, joined, lowest_bits, raw_mode
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT = 258, 281, 339  # tags of TIFF
-_UNSIGNED = 1  # of the last of them
+# Tags of TIFF, and a value of each of the last three.
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT, _MEANING, _PLANES = 258, 281, 339, 262, 284
+_UNSIGNED, _WHITE_IS_ZERO, _SEPARATE = 1, 0, 2
 _LARGEST_DARK = (1 << 14) - 1  # 16 bits whose samples are all smaller may be fewer bits
 _LARGEST_UNIT = 16  # fractions up to here are from 0 to 1: as 8 bits they would all be black
 _OVERSHOOT = 1.25  # of fractions beyond white, as sharpening and resizing leave them
@@ -42,6 +43,8 @@ def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | No
     if image.mode[0] in "IF":
         values = _grey_samples(image)  # decodes, before the file's tags are asked
         grey, guess = _to_uint8(values, _known_bits(image, told, float(values.max())))
+        if _tag(image, _MEANING) == _WHITE_IS_ZERO:  # which Pillow turns up to 8 bits
+            grey = 255 - grey
         key = image.info.get("transparency")
         if isinstance(key, int):
             grey = np.where(values == key, np.uint8(255), grey)
@@ -135,6 +138,8 @@ def _from_16_bits(
     bits = _known_bits(image, told, largest << 8 | 255)
     if key is None and (bits == 16 or (bits is None and largest > _LARGEST_DARK >> 8)):
         return None
+    if _tag(image, _PLANES) == _SEPARATE:
+        raise KindError("its planes use the lower of 16 bits alone, of which Pillow keeps none")
     values = joined(high, lowest_bits(raw, reopen))
     colours = values[..., :num_colours]
     reduced, guess = _to_uint8(colours, bits)

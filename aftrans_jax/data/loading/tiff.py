@@ -1,12 +1,17 @@
-"""TIFF files: their list of tags without what is damaged and says nothing of the pixels.
+"""TIFF files: their list of tags without what is damaged, their samples as they are stored.
 
 Pillow warns of damaged tags on the terminal, without the name of a file. Filters of warnings are
 shared by all threads, and the user's; so none is changed, and Pillow gets nothing to warn of.
 """
 
+import re
 import struct
 
 from PIL import TiffTags
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from aftrans_jax.data.loading.formats import KindError
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _TEXT = (1, 2, 7)  # types of which many values are one to Pillow
@@ -18,6 +23,8 @@ _PIXELS = frozenset(
     )
 )
 _NEEDED = frozenset((256, 257, 258, 259, 262, 273, 279, 322, 323, 324, 325))
+_BITS, _SAMPLES, _PLANES, _EXTRA = 258, 277, 284, 338
+_SEPARATE, _MULTIPLIED = 2, 1  # values of _PLANES and _EXTRA: planes apart; colours times alpha
 
 
 def is_tiff(data: bytes) -> bool:
@@ -28,7 +35,8 @@ def is_tiff(data: bytes) -> bool:
 def read_tiff(data: bytes) -> bytes:
     """Returns a TIFF file without tags that are damaged and that its pixels do not depend on.
 
-    Damaged is a tag whose values are not in the file, or are not as many as the standard says.
+    Damaged is a tag whose values are not in the file, or are not as many as the standard says. Of
+    one sample a pixel, how planes lie is taken out too: it says nothing, and Pillow errs by it.
 
     Args:
       data: the whole file, see `is_tiff`.
@@ -50,9 +58,14 @@ def read_tiff(data: bytes) -> bytes:
         entries = [data[at : at + step] for at in range(first, end, step)]
     except struct.error as error:
         raise ValueError("its list of tags is cut off") from error
-    kept, left = [], len(data)
+    kept, left, num_samples = [], len(data), 1
     for one in entries:
         tag, kind, values, value = struct.unpack(order + entry, one)
+        if tag == _SAMPLES:
+            width = "H" if kind == 3 else "I"  # a short number stands at the left
+            (num_samples,) = struct.unpack_from(order + width, one, step - struct.calcsize(form))
+        if tag == _PLANES and num_samples == 1:
+            continue
         size = _BYTES.get(kind, 0) * values
         outside = size if size > struct.calcsize(form) else 0
         fits = outside <= left and (not outside or value + outside <= len(data))
@@ -65,3 +78,32 @@ def read_tiff(data: bytes) -> bytes:
         return data
     shorter = struct.pack(order + number, len(kept)) + b"".join(kept) + data[end : end + 8]
     return data[:start] + shorter + data[start + len(shorter) :]
+
+
+def as_stored(image: ImageFile) -> ImageFile:
+    """Returns an image, not decoded yet, whose samples are read as they are stored.
+
+    Of planes of 16 bits without compression Pillow would take each byte for a sample, and of
+    compressed numbers with a sign or a fraction, in big-endian order, the bytes in reverse: libtiff
+    has put them into the machine's order.
+
+    Raises:
+      KindError: it is a TIFF of planes that Pillow mixes up: grey with alpha, L*a*b*, or alpha that
+        no tag declares.
+    """
+    if not (isinstance(image, TiffImageFile) and image.tile):
+        return image
+    tags, tile = image.tag_v2, image.tile[-1]  # the last one ends where the image does
+    is_apart, bits = tags.get(_PLANES) == _SEPARATE, tags.get(_BITS, ())
+    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple):
+        raw = re.sub(r"(?<=^[FI];\d\d)B", "N", tile.args[0])
+        image.tile = [tile._replace(args=(raw, *tile.args[1:]))]
+    elif is_apart and 16 in bits and tile.extents:
+        raw = "RGBa" if tags.get(_EXTRA) == (_MULTIPLIED,) else image.mode
+        place, args = (0, 0, *tile.extents[2:]), (f"{raw};16N", False, tags.offset)
+        image.tile = [tile._make(("libtiff", place, 0, args))]
+        image.use_load_libtiff = True
+    is_undeclared = image.mode == "RGBA" and _EXTRA not in tags and image.use_load_libtiff
+    if is_apart and (is_undeclared or image.mode[0] in "LP"):
+        raise KindError(f"its planes are {image.mode}, which Pillow reads of one plane alone")
+    return image

@@ -75,6 +75,15 @@ def test_a_tiff_that_uses_some_of_16_bits(bits, channels, order):
     assert guess == ""
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_grey_of_16_bits_whose_white_is_zero(bits):
+    samples = (RAMP * (2**bits - 1)).astype("u2")
+    shown = decoded(tiff(samples, t262=0))[0]
+    np.testing.assert_array_equal(shown[..., 0], 255 - (samples >> (bits - 8)))
+    fractions = decoded(tiff(RAMP.astype("f4"), t262=0))[0]
+    np.testing.assert_array_equal(fractions[..., 0], 255 - np.rint(RAMP * 255))
+
+
 def test_a_dark_picture_is_dark_where_the_file_tells_its_depth():
     samples = (RAMP * 4095).astype("u2")
     np.testing.assert_array_equal(decoded(tiff(samples, t281=65535))[0][..., 0], samples >> 8)
