@@ -207,6 +207,26 @@ def test_another_process_gives_the_same_answers(trained_run, images):
         np.testing.assert_array_equal(found.probabilities["local"], expected.probabilities["local"])
 
 
+@pytest.mark.parametrize("question", ["model", "ask"])  # pickled, and as the child has it
+def test_a_forked_process_says_why_it_cannot_answer(trained_run, question):
+    """In a process of its own: a fork of this one would have pytest's threads."""
+    done = in_new_process(
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import multiprocessing, numpy, aftrans_jax as aft\n"
+        "from experiments import tiny_variants\n"
+        "def ask(photo): return model(photo)\n"
+        f"with tiny_variants(): model = aft.load({str(trained_run)!r}, batch_size=2)\n"
+        "photos = numpy.zeros((3, 32, 32, 3), numpy.uint8); model(photos)\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        f"    try: pool.map_async({question}, photos).get(timeout=60)\n"
+        "    except RuntimeError as error: print(error)\n"
+        "print(len(model(photos)))"
+    )
+    assert "loaded before this process was forked" in done
+    assert "multiprocessing.get_context('spawn')" in done
+    assert done.endswith("\n3\n")
+
+
 def test_a_box_is_in_pixels_of_the_photo(model, images):
     """The same picture eight times as wide gives the same box, eight times as wide."""
     small = model(images[0])

@@ -5,7 +5,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, overload
 
 import jax
@@ -29,6 +29,11 @@ from aftrans_jax.training.memory import oom_remedy
 from aftrans_jax.training.xla_options import xla_options
 
 _Loaded = tuple[PhotoLike, Prepared | Exception]
+_FORKED = (
+    "the model was loaded before this process was forked, in which JAX waits for ever: start "
+    "processes by multiprocessing.get_context('spawn'), or give many photos to one call, which "
+    "takes several threads"
+)
 _Answers = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
 
 
@@ -92,7 +97,8 @@ class Classifier:
         if operator.index(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more")
         self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
-        self.params = jax.device_put(trained.params)
+        # A pool would lose an error that is raised here, where it unpickles, and wait for ever.
+        self.params = trained.params if _is_forked() else jax.device_put(trained.params)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained, self._wanted = trained.result, trained, wanted
         self._answers: _Answers = jax.jit(
@@ -155,7 +161,12 @@ class Classifier:
 
         Threads load two batches ahead, and one batch, of `size` photos, is on the device while the
         answers to the one before it are taken. The row of a photo with an error means nothing.
+
+        Raises:
+          RuntimeError: a model was loaded before this process was forked, or the device is full.
         """
+        if _is_forked():
+            raise RuntimeError(_FORKED)
         loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
         with oom_remedy(self._oom_remedy(size)):
             while chunk := list(itertools.islice(loaded, size)):
@@ -203,6 +214,16 @@ class Classifier:
             gates=row.get("gates"),
             crop=row.get("crop"),
         )
+
+
+@cache
+def _first_user() -> int:
+    """Returns the process that made the first model; those that are forked later have it, too."""
+    return os.getpid()
+
+
+def _is_forked() -> bool:
+    return _first_user() != os.getpid()
 
 
 def _rows(chunk: list[_Loaded], found: dict[str, Any]) -> Iterator[tuple[_Loaded, dict[str, Any]]]:

@@ -30,7 +30,9 @@ def tiff(samples, meaning, *, order="<", planes=True, deflate=False, side=0, **t
     cuts = [part[top : top + rows, left : left + columns] for part, top, left in corners]
     if side:
         rest = [(side - cut.shape[0], side - cut.shape[1]) for cut in cuts]
-        cuts = [np.pad(cut, ((0, y), (0, x), (0, 0))) for cut, (y, x) in zip(cuts, rest, strict=True)]
+        cuts = [
+            np.pad(cut, ((0, y), (0, x), (0, 0))) for cut, (y, x) in zip(cuts, rest, strict=True)
+        ]
     blocks = [zlib.compress(cut.tobytes()) if deflate else cut.tobytes() for cut in cuts]
     places = np.cumsum([8, *map(len, blocks)]).tolist()
     entries = {
