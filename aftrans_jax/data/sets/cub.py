@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
-from aftrans_jax.data.sets.lists import consecutive_labels, cub_records, find_root, read_rows
+from aftrans_jax.data.sets.lists import (
+    consecutive_labels,
+    cub_records,
+    find_root,
+    read_rows,
+    told_apart,
+)
 
 _OFFICIAL = {200: (5994, 5794)}  # number of classes -> images in train, in test
 _REMEDY = "Restore the lists from CUB_200_2011.tgz (https://data.caltech.edu/records/65de6-vp158)."
@@ -32,7 +38,7 @@ def read_cub(directory: str | Path) -> Annotations:
         "cub",
         root / "images",
         consecutive_labels(records, class_ids),
-        [_class_name(classes[class_id]) for class_id in class_ids],
+        told_apart((_class_name(classes[class_id]), class_id) for class_id in class_ids),
         official=_OFFICIAL.get(len(classes)),
         source=root / "images.txt",
         remedy=_REMEDY,

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from aftrans_jax.data.sets.annotations import NO_BOX, Annotations, Box, Record, annotations, is_box
-from aftrans_jax.data.sets.lists import find_root, inside, row_error
+from aftrans_jax.data.sets.lists import find_root, inside, row_error, told_apart
 from aftrans_jax.data.sets.matlab import read_entries, text, whole
 
 _OFFICIAL = {120: (12000, 8580)}  # number of classes -> images in train, in test
@@ -27,6 +27,7 @@ def read_dogs(directory: str | Path) -> Annotations:
 
     Raises:
       FileNotFoundError: a list or an XML file is absent; no image is looked for.
+      OSError: one cannot be read.
       ValueError: a list or an XML file is damaged, or labels and folders disagree; the message
         names file and row.
     """
@@ -51,7 +52,7 @@ def read_dogs(directory: str | Path) -> Annotations:
         "dogs",
         root / "Images",
         records,
-        [re.sub(r"^n\d+-", "", folder).replace("_", " ") for folder in folders],
+        told_apart((re.sub(r"^n\d+-", "", folder).replace("_", " "), folder) for folder in folders),
         official=_OFFICIAL.get(len(folders)),
         source=lists,
         remedy=_REMEDY,
@@ -103,6 +104,8 @@ def _box(path: Path) -> Box:
             raise ValueError(box)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {path.name} in {path.parent}. {_BOX_REMEDY}") from error
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read ({error.strerror}). {_BOX_REMEDY}") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): expected an XML file with an object whose bndbox "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
-from aftrans_jax.data.sets.lists import find_root, inside, read_text
+from aftrans_jax.data.sets.lists import find_root, inside, read_text, told_apart
 
 _OFFICIAL = {5089: (579184, 95986)}  # number of classes -> images in train, in val
 _REMEDY = (
@@ -70,7 +70,7 @@ def read_inat2017(directory: str | Path, *, supercategory: str = "") -> Annotati
         "inat17",
         Path(directory),
         records,
-        [train.categories[class_id].name for class_id in class_ids],
+        told_apart((train.categories[class_id].name, class_id) for class_id in class_ids),
         official=_OFFICIAL.get(len(class_ids)),
         source=root,
         remedy=_REMEDY,

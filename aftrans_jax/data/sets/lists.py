@@ -1,6 +1,7 @@
 """Reading annotation lists: rows joined by id, paths within a folder, errors that name the row."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +67,7 @@ def read_rows(
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: a row is damaged, its id unknown, there twice, or missing; the message names it.
+        Or there is none.
     """
     values: dict[_Key, _Value] = {}
     text = read_text(path, remedy=remedy, any_bytes=True)
@@ -83,6 +85,8 @@ def read_rows(
         if ids is not None and row_id not in ids:
             raise row_error(path, number, row, "an id that the list of images has", remedy)
         values[row_id] = value
+    if not values:
+        raise ValueError(f"{path} has no rows: expected {id_form} and {expected}. {remedy}")
     missing = sorted(set(ids or ()) - values.keys())
     if missing:
         raise ValueError(
@@ -215,3 +219,13 @@ def consecutive_labels(records: Sequence[Record], class_ids: Sequence[int]) -> l
     """
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
     return [record._replace(label=label_of[record.label]) for record in records]
+
+
+def told_apart(classes: Iterable[tuple[str, int | str]]) -> list[str]:
+    """Returns the names of classes by name and id: where several have one, with their ids.
+
+    Lists of species repeat names: a plant and an animal may have the same.
+    """
+    classes = list(classes)
+    counts = Counter(name for name, _ in classes)
+    return [f"{name} ({key})" if counts[name] > 1 else name for name, key in classes]

@@ -4,7 +4,13 @@ import re
 from pathlib import Path
 
 from aftrans_jax.data.sets.annotations import Annotations, annotations
-from aftrans_jax.data.sets.lists import consecutive_labels, cub_records, find_root, read_rows
+from aftrans_jax.data.sets.lists import (
+    consecutive_labels,
+    cub_records,
+    find_root,
+    read_rows,
+    told_apart,
+)
 
 _NUM_NODES = 1011  # in the full tree of classes.txt
 _NUM_CLASSES = 555  # of these nodes have images
@@ -41,7 +47,7 @@ def read_nabirds(directory: str | Path) -> Annotations:
         "nabirds",
         root / "images",
         consecutive_labels(records, class_ids),
-        [nodes[class_id] for class_id in class_ids],
+        told_apart((nodes[class_id], class_id) for class_id in class_ids),
         official=_OFFICIAL if full else None,
         source=root / "images.txt",
         remedy=_REMEDY,

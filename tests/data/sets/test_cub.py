@@ -69,6 +69,18 @@ def test_an_image_in_the_folder_of_another_class_is_refused(tmp_path):
         read_cub(tmp_path)
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    write(tmp_path, ROWS | {"classes.txt": ["2 002.A_b", "1 001.A_b"]})
+    assert read_cub(tmp_path).class_names == ("A b (1)", "A b (2)")
+
+
+@pytest.mark.parametrize("name", ["images.txt", "classes.txt"])
+def test_an_empty_list_is_the_one_that_is_named(tmp_path, name):
+    write(tmp_path, ROWS | {name: [" "]})
+    with pytest.raises(ValueError, match=rf"/{name} has no rows: expected an id and a .* Restore"):
+        read_cub(tmp_path)
+
+
 def test_a_tiny_copy_end_to_end(tmp_path):
     (tmp_path / "CUB_200_2011").mkdir()
     check(read_cub(write(tmp_path / "CUB_200_2011")))

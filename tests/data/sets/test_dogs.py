@@ -71,6 +71,20 @@ def check(lists):
     assert (lists.train.labels, lists.test.labels) == ((1, 0, 0), (1, 0))
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    rows = {TRAIN: [("n1-A_b/a.jpg", 1), ("n2-A_b/a.jpg", 2)], TEST: [("n1-A_b/b.jpg", 1)]}
+    assert read_dogs(write(tmp_path, rows)).class_names == ("A b (n1-A_b)", "A b (n2-A_b)")
+
+
+def test_an_annotation_that_is_a_folder_is_named(tmp_path):
+    write_boxes(write(tmp_path))
+    path = tmp_path / "Annotation" / SHIH / "a"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=rf"{path} cannot be read \(Is a directory\)\. Restore the"):
+        read_dogs(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["", "lists"])
 def test_a_tiny_copy_end_to_end(tmp_path, folder):
     root = tmp_path / "stanford_dogs"

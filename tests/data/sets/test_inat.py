@@ -66,6 +66,21 @@ def labels(lists):
     return tuple(dict(zip(split.names, split.labels, strict=True)) for split in lists[1:3])
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    """As a plant and an animal may have the same."""
+    fungus = [CATEGORIES[0], CATEGORIES[1] | {"name": "Ara ararauna"}, CATEGORIES[2]]
+    lists = write(tmp_path, TRAIN | {"categories": fungus}, VAL | {"categories": fungus})
+    assert read_inat2017(lists).class_names == (
+        "Ara ararauna (3)",
+        "Ara ararauna (7)",
+        "Corvus corax",
+    )
+    assert read_inat2017(lists, supercategory="Aves").class_names == (
+        "Ara ararauna",
+        "Corvus corax",
+    )
+
+
 @pytest.mark.parametrize("nested", ["", "train_val2017"])
 def test_a_tiny_copy_end_to_end(tmp_path, nested):
     for level, name in enumerate([*LABELS[0], *LABELS[1]]):

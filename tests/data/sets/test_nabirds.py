@@ -45,6 +45,12 @@ def write(root, rows=ROWS, encoding="utf-8"):
     return root
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    classes = ["1010 Duck", "295 Duck", "817 Oak Titmouse", "816 Oak Titmouse"]  # 816: no images
+    lists = read_nabirds(write(tmp_path, ROWS | {"classes.txt": classes}))
+    assert lists.class_names == ("Duck (295)", "Oak Titmouse", "Duck (1010)")
+
+
 def write_images(root):
     for name, level in LEVELS.items():
         path = root / "images" / name
