@@ -176,6 +176,8 @@ class Session:
             )
             self._report.finish(state)
         self._save(state)
+        if note := self._report.divergence():
+            self.progress.say(f"note: {note}")
         return state
 
     def _save_and_evaluate(self, number: int, state: TrainState, averages: Averages) -> None:

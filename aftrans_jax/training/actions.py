@@ -112,6 +112,18 @@ class Report:
             self._note_loss(merge(self._pending))
         return self._loss <= self.largest_loss
 
+    def divergence(self) -> str:
+        """Returns what is said of a training that ends with a loss above its range; "" of others.
+
+        A finite loss ends no training: it may come back.
+        """
+        if not self._loss > self.largest_loss:
+            return ""
+        return (
+            f"the training diverged: its last loss is {self._loss:.3g}, expected at most "
+            f"{self.largest_loss:.3g}, three times what guessing costs. {self.recovery_advice()}"
+        )
+
     def finish(self, state: TrainState) -> None:
         """Writes what has come since the last report, if anything.
 

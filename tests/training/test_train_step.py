@@ -408,12 +408,17 @@ def test_the_loss_is_in_its_range_until_it_is_not(float16, tmp_path):
     _, state = float16
     report, _ = report_of(tmp_path)
     assert not report.in_range()  # nothing is known
+    assert report.divergence() == ""
     for losses, expected in (((5.0,), True), ((5.0, 6.0), False), ((4.0, 4.0), True)):
         for number, loss in enumerate(losses, start=1):
             report(number, state, averages_of(loss))
         assert report.in_range() == expected
         report.finish(state)
         assert report.in_range() == expected
+        diverged = "the training diverged: its last loss is 5.5, expected at most 5,"
+        assert report.divergence().startswith("" if expected else diverged)
+        assert report.divergence().endswith("" if expected else "Go back to 3.")
+        assert bool(report.divergence()) is not expected
     report(1, state, averages_of(1.0, skipped=True))
     assert report.in_range()  # as it was before the overflow
     report(1, state, averages_of(np.nan))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -676,9 +677,11 @@ def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path
         check_moved(tmp_path, then, other)
 
 
-def test_steps_since_the_last_report_are_reported_and_their_loss_judged(finished, tmp_path):
+def test_steps_since_the_last_report_are_reported_and_their_loss_judged(finished, tmp_path, capsys):
     experiment = with_settings(fresh(), train__report_every=4)
     train(experiment._replace(largest_loss=0.0), tmp_path / "run")
+    said = r"note: the training diverged: its last loss is .*, expected at most 0, .* start again"
+    assert re.search(said, capsys.readouterr().out)
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [x["step"] for x in records if x["split"] == "train"] == [4, 6]
