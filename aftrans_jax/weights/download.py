@@ -5,7 +5,7 @@ import os
 import re
 import urllib.parse
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pooch
 import requests
@@ -50,10 +50,9 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
     if cache is None:
         raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")
     target = cache / "weights" / f"{name}.npz"
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     if not target.exists():
-        with open_locked(part, wait=True) as held:  # another process may have just downloaded it
+        with _kept(part) as held:  # another process may have just downloaded it
             try:
                 if not target.exists():
                     _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
@@ -61,6 +60,18 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
                 if not os.fstat(held.fileno()).st_size:
                     part.unlink(missing_ok=True)
     return target
+
+
+def _kept(part: Path) -> IO[bytes]:
+    """Returns the file that takes a download, once no other process writes it."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return open_locked(part, wait=True)
+    except OSError as error:
+        raise type(error)(
+            f"{part.parent} cannot be written ({error.strerror}), where downloads are kept: set "
+            "AFTRANS_CACHE to a folder that can be"
+        ) from error
 
 
 def _download(url: str, target: Path, part: Path) -> None:

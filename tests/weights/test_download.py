@@ -177,6 +177,21 @@ def test_there_must_be_a_place_for_it(monkeypatch):
         weights_file(NAME)
 
 
+@pytest.mark.parametrize("place", ["a file", "/proc/nope", "closed"])
+def test_a_place_that_cannot_be_written_is_named(server, tmp_path, monkeypatch, place):
+    (tmp_path / "a file").write_text("")
+    (tmp_path / "closed" / "weights").mkdir(parents=True)
+    folder = NAME.split("/")[0]
+    (tmp_path / "closed" / "weights" / folder).write_text("")
+    monkeypatch.setenv("AFTRANS_CACHE", str(tmp_path / place))
+    said = (
+        f"{place}/weights/{re.escape(folder)} cannot be written .*: set AFTRANS_CACHE to a folder"
+    )
+    with pytest.raises(OSError, match=said):
+        weights_file(NAME, address=server.address)
+    assert server.requests == []
+
+
 def test_two_at_once_download_it_once(server):
     found = []
     threads = [
