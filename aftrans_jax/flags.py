@@ -4,8 +4,10 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Collection
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from absl import flags
 from ml_collections import config_flags
@@ -26,6 +28,14 @@ CONFIG = config_flags.DEFINE_config_file(
 
 
 _HELP = {"--help", "-help", "-h"}
+# By what absl and Python say of a value.
+_EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        r"\('Non-boolean argument": "true or false",
+        r"invalid literal for int\(\)": "a whole number, such as 1000",
+        "could not convert string to float": "a number, such as 0.1",
+    }
+)
 _PATHS = ("workdir", "write", "study", "config")
 
 
@@ -179,7 +189,12 @@ def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list
     arguments = _find_configs(with_own(canonical(argv)))
     path = Path(path_given(arguments, "config") or "--config")
     expected = "get_config() to return a configuration with all keys, as in configs/demo.py"
-    with failures_named(path, expected, but=(OSError, ValueError, flags.Error)):
+    with (
+        failures_named(path, expected, but=(OSError, ValueError, flags.Error)),
+        warnings.catch_warnings(),
+    ):
+        # By a way to load the file that Python means to give up, which filters may make an error.
+        warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
         rest = flags.FLAGS(arguments)
         if CONFIG.value is not None:
             expand_paths(CONFIG.value)
@@ -233,8 +248,10 @@ def _said(error: Exception) -> str:
 
 
 def _plain(text: str) -> str:
-    """Returns a message without absl's tuple or ml_collections' traceback."""
+    """Returns a message without Python's words, absl's tuple or ml_collections' traceback."""
     if "Traceback" not in text:
-        return re.sub(r"\('Non-boolean argument.*\)$", "expected true or false", text)
+        for words, expected in _EXPECTED.items():
+            text = re.sub(f"{words}.*$", f"expected {expected}", text)
+        return text
     head, last = text.partition(": Error whilst")[0], text.strip().splitlines()[-1]
     return f"{head}: {last.partition(': ')[2] or last}"

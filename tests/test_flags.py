@@ -11,9 +11,6 @@ from aftrans_jax import configs, main  # whose flags they are
 from aftrans_jax.flags import canonical, find_config, parse_flags, path_given, unchanged_config
 from aftrans_jax.study import with_base
 
-# ml_collections loads the configuration's file in a way that Python means to give up.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
-
 PACKAGED = Path(configs.__path__[0])
 OWN = """
 from aftrans_jax.config import base_config
@@ -234,9 +231,18 @@ def test_paths_in_the_file_of_a_configuration_are_expanded(monkeypatch, tmp_path
     assert config.pretrained == f"{tmp_path}/vit.npz"
 
 
-def test_a_wrong_value_names_its_flag(monkeypatch):
-    message = refused(monkeypatch, "--config=configs/demo.py", "--config.train.steps=abc")
-    assert message.startswith("error: flag --config.train.steps=abc: ")
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("config.train.steps=1e3", "a whole number, such as 1000"),
+        ("config.seed=", "a whole number, such as 1000"),
+        ("num_processes=2.0", "a whole number, such as 1000"),
+        ("config.train.learning_rate=high", "a number, such as 0.1"),
+    ],
+)
+def test_a_wrong_value_names_its_flag_and_what_is_expected(monkeypatch, given, expected):
+    message = refused(monkeypatch, "--config=configs/demo.py", f"--{given}")
+    assert message == f"error: flag --{given}: expected {expected}"
 
 
 @pytest.mark.parametrize("flag", ["config.report.tensorboard", "distributed"])

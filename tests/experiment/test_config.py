@@ -41,9 +41,6 @@ from aftrans_jax.training.metrics import prediction_logits
 from aftrans_jax.training.precision import PRECISIONS
 from aftrans_jax.workdir import setting_changes
 
-# ml_collections loads the configuration's file in a way that Python means to give up.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
-
 CONFIGS = sorted(path.stem for path in Path(configs.__path__[0]).glob("[!_]*.py"))
 
 

@@ -24,9 +24,6 @@ from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.weights.npz import save_npz
 from aftrans_jax.workdir.lock import locked
 
-# ml_collections loads the configuration's file in a way that Python means to give up.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
-
 CONFIG = "--config=configs/cub.py"
 IMAGES = [f"1/{number}.jpg" for number in range(8)]
 TINY = [

@@ -29,8 +29,6 @@ from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module.. method is deprecated")
-
 CUB_CONFIG = "--config=configs/cub.py"
 CLASSES = ("Crow", "Gull", "Tern")
 TINY_PX = 10
