@@ -79,8 +79,10 @@ def _images(argument: str) -> FoundFiles:
             text = decoded(sys.stdin.buffer.read(), any_bytes=True)
         except UnicodeDecodeError as error:
             raise ValueError(f"standard input is no list in UTF-8 or UTF-16: {error}") from error
-        ends = "\0" if "\0" in text else r"\r?(?:\n|$)"  # the first: of find -print0
-        return _joined(_below(path) for path in re.split(ends, text) if path)
+        if "\0" in text:  # of find -print0
+            return _joined(_below(path) for path in text.split("\0") if path)
+        lines = re.split(r"\r?(?:\n|$)", text)
+        return _joined(_below(path) for path in lines if path.strip())
     argument = argument if os.path.lexists(argument) else expand(argument)
     if os.path.lexists(argument) or not any(char in argument for char in _MAGIC):
         return _below(argument)

@@ -112,11 +112,11 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
             if page:
                 page.add(path, found, image)
             bar.update()
-        if page:
-            page.write(Path(expand(args.report)), said, has_table=bool(args.out))
-    for kind, written in (("table", args.out), ("page", args.report)):
-        if written:
-            print(f"{kind} of {len(paths)} images: {printable(expand(written))}")
+    if args.out:
+        print(f"table of {len(paths)} images: {printable(expand(args.out))}")
+    if page:
+        page.write(Path(expand(args.report)), said, has_table=bool(args.out))
+        print(f"page of {len(paths)} images: {printable(expand(args.report))}")
     return num_failed
 
 

@@ -129,7 +129,7 @@ def test_globs_match_what_those_of_python_do(tmp_path, monkeypatch, pattern):
     assert num_problems == 0
 
 
-@pytest.mark.parametrize("lines", [b"", b"\n\n"])
+@pytest.mark.parametrize("lines", [b"", b"\n\n", b" \n\t\r\n"])
 def test_standard_input_without_a_line_is_said(monkeypatch, capsys, lines):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     with pytest.raises(ValueError, match="there are no images"):
@@ -143,7 +143,7 @@ def test_standard_input_without_a_line_is_said(monkeypatch, capsys, lines):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_list_on_standard_input_may_come_from_a_spreadsheet(tmp_path, monkeypatch, encoding, end):
     monkeypatch.chdir(plant(tmp_path, "é.jpg", "b c.jpg"))
-    lines = end.join(["é.jpg", "b c.jpg", ""]).encode(encoding)
+    lines = end.join(["é.jpg", "  ", "b c.jpg", ""]).encode(encoding)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     assert find(["-"]) == (["é.jpg", "b c.jpg"], 0)
 

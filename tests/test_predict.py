@@ -115,6 +115,14 @@ def test_folders_globs_and_lists_are_the_same_images(call, photos, monkeypatch):
     assert set(listed) <= set(everything)
 
 
+def test_a_path_in_quotes_is_told_of_them(call, photos, monkeypatch):
+    lines = f"{photo(photos)}\n'{photo(photos)}'\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    rows, said = call("-", "--top=1", code=1)
+    assert paths_of(rows) == [photo(photos)]
+    assert said[-1].endswith(": expected a path without quotes, which count as part of it")
+
+
 def test_a_name_with_signs_of_globs_is_a_file_where_there_is_one(call, photos, tmp_path):
     shutil.copy(photo(photos), tmp_path / "a[1]*.png")
     assert paths_of(call(tmp_path / "a[1]*.png", "--top=1")[0]) == [f"{tmp_path}/a[1]*.png"]

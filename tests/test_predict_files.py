@@ -1,6 +1,7 @@
 """`predict --out` and `--report`: the table and the page, of ordinary and of odd photos."""
 
 import csv
+import errno
 import html
 import json
 import os
@@ -201,6 +202,17 @@ def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatc
     assert [row["file"] for row in read_csv(tmp_path / "p.csv.partial")] == some(photos, 3)
     assert (tmp_path / "p.csv").read_text() == "older\n"
     assert not (tmp_path / "p.html").exists()
+
+
+def test_a_table_is_whole_though_the_page_cannot_be_written(call, photos, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "p.html")
+
+    monkeypatch.setattr(PredictionPage, "write", full)
+    files = (f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html")
+    out, _ = call(*some(photos), *files, code=1)
+    assert out == [f"table of 5 images: {tmp_path}/p.csv"]
+    assert [row["file"] for row in read_csv(tmp_path / "p.csv")] == some(photos)
 
 
 def test_a_table_is_written_by_one_process_at_a_time(tmp_path):

@@ -1,6 +1,7 @@
 """From photos of any kind and size to images as a trained model takes them."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -52,6 +53,8 @@ def why_unread(path: str, error: Exception) -> str:
     An error without a text is given by its type.
     """
     text = str(error)
+    if isinstance(error, FileNotFoundError) and re.fullmatch(r"(['\"]).*\1", path):
+        return f"{text}: expected a path without quotes, which count as part of it"
     if text and not isinstance(error, MemoryError):
         return text
     return f"{path!r}: {text or type(error).__name__}"

@@ -557,7 +557,7 @@ def test_too_little_is_not_written(refused, cub, capsys):
 def test_classes_of_one_name_stay_apart(cub):
     (cub / "classes.txt").write_text("1 001.Crow\n2 002.Crow", encoding="utf-8")
     check_data.write_clean(cub / "clean.csv", diagnose(read_cub(cub)))
-    assert read_csv(cub / "clean.csv").class_names == ("0.Crow", "1.Crow")
+    assert read_csv(cub / "clean.csv").class_names == ("Crow (1)", "Crow (2)")
 
 
 def test_a_clean_list_keeps_the_numbers_of_the_classes(cub):
