@@ -1,6 +1,7 @@
 """Which files below a folder are photos, and what is left out."""
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -13,19 +14,23 @@ from aftrans_jax.data.loading.names import composed, summary
 _HELPERS = frozenset(
     {
         *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
+        *("thevolumesettingsfolder",),
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
         *("$recycle.bin", "system volume information"),
-        *("found.000", "msocache"),
+        *("msocache",),
         *("lost+found",),  # Linux
         *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"),  # Synology
+        *("@appstore", "@appdata", "@database"),
         *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
+        *("~snapshot", "_gsdata_", "files_trashbin"),  # NetApp, GoodSync, Nextcloud
         *("__pycache__", "_thumbs"),
     }
 )
 # Also words, which name a class as well: helpers only where photos lie beside the folder. Beside
 # the folder of a class there are none.
-_WORDS = frozenset({"recycler", "recycled", "thumbs"})
-_HELPER_BEGINNINGS = (".", "~$")  # ~$: what Office has open
+_WORDS = frozenset({"recycler", "recycled", "thumbs", "trashbox"})
+# Hidden; what Office has open; Thecus's bin; and what Windows finds when it checks a disk.
+_HELPER_FORMS = re.compile(r"\..*|~\$.*|_nas_recycle_.*|found\.\d{3}", re.DOTALL)
 
 
 class FoundFiles(NamedTuple):
@@ -158,7 +163,7 @@ def _helpers(names: Iterable[str]) -> set[str]:
 
 
 def _is_helper(name: str) -> bool:
-    return name.startswith(_HELPER_BEGINNINGS) or name.lower() in _HELPERS
+    return name.lower() in _HELPERS or _HELPER_FORMS.fullmatch(name.lower()) is not None
 
 
 def _is_photo(name: str) -> bool:

@@ -130,7 +130,9 @@ HELPERS = [
     *("@eaDir/x.png", "__MACOSX/a/x.png", ".ipynb_checkpoints/x.png", "$RECYCLE.BIN/x.png"),
     *("System Volume Information/x.png", "#recycle/x.png", "lost+found/x.png", "@Recycle/x.png"),
     *(".thumbnails/x.png", ".Trash-1000/x.png", "a/~$x.png", "a/._x.png", "a/Thumbs.db"),
-    *("a/desktop.ini", ".DS_Store", "a/@eaDir/y.png/SYNOPHOTO_THUMB_M.png"),
+    *("a/desktop.ini", ".DS_Store", "a/@eaDir/y.png/SYNOPHOTO_THUMB_M.png", "@appstore/x.png"),
+    *("~snapshot/hourly.0/a/x.png", "_gsdata_/x.png", "files_trashbin/x.png", "FOUND.017/x.png"),
+    *("_NAS_Recycle_Photos/x.png", "TheVolumeSettingsFolder/x.png", "found.000/x.png"),
 ]
 
 
@@ -149,7 +151,10 @@ def test_what_other_programs_leave_is_left_out_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["", "train/", "test/"])
-@pytest.mark.parametrize("names", ["recycled landfill compost", "thumbs fist palm", "Recycler a"])
+@pytest.mark.parametrize(
+    "names",
+    ["recycled landfill compost", "thumbs fist trashbox", "Recycler a", "found.it @a _nas ~b"],
+)
 def test_a_class_may_have_the_name_of_a_helper_that_is_a_word(tmp_path, names, split):
     splits = ("train/", "test/") if split else ("",)
     plant(
