@@ -1,10 +1,11 @@
 """The formats of photos: what is decoded, and by Pillow's own tables which suffixes count."""
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from io import BytesIO
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from PIL import Image, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
@@ -15,6 +16,14 @@ PHOTO_FORMATS = (
 )
 HEIC_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# What lies in the place of a photo, by how it begins.
+_NO_PHOTOS: Mapping[bytes, str] = MappingProxyType(
+    {
+        rb"\Z": "it is empty",
+        rb"version https://git-lfs": "it is a pointer of Git LFS: run git lfs pull where it lies",
+        rb"\s*<(!doctype )?html": "it is a web page",
+    }
+)
 
 
 class KindError(ValueError):
@@ -106,7 +115,8 @@ def unknown_content(data: bytes) -> Exception:
         if name == "TIFF":  # its list of tags was found to be whole
             return KindError("it is a TIFF whose kind of samples Pillow does not read")
         return ValueError(f"it begins as {name} does, and its header is damaged or cut off")
-    return ValueError(f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}")
+    known = (said for form, said in _NO_PHOTOS.items() if re.match(form, data, re.IGNORECASE))
+    return ValueError(next(known, f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"))
 
 
 def jpeg2000_bits(data: bytes) -> int | None:

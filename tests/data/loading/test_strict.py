@@ -232,6 +232,20 @@ def test_postscript_is_not_run():
     refused(stream.getvalue(), "its first bytes are of none of JPEG, MPO")
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "run git lfs pull where"),
+        (b"\n<!DOCTYPE html><title>404", "it is a web page"),
+        (b"<html lang='en'>", "it is a web page"),
+        (b"nothing that is known", "its first bytes are of none of JPEG, MPO, PNG"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_photo_is_named(data, said):
+    refused(data, said)
+
+
 def test_suffixes_are_those_of_the_formats():
     known = photo_suffixes()
     for suffix in (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"):

@@ -111,10 +111,9 @@ def test_a_truncated_file_is_an_error(tmp_path_factory, share, kind):
         decode_image(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"404: Not Found"])
-def test_a_file_that_is_no_image_is_named(tmp_path, content):
-    (tmp_path / "bird.jpg").write_bytes(content)
-    reason = rf"\({len(content)} bytes\): its first bytes are of none of JPEG, .*HEIF\. "
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "bird.jpg").write_bytes(b"404: Not Found")
+    reason = r"\(14 bytes\): its first bytes are of none of JPEG, .*HEIF\. "
     expected = "Expected a complete"
     with pytest.raises(ValueError, match=rf"cannot decode .*bird\.jpg.*{reason}{expected}"):
         decode_image(tmp_path / "bird.jpg")
