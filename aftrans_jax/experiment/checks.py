@@ -75,6 +75,10 @@ _RANGES: Mapping[str, _Range] = MappingProxyType(
         **dict.fromkeys(("loss.label_smoothing", "train.momentum", "train.ema"), _RATE),
         **dict.fromkeys(("model.dropout", "model.stochastic_depth"), _RATE),
         **dict.fromkeys(("sacm.keep_ratio", "train.layer_decay"), _SHARE),
+        "data.num_threads": (
+            "lie in [0, 1024]: threads, as many as cores",
+            lambda x: 0 <= x <= 1024,
+        ),
         "data.test_fraction": ("lie in (0, 1), such as 0.2", lambda x: 0 < x < 1),
         "data.resize_ratio": (  # at most a square of 4,480 px an image, from 448
             "lie in [1, 10]: images are resized to ratio x data.source_size and cropped from there",

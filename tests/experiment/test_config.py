@@ -411,7 +411,7 @@ POSITIVE = words("""
     data.mixing_strength data.max_pixels
 """)
 NOT_NEGATIVE = words("""
-    seed data.num_threads data.split_seed region.min_box loss.alpha loss.beta
+    seed data.split_seed region.min_box loss.alpha loss.beta
     loss.distill loss.contrastive
     train.weight_decay train.patience eval.every report.num_images train.epochs
 """)
@@ -440,6 +440,8 @@ def bad_values():
             value,
             r"must be numbers from 1 to 12, .*such as --config.sacm.layers=",
         )
+    for value in (-1, 1025):
+        yield ("data.num_threads", value, r"must lie in \[0, 1024\]")
     for value in (0.99, 10.1, 1e6, float("inf")):
         yield ("data.resize_ratio", value, r"must lie in \[1, 10\]")
     yield from ((key, float("nan"), "must") for key in FLOATS)
@@ -521,6 +523,8 @@ def test_epochs_out_of_range_are_named_where_steps_are_left_to_them():
         ("sacm.keep_ratio", 1.0),
         ("train.layer_decay", 1.0),
         ("train.trainable", "last:12"),
+        ("data.num_threads", 0),
+        ("data.num_threads", 1024),
         ("data.resize_ratio", 1.0),
         ("data.resize_ratio", 10.0),
         ("data.std", (1 / 255, 1.0, 1)),
