@@ -31,7 +31,8 @@ install() { # STACK
   case $1 in
     oldest) mapfile -t packages < <(bounds | sed 's/>=/==/') ;;
     pinned) mapfile -t packages < <(grep -oE '^[^# ]+' requirements.txt | grep -v opencv) ;;
-    tfds) packages=(-r requirements-tfds.txt) ;;
+    tfds) # clu's writers, which ours are compared with, import TensorBoard
+      packages=(-r requirements-tfds.txt "$(grep -oE '^tensorboard==[^ ]+' requirements-dev.txt)") ;;
     newest | trunks) mapfile -t packages < <(bounds | sed 's/>=.*//') ;;
     *) echo "$1 is no stack: expected oldest, pinned, newest, tfds or trunks" >&2 && exit 2 ;;
   esac

@@ -40,6 +40,8 @@ def row_config(
         if key not in known:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
         if callable(value) and is_left(key, known[key]):
+            if key == "train.steps" and known["train.epochs"] and "train.epochs" in changes:
+                continue  # the epochs decide, and the row changes them too
             raise ValueError(
                 f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
                 f"--config.{key}=VALUE"

@@ -19,7 +19,7 @@ def oom_remedy(remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _SIGN not in str(error):
+        if isinstance(error, OSError) or _SIGN not in str(error):  # absl says it of full disks
             raise
         details = str(error).replace(f"{_SIGN}: ", "").replace(_SIGN, "")
         raise RuntimeError(f"the device's memory is full: {remedy} ({details})") from error

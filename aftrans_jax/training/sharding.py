@@ -1,5 +1,6 @@
 """The mesh of devices: batches are split over all of it; with FSDP, so is the state over a part."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -9,6 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from flax import struct
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -39,15 +41,17 @@ def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     concatenation annotated.
     """
     devices = devices or jax.devices()
-    groups = len(devices) // _group_size(len(devices))
-    shape, kinds = (groups, len(devices) // groups), (AxisType.Auto, AxisType.Auto)
-    return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    size = _group_size(len(devices))
+    # By `jax.make_mesh`, 8 would have to be whole axes of a slice of TPUs, as 4 x 4 has none.
+    placed = mesh_utils.create_device_mesh(
+        (len(devices) // size, size), devices, allow_split_physical_axes=True
+    )
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def _group_size(num_devices: int) -> int:
-    """Returns how many devices share a state: all, or their smallest divisor of at least 8."""
-    sizes = range(min(FSDP_DEVICES, num_devices), num_devices + 1)
-    return next(size for size in sizes if num_devices % size == 0)
+    """Returns how many devices share a state: all, or of more than 8 the 8, 4 or 2 that divide."""
+    return num_devices if num_devices <= FSDP_DEVICES else math.gcd(num_devices, FSDP_DEVICES)
 
 
 def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:

@@ -118,7 +118,8 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
     changed = {}
     for key, (old, new) in _differences(plain, settings).items():
         moved = key == "data.dir" and Path(old).name == Path(new).name
-        if not moved and not is_listed(key, NO_EFFECT):
+        undecided = key in ("train.steps", "train.epochs") and not new  # the other one decides
+        if not (moved or undecided or is_listed(key, NO_EFFECT)):
             changed[key] = new
     return run_name(name, changed)
 

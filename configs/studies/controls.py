@@ -11,6 +11,7 @@ from aftrans_jax.studies.definition import Row, Study
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("local", "sum")
+_LENGTHS = ("train.steps", "train.epochs")  # one of them is 0
 # Cut at 448 px, as the crops of AFTrans are, and shrunk to 224 px.
 _RESIZED = {"data.source_size": 448, "data.crop": "resized"}
 
@@ -26,7 +27,7 @@ def get_study() -> Study:
             "whole photo again": Row({"region.method": "whole"}, heads=_HEADS),
             "random crop": Row({"region.method": "random"}, heads=_HEADS),
             "ViT": Row(VIT),
-            "ViT, twice the steps": Row(VIT | {"train.steps": lambda steps: 2 * steps}),
+            "ViT, twice the steps": Row(VIT | dict.fromkeys(_LENGTHS, lambda length: 2 * length)),
             "ViT, random resized crops": Row(VIT | _RESIZED),
             "annotated box": Row({"region.method": "annotated"}, _HEADS, evaluates="AFTrans"),
         },

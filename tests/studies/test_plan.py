@@ -366,6 +366,14 @@ def test_a_function_of_what_is_left_open_is_refused():
         row_config("x", {"train.steps": lambda steps: 2 * steps}, base)
 
 
+def test_a_row_may_train_twice_as_long_by_steps_or_by_epochs():
+    twice = dict.fromkeys(("train.steps", "train.epochs"), lambda length: 2 * length)
+    for length, expected in (((6, 0.0), (12, 0.0)), ((0, 1.5), (0, 3.0))):
+        base = tiny_config(train__steps=length[0], train__epochs=length[1])
+        train = row_config("x", twice, base).train
+        assert (train.steps, train.epochs) == expected
+
+
 def test_where_steps_are_left_open_epochs_say_what_is_finished(tmp_path):
     def planned(**train):
         base = tiny_config(train__steps=0, **train)

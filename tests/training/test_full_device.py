@@ -21,6 +21,8 @@ def test_the_innermost_remedy_is_said_once():
 def test_other_errors_are_left_alone():
     with pytest.raises(KeyError, match="step"), oom_remedy("lower a"):
         raise KeyError("step")
+    with pytest.raises(OSError, match=r"^disk: RESOURCE_EXHAUSTED"), oom_remedy("lower a"):
+        raise OSError("disk: RESOURCE_EXHAUSTED: no space left on device")  # in absl's words
 
 
 def test_a_training_step_and_an_evaluation_have_remedies_of_their_own(tmp_path):
