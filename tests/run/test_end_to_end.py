@@ -103,26 +103,22 @@ def test_tensorboard_has_the_configuration_and_the_pictures_of_the_report(traine
         assert pixels.shape[1] > 640
 
 
-def test_every_start_is_recorded_with_its_command(tmp_path, monkeypatch):
+def test_every_start_is_recorded_with_its_command_and_may_be_profiled(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(sys, "argv", ["main.py", "--workdir=a b"])
     start(tmp_path / "run", train__steps=2, model__name="vit")
     start(tmp_path / "run", train__steps=2, model__name="vit")  # finished: nothing is started
-    start(tmp_path / "run", train__steps=3, model__name="vit")
+    start(tmp_path / "run", train__steps=9, model__name="vit", train__profile=True)
+    assert "note: train.profile was False, is now True" in capsys.readouterr().out
+    (trace,) = tmp_path.glob("run/profile/plugins/profile/*/perfetto_trace.json.gz")
+    assert b'"train"' in gzip.decompress(trace.read_bytes())
     lines = (tmp_path / "run" / "commands.txt").read_text().splitlines()
     assert [line.partition("  ")[2] for line in lines] == [
         "python -m aftrans_jax.main '--workdir=a b'"
     ] * 2
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert all(line.replace("'", "&#39;") in page for line in lines)
-
-
-def test_a_run_that_goes_on_may_be_profiled(trained, tmp_path, capsys):
-    workdir = tmp_path / "run"
-    shutil.copytree(trained[0], workdir)
-    start(workdir, train__steps=12, train__profile=True)
-    assert "note: train.profile was False, is now True" in capsys.readouterr().out
-    (trace,) = workdir.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
-    assert b'"train"' in gzip.decompress(trace.read_bytes())
 
 
 def test_predictions_hold_each_images_box(trained):
