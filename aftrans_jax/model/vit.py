@@ -227,12 +227,7 @@ class ViT(nn.Module):
     def features(self, images: Images, *, train: bool) -> Float[Array, "batch hidden"]:
         """Returns the class tokens, which the head reads.
 
-        Args:
-          images: pixel values 0..255 (not 0..1), square; they are shrunk to the image size.
-          train: whether dropout and stochastic depth are on.
-
-        Raises:
-          ValueError: the images are not as `embed_images` takes them.
+        Args and errors are those of `__call__`.
         """
         _, patches, _ = self.embed_images(images)
         return class_feature(self.encode(patches, train=train)[0])
