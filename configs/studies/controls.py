@@ -28,6 +28,7 @@ def get_study() -> Study:
             "random crop": Row({"region.method": "random"}, heads=_HEADS),
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | dict.fromkeys(_LENGTHS, lambda length: 2 * length)),
+            "ViT, random crops": Row({**VIT, "data.resize_ratio": 1.34}),
             "ViT, random resized crops": Row(VIT | _RESIZED),
             "annotated box": Row({"region.method": "annotated"}, _HEADS, evaluates="AFTrans"),
         },

@@ -44,6 +44,7 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
     "CutMix": {"data.mixing": "cutmix"},
     "random erasing": {"data.erasing": 0.25},
     "RandAugment": {"data.augment": "randaugment"},
+    "random crops": {"data.resize_ratio": 1.34},
     "random resized crops": {"data.crop": "resized"},
     "stochastic depth 0.1": {"model.stochastic_depth": 0.1},
     "moving average 0.95": {"train.ema": 0.95},

@@ -1,0 +1,39 @@
+"""What random crops give AFTrans and the plain ViT, by photos held out of the training split.
+
+    python -m aftrans_jax.study --study=configs/studies/crops.py --workdir=studies/crops \
+        --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
+        --config.pretrained=deit_tiny_patch16_224.npz
+
+Photos are resized to 1.34 times what is read, as from 600 to 448 px; training reads random windows,
+evaluation the middle one. Read the columns of the validation; those of the test say what a choice
+was worth.
+"""
+
+from aftrans_jax.configs.studies.choices import get_config
+from aftrans_jax.configs.studies.small import VIT
+from aftrans_jax.studies.definition import Row, Study
+
+__all__ = ["get_config", "get_study"]
+
+_HEADS = ("local", "sum", "global")
+_CROPS = {"data.resize_ratio": 1.34}
+
+
+def get_study() -> Study:
+    """Returns both models with and without crops, and AFTrans by larger regions of them."""
+    return Study(
+        title="Random crops",
+        base="ViT, random crops",
+        rows={
+            "ViT, random crops": Row(VIT | _CROPS),
+            "ViT": Row(VIT),
+            "AFTrans": Row(heads=_HEADS),
+            "AFTrans, random crops": Row(_CROPS, _HEADS),
+            **{
+                f"AFTrans, random crops, keep {ratio}": Row(
+                    _CROPS | {"sacm.keep_ratio": ratio}, _HEADS
+                )
+                for ratio in (0.3, 0.4)
+            },
+        },
+    )
