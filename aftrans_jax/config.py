@@ -135,7 +135,8 @@ def base_config() -> Config:
     # The box spans: largest_component | most_relevant_component | extreme_values (all that is
     # kept) | centred (control) | random (control) | whole (control) | annotated (evaluation alone).
     config.region.method = "largest_component"  # Paper: section 2.2.1, table 6
-    # Shorter side in px that a box must have; a smaller one becomes the whole image.
+    # Shorter side that a box must have, in px of the global image (data.image_size), not of the
+    # photo that a reported box is in; a box with a smaller one becomes the whole image.
     config.region.min_box = 32  # Choice: two patches, else the whole image; the paper is silent
     # How the crop is resized: antialiased (where it shrinks) | bilinear.
     config.region.resample = "antialiased"  # Choice: antialiased where a crop shrinks
