@@ -183,7 +183,8 @@ def base_config() -> Config:
     # than one before; 0: never.
     config.train.patience = 0
     # Type of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a
-    # CPU) | bfloat16 | float16 | float32.
+    # CPU) | bfloat16 | float16 | float32 (of which NVIDIA GPUs since Ampere round products to TF32,
+    # TPUs to bfloat16).
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     # What a device holds of parameters, gradients, optimizer: replicated (all) | fsdp (a part).
     config.train.sharding = "replicated"
