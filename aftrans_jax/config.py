@@ -135,7 +135,8 @@ def base_config() -> Config:
     # The box spans: largest_component | most_relevant_component | extreme_values (all that is
     # kept) | centred (control) | random (control) | whole (control) | annotated (evaluation alone).
     config.region.method = "largest_component"  # Paper: section 2.2.1, table 6
-    # Shorter side in px that a box must have; a smaller one becomes the whole image.
+    # Shorter side that a box must have, in px of the global image (data.image_size), not of the
+    # photo that a reported box is in; a box with a smaller one becomes the whole image.
     config.region.min_box = 32  # Choice: two patches, else the whole image; the paper is silent
     # How the crop is resized: antialiased (where it shrinks) | bilinear.
     config.region.resample = "antialiased"  # Choice: antialiased where a crop shrinks
@@ -182,7 +183,8 @@ def base_config() -> Config:
     # than one before; 0: never.
     config.train.patience = 0
     # Type of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a
-    # CPU) | bfloat16 | float16 | float32.
+    # CPU) | bfloat16 | float16 | float32 (of which NVIDIA GPUs since Ampere round products to TF32,
+    # TPUs to bfloat16).
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
     # What a device holds of parameters, gradients, optimizer: replicated (all) | fsdp (a part).
     config.train.sharding = "replicated"

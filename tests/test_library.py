@@ -481,6 +481,13 @@ def test_a_finished_run_is_left_and_loaded_and_another_is_refused(trained_run, t
             aft.train(config, "")  # the current folder, for Path
 
 
+def test_steps_beside_epochs_are_set_to_0_as_python_does_it(tmp_path):
+    config = aft.get_config("cub")
+    config.train.epochs = 5
+    with pytest.raises(ValueError, match=r"by epochs set config\.train\.steps = 0 \("):
+        aft.train(config, tmp_path / "run")
+
+
 def test_configurations_are_found_by_name_or_path(tmp_path):
     assert aft.get_config("cub").data.name == "cub"
     assert aft.get_config("cub:recipe=paper").eval.logits == "global"

@@ -38,7 +38,7 @@ from aftrans_jax.experiment.optimization import build_optimizer, build_state, ra
 from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.training import sharding
-from aftrans_jax.training.compilation import Step, compiled_step
+from aftrans_jax.training.compilation import CompiledStep, compiled_step
 from aftrans_jax.training.precision import PRECISIONS, automatic_note
 from aftrans_jax.training.preparation import prepared
 from aftrans_jax.training.state import TrainState
@@ -74,7 +74,7 @@ class Experiment(NamedTuple):
     state: TrainState
     notes: tuple[str, ...]
     schedule: optax.Schedule
-    train_step: Step
+    train_step: CompiledStep
     train_batches: Callable[[int], Iterator[Mapping[str, Array]]]
     evaluator: Evaluator
     skipped: Mapping[str, Skipped]
@@ -114,16 +114,16 @@ def build(
     check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
-    sharing = sharding.STRATEGIES[config.train.sharding](state, mesh)
+    strategy = sharding.STRATEGIES[config.train.sharding](state, mesh)
     recipe = build_recipe(config, lambda: dataset.train.labels, num_classes)
-    gradients = _gradients(config, recipe, model=model, sharing=sharing)
+    gradients = _gradients(config, recipe, model=model, strategy=strategy)
     tested = {name: source for name, source in splits.items() if name != "train"}
     return Experiment(
         config=config,
         dtype=precision.dtype.name,
         dataset=dataset,
         mesh=mesh,
-        specs=sharing.specs,
+        specs=strategy.specs,
         state=jax.device_get(state),
         notes=(
             *left,
@@ -133,7 +133,7 @@ def build(
         ),
         schedule=schedule,
         train_step=compiled_step(
-            gradients, optimizer, seed=config.seed, sharing=sharing, mesh=mesh
+            gradients, optimizer, seed=config.seed, strategy=strategy, mesh=mesh
         ),
         train_batches=partial(
             global_train_batches, config, dataset.train, mesh, skipped.get("train")

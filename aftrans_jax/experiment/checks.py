@@ -112,7 +112,8 @@ def check_one_length(config: Config) -> None:
     if steps and epochs:
         raise ValueError(
             f"train.steps={steps} and train.epochs={epochs}: expected one of them, and 0 for the "
-            "other: add --config.train.steps=0 to train by epochs, or --config.train.epochs=0"
+            "other: to train by epochs set config.train.steps = 0 (on a command line add "
+            "--config.train.steps=0), to train by steps config.train.epochs = 0"
         )
 
 

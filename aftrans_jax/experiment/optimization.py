@@ -7,7 +7,7 @@ import optax
 from aftrans_jax.config import Config
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.optimizer import learning_rate_schedule, optimizer
-from aftrans_jax.training.parameter_groups import Path, trainable
+from aftrans_jax.training.parameter_groups import ParamPath, trainable
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale
 from aftrans_jax.training.state import TrainState, create_state
 
@@ -47,7 +47,7 @@ def build_state(
     # Gates that get no gradient are frozen: weight decay would change them.
     learns_gates = config.sacm.gate == "straight_through"
 
-    def trains(path: Path) -> bool:
+    def trains(path: ParamPath) -> bool:
         return of_trunk(path) and (learns_gates or path[0] != "sacm")
 
     average_decay = config.train.ema

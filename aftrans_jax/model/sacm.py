@@ -4,7 +4,6 @@ In the paper's order: class rows of all layers -> fused over heads -> one gate p
 relevance of every patch -> the most relevant ones. All in float32, whatever the trunk computes in.
 """
 
-from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-
-Select = Callable[[Array, Array, float], Array]
 
 
 def geometric_mean(

@@ -19,7 +19,7 @@ from aftrans_jax.report.summary import Baseline, summary
 from aftrans_jax.report.training import training_charts
 
 
-class Report(NamedTuple):
+class PageContents(NamedTuple):
     """The contents of the page.
 
     Attributes:
@@ -60,7 +60,7 @@ class Fact(NamedTuple):
     is_words: bool  # text, not a number: shown smaller
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(path: Path, report: PageContents) -> None:
     """Writes the page, complete or not at all; it opens from disk and needs no network.
 
     Photos and charts are part of the file, so that it can be shared as it is.

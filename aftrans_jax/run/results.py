@@ -19,7 +19,7 @@ from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.json_files import write_json
 from aftrans_jax.report.answers import mean_per_class
-from aftrans_jax.report.page import Report, write_report
+from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import ShownImages, pictures
@@ -118,7 +118,7 @@ def write_results(
     photos = pictures(shown, dataset, evaluation, image_sizes(configured(settings)))
     names = [dataset.test.names[int(index)] for index in evaluation.outcomes["index"]]
     baseline, no_baseline = find_baseline(workdir, settings, shown.answers, names)
-    report = Report(
+    report = PageContents(
         title=f"{settings['model.name']} on {dataset.name}",
         answers=shown.answers,
         baseline=baseline,

@@ -24,7 +24,7 @@ from aftrans_jax.training.train_step import Gradients, train_step
 from aftrans_jax.training.xla_options import xla_options
 
 
-class Step(NamedTuple):
+class CompiledStep(NamedTuple):
     """The step from (state, batch) to (state, averages), compiled at its first call.
 
     Attributes:
@@ -50,9 +50,9 @@ def compiled_step(
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
-    sharing: ShardingStrategy,
+    strategy: ShardingStrategy,
     mesh: Mesh,
-) -> Step:
+) -> CompiledStep:
     """Returns the step for the devices of a mesh.
 
     Each device computes gradients from its own rows. The update is one program over all of them,
@@ -62,7 +62,7 @@ def compiled_step(
       gradients: function that gives one device's gradients.
       optimizer: optimizer for these gradients.
       seed: seed for everything random in a step, from 0 to 2^32 - 1; devices draw differently.
-      sharing: how the state is sharded.
+      strategy: how the state is sharded.
       mesh: mesh of the devices.
     """
 
@@ -72,8 +72,8 @@ def compiled_step(
         return gradients(state, batch, jax.random.fold_in(rng, device_index()))
 
     arguments, results = (
-        (sharing.specs, BATCH_SPLIT, REPLICATED),
-        (sharing.specs.params, REPLICATED),
+        (strategy.specs, BATCH_SPLIT, REPLICATED),
+        (strategy.specs.params, REPLICATED),
     )
     each = on_each(own, mesh, arguments=arguments, results=results)
     step = partial(train_step, gradients=each, optimizer=optimizer)
@@ -83,7 +83,7 @@ def compiled_step(
     ) -> tuple[TrainState, Averages]:
         return step(state, batch, jax.random.key(seed))
 
-    given, made = (sharing.specs, BATCH_SPLIT, REPLICATED), (sharing.specs, REPLICATED)
+    given, made = (strategy.specs, BATCH_SPLIT, REPLICATED), (strategy.specs, REPLICATED)
     program = jax.jit(
         seeded,
         in_shardings=shardings(given, mesh),
@@ -91,4 +91,4 @@ def compiled_step(
         donate_argnums=0,
         compiler_options=xla_options(mesh.devices.flat[0].platform),
     )
-    return Step(program, np.uint32(seed))
+    return CompiledStep(program, np.uint32(seed))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, UInt8
 
-from aftrans_jax.training.preparation import Batch
+from aftrans_jax.training.preparation import Rows
 
 _AREAS = (0.02, 0.33)  # share of the image
 _ASPECTS = (0.3, 3.3)  # height over width
@@ -44,8 +44,8 @@ def erased_boxes(rng: PRNGKeyArray, number: int, height: int, width: int) -> Int
 
 
 def erase(
-    batch: Batch, rng: PRNGKeyArray, *, probability: float, fill: UInt8[Array | np.ndarray, "3"]
-) -> Batch:
+    batch: Rows, rng: PRNGKeyArray, *, probability: float, fill: UInt8[Array | np.ndarray, "3"]
+) -> Rows:
     """Returns the batch with a box erased in some images, drawn for each image.
 
     Args:

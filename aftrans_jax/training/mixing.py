@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from aftrans_jax.training.preparation import Batch
+from aftrans_jax.training.preparation import Rows
 
 # Random numbers, shape of the images (number, height, width), strength -> share of each pixel
 # that comes from its own image, in [0, 1]; axes of length 1 are broadcast over all pixels.
@@ -83,7 +83,7 @@ def partners(mask: Bool[Array, " batch"]) -> Int[Array, " batch"]:
     return jnp.where(mask, following, jnp.arange(len(mask)))
 
 
-def mix(batch: Batch, rng: PRNGKeyArray, *, shares: Shares, strength: float) -> Batch:
+def mix(batch: Rows, rng: PRNGKeyArray, *, shares: Shares, strength: float) -> Rows:
     """Returns the batch with another image mixed into each, and targets in the same proportions.
 
     Pairs are formed within the given rows: each device mixes its own, before accumulation splits

@@ -6,7 +6,7 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-Path = tuple[str, ...]  # path of a parameter, such as ("vit", "head", "kernel")
+ParamPath = tuple[str, ...]  # path of a parameter, such as ("vit", "head", "kernel")
 _BLOCK = "encoderblock_"
 
 
@@ -41,29 +41,29 @@ def rate_scales(params: Any, *, decay: float, num_layers: int) -> Any:
     )
 
 
-def _group(path: Path, last: int) -> int:
+def _group(path: ParamPath, last: int) -> int:
     if _is_always_trained(path) or "encoder_norm" in path:
         return last
     return _block(path) + 1
 
 
-def _block(path: Path) -> int:
+def _block(path: ParamPath) -> int:
     """Returns the number of a parameter's block, from 0; -1 for what comes before the blocks."""
     numbers = [name.removeprefix(_BLOCK) for name in path if name.startswith(_BLOCK)]
     return int(numbers[0]) if numbers else -1
 
 
-def _is_always_trained(path: Path) -> bool:
+def _is_always_trained(path: ParamPath) -> bool:
     return path[0] != "vit" or path[1] == "head"
 
 
-def _is_norm(path: Path) -> bool:
+def _is_norm(path: ParamPath) -> bool:
     return "norm" in path[-2].lower()
 
 
 # Whether a parameter of the trunk, the head excepted, trains: by its path and the first trained
 # block.
-TRAINABLE: Mapping[str, Callable[[Path, int], bool]] = MappingProxyType(
+TRAINABLE: Mapping[str, Callable[[ParamPath, int], bool]] = MappingProxyType(
     {
         "all": lambda path, first: True,
         "head": lambda path, first: False,
@@ -73,7 +73,7 @@ TRAINABLE: Mapping[str, Callable[[Path, int], bool]] = MappingProxyType(
 )
 
 
-def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
+def trainable(name: str, num_layers: int) -> Callable[[ParamPath], bool]:
     """Returns a function that says whether a parameter trains, by its path.
 
     The head and everything outside the trunk always do.
@@ -100,7 +100,7 @@ def trainable(name: str, num_layers: int) -> Callable[[Path], bool]:
     return lambda path: _is_always_trained(path) or rule(path, first)
 
 
-def partition(params: Any, is_wanted: Callable[[Path], bool]) -> tuple[Any, Any]:
+def partition(params: Any, is_wanted: Callable[[ParamPath], bool]) -> tuple[Any, Any]:
     """Returns the wanted parameters and the rest, each nested as in `params`."""
     flat = flatten_dict(params)
     wanted = {path: leaf for path, leaf in flat.items() if is_wanted(path)}

@@ -12,9 +12,9 @@ from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.train_step import Gradients
 
-Batch = Mapping[str, Array]
+Rows = Mapping[str, Array]  # of a batch, by name
 # A device's rows, see `mean_gradients`, and a random key -> the rows to train on.
-Prepare = Callable[[Batch, PRNGKeyArray], Batch]
+Prepare = Callable[[Rows, PRNGKeyArray], Rows]
 
 _OWN = 2**31 - 1  # differs from the numbers of accumulation steps, which dropout folds in
 
@@ -25,7 +25,7 @@ def chain(parts: Sequence[Prepare]) -> Prepare:
     Without parts it returns the batch unchanged.
     """
 
-    def prepare(batch: Batch, rng: PRNGKeyArray) -> Batch:
+    def prepare(batch: Rows, rng: PRNGKeyArray) -> Rows:
         for number, part in enumerate(parts):
             batch = part(batch, jax.random.fold_in(rng, number))
         return batch
@@ -40,7 +40,7 @@ def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
     the number of accumulation steps does not change it.
     """
 
-    def run(state: TrainState, batch: Batch, rng: PRNGKeyArray) -> tuple[Any, Averages]:
+    def run(state: TrainState, batch: Rows, rng: PRNGKeyArray) -> tuple[Any, Averages]:
         own = jax.random.fold_in(jax.random.fold_in(rng, state.batch_number), _OWN)
         return gradients(state, prepare(batch, own), rng)
 
@@ -48,8 +48,8 @@ def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
 
 
 def with_targets(
-    batch: Batch, rng: PRNGKeyArray, *, class_weights: Float[Array | np.ndarray, " classes"]
-) -> Batch:
+    batch: Rows, rng: PRNGKeyArray, *, class_weights: Float[Array | np.ndarray, " classes"]
+) -> Rows:
     """Returns the batch with "target" [batch classes]: the class weight at each label, else 0.
 
     Args:
@@ -63,7 +63,7 @@ def with_targets(
     return {**batch, "target": one_hot * jnp.asarray(class_weights)[labels][:, None]}
 
 
-def smooth_targets(batch: Batch, rng: PRNGKeyArray, *, smoothing: float) -> Batch:
+def smooth_targets(batch: Rows, rng: PRNGKeyArray, *, smoothing: float) -> Rows:
     """Returns the batch with a share of each target spread evenly over all classes.
 
     The weight of an example, the sum of its target, does not change.

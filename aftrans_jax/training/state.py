@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from aftrans_jax.training.averaging import MovingAverage, NoAverage
-from aftrans_jax.training.parameter_groups import Path, merge, partition
+from aftrans_jax.training.parameter_groups import ParamPath, merge, partition
 from aftrans_jax.training.precision import DynamicLossScale, NoLossScale, where_finite
 
 # Unchecked: JAX and orbax put placeholders into a state while they take it apart.
@@ -82,7 +82,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     loss_scale: NoLossScale | DynamicLossScale,
     *,
-    trains: Callable[[Path], bool] = lambda path: True,
+    trains: Callable[[ParamPath], bool] = lambda path: True,
     average_decay: float = 0.0,
 ) -> TrainState:
     """Returns the state before the first step.

@@ -69,7 +69,7 @@ def mean_gradients(
     loss_weights: Mapping[str, float],
     predict_from: str,
     accumulation_steps: int,
-    sharing: ShardingStrategy,
+    strategy: ShardingStrategy,
     cross_entropy: CrossEntropy = label_losses,
 ) -> tuple[Any, Averages]:
     """Returns the gradients of the mean loss of all devices' rows, and averages over these rows.
@@ -78,7 +78,7 @@ def mean_gradients(
     only this device's shard of the gradients is returned.
 
     Args:
-      state: state, sharded as `sharing` says.
+      state: state, sharded as `strategy` says.
       batch: this device's rows: "image" uint8 [batch height width 3], "label" int32 [batch] and
         "mask" bool [batch], False where a row holds no example and must not count.
       rng: random key of this device; dropout folds the batch's number into it.
@@ -86,7 +86,7 @@ def mean_gradients(
       loss_weights: weights of the terms, see `losses.loss_terms`.
       predict_from: logits whose accuracy is reported.
       accumulation_steps: chunks that the rows are processed in, one after another, to save memory.
-      sharing: how the state is sharded, and what devices exchange.
+      strategy: how the state is sharded, and what devices exchange.
       cross_entropy: cross-entropy of each branch in the loss; reported is that to the labels, as in
         evaluations.
 
@@ -97,12 +97,12 @@ def mean_gradients(
     summed = partial(_summed_loss, model, loss_weights, predict_from, cross_entropy)
 
     def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
-        whole = sharing.gather(state.whole(params))
+        whole = strategy.gather(state.whole(params))
         loss, averages = summed(whole, part, jax.random.fold_in(dropout, number))
         return loss * scale, averages
 
     grad_fn = partial(jax.grad(loss_fn, has_aux=True), state.params)
-    grads, averages = sharing.all_sum(_sum_over_parts(grad_fn, batch, accumulation_steps))
+    grads, averages = strategy.all_sum(_sum_over_parts(grad_fn, batch, accumulation_steps))
     num_examples = jnp.maximum(averages["loss"].count, 1)  # of all devices
     return jax.tree.map(lambda grad: grad / (scale * num_examples), grads), averages
 

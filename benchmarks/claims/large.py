@@ -38,8 +38,8 @@ from benchmarks.settings import Settings
 GPUS, IMAGES = "1x1x8", 8
 IMAGE_SIZE, LOCAL_SIZE = 448, 224
 WAYS = {  # variant, train.sharding, model.remat
-    f"{variant}, {sharing}, remat {remat}": (variant, sharing, remat)
-    for variant, sharing, remat in (
+    f"{variant}, {sharding}, remat {remat}": (variant, sharding, remat)
+    for variant, sharding, remat in (
         ("l16", "fsdp", "blocks"),
         ("h14", "fsdp", "blocks"),
         ("l16", "replicated", "blocks"),
@@ -50,31 +50,31 @@ WAYS = {  # variant, train.sharding, model.remat
 }
 
 
-def compiled(target: Target, variant: str, sharing: str, remat: str) -> jax.stages.Compiled:
+def compiled(target: Target, variant: str, sharding: str, remat: str) -> jax.stages.Compiled:
     """Returns a step of a variant, compiled for all devices of a target."""
     config = base_config()
     config.model.variant, config.model.gelu = variant, "tanh"
     config.model.stride = VARIANTS[variant].patch_size
     config.model.attention, config.model.remat = target.attention, remat
     config.data.image_size = config.data.source_size = IMAGE_SIZE
-    config.data.local_size, config.train.sharding = LOCAL_SIZE, sharing
+    config.data.local_size, config.train.sharding = LOCAL_SIZE, sharding
     config, _ = settled(config)
     model = build_model(config, NUM_CLASSES, jnp.dtype(jnp.bfloat16))
     _, optimizer = build_optimizer(config)
     create = partial(create_state, optimizer=optimizer, loss_scale=NoLossScale())
     state = jax.eval_shape(create, param_shapes(model, IMAGE_SIZE))
     mesh = device_mesh(target.devices)
-    shared = STRATEGIES[sharing](state, mesh)
+    strategy = STRATEGIES[sharding](state, mesh)
     batch = jax.eval_shape(partial(random_batch, IMAGE_SIZE, IMAGES * mesh.size))
     given = (
-        shardings(shared.specs, mesh),
+        shardings(strategy.specs, mesh),
         jax.tree.map(lambda _: NamedSharding(mesh, BATCH_SPLIT), batch),
     )
     arguments = jax.tree.map(
         lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), (state, batch), given
     )
-    gradients = gradients_function(model, config, shared)
-    step = compiled_step(gradients, optimizer, seed=0, sharing=shared, mesh=mesh)
+    gradients = gradients_function(model, config, strategy)
+    step = compiled_step(gradients, optimizer, seed=0, strategy=strategy, mesh=mesh)
     lowered = step.lower(*arguments)
     return lowered.compile(compiler_options=dict(target.compiler_options))
 

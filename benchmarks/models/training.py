@@ -59,7 +59,7 @@ def step_function(
     return partial(train_step, gradients=gradients, optimizer=optimizer)
 
 
-def gradients_function(model: nn.Module, config: Config, sharing: ShardingStrategy) -> Gradients:
+def gradients_function(model: nn.Module, config: Config, strategy: ShardingStrategy) -> Gradients:
     """Returns the gradients for one device's rows, from state, batch and rng."""
     return partial(
         mean_gradients,
@@ -67,7 +67,7 @@ def gradients_function(model: nn.Module, config: Config, sharing: ShardingStrate
         loss_weights=loss_weights(config),
         predict_from="global",
         accumulation_steps=config.train.accumulation_steps,
-        sharing=sharing,
+        strategy=strategy,
     )
 
 

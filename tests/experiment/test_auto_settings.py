@@ -187,7 +187,10 @@ def test_steps_and_epochs_are_refused_but_as_recorded(record, tmp_path):
         (tmp_path / "checkpoints" / "3").mkdir(parents=True)
         write_json(tmp_path / "config.json", tiny_config(**record).to_dict())
     config = tiny_config(train__steps=5, train__epochs=1.0)
-    message = r"^train.steps=5 and train.epochs=1.0: expected one .*--config.train.steps=0 to train"
+    message = (
+        r"^train.steps=5 and train.epochs=1.0: expected one of them.* by epochs set "
+        r"config.train.steps = 0 \(on a command line add --config.train.steps=0\), "
+    )
     with pytest.raises(ValueError, match=message), StopRequest() as stop:
         launch_training(config, tmp_path, stop)
 

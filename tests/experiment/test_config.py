@@ -209,7 +209,8 @@ def get_configs():
         get_config = importlib.import_module(f"aftrans_jax.configs.{name}").get_config
         yield pytest.param(get_config, id=name)
         if inspect.signature(get_config).parameters:
-            yield pytest.param(partial(get_config, "recipe=transfg"), id=f"{name}:transfg")
+            for argument in ("recipe=paper", "recipe=transfg"):
+                yield pytest.param(partial(get_config, argument), id=f"{name}:{argument}")
 
 
 @pytest.mark.parametrize("get_config", list(get_configs()))
@@ -221,6 +222,30 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
     assert types == {key: type(value) for key, value in KEYS.items()}
     config.pretrained = ""
     checks.check(settled(config)[0], num_devices=1)
+
+
+# Training and test images, as published; of a folder of photos, a fifth is kept for the test.
+SPLITS = {
+    "cub": (5994, 5794),
+    "cars": (8144, 8041),
+    "dogs": (12_000, 8580),
+    "nabirds": (23_929, 24_633),
+    "inat17": (579_184, 95_986),
+    "folder": (400, 100),
+    "synthetic": (base_config().data.num_train, base_config().data.num_test),
+}
+
+
+@pytest.mark.parametrize("get_config", list(get_configs()))
+def test_configs_train_an_epoch_and_evaluate_fewer_images_than_they_train_on(get_config):
+    """10,000 steps of 12 were 0.2 epochs of iNat, and 10 evaluations on the way 8 times that."""
+    config = get_config()
+    num_train, num_test = SPLITS[config.data.name]
+    config = auto_settings.with_steps(config, num_train)
+    num_read = config.train.steps * config.train.batch_size
+    before_the_end = (config.train.steps - 1) // config.eval.every
+    assert num_read >= num_train
+    assert before_the_end * num_test <= num_read
 
 
 @pytest.mark.parametrize(

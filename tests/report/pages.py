@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.page import Report, write_report
+from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.report.shown_images import choose
 
@@ -94,7 +94,7 @@ def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.87
 
 
 def page(path, *, shown=36, pictures=None, **changes):
-    """The page of a run that misclassified its one test image, with changes to `Report`."""
+    """The page of a run that misclassified its one test image, with changes to `PageContents`."""
     said = changes.pop("answers", answers())
     chosen = choose(said, shown)
     rows = chosen.rows()
@@ -111,5 +111,5 @@ def page(path, *, shown=36, pictures=None, **changes):
         "versions": {},
         "commands": [],
     }
-    write_report(path / "report" / "index.html", Report(answers=said, **{**parts, **changes}))
+    write_report(path / "report" / "index.html", PageContents(answers=said, **{**parts, **changes}))
     return Page((path / "report" / "index.html").read_text(encoding="utf-8"))

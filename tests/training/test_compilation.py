@@ -27,9 +27,9 @@ def draws(state, batch, rng):
 def test_a_seed_draws_what_its_key_does(seed):
     mesh, rule = device_mesh(jax.devices()[:2]), optax.sgd(1.0)
     host = jax.device_get(create_state({"x": jnp.zeros(9)}, rule, NoLossScale()))
-    sharing = STRATEGIES["replicated"](host, mesh)
-    step = compiled_step(draws, rule, seed=seed, sharing=sharing, mesh=mesh)
-    state, _ = step(placed(host, mesh, sharing.specs), {"mask": np.ones(2, bool)})
+    strategy = STRATEGIES["replicated"](host, mesh)
+    step = compiled_step(draws, rule, seed=seed, strategy=strategy, mesh=mesh)
+    state, _ = step(placed(host, mesh, strategy.specs), {"mask": np.ones(2, bool)})
     keys = [jax.random.fold_in(jax.random.key(seed), device) for device in range(2)]
     expected = sum(jax.random.uniform(key, (9,)) for key in keys)
     np.testing.assert_array_equal(-state.params["x"], expected)

@@ -59,16 +59,16 @@ def state_of(rules, loss_scale, trains):
     return jax.device_get(create_state(params, rules, loss_scale, trains=trains, average_decay=0.9))
 
 
-def step_of(model, rules, sharing, mesh, parts=1, weights=MappingProxyType({"global": 1.0})):
+def step_of(model, rules, strategy, mesh, parts=1, weights=MappingProxyType({"global": 1.0})):
     gradients = partial(
         mean_gradients,
         model=model,
         loss_weights=weights,
         predict_from="global",
         accumulation_steps=parts,
-        sharing=sharing,
+        strategy=strategy,
     )
-    return compiled_step(gradients, rules, seed=0, sharing=sharing, mesh=mesh)
+    return compiled_step(gradients, rules, seed=0, strategy=strategy, mesh=mesh)
 
 
 def mesh_of(num_devices, group=8):
@@ -85,9 +85,9 @@ def trained(
     host = state_of(rules, scale, trains)
     mesh = mesh_of(num_devices, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = STRATEGIES[way](host, mesh)
-    step = step_of(Perceptron(dtype), rules, sharing, mesh, parts)
-    state, states = placed(host, mesh, sharing.specs), []
+        strategy = STRATEGIES[way](host, mesh)
+    step = step_of(Perceptron(dtype), rules, strategy, mesh, parts)
+    state, states = placed(host, mesh, strategy.specs), []
     for batch in given:
         state, averages = step(state, batch)
         states.append(flat_arrays(state))
@@ -212,8 +212,8 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
     state = create_state(params, rules, NoLossScale())
     mesh = mesh_of(4)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = STRATEGIES["fsdp"](state, mesh)
-    lowered = step_of(Tower(), rules, sharing, mesh).lower(state, batch).as_text()
+        strategy = STRATEGIES["fsdp"](state, mesh)
+    lowered = step_of(Tower(), rules, strategy, mesh).lower(state, batch).as_text()
     assert lowered.count("stablehlo.all_gather") == 3 + 2
     assert lowered.count("stablehlo.reduce_scatter") == 3
 
@@ -224,8 +224,8 @@ def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     host, mesh = state_of(rules, NoLossScale(), bool), mesh_of(4, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
-        sharing = STRATEGIES["fsdp"](host, mesh)
-    program = step_of(Perceptron(), rules, sharing, mesh).lower(host, batches(rng)[0]).compile()
+        strategy = STRATEGIES["fsdp"](host, mesh)
+    program = step_of(Perceptron(), rules, strategy, mesh).lower(host, batches(rng)[0]).compile()
     found = collectives(program.as_text())
     assert sum(one.num_bytes for one in found if one.kind == "reduce-scatter") == KERNELS
     reduced = {one.num_bytes for one in found if one.kind == "all-reduce"}
@@ -245,9 +245,9 @@ def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
     host, mesh, found = jax.device_get(state), mesh_of(2), []
     for way in STRATEGIES:
         with mock.patch.object(sharding, "SMALLEST", 1):
-            sharing = STRATEGIES[way](host, mesh)
-        step = step_of(model, rules, sharing, mesh, weights={"global": 1.0, "local": 1.0})
-        found.append(flat_arrays(step(placed(host, mesh, sharing.specs), batch)[0]))
+            strategy = STRATEGIES[way](host, mesh)
+        step = step_of(model, rules, strategy, mesh, weights={"global": 1.0, "local": 1.0})
+        found.append(flat_arrays(step(placed(host, mesh, strategy.specs), batch)[0]))
     moved = {path: array - found[0][path] for path, array in flat_arrays(host).items()}
     assert (
         np.abs(moved["params/vit/Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"]).max() > 0

@@ -25,14 +25,14 @@ RULES = {"momentum": 0.9, "clip_norm": 1.0, "weight_decay": 0.1, "layer_decay": 
 ADAMW = optimizer("adamw", lambda count: 0.01 + 0.0 * count, **RULES, num_layers=1)
 
 
-def gradients_of(model, sharing=SINGLE_DEVICE):
+def gradients_of(model, strategy=SINGLE_DEVICE):
     return partial(
         mean_gradients,
         model=model,
         loss_weights={"global": 0.7, "local": 1.9},
         predict_from="global",
         accumulation_steps=1,
-        sharing=sharing,
+        strategy=strategy,
     )
 
 
@@ -45,9 +45,9 @@ def three_steps(params, batch, num_devices):
         trains=lambda path: path == ("global",),
         average_decay=0.5,
     )
-    sharing = replicated(whole, mesh)
-    gradients = gradients_of(linear.Linear(), sharing)
-    step = compiled_step(gradients, ADAMW, seed=0, sharing=sharing, mesh=mesh)
+    strategy = replicated(whole, mesh)
+    gradients = gradients_of(linear.Linear(), strategy)
+    step = compiled_step(gradients, ADAMW, seed=0, strategy=strategy, mesh=mesh)
     state, states = replicate(jax.device_get(whole), mesh), []
     for _ in range(3):
         state, _ = step(state, batch)

@@ -52,7 +52,7 @@ def compiled_step(
         loss_weights=weights,
         predict_from=predict_from,
         accumulation_steps=parts,
-        sharing=SINGLE_DEVICE,
+        strategy=SINGLE_DEVICE,
         cross_entropy=cross_entropy,
     )
     step = partial(train_step, gradients=prepared(gradients, prepare), optimizer=sgd)
@@ -194,7 +194,7 @@ def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
             loss_weights={"global": 1.0},
             predict_from="global",
             accumulation_steps=parts,
-            sharing=SINGLE_DEVICE,
+            strategy=SINGLE_DEVICE,
         )
         return compute(averages)["loss"]
 

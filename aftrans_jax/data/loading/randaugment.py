@@ -90,9 +90,11 @@ def rand_augment(example: Example, rng: np.random.Generator) -> Example:
       example: example with an image of any size, which is not changed.
       rng: random generator for the operations and their signs.
 
-    Cubuk et al., "RandAugment", 2020, N = 2 and M = 9 of 10.
+    The fourteen operations and how they are drawn are those of Cubuk et al., "RandAugment", 2020,
+    with N = 2 and M = 9 of 10: both are always applied. timm leaves each of them out with
+    probability 0.5, and has inverting and adding before solarizing in the place of the identity.
 
-    Follows: timm's "rand-m9-inc1", where every operation is stronger at a higher magnitude.
+    Follows: timm's "rand-m9-inc1" in one thing: every operation is stronger at a higher magnitude.
     """
     image, box = Image.fromarray(example.image), example.box
     for number in rng.integers(len(_NAMES), size=NUM_OPERATIONS):
