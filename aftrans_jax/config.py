@@ -47,7 +47,8 @@ def base_config() -> Config:
     config: Config = ConfigDict()
     config.seed = 0  # decides new weights, order of the images, augmentation and dropout
     # A ViT's weights: a file (npz, safetensors, PyTorch), its folder, an official name such as
-    # imagenet21k/ViT-B_16, or hf:OWNER/MODEL; empty: random ones.
+    # imagenet21k/ViT-B_16, or hf:OWNER/MODEL; or a whole model, as export --format=aftrans writes
+    # it; empty: random ones.
     config.pretrained = ""
     # Classifier at the start: new (zeros) | keep (that of the file, made for the same classes).
     config.pretrained_head = "new"

@@ -61,6 +61,8 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
         arrays, trained = to_float32(weights.arrays), weights.origin
         for note in weights.notes:
             say(note)
+        if weights.whole is not None:
+            say("only the trunk of the whole model is written")
         kernel = arrays["embedding/kernel"]
         if patch_size not in (None, kernel.shape[0]):
             arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)

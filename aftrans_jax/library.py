@@ -77,8 +77,9 @@ def create(
     """Returns a model and its parameters before training: AFTrans, or the configuration's model.
 
     With weights, the trunk has theirs, the local branch's class token and positions start as the
-    trunk's own, and the head is new. Sizes, GELU and pixel values are those of the weights;
-    assumptions about them, and changes made to fit them, are logged as warnings.
+    trunk's own, and the head is new; local tokens and SACM of a whole model are taken.
+    Sizes, GELU and pixel values are those of the weights; assumptions about them, and changes made
+    to fit them, are logged as warnings.
 
     Args:
       variant: "ti16", "s16", "b16", ...; "auto": the weights' variant, without weights "b16".

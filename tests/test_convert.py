@@ -66,7 +66,7 @@ def test_what_cannot_be_converted_is_one_line(folder, tmp_path, monkeypatch, cap
     assert "hf:x' is no name of a model: expected hf:OWNER/MODEL" in refused("hf:x", out)
     whole = {"aftrans.json": np.frombuffer(b"{}", np.uint8), "vit/cls": np.ones((1, 1, 8))}
     np.savez(tmp_path / "aftrans.npz", **whole)
-    command = f"python -m aftrans_jax.export --workdir={tmp_path / 'aftrans.npz'} --format=npz"
+    command = "write the file again by python -m aftrans_jax.export --format=aftrans"
     assert command in refused(tmp_path / "aftrans.npz", out)
     assert not (tmp_path / "x.npz").exists()
 

@@ -150,6 +150,11 @@ def test_its_answers_are_as_right_as_result_json_says(model, images):
             for name, label in zip(found, labels, strict=True)
         ]
         assert np.mean(right) == pytest.approx(model.result[f"{head}_accuracy"], abs=1e-7)
+        near = [
+            model.class_names[label] in [said for said, _ in name.top(5, head)]
+            for name, label in zip(found, labels, strict=True)
+        ]
+        assert np.mean(near) == pytest.approx(model.result[f"{head}_top5_accuracy"], abs=1e-7)
 
 
 def test_what_it_says_is_what_the_module_computes(model, images):

@@ -14,16 +14,21 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.origins import OFFICIAL, Origin
 from aftrans_jax.weights.reading import open_weights
+from aftrans_jax.weights.whole_models import Whole
 
 _OF_ORIGIN = frozenset(("model.gelu", "data.mean", "data.std"))
 
 
 class _Facts(NamedTuple):
-    """Of a file of weights, or of none: variant, px it was trained at if known, and origin."""
+    """Of a file of weights, or of none: variant, px it was trained at if known, and origin.
+
+    `whole` is the trained model in it, None where there is only a trunk.
+    """
 
     variant: str
     size: int | None
     origin: Origin
+    whole: Whole | None = None
 
 
 def settled(
@@ -34,8 +39,9 @@ def settled(
     With them comes a line that says their values and how GELU and pixel values are known, none
     where nothing is left. Without a record they are the file's: the variant of its shapes, the size
     it was trained at, the GELU and pixel values of its origin; without a file the official
-    ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice that size. With a
-    record they are as recorded, so that a run goes on without the file of its weights.
+    ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice its size; a whole
+    trained model has a stride and a size of crops of its own. With a record they are as recorded,
+    so that a run goes on without the file of its weights.
 
     Args:
       config: not changed.
@@ -80,17 +86,19 @@ def with_steps(config: Config, num_images: int) -> Config:
 def _found(config: Config) -> tuple[dict[str, Any], str]:
     """Returns values by key, and how those of the origin are known, empty without weights."""
     facts = _facts(config.pretrained, _given(config, "model.variant"))
-    patch = VARIANTS[facts.variant].patch_size
-    size = facts.size or 224
+    stride, size = VARIANTS[facts.variant].patch_size, facts.size or 224
+    local_size = size
+    if facts.whole is not None:
+        stride, local_size = facts.whole.stride, facts.whole.local_size
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
     found = {
         "model.variant": facts.variant,
-        "model.stride": patch,
+        "model.stride": stride,
         "model.gelu": facts.origin.gelu,
         "data.image_size": size,
-        "data.source_size": max(image_size, 2 * size) if crops else image_size,
-        "data.local_size": size,
+        "data.source_size": max(image_size, 2 * local_size) if crops else image_size,
+        "data.local_size": local_size,
         "data.mean": facts.origin.mean,
         "data.std": facts.origin.std,
     }
@@ -111,7 +119,7 @@ def _facts(path: str, variant: str | None) -> _Facts:
         # First: sizes of another variant's file would be reported as not fitting this one's.
         check_variant(variant, weights.arrays)
         size = weights.origin.size or trained_size(weights.arrays)
-        return _Facts(variant, size, weights.origin)
+        return _Facts(variant, size, weights.origin, weights.whole)
 
 
 def _given(config: Config, key: str) -> Any:

@@ -22,10 +22,9 @@ from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
-from aftrans_jax.weights.arrays import AnyArrays
-from aftrans_jax.weights.fitting import fit_to_model, resize_positions, trained_size
+from aftrans_jax.weights.fitting import fit_beside, fit_to_model, resize_positions, trained_size
 from aftrans_jax.weights.origins import disagreements
-from aftrans_jax.weights.reading import open_weights
+from aftrans_jax.weights.reading import Weights, open_weights
 
 Model = AFTrans | Baseline | TransFG | RAMS
 
@@ -160,9 +159,10 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
         with open_weights(config.pretrained) as weights:
             check_variant(config.model.variant, weights.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
-            known, notes = _pretrained(weights.arrays, expected, keep_head)
+            known, notes = _pretrained(weights, expected, keep_head)
             if "local" in expected:
                 size = weights.origin.size or trained_size(weights.arrays)
+                size = weights.whole.local_size if weights.whole else size
                 notes += local_size_doubts(config.data.local_size, size)
         trained = weights.origin
         data = config.data
@@ -187,13 +187,14 @@ def blank_params(config: Config, model: Model) -> dict[str, Any]:
 
 
 def _pretrained(
-    arrays: AnyArrays, expected: Mapping[str, Any], keep_head: bool
+    weights: Weights, expected: Mapping[str, Any], keep_head: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Returns an npz's parameters by path, fitted to the expected shapes, and notes.
+    """Returns the weights' parameters by path, fitted to the expected shapes, and notes.
 
-    The local branch's class token and positions start as the trunk's own.
+    The local branch's class token and positions start as the trunk's own, unless the weights are of
+    a whole model that has some.
     """
-    pretrained = fit_to_model(arrays, expected["vit"], keep_head=keep_head)
+    pretrained = fit_to_model(weights.arrays, expected["vit"], keep_head=keep_head)
     known = {"vit": pretrained.params}
     if "local" in expected:
         num_tokens = expected["local"]["pos_embedding"].shape[1]
@@ -201,7 +202,8 @@ def _pretrained(
             "cls": pretrained.params["cls"],
             "pos_embedding": resize_positions(pretrained.positions, num_tokens),
         }
-    return flatten_dict(known, sep="/"), pretrained.notes
+    beside, notes = fit_beside(weights.whole.beside, expected) if weights.whole else ({}, ())
+    return flatten_dict(known, sep="/") | beside, (*notes, *pretrained.notes)
 
 
 def loss_weights(config: Config) -> dict[str, float]:

@@ -16,13 +16,12 @@ from aftrans_jax.json_files import finite
 from aftrans_jax.weights.arrays import AnyArrays, DamagedFileError, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
+from aftrans_jax.weights.whole_models import EXPORT, whole_record
 from aftrans_jax.workdir.record import completed
 
-_FORMS = {"settings": dict, "class_names": list, "result": dict}
 _SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")
-_COMMAND = "python -m aftrans_jax.export --format=aftrans"
 _EXPECTED = (
-    f"expected a file of {_COMMAND}, or the working directory of a run. Weights to start from are "
+    f"expected a file of {EXPORT}, or the working directory of a run. Weights to start from are "
     "given as --config.pretrained"
 )
 
@@ -47,7 +46,7 @@ class Saved(NamedTuple):
         if odd := misfits(found, wanted):
             raise ValueError(
                 f"{self.path}: the parameters are not those of its settings; {odd}. Write it "
-                f"again: {_COMMAND}"
+                f"again: {EXPORT}"
             )
         return unflatten_dict(dict(self.arrays), sep="/")
 
@@ -94,34 +93,16 @@ def read_saved(path: Path) -> Saved:
             raise ValueError(f"it is {kind}, not a whole trained model: {_EXPECTED}")
         with open_npz(path) as stored:
             arrays: AnyArrays = dict(stored)
-            record = _record(arrays)
+            if WHOLE_MODEL not in arrays:
+                raise ValueError(f"it holds arrays, but not a whole trained model: {_EXPECTED}")
+            record = whole_record(arrays)
             values = to_float32({name: x for name, x in arrays.items() if name != WHOLE_MODEL})
     except DamagedFileError as error:
         raise ValueError(
             f"{path}: {error.reason}: the file is damaged. Copy it again, or write it again by "
-            f"{_COMMAND}"
+            f"{EXPORT}"
         ) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     settings = completed(record["settings"], path)
     return Saved(path, settings, record["class_names"], record["result"], values)
-
-
-def _record(arrays: AnyArrays) -> dict[str, Any]:
-    if WHOLE_MODEL not in arrays:
-        raise ValueError(f"it holds arrays, but not a whole trained model: {_EXPECTED}")
-    stored = arrays[WHOLE_MODEL]
-    try:
-        if stored.dtype != np.uint8:
-            raise ValueError(f"an array of {stored.dtype}")
-        record = json.loads(np.asarray(stored).tobytes())
-        for key, form in _FORMS.items():
-            if not isinstance(record[key], form):
-                raise ValueError(f"{key} is {record[key]!r:.80}")
-        if not record["class_names"] or not all(isinstance(x, str) for x in record["class_names"]):
-            raise ValueError("the names of the classes are no texts")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"its {WHOLE_MODEL} is damaged ({error}): write the file again by {_COMMAND}"
-        ) from error
-    return record

@@ -27,6 +27,8 @@ class PageContents(NamedTuple):
       answers: predictions on the test split.
       baseline: a plain ViT to compare with, None where there is none.
       no_baseline: text shown where there is none, "" for no text.
+      top5: share of the images whose class is among the five likeliest, by head; empty where there
+        are no more than 5 classes.
       facts: further figures by name; those named area or share are fractions, times
         seconds. None and NaN are left out.
       history: records with "step" by split: "train" and the split evaluated during training.
@@ -42,6 +44,7 @@ class PageContents(NamedTuple):
     answers: Answers
     baseline: Baseline | None
     no_baseline: str
+    top5: Mapping[str, float]
     facts: Mapping[str, str | Number | None]
     history: Mapping[str, Records]
     gates: Float[np.ndarray, "images layers"] | None

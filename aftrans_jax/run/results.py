@@ -60,10 +60,10 @@ def devices() -> str:
 def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json says of a state: its test scores, the data, device and versions.
 
-    A score is None where the model has no such branch or region; means per class are over the
-    classes that have test images. The losses are cross-entropies: `test_loss` is their sum weighted
-    as in training. `gate_mean` is a list by layer, over the test images; 0 is the gate of a layer
-    that is not fused.
+    A score is None where the model has no such branch or region, and a top-5 accuracy where it has
+    no more than 5 classes; means per class are over the classes that have test images. The losses
+    are cross-entropies: `test_loss` is their sum weighted as in training. `gate_mean` is a list by
+    layer, over the test images; 0 is the gate of a layer that is not fused.
     """
     scores, outcomes, dataset = dict(evaluation.scores), evaluation.outcomes, experiment.dataset
     means, gates = mean_per_class(outcomes["label"], outcomes["predicted"]), outcomes.get("gate")
@@ -71,6 +71,7 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
         "step": int(state.step),
         "num_test": evaluation.num_examples,
         **dict.fromkeys(("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean")),
+        **{f"{head}_top5_accuracy": None for head in HEADS},
         "test_loss": scores.pop("loss"),
         **dict.fromkeys(("global_loss", "local_loss")),
         **scores,
@@ -123,6 +124,11 @@ def write_results(
         answers=shown.answers,
         baseline=baseline,
         no_baseline=no_baseline,
+        top5={
+            head: found
+            for head in shown.answers.heads()
+            if (found := result[f"{head}_top5_accuracy"]) is not None
+        },
         facts=_facts(result),
         history={split: log.history(split) for split in ("train", "validation", "test")},
         gates=evaluation.outcomes.get("gate"),

@@ -15,6 +15,7 @@ from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.training.losses import branch_losses, total_loss
 from aftrans_jax.training.memory import oom_remedy
 from aftrans_jax.training.metrics import (
+    NUM_TOP,
     Averages,
     average,
     box_area,
@@ -23,6 +24,7 @@ from aftrans_jax.training.metrics import (
     centred_box,
     compute,
     correct,
+    in_top5,
     merge,
     prediction_logits,
 )
@@ -78,6 +80,11 @@ def eval_step(
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)
         for name, branch in logits.items()
+    }
+    averages |= {
+        f"{name}_top5_accuracy": average(in_top5(branch, batch["label"]), mask)
+        for name, branch in logits.items()
+        if branch.shape[-1] > NUM_TOP
     }
     losses = branch_losses(output.logits, batch["label"])
     averages |= {f"{name}_loss": average(loss, mask) for name, loss in losses.items()}

@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 Averages = dict[str, Average]
 
+NUM_TOP = 5  # among no more classes than these every answer would be right
+
 
 def average(values: Float[Array, " batch"], mask: Bool[Array, "..."]) -> Average:
     """Returns the average of the values whose mask is set; the mask is broadcast to them.
@@ -53,6 +55,20 @@ def correct(
 ) -> Float[Array, " batch"]:
     """Returns 1 where the highest logit is the label's, else 0."""
     return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+
+
+def in_top5(
+    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Returns 1 where fewer than five logits come before the label's, else 0.
+
+    Equal logits come in the order of their classes, as they do for `correct`, and NaN comes before
+    every number. So a label whose logit is NaN is not among the five, as there are more classes.
+    """
+    label, classes = labels[:, None], jnp.arange(logits.shape[-1])
+    own = jnp.take_along_axis(logits, label, axis=-1)
+    after = (logits < own) | ((logits == own) & (classes >= label))  # itself included
+    return ((~after).sum(axis=-1) < NUM_TOP).astype(jnp.float32)
 
 
 def box_area(boxes: Num[Array, "batch 4"]) -> Num[Array, " batch"]:

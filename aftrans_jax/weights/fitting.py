@@ -5,6 +5,7 @@ the head, read, resize one array, unflatten.
 """
 
 import re
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
 from aftrans_jax.model.variants import Variant
-from aftrans_jax.weights.arrays import AnyArrays, misfits, to_float32
+from aftrans_jax.weights.arrays import AnyArrays, Arrays, misfits, to_float32
 from aftrans_jax.weights.layouts import POSITIONS, REGISTERS
 from aftrans_jax.weights.npz import Params
 
 HEAD = ("head/kernel", "head/bias")
+_PARTS = MappingProxyType({"local": "local tokens", "sacm": "SACM"})
 
 
 class Pretrained(NamedTuple):
@@ -109,6 +111,44 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
         params[POSITIONS] = resize_positions(positions, num_tokens)
         notes.append(f"position embedding resized from {old_shape} to {positions_shape}")
     return Pretrained(unflatten_dict(params, sep="/"), tuple(notes), positions)
+
+
+def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, ...]]:
+    """Returns what is beside the trunk of a whole model and fits another model, and notes.
+
+    Position embeddings are resized. All of a part is taken, or nothing of it.
+
+    Args:
+      beside: arrays by name, such as "local/cls"; not changed.
+      expected: parameters of the other model, nested; leaves have a `shape`.
+
+    Raises:
+      ValueError: see `arrays.to_float32` and `resize_positions`.
+    """
+    leaves: dict[str, Any] = flatten_dict(expected, sep="/")
+    known: Arrays = {}
+    taken, left, notes = ["trunk"], [], []
+    for part, words in _PARTS.items():
+        own, wanted = (
+            {name: x.shape for name, x in tree.items() if name.startswith(f"{part}/")}
+            for tree in (beside, leaves)
+        )
+        positions = f"{part}/pos_embedding"
+        old, new = own.get(positions, ()), wanted.get(positions, ())
+        if len(old) == len(new) == 3 and old[::2] == new[::2]:
+            wanted[positions] = old
+        if own and own == wanted:
+            taken.append(words)
+            known |= to_float32({name: beside[name] for name in own})
+            if old != new:
+                known[positions] = resize_positions(known[positions], new[1])
+                notes.append(f"positions of the {words} resized from {old} to {new}")
+        elif own:
+            odd = misfits(own, wanted) if wanted else "this model has none"
+            left.append(f"not taken: {words} ({odd})")
+        elif wanted:
+            left.append(f"not taken: {words} (the file has none)")
+    return known, (f"taken from a whole model: {', '.join(taken)}", *left, *notes)
 
 
 def _head_note(arrays: AnyArrays, num_classes: int, keep_head: bool) -> str:

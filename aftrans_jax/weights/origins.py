@@ -117,7 +117,7 @@ def from_text(text: bytes) -> Origin | None:
     gelu, size = found["gelu"], found.get("size")
     sized = size is None or (type(size) is int and 0 < size <= _MAX_SIZE)
     if gelu not in ("exact", "tanh") or mean is None or std is None or not sized:
-        raise ValueError(f"its record {text[:200]!r} cannot be used: convert the file again")
+        raise ValueError(f"its record {text[:200]!r} cannot be used: write the file again")
     return Origin(gelu, mean, std, str(found["reason"]), size)
 
 

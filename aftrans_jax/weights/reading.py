@@ -4,7 +4,6 @@ A source is a path, a folder of Hugging Face, an official name, or a name of the
 """
 
 import contextlib
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -16,22 +15,27 @@ from aftrans_jax.weights.formats import file_format
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.layouts import official_names
 from aftrans_jax.weights.names import HUB, is_downloaded, weights_name
-from aftrans_jax.weights.npz import WHOLE_MODEL, open_npz, record_of
+from aftrans_jax.weights.npz import open_npz, record_of
 from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
 from aftrans_jax.weights.sidecar_files import Told, check_model_name, told_beside
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
+from aftrans_jax.weights.whole_models import Whole, whole_model
 
 READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})
 
 
 class Weights(NamedTuple):
-    """Arrays by official name, a line for each change made to them, and their origin."""
+    """Arrays by official name, a line for each change made to them, and their origin.
+
+    `whole` is the trained model that they are the trunk of, None of others.
+    """
 
     arrays: AnyArrays
     notes: tuple[str, ...]
     origin: Origin
+    whole: Whole | None = None
 
 
 @contextlib.contextmanager
@@ -73,11 +77,8 @@ def _kept(source: str, path: Path) -> Iterator[None]:
 
 def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int | None) -> Weights:
     name = weights_name(source)
-    if WHOLE_MODEL in arrays:
-        raise ValueError(
-            "it is a whole trained model, not a trunk: `python -m aftrans_jax.export "
-            f"--workdir={shlex.quote(source)} --format=npz` writes its trunk; take that file"
-        )
+    if (whole := whole_model(arrays)) is not None:
+        arrays = whole.trunk
     # npz files have no configuration beside them.
     told = Told() if form == "npz" else told_beside(path, size_of(arrays))
     converted = from_state_dict(arrays, heads=heads or told.heads)
@@ -92,6 +93,6 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
             "leave it out"
         )
     official = official_names(arrays)
-    recorded = from_text(record_of(path)) if form == "npz" else None
+    recorded = whole.origin if whole else from_text(record_of(path)) if form == "npz" else None
     found = recorded or origin(name, big_vision=official.big_vision)
-    return Weights(official.arrays, official.notes, found)
+    return Weights(official.arrays, official.notes, found, whole)

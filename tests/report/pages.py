@@ -102,6 +102,7 @@ def page(path, *, shown=36, pictures=None, **changes):
         "title": "Run",
         "baseline": None,
         "no_baseline": "",
+        "top5": {},
         "facts": {},
         "history": {},
         "gates": None,

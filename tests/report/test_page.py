@@ -28,6 +28,12 @@ def test_the_headline_has_the_mean_over_classes_of_each_head(tmp_path):
     assert "Mean per-class accuracy: global 50.0 %, local 75.0 %." in shown.text
 
 
+def test_the_headline_has_top5_accuracies_where_there_are_any(tmp_path):
+    shown = page(tmp_path, top5={"global": 0.9, "local": 1.0}, shown=0)
+    assert "Top-5 accuracy: global 90.0 %, local 100.0 %." in shown.text
+    assert "Top-5" not in page(tmp_path, shown=0).text
+
+
 def test_where_nothing_was_scored_no_interval_is_given(tmp_path):
     shown = page(tmp_path, answers=answers([], []))
     assert "– of 0 test images named right by the global logits" in shown.text  # noqa: RUF001

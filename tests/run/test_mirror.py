@@ -12,6 +12,7 @@ import pytest
 from experiments import edit, tiny_variants
 from jax import export
 from PIL import Image
+from sklearn.metrics import top_k_accuracy_score
 
 from aftrans_jax import compare
 from aftrans_jax.inference.answers import answers
@@ -123,12 +124,16 @@ def test_evaluation_and_pages_say_the_same(workdir, result, predictions, paths):
         explained = list(explanations(load_trained(workdir), paths[:8]))
     said = read_predictions(workdir / "eval-test.predictions.csv")
     assert result["config"]["eval"]["mirror"] is True
+    labels = [model.class_names.index(name) for name in said.true]
     for head in model.heads:
         confidence = [photo.answers[head][1] for photo in found]
         np.testing.assert_allclose(said.confidence[head], confidence, atol=1e-4)
         sure = np.array(confidence) > 0.1
         answered = np.array([photo.answers[head][0] for photo in found])
         np.testing.assert_array_equal(np.array(said.predicted[head])[sure], answered[sure])
+        shares = np.stack([photo.probabilities[head] for photo in found])
+        top5 = top_k_accuracy_score(labels, shares, k=5, labels=range(len(model.class_names)))
+        assert result[f"{head}_top5_accuracy"] == pytest.approx(top5, abs=1e-7)
     for photo, page in zip(found, explained, strict=False):
         for answer in page.answers:
             assert answer.likeliest[0][1] == pytest.approx(photo.answers[answer.head][1], abs=1e-5)

@@ -34,6 +34,8 @@ def test_models_of_one_branch_report_no_region(other, name):
     assert [result[f"{name}_accuracy"] for name in ("local", "sum")] == [None, None]
     means = [result[f"{name}_mean_per_class_accuracy"] for name in ("global", "local", "sum")]
     assert [mean is None for mean in means] == [False, True, True]
+    best = [result[f"{name}_top5_accuracy"] for name in ("global", "local", "sum")]
+    assert [share is None for share in best] == [False, True, True]
     assert result["box_area_mean"] is None
 
 

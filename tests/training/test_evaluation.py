@@ -10,6 +10,7 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import top_k_accuracy_score
 from training import linear
 
 from aftrans_jax.data.examples import Example
@@ -41,6 +42,7 @@ MEASURES = jax.jit(
         metrics.centred_box(boxes, SIZE),
     )
 )
+TOP5 = jax.jit(metrics.in_top5)
 
 
 class Noise:
@@ -109,12 +111,68 @@ def test_every_image_counts_once_and_padding_never(step, rng, length):
     losses = {name: loss.mean() for name, loss in linear.losses(params, batch).items()}
     for name, loss in losses.items():
         assert result.scores[f"{name}_loss"] == pytest.approx(loss, rel=1e-5)
+    assert not [name for name in result.scores if "top5" in name]  # of five classes it says nothing
     loss = sum(WEIGHTS[name] * loss for name, loss in losses.items())
     assert result.scores["loss"] == pytest.approx(loss, rel=1e-5)
     expected = oracles.softmax(logits["sum"], axis=1)
     np.testing.assert_array_equal(result.outcomes["label"], batch["label"])
     confidence = result.outcomes["confidence"]["sum"]
     np.testing.assert_allclose(confidence, expected.max(axis=1), atol=1e-5)
+
+
+class Wide(nn.Module):
+    """Twelve logits a branch: the image's pixels, and products of them."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        del train
+        x = images.reshape(len(images), -1) / jnp.float32(256)
+        return ModelOutput({"global": x, "local": jnp.roll(x, 1, axis=1) * x}, {}, None)
+
+
+def test_top5_counts_each_image_once_and_padding_never():
+    specs = (REPLICATED, BATCH_SPLIT)
+    step = partial(eval_step, all_sum=all_sum, model=Wide(), loss_weights=WEIGHTS)
+    compiled = per_device(step, device_mesh(), arguments=specs, results=specs)
+    sizes = {"image_size": 2, "resize_size": 2, "process_index": 0, "process_count": 1}
+    source = Noise(21)
+    batches = eval_batches(source, batch_size=BATCH, num_threads=0, **sizes)
+    scores = evaluate(partial(compiled, {}), to_devices(batches, device_mesh())).scores
+    pixels = np.stack([source[index].image.ravel() for index in range(21)]) / np.float32(256)
+    logits = {"global": pixels, "local": np.roll(pixels, 1, axis=1) * pixels}
+    logits["sum"] = logits["global"] + logits["local"]
+    labels = [source[index].label for index in range(21)]
+    for head, values in logits.items():
+        places = np.argsort(-values, axis=1, kind="stable")[:, :5]
+        expected = np.mean([label in row for label, row in zip(labels, places, strict=True)])
+        assert scores[f"{head}_top5_accuracy"] == pytest.approx(expected, abs=1e-6), head
+        assert scores[f"{head}_accuracy"] < expected < 1
+
+
+def test_top5_is_scikit_learns_where_no_logits_are_equal(rng):
+    logits = rng.permuted(np.tile(np.arange(9, dtype=np.float32), (200, 1)), axis=1)
+    labels = rng.integers(0, 9, 200)
+    expected = top_k_accuracy_score(labels, logits, k=5, labels=range(9))
+    assert float(TOP5(logits, labels).mean()) == pytest.approx(expected, abs=1e-6)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("logits", "right"),
+    [
+        ([0, 0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0, 0]),  # in the order of the classes
+        ([2, 1, 1, 2, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]),
+        ([1, 1, 1, 2, 1, 1, 2], [1, 1, 1, 1, 0, 0, 1]),
+        ([1, 2, 3, 4, 5, INF, -INF], [0, 1, 1, 1, 1, 1, 0]),
+        ([1, 2, 3, 4, 5, 6, NAN], [0, 0, 1, 1, 1, 1, 0]),
+        ([NAN] * 7, [0] * 7),
+    ],
+)
+def test_top5_of_equal_logits_and_of_none(logits, right):
+    rows = np.tile(np.float32(logits), (7, 1))
+    assert TOP5(rows, np.arange(7)).tolist() == right
 
 
 class Looking(nn.Module):

@@ -358,7 +358,7 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
     assert (found.gelu, found.mean, found.std) == ("exact", mean, STD[mean])
     assert ("not told" in found.reason) == (name in ("x.pth", "sample.pth"))
     assert from_text(as_text(found).encode()) == found
-    with pytest.raises(ValueError, match="convert the file again"):
+    with pytest.raises(ValueError, match="write the file again"):
         from_text(as_text(found._replace(size=0)).encode())
 
 
@@ -373,5 +373,5 @@ def test_names_tell_before_hugging_face_s_architecture(arrays):
 def test_another_zip_comment_is_no_record(text):
     assert from_text(text) is None
     broken = b'{"gelu": "relu", "mean": [1, 1, 1], "std": [1, 1, 1], "reason": ""}'
-    with pytest.raises(ValueError, match="cannot be used: convert the file again"):
+    with pytest.raises(ValueError, match="cannot be used: write the file again"):
         from_text(broken)
