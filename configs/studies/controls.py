@@ -5,14 +5,13 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import VIT, get_config
+from aftrans_jax.configs.studies.small import CROPS, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("local", "sum")
 _LENGTHS = ("train.steps", "train.epochs")  # one of them is 0
-_CROPS = {"data.resize_ratio": 1.34}
 # Cut at 448 px, as the crops of AFTrans are, and shrunk to 224 px.
 _RESIZED = {"data.source_size": 448, "data.crop": "resized"}
 
@@ -29,8 +28,8 @@ def get_study() -> Study:
             "random crop": Row({"region.method": "random"}, heads=_HEADS),
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | dict.fromkeys(_LENGTHS, lambda length: 2 * length)),
-            "ViT, random crops": Row(VIT | _CROPS),
-            "AFTrans, random crops": Row(_CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "ViT, random crops": Row(VIT | CROPS),
+            "AFTrans, random crops": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
             "ViT, random resized crops": Row(VIT | _RESIZED),
             "annotated box": Row({"region.method": "annotated"}, _HEADS, evaluates="AFTrans"),
         },

@@ -4,32 +4,29 @@
         --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
         --config.pretrained=deit_tiny_patch16_224.npz
 
-Photos are resized to 1.34 or 1.14 times what is read, as from 600 to 448 px; training reads random
-windows, evaluation the middle one. Read the columns of the validation; those of the test say what a
-choice was worth.
+Photos are resized to 1.34 times what is read, as to 600 px for 448; training reads random windows,
+evaluation the middle one. Read the columns of the validation; those of the test say what a choice
+was worth.
 """
 
 from aftrans_jax.configs.studies.choices import get_config
-from aftrans_jax.configs.studies.small import VIT
+from aftrans_jax.configs.studies.small import CROPS, VIT
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("local", "sum", "global")
-_WIDE, _CLOSE = ({"data.resize_ratio": ratio} for ratio in (1.14, 1.34))
 
 
 def get_study() -> Study:
     """Returns both models with and without crops, and AFTrans by a larger region of them."""
     return Study(
         title="Random crops",
-        base="ViT, from 1.34",
+        base="ViT, random crops",
         rows={
-            "ViT, from 1.34": Row(VIT | _CLOSE),
-            "AFTrans, from 1.34, keep 0.3": Row(_CLOSE | {"sacm.keep_ratio": 0.3}, _HEADS),
-            "AFTrans, from 1.14": Row(_WIDE, _HEADS),
-            "ViT, from 1.14": Row(VIT | _WIDE),
-            "AFTrans, from 1.34": Row(_CLOSE, _HEADS),
+            "ViT, random crops": Row(VIT | CROPS),
+            "AFTrans, random crops, keep 0.3": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "AFTrans, random crops": Row(CROPS, _HEADS),
             "AFTrans": Row(heads=_HEADS),
             "ViT": Row(VIT),
         },

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aftrans_jax.configs.studies.choices import get_config
+from aftrans_jax.configs.studies.small import CROPS
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -44,7 +45,7 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
     "CutMix": {"data.mixing": "cutmix"},
     "random erasing": {"data.erasing": 0.25},
     "RandAugment": {"data.augment": "randaugment"},
-    "random crops": {"data.resize_ratio": 1.34},
+    "random crops": CROPS,
     "random resized crops": {"data.crop": "resized"},
     "stochastic depth 0.1": {"model.stochastic_depth": 0.1},
     "moving average 0.95": {"train.ema": 0.95},

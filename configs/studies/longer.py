@@ -12,7 +12,7 @@ from typing import Any
 
 from aftrans_jax.config import Config
 from aftrans_jax.configs.studies.choices import get_config as choices_config
-from aftrans_jax.configs.studies.small import VIT
+from aftrans_jax.configs.studies.small import CROPS, VIT
 from aftrans_jax.studies.definition import Row, Study
 
 _HEADS = ("local", "sum", "global")
@@ -33,7 +33,7 @@ _MODERN: Mapping[str, Any] = {
 }
 _ROWS: Mapping[str, Mapping[str, Any]] = {
     "SGD": {},
-    "SGD, random crops": {"data.resize_ratio": 1.34},
+    "SGD, random crops": CROPS,
     "SGD, resized crops": {"data.crop": "resized"},
     "SGD, RandAugment": {"data.augment": "randaugment"},
     "SGD, random erasing": {"data.erasing": 0.25},
@@ -57,6 +57,6 @@ def get_study() -> Study:
     """Returns AFTrans by each recipe, and the plain ViT by three of them."""
     rows = {name: Row(changes, _HEADS) for name, changes in _ROWS.items()}
     rows["ViT, SGD"] = Row(VIT)
-    rows["ViT, SGD, random crops"] = Row(VIT | _ROWS["SGD, random crops"])
+    rows["ViT, SGD, random crops"] = Row(VIT | CROPS)
     rows["ViT, AdamW at 1e-3, all"] = Row({**VIT, **_MODERN})
     return Study(title="Today's recipes, 360 steps", base="SGD", rows=rows)

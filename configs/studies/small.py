@@ -9,6 +9,7 @@ from aftrans_jax.config import Config, base_config
 # Changes of rows: a photo no sharper than the global branch sees it, and other models.
 PLAIN = {"data.source_size": 224}
 VIT = {"model.name": "vit"}
+CROPS = {"data.resize_ratio": 1.34}  # random windows of 3/4 of the sides, as TransFG's
 TRANSFG = {"model.name": "transfg", "loss.contrastive": 1.0}
 RAMS = {"model.name": "rams"}
 
