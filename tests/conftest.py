@@ -1,12 +1,16 @@
 """Four fake devices, shapes checked at run time, and the real photos where there are any."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
 import tempfile
 
 from compilation import on_devices
+
+# Tracing makes objects by the million, which Python would search through after every 700.
+gc.set_threshold(20_000)
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = on_devices(4)

@@ -347,11 +347,12 @@ def test_a_model_is_created_with_the_local_branch_s_tokens():
     assert output.logits["local"].shape == (2, 7)
 
 
-def test_images_of_another_shape_are_refused_by_every_model():
-    """Without the shape checks of the tests, which come first here."""
+@pytest.fixture(scope="module")
+def unchecked():
+    """What models and `create` say of what they cannot take, without the tests' checks of types."""
     said = in_new_process(
         "import sys; sys.path.insert(0, 'tests')\n"
-        "import jax, numpy as np, jax.numpy as jnp\n"
+        "import jax, numpy as np, jax.numpy as jnp, aftrans_jax as aft\n"
         "from experiments import tiny_config, tiny_variants\n"
         "from aftrans_jax.experiment.model import MODELS, build_model\n"
         "for name in MODELS:\n"
@@ -365,7 +366,20 @@ def test_images_of_another_shape_are_refused_by_every_model():
         "                model.init(jax.random.key(0), np.zeros(shape, np.uint8), **ask)\n"
         "            except ValueError as error:\n"
         "                print(error)\n"
+        "print('created')\n"
+        "with tiny_variants():\n"
+        "    aft.create('mini8', num_classes=np.int64(2), seed=np.uint8(3), config=tiny_config())\n"
+        "for count in (1.5, '3', None):\n"
+        "    try:\n"
+        "        aft.create('ti16', num_classes=count)\n"
+        "    except ValueError as error:\n"
+        "        print(error)"
     )
+    models, created = said.split("created\n")
+    return models.splitlines(), created.splitlines()
+
+
+def test_images_of_another_shape_are_refused_by_every_model(unchecked):
     lines = []
     for shape in ("(32, 32, 3)", "(2, 32, 32, 1)", "(0, 32, 32, 3)", "(2, 3, 32, 32)"):
         expected = (
@@ -376,7 +390,7 @@ def test_images_of_another_shape_are_refused_by_every_model():
         expected = "expected square ones of 32 x 32 px or more, as they are shrunk and neither "
         expected += "stretched nor enlarged. Resize them, or pad them"
         lines += [f"images of {size} px: {expected}"] * 2
-    assert said.splitlines() == lines * 4
+    assert unchecked[0] == lines * 4
 
 
 def test_what_is_assumed_of_weights_is_said(tmp_path, caplog):
@@ -431,7 +445,7 @@ def test_paths_of_a_configuration_are_expanded(monkeypatch):
     assert (config.pretrained, config.data.dir) == ("~/mini8.npz", "$HOME/photos")
 
 
-def test_what_cannot_be_created_is_refused():
+def test_what_cannot_be_created_is_refused(unchecked):
     with pytest.raises(ValueError, match="num_classes=0"):
         aft.create("ti16", num_classes=0)
     with pytest.raises(ValueError, match=r"model\.variant='ti17' is unknown"):
@@ -441,16 +455,7 @@ def test_what_cannot_be_created_is_refused():
             aft.create("ti16", num_classes=2, config=config)
         with pytest.raises(TypeError, match=r"get_config\('folder'\) gives"):
             aft.train(config, "run")
-    said = in_new_process(  # without the checks of types that tests have
-        "import aftrans_jax as aft, numpy as np\n"
-        "aft.create('mini8', num_classes=np.int64(2), seed=np.uint8(3))\n"
-        "for count in (1.5, '3', None):\n"
-        "    try:\n"
-        "        aft.create('ti16', num_classes=count)\n"
-        "    except ValueError as error:\n"
-        "        print(error)"
-    )
-    assert said.splitlines() == [
+    assert unchecked[1] == [
         f"num_classes={count}: expected a whole number, 1 or more" for count in ("1.5", "'3'", None)
     ]
     with pytest.raises(ValueError, match="num_classes=True: expected a whole number"):

@@ -65,11 +65,12 @@ def decisions(train, labels, test):
 
 def test_logits_are_scikit_learns_on_features_by_hand(result):
     dataset = synthetic_dataset(num_train=24, num_test=NUM_TEST, image_size=32)
-    train, gates = by_hand(np.stack([dataset.train[i].image for i in range(24)]))
-    test, _ = by_hand(np.stack([dataset.test[i].image for i in range(NUM_TEST)]))
+    images = [dataset.train[i].image for i in range(24)]
+    images += [dataset.test[i].image for i in range(NUM_TEST)]
+    features, gates = by_hand(np.stack(images))
     assert gates == pytest.approx(0.5)
     labels = np.array(dataset.train.labels)
-    logits = {branch: decisions(train[branch], labels, test[branch]) for branch in train}
+    logits = {head: decisions(of[:24], labels, of[24:]) for head, of in features.items()}
     logits["sum"] = logits["global"] + logits["local"]
     truth = np.array(dataset.test.labels)
     assert result.outcomes["label"].tolist() == truth.tolist()

@@ -236,7 +236,8 @@ def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
     """Blocks are computed again, and parameters are gathered in both branches of AFTrans."""
     geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
     locate = partial(locate_region, method="largest_component", geometry=geometry, min_box=5)
-    vit = tiny.tiny_vit(remat="blocks")
+    two = tiny.VARIANT._replace(layers=2)  # each block is compiled anew
+    vit = tiny.tiny_vit(remat="blocks").clone(variant=two)
     model = AFTrans(vit, locate, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2)
     images = tiny.random_images(rng, batch=2)
     batch = {"image": images, "label": np.int32([1, 3]), "mask": np.ones(2, bool)}
