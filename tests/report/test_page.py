@@ -138,7 +138,7 @@ def test_classes_pairs_and_calibration_are_told_in_figures(tmp_path):
     for caption in ("bird_1.jpg: a mistake", "bird_0.jpg: Tern", "bird_4.jpg: Gull"):
         assert caption in shown_of_it
     assert "wrong, most confident first (4 of 4)" in text
-    assert "Every class, images evenly spaced by confidence" in text
+    assert "Further images, evenly spaced by confidence; every class is on this page" in text
     assert [text.count(f"global{mark}Gull · 88 %") for mark in "✓✗"] == [3, 2]
     assert "Mean confidence 87.6 %, accuracy 60.0 %" in text
     assert "expected calibration error 27.6 %" in text
@@ -240,7 +240,7 @@ def test_no_test_image_at_all(tmp_path):
 def test_few_classes(tmp_path, names):
     labels = np.arange(12) % len(names)
     shown = page(tmp_path, answers=answers(labels, labels * 0, names))
-    assert "Every class" in shown.text
+    assert "every class is on this page" in shown.text
     assert len([a for a in shown.all("table") if a.get("class") == "matrix"]) == 1
 
 
@@ -272,7 +272,11 @@ def test_200_classes_and_5794_photos_stay_small_and_say_what_is_left_out(tmp_pat
     shown = page(tmp_path, answers=said, pictures=[photo] * count)
     assert 36 <= count <= 54
     assert len(shown.source) < 3_000_000
-    for text in (f"{count} of 5794 test images are shown", "of 200 classes", "more pairs are left"):
+    for text in (
+        f"{count} of 5794 test images are shown",
+        "of 200 classes are on",
+        "more pairs are left",
+    ):
         assert text in shown.text
     shades = [a for a in shown.all("path") if "opacity" in a]
     assert 1 < len(shades) <= 8
