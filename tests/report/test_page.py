@@ -282,6 +282,21 @@ def test_200_classes_and_5794_photos_stay_small_and_say_what_is_left_out(tmp_pat
     assert 1 < len(shades) <= 8
 
 
+def test_rows_of_a_large_matrix_are_numbered_as_the_list_beside_it(tmp_path):
+    """Of 37 classes the fifth is named the tenth; the table above is in another order."""
+    labels = np.arange(37)
+    names = [f"bird_{number}" for number in labels[::-1]]
+    shown = page(tmp_path, answers=answers(labels, np.where(labels == 4, 9, labels), names))
+    assert shown.text.index("bird_320.0") < shown.text.index("bird_36100.0")
+    (cells,) = [a["d"] for a in shown.all("path") if "opacity" in a]
+    assert "M9 4h1v1h-1z" in cells  # of row 4..5 and column 9..10
+    rows = re.findall(r'<text class="row" x="-[\d.]+" y="([\d.]+)">(\d+)<', shown.source)
+    columns = re.findall(r'<text x="([\d.]+)" y="-[\d.]+">(\d+)<', shown.source)
+    assert rows == columns == [(f"{number - 0.5}", f"{number}") for number in range(5, 38, 5)]
+    assert "4bird_335bird_326bird_31" in shown.text
+    assert "both in the order of the numbered list" in shown.text
+
+
 def test_more_classes_than_the_page_has_room_for(tmp_path):
     labels = np.arange(1200) % 600
     said = answers(labels, labels * 0, [f"c{i}" for i in range(600)])
