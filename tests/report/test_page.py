@@ -391,6 +391,12 @@ def test_report_shows_hostile_names_as_text(tmp_path, name):
     assert shown.source.count("\udcff") == 0
 
 
+def test_a_name_may_break_after_an_underscore_and_is_still_escaped(tmp_path):
+    shown = page(tmp_path, answers=answers(names=("Manx_<b>_shearwater", "Gull")))
+    assert "<bdi>Manx_<wbr>&lt;b&gt;_<wbr>shearwater</bdi>" in shown.source
+    assert "trueManx_<b>_shearwater" in shown.text  # what is copied is the name
+
+
 def test_names_that_are_no_unicode_are_escaped(tmp_path):
     odd = "<u>Грач 鳥 \udcff"  # a file name that is not UTF-8 reaches Python as a surrogate
     shown = page(tmp_path, answers=answers(names=(odd, "b")), pictures=[picture(name=odd)])
