@@ -203,7 +203,9 @@ def base_config() -> Config:
     config.eval.every = 1000
 
     config.report = ConfigDict()  # the page report/index.html
-    config.report.num_images = 36  # images that it shows: mistakes, and every class
+    # Images that it shows, mistakes and every class: more where that takes more, but of more than
+    # 100 classes some; 0: none.
+    config.report.num_images = 36
     config.report.tensorboard = True  # writes event files for TensorBoard
 
     return config.lock()

@@ -1,6 +1,7 @@
 """Files of configurations: finding them, running their function, and naming them in errors."""
 
 import contextlib
+import inspect
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,18 @@ def failures_named(
         raise ValueError(
             f"{path} fails: {type(error).__name__}: {error}. Expected {expected}"
         ) from error
+
+
+def check_argument(get: Callable[..., Config], given: str, argument: str) -> None:
+    """Raises ValueError where what follows a configuration's colon is for a function without it.
+
+    Args:
+      get: the file's function `get_config`.
+      given: the configuration as a user names it, for the message.
+      argument: what follows the colon.
+    """
+    if not inspect.signature(get).parameters:
+        raise ValueError(f"{given} has no recipes: leave {f':{argument}'!r} out")
 
 
 def get_config_of(path: Path) -> Callable[..., Config]:

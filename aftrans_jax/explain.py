@@ -88,7 +88,7 @@ def main() -> None:
         if not num_shown:
             parser.exit(1, "error: none of the photos can be read\n")
         page, size = printable(str(out.resolve())), out.stat().st_size / 1e6
-        print(f"page: {page} ({num_shown} photos, {size:.1f} MB)")
+        print(f"page: {page} ({num_shown} photo{'s' * (num_shown != 1)}, {size:.1f} MB)")
         if num_problems + len(chosen) - num_shown:
             sys.exit(1)
 

@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
-from aftrans_jax.config_files import failures_named, get_config_of, packaged
+from aftrans_jax.config_files import check_argument, failures_named, get_config_of, packaged
 from aftrans_jax.keys import COLUMNS, entry, known_keys, listed, suggestions
 from aftrans_jax.paths import expand
 
@@ -93,7 +93,7 @@ def find_config(name: str, flag: str = "config") -> str:
 
     Raises:
       FileNotFoundError: there is neither.
-      ValueError: the file of a configuration has no `get_config()`.
+      ValueError: the file of a configuration has no `get_config()`, or it takes no argument.
     """
     given, colon, argument = name.partition(":")
     folder = Path(configs.__path__[0])
@@ -107,7 +107,9 @@ def find_config(name: str, flag: str = "config") -> str:
             f"package: {', '.join(names)}"
         )
     if flag == "config":
-        get_config_of(path)
+        get = get_config_of(path)
+        if colon:
+            check_argument(get, given, argument)
     return f"{path}{colon}{argument}"
 
 

@@ -4,7 +4,6 @@ None of them reads flags or changes settings of jax.
 """
 
 import copy
-import inspect
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from ml_collections import ConfigDict
 
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
-from aftrans_jax.config_files import get_config_of, packaged
+from aftrans_jax.config_files import check_argument, get_config_of, packaged
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.model import Model, initial_params
 from aftrans_jax.inference.classifier import Classifier
@@ -176,6 +175,6 @@ def get_config(name: str | os.PathLike[str]) -> Config:
             f"{name!r} is no configuration: expected one of {known}, or the path of a file .py"
         )
     get = get_config_of(path)
-    if colon and not inspect.signature(get).parameters:
-        raise ValueError(f"{name!r}: {path.name} takes nothing after a colon")
+    if colon:
+        check_argument(get, given, argument)
     return get(*([argument] if colon else []))

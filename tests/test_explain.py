@@ -128,12 +128,17 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
     assert "--aspect: 240 / 180" in text
 
 
-def test_more_photos_than_wanted_are_left_out_and_said(call, photos, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("count", "said_of_it"), [(1, "1 photo"), (7, "7 photos")])
+def test_more_photos_than_wanted_are_left_out_and_said(
+    call, photos, monkeypatch, tmp_path, count, said_of_it
+):
     monkeypatch.setattr(explanation, "write_explanation", lambda out, photos, **_: out.touch())
     monkeypatch.setattr(explanation, "explanations", lambda _, paths, __: [EXPLAINED] * len(paths))
-    out, said = call(photos, "--max_photos=7", f"--out={tmp_path}/b.HTM")
-    assert "(7 photos" in out
-    assert said == ["note: the page has the first 7 of 100 photos; --max_photos=100 shows all"]
+    out, said = call(photos, f"--max_photos={count}", f"--out={tmp_path}/b.HTM")
+    assert f"({said_of_it}, " in out
+    assert said == [
+        f"note: the page has the first {count} of 100 photos; --max_photos=100 shows all"
+    ]
 
 
 EXPLAINED = explanation.Explained("", *[np.zeros((1, 1, 3), np.uint8)] * 5, (0, 0, 1, 1), [])

@@ -39,6 +39,12 @@ def test_the_package_has_configurations():
     assert {"cub.py", "demo.py", "folder.py"} <= {path.name for path in PACKAGED.glob("*.py")}
 
 
+def test_a_recipe_of_a_configuration_without_any_is_refused(monkeypatch):
+    assert refused(monkeypatch, "--config=configs/folder.py:recipe=modern") == (
+        "error: configs/folder.py has no recipes: leave ':recipe=modern' out"
+    )
+
+
 @pytest.mark.parametrize("flag", ["--num_processes=2", "--process_id=0"])
 def test_a_process_is_numbered_for_a_coordinator_alone(monkeypatch, flag):
     given = ("--config=configs/demo.py", flag)
@@ -55,7 +61,7 @@ def test_a_packaged_configuration_is_found_from_anywhere(argument):
 def test_the_working_directory_comes_first():
     own = Path("configs/cub.py")
     own.parent.mkdir()
-    own.write_text(OWN)
+    own.write_text(OWN.replace("get_config()", "get_config(argument)"))
     assert find_config("configs/cub.py:recipe=paper") == "configs/cub.py:recipe=paper"
     assert find_config("configs/demo.py") == str(PACKAGED / "demo.py")
     assert find_config(str(own.resolve())) == str(own.resolve())

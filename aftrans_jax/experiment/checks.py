@@ -164,8 +164,8 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
         raise ValueError(
             f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
             f"devices, in train.accumulation_steps={config.train.accumulation_steps} parts each: "
-            f"use a multiple of {parts}, such as {nearest}; or, since a run keeps its batch, "
-            "devices that divide it"
+            f"use --config.train.batch_size={nearest}, or another multiple of {parts}; or, since a "
+            "run keeps its batch, devices that divide it"
         )
     if trains:
         check_recipe(config, num_devices)

@@ -56,11 +56,11 @@ class Gallery(NamedTuple):
     Attributes:
       cards: cards of all images.
       mistakes: the worst mistakes.
-      classes: further images of every class.
+      classes: further images, which show the classes.
       others: images that only appear with the pairs and heads below.
       pairs: the most frequently confused classes.
       only: images that only one of two heads classifies correctly, by that head.
-      num_classes: number of classes in `mistakes` and `classes`.
+      num_classes: number of classes of all images.
       drawn: entries of the legend: "box", "annotated", "heat".
     """
 
@@ -106,7 +106,7 @@ def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -
         others=[card for row, card in cards.items() if row not in main],
         pairs=_pairs(answers, chosen, cards),
         only={head: [cards[row] for row in found] for head, found in chosen.only.items()},
-        num_classes=len({int(answers.labels[row]) for row in main}),
+        num_classes=len(np.unique(answers.labels[rows])),
         drawn=frozenset(name for name, is_drawn in drawn.items() if is_drawn),
     )
 

@@ -8,6 +8,8 @@ from jaxtyping import Int
 
 from aftrans_jax.report.answers import Answers, Pair, agreement, confused
 
+MAX_EACH = 100  # classes up to which each has an image
+
 
 class PairExample(NamedTuple):
     """A confused pair with a mistake, and a correctly classified image of each class, if any."""
@@ -23,7 +25,8 @@ class Chosen(NamedTuple):
 
     Attributes:
       mistakes: the most confident wrong predictions, most confident first.
-      classes: images of every class, as far as there is room, in the order of the classes.
+      classes: images of every class; where there are more than fit, of those that the others lack.
+        They are in the order of the classes.
       pairs: the most frequently confused classes.
       only: images that only one of two heads classifies correctly, by that head.
     """
@@ -43,9 +46,10 @@ class Chosen(NamedTuple):
 def choose(answers: Answers, num_shown: int) -> Chosen:
     """Returns the images to show.
 
-    A third of them are the worst mistakes; the others show every class or, where there are too many
-    classes, evenly spaced ones. Up to half as many more illustrate confused pairs and where two
-    heads disagree. Ties are in the split's order.
+    A third of them are the worst mistakes; the others show every class. Up to half as many more
+    illustrate confused pairs and where two heads disagree. Where there are more classes than fit,
+    those that are in none of these images come first: all of them among up to `MAX_EACH` classes,
+    even if they do not fit, and evenly spaced ones among more. Ties are in the split's order.
 
     Args:
       answers: predictions on the full split.
@@ -55,7 +59,6 @@ def choose(answers: Answers, num_shown: int) -> Chosen:
     right = answers.right()
     wrong = np.flatnonzero(~right)
     mistakes = wrong[np.argsort(-sure[wrong], kind="stable")][: num_shown // 3]
-    classes = _of_each_class(answers.labels, sure, num_shown - len(mistakes))
     pairs = []
     for pair in confused(answers)[: num_shown // 9]:
         own = (answers.labels == pair.true) & (answers.predicted[answers.reported] == pair.named)
@@ -69,19 +72,37 @@ def choose(answers: Answers, num_shown: int) -> Chosen:
         for head, rows in (("local", found[False, True]), ("global", found[True, False])):
             surest = np.argsort(-answers.confidence[head][rows], kind="stable")
             only[head] = rows[surest][: num_shown // 12].tolist()
-    return Chosen(mistakes.tolist(), classes, pairs, only)
+    found = Chosen(mistakes.tolist(), [], pairs, only)
+    if not num_shown:
+        return found
+    there = np.unique(answers.labels[found.rows()])
+    rows = _of_each_class(answers.labels, sure, num_shown - len(mistakes), there)
+    return found._replace(classes=rows)
 
 
-def _of_each_class(labels: Int[np.ndarray, " images"], sure: np.ndarray, room: int) -> list[int]:
+def _of_each_class(
+    labels: Int[np.ndarray, " images"],
+    sure: np.ndarray,
+    room: int,
+    there: Int[np.ndarray, " classes"],
+) -> list[int]:
     """Returns as many images of each class as there is room for, ascending by confidence.
 
     They are the middles of equal slices, so that neither successes nor failures are favoured.
+
+    Args:
+      labels: class of each image.
+      sure: confidence of each prediction.
+      room: number of images.
+      there: classes that other images show; where there are more than `room`, they come last.
     """
     present = np.unique(labels)
-    if not room or not len(present):
-        return []
     if len(present) > room:
-        present = present[np.linspace(0, len(present) - 1, room).round().astype(int)]
+        lacking = np.setdiff1d(present, there)
+        if len(present) > MAX_EACH:
+            lacking = _spaced(lacking, min(room, len(lacking)))
+        others = _spaced(np.intersect1d(present, there), max(0, room - len(lacking)))
+        present = np.union1d(lacking, others)
     rows = []
     for label in present:
         own = np.flatnonzero(labels == label)
@@ -89,6 +110,10 @@ def _of_each_class(labels: Int[np.ndarray, " images"], sure: np.ndarray, room: i
         count = min(max(1, room // len(present)), len(own))
         rows += own[(2 * np.arange(count) + 1) * len(own) // (2 * count)].tolist()
     return rows
+
+
+def _spaced(classes: Int[np.ndarray, " classes"], count: int) -> Int[np.ndarray, " count"]:
+    return classes[np.linspace(0, len(classes) - 1, count).round().astype(int)]
 
 
 def _first(rows: Int[np.ndarray, " rows"], sure: np.ndarray) -> int:

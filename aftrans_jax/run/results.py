@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from aftrans_jax import __version__
-from aftrans_jax.config import base_config, is_left
+from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
@@ -156,11 +156,9 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 def _changed(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Returns key, default and value of the settings that are not the default."""
     found = changes(flat(base_config().to_dict()), settings)
-    return [
-        (key, "auto" if is_left(key, old) else _text(old), _text(new))
-        for key, (old, new) in found.items()
-    ]
+    return [(key, _text(old), _text(new)) for key, (old, new) in found.items()]
 
 
 def _text(value: Any) -> str:
-    return '""' if value == "" else str(value)
+    """Returns a recorded value as --help has it."""
+    return '""' if value == "" else str(tuple(value) if isinstance(value, list) else value)

@@ -43,7 +43,10 @@ class MetricsLog:
                 self._tensorboard = EventFile(workdir / "tensorboard")
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Appends one record, a flat JSON object with its step and split."""
+        """Appends one record, a flat JSON object with its step and split.
+
+        TensorBoard gets no `_mean` that is NaN: one over no image, as of sets without boxes.
+        """
         if not self._writes:
             return
         record = finite({"step": step, "split": split, **values})
@@ -53,7 +56,11 @@ class MetricsLog:
         except OSError as error:
             raise with_filename(error, self._path) from None
         if self._tensorboard is not None:
-            scalars = {f"{split}/{name}": value for name, value in values.items()}
+            scalars = {
+                f"{split}/{name}": value
+                for name, value in values.items()
+                if not (name.endswith("_mean") and math.isnan(value))
+            }
             self._tensorboard.write_scalars(step, scalars)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:

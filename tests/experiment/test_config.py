@@ -597,14 +597,14 @@ def test_the_ends_of_a_range_are_taken(key, value):
         (
             {"train__batch_size": 14},
             "train.batch_size=14 cannot be split over 4 devices, in train.accumulation_steps=1 "
-            "parts each: use a multiple of 4, such as 16; or, since a run keeps its "
-            "batch, devices that divide it",
+            "parts each: use --config.train.batch_size=16, or another multiple of 4; or, since a "
+            "run keeps its batch, devices that divide it",
         ),
         (
             {"train__batch_size": 24, "train__accumulation_steps": 4},
             "train.batch_size=24 cannot be split over 4 devices, in train.accumulation_steps=4 "
-            "parts each: use a multiple of 16, such as 32; or, since a run keeps its "
-            "batch, devices that divide it",
+            "parts each: use --config.train.batch_size=32, or another multiple of 16; or, since a "
+            "run keeps its batch, devices that divide it",
         ),
         (
             {"model__attention": "cudnn"},

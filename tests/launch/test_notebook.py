@@ -2,10 +2,14 @@
 
 import ast
 import importlib
+import shlex
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import pytest
 from named import assert_all_exist, assert_is_command, assert_takes
 from places import ROOT
 
@@ -76,6 +80,15 @@ def test_what_it_imports_of_the_package_is_there():
         for alias in node.names
     ]
     assert found
+
+
+@pytest.mark.parametrize(("devices", "batch"), [(1, 12), (4, 12), (8, 16)])
+def test_the_devices_of_any_machine_share_a_batch_of_own_photos(devices, batch):
+    counted, given = SimpleNamespace(stdout=f"a note\n{devices}\n"), []
+    run = SimpleNamespace(run=lambda *_, **__: counted, PIPE=None)
+    names = {"subprocess": run, "aftrans": lambda *options: given.extend(options)}
+    exec(CODE["train"], names | {"sys": sys, "shlex": shlex, "runs": Path(), "photos": Path()})
+    assert f"--config.train.batch_size={batch}" in given
 
 
 def test_where_the_package_is_has_to_be_known(tmp_path):

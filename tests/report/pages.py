@@ -12,7 +12,7 @@ from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.report.shown_images import choose
 
-VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle"}
+VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle", "wbr"}
 
 
 class Page(HTMLParser):

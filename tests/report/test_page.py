@@ -144,7 +144,7 @@ def test_classes_pairs_and_calibration_are_told_in_figures(tmp_path):
     for caption in ("bird_1.jpg: a mistake", "bird_0.jpg: Tern", "bird_4.jpg: Gull"):
         assert caption in shown_of_it
     assert "wrong, most confident first (4 of 4)" in text
-    assert "Every class, images evenly spaced by confidence" in text
+    assert "Further images, evenly spaced by confidence; every class is on this page" in text
     assert [text.count(f"global{mark}Gull · 88 %") for mark in "✓✗"] == [3, 2]
     assert "Mean confidence 87.6 %, accuracy 60.0 %" in text
     assert "expected calibration error 27.6 %" in text
@@ -246,7 +246,7 @@ def test_no_test_image_at_all(tmp_path):
 def test_few_classes(tmp_path, names):
     labels = np.arange(12) % len(names)
     shown = page(tmp_path, answers=answers(labels, labels * 0, names))
-    assert "Every class" in shown.text
+    assert "every class is on this page" in shown.text
     assert len([a for a in shown.all("table") if a.get("class") == "matrix"]) == 1
 
 
@@ -278,10 +278,29 @@ def test_200_classes_and_5794_photos_stay_small_and_say_what_is_left_out(tmp_pat
     shown = page(tmp_path, answers=said, pictures=[photo] * count)
     assert 36 <= count <= 54
     assert len(shown.source) < 3_000_000
-    for text in (f"{count} of 5794 test images are shown", "of 200 classes", "more pairs are left"):
+    for text in (
+        f"{count} of 5794 test images are shown",
+        "of 200 classes are on",
+        "more pairs are left",
+    ):
         assert text in shown.text
     shades = [a for a in shown.all("path") if "opacity" in a]
     assert 1 < len(shades) <= 8
+
+
+def test_rows_of_a_large_matrix_are_numbered_as_the_list_beside_it(tmp_path):
+    """Of 37 classes the fifth is named the tenth; the table above is in another order."""
+    labels = np.arange(37)
+    names = [f"bird_{number}" for number in labels[::-1]]
+    shown = page(tmp_path, answers=answers(labels, np.where(labels == 4, 9, labels), names))
+    assert shown.text.index("bird_320.0") < shown.text.index("bird_36100.0")
+    (cells,) = [a["d"] for a in shown.all("path") if "opacity" in a]
+    assert "M9 4h1v1h-1z" in cells  # of row 4..5 and column 9..10
+    rows = re.findall(r'<text class="row" x="-[\d.]+" y="([\d.]+)">(\d+)<', shown.source)
+    columns = re.findall(r'<text x="([\d.]+)" y="-[\d.]+">(\d+)<', shown.source)
+    assert rows == columns == [(f"{number - 0.5}", f"{number}") for number in range(5, 38, 5)]
+    assert "4bird_335bird_326bird_31" in shown.text
+    assert "both in the order of the numbered list" in shown.text
 
 
 def test_more_classes_than_the_page_has_room_for(tmp_path):
@@ -376,6 +395,12 @@ def test_report_shows_hostile_names_as_text(tmp_path, name):
     )
     assert labels == [label.replace("harmless", name) for label in harmless_labels]
     assert shown.source.count("\udcff") == 0
+
+
+def test_a_name_may_break_after_an_underscore_and_is_still_escaped(tmp_path):
+    shown = page(tmp_path, answers=answers(names=("Manx_<b>_shearwater", "Gull")))
+    assert "<bdi>Manx_<wbr>&lt;b&gt;_<wbr>shearwater</bdi>" in shown.source
+    assert "trueManx_<b>_shearwater" in shown.text  # what is copied is the name
 
 
 def test_names_that_are_no_unicode_are_escaped(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import answers
 
-from aftrans_jax.report.shown_images import choose
+from aftrans_jax.report.shown_images import MAX_EACH, choose
 
 
 @settings(deadline=None, max_examples=80)
@@ -21,9 +21,12 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
     wrong = np.flatnonzero(~right)
     worst = sorted(wrong, key=lambda row: -sure[row])[: room // 3]
     assert list(found.mistakes) == worst
-    assert len(found.classes) == len(set(found.classes)) <= room - len(worst)
+    assert len(found.classes) == len(set(found.classes))
     if room - len(worst) >= len(np.unique(labels)):
         assert set(labels[found.classes]) == set(labels)
+        assert len(found.classes) <= room - len(worst)
+    if room:
+        assert set(labels[found.rows()]) == set(labels)
     for (true, named, times, _), mistake, *typical in found.pairs:
         assert (labels[mistake], first[mistake]) == (true, named)
         assert times == ((labels == true) & (first == named)).sum()
@@ -33,7 +36,7 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
         rows = np.array(found.only.get(head, ()), int)
         assert (said.predicted[head][rows] == labels[rows]).all()
         assert (other[rows] != labels[rows]).all()
-    assert len(found.rows()) <= room + room // 3 + room // 6
+    assert len(found.rows()) <= room + room // 3 + room // 6 + len(np.unique(labels))
     assert found == choose(said, room)
 
 
@@ -52,9 +55,26 @@ def test_there_are_as_many_images_of_a_class_as_there_is_room_for(count):
         assert len(set(choose(said, room).classes)) == room
 
 
-def test_classes_beyond_the_room_are_evenly_spaced():
-    said = answers(range(9), range(9), list("abcdefghi"))
-    assert choose(said, 3).classes == [0, 4, 8]
+def test_classes_that_nothing_else_shows_come_first_and_all_are_there():
+    """Of 37 classes with five images, the first 30 are wrong."""
+    labels = np.repeat(np.arange(37), 5)
+    named = np.where(labels < 30, (labels + 1) % 30, labels)
+    sure = np.random.default_rng(0).random(len(labels))
+    said = answers(labels, named, [str(label) for label in range(37)], sure)
+    found = choose(said, 36)
+    others = {*labels[found._replace(classes=[]).rows()]}
+    assert set(labels[found.rows()]) == set(labels)
+    assert len(found.classes) == max(36 - 12, 37 - len(others))
+    assert {*labels} - others <= {*labels[found.classes]}
+    assert set(labels[choose(said, 3).rows()]) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(MAX_EACH, [*range(MAX_EACH)]), (MAX_EACH + 1, [0, 50, 100])]
+)
+def test_of_many_classes_evenly_spaced_ones_are_shown(count, expected):
+    said = answers(range(count), range(count), [str(label) for label in range(count)])
+    assert choose(said, 3).classes == expected
 
 
 def test_a_twelfth_are_the_surest_that_one_head_alone_has_right():

@@ -164,8 +164,8 @@ def test_a_stray_argument_is_refused(monkeypatch):
         (
             "train.batch_size=6",
             "train.batch_size=6 cannot be split over 4 devices, in train.accumulation_steps=1 "
-            "parts each: use a multiple of 4, such as 8; or, since a run keeps its batch, devices "
-            "that divide it",
+            "parts each: use --config.train.batch_size=8, or another multiple of 4; or, since a "
+            "run keeps its batch, devices that divide it",
         ),
         (
             "data.image_size=20",

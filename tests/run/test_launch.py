@@ -39,11 +39,13 @@ def test_another_run_is_refused_before_its_data_are_read(tmp_path):
 
 
 def test_what_differs_from_the_default_is_told_with_it():
-    changes = {"model__name": "vit", "model__gelu": "exact", "pretrained": ""}
+    changes = {"model__name": "vit", "model__gelu": "exact", "pretrained": "", "model__stride": 8}
     found = results._changed(flat(tiny_config(**changes).to_dict()))
     told = {key: pair for key, *pair in found}
     assert told["model.name"] == ["aftrans", "vit"]
     assert told["model.gelu"] == ["auto", "exact"]
+    assert told["model.stride"] == ["0", "8"]  # it takes no "auto"
+    assert told["data.mean"] == ["()", "(0.5, 0.5, 0.5)"]
     assert told["data.name"][1] == "synthetic"
     assert "sacm.keep_ratio" not in told
 

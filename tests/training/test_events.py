@@ -25,14 +25,15 @@ def test_tensorboard_reads_scalars_settings_and_images(tmp_path):
     log.write_settings(settings)
     log.write(3, "train", {"loss": 2.5, "images_per_second": math.nan})
     log.write(6, "train", {"loss": 1.5})
-    log.write(6, "test", {"sum_accuracy": 0.5})
+    log.write(6, "test", {"loss": math.nan, "box_area_mean": 0.5, "box_iou_mean": math.nan})
     log.write_images(6, {"test/a b(1)\udcff.jpg": lambda: image})
     log.close()
     found = events.accumulated(tmp_path)
     assert set(found.Tags()["scalars"]) == {
         "train/loss",
         "train/images_per_second",
-        "test/sum_accuracy",
+        "test/loss",  # of a run that diverged
+        "test/box_area_mean",
     }
     assert [(e.step, e.value) for e in found.Scalars("train/loss")] == [(3, 2.5), (6, 1.5)]
     written = events.settings(found)
