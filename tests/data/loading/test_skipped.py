@@ -116,7 +116,7 @@ class Vanishing(Damaged):
 @pytest.mark.parametrize(("length", "after", "until"), [(60, 200, 31), (5000, 6000, 201)])
 @pytest.mark.parametrize("were_broken", [0, 40])
 def test_a_disk_that_vanishes_later_is_noticed_at_once(length, after, until, were_broken):
-    """After an epoch or more without an error, and of images that are recorded as unreadable already."""
+    """After at least an epoch without an error, and of images recorded as unreadable already."""
     source = Vanishing(length, after)
     skipped = Skipped(source)
     skipped.flags[:were_broken] = True
