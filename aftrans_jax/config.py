@@ -87,11 +87,12 @@ def base_config() -> Config:
     config.data.on_error = "raise"
     config.data.max_pixels = 100_000_000  # most pixels of an image file that is decoded
     config.data.cache = "none"  # keeps resized images: none | ram (in memory)
-    # Side in px of what the global branch sees; 0: what the weights were trained at, 224 without.
+    # Side in px of what the global branch sees; 0: what the weights were trained at, 224 without;
+    # for weights of more than 256 px the multiple of a patch nearest to 224.
     config.data.image_size = 0  # Choice: the weights'; section 3.2: 448
-    # Side in px of the photo that a crop is cut from; 0: twice what the weights were trained at.
+    # Side in px of the photo that a crop is cut from; 0: twice image_size's default.
     config.data.source_size = 0
-    config.data.local_size = 0  # side in px of the crop; 0: what the weights were trained at
+    config.data.local_size = 0  # side in px of the crop; 0: image_size's default
     # Photos are squashed to a square of source_size times this, then cropped to source_size (at 1
     # nothing is cut).
     config.data.resize_ratio = 1.0  # Paper: section 3.2

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.heads import HEADS
-from aftrans_jax.experiment.weights_checks import check_variant, local_size_doubts
+from aftrans_jax.experiment.weights_checks import check_variant, image_sizes, local_size_doubts
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.baseline import Baseline
@@ -23,7 +23,7 @@ from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import AnyArrays
-from aftrans_jax.weights.fitting import fit_to_model, resize_positions, trained_size
+from aftrans_jax.weights.fitting import fit_to_model, resize_positions
 from aftrans_jax.weights.origins import disagreements
 from aftrans_jax.weights.reading import open_weights
 
@@ -162,8 +162,7 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
             known, notes = _pretrained(weights.arrays, expected, keep_head)
             if "local" in expected:
-                size = weights.origin.size or trained_size(weights.arrays)
-                notes += local_size_doubts(config.data.local_size, size)
+                notes += local_size_doubts(config.data.local_size, image_sizes(weights))
         trained = weights.origin
         data = config.data
         doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)

@@ -8,7 +8,7 @@ from experiments import tiny_config, tiny_variants
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.weights_checks import check_variant
+from aftrans_jax.experiment.weights_checks import ImageSizes, check_variant, local_size_doubts
 from aftrans_jax.weights.npz import save_npz
 
 NUM_CLASSES = 7
@@ -139,6 +139,11 @@ def test_a_local_size_that_the_file_was_not_trained_at_is_told(path):
     for size, model, is_told in ((24, "aftrans", True), (32, "aftrans", False), (24, "vit", False)):
         _, notes = start(path, data__local_size=size, model__name=model)
         assert any(told in note for note in notes) == is_told
+
+
+def test_a_size_that_files_of_large_images_do_not_have_by_default_is_not_advised():
+    assert local_size_doubts(112, ImageSizes(trained=224, default=224))
+    assert local_size_doubts(112, ImageSizes(trained=518, default=224)) == ()
 
 
 def test_the_local_branch_starts_as_the_trunk_on_the_size_of_its_file(path, trunk):
