@@ -55,9 +55,9 @@ def base_config() -> Config:
     config.model = ConfigDict()  # the network
     # What is trained: aftrans | vit (the trunk alone) | transfg (with loss.contrastive=1) | rams.
     config.model.name = "aftrans"
-    # Size of the trunk: auto (that of the weights; b16 without) | mini8 | ti16 | s16 | b16 | b32 |
-    # l16 | l32 | h14 | s14 | b14 | l14 | s14_reg4 | b14_reg4 | l14_reg4 | ti16_reg1 | s16_reg1 |
-    # b16_reg1.
+    # Size of the trunk: auto (that of the weights; b16 without) | mini8 | ti16 | s16 | s32 |
+    # s8 | b16 | b32 | b8 | l16 | l32 | h14 | s14 | b14 | l14 | s14_reg4 | b14_reg4 | l14_reg4 |
+    # ti16_reg1 | s16_reg1 | b16_reg1.
     config.model.variant = "auto"  # Paper: section 3.2 has b16
     # Px from one patch to the next; 0: a patch's side, without overlap.
     config.model.stride = 0  # Choice: no overlap; section 3.2: patches of 16 px every 12 px

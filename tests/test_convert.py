@@ -41,7 +41,9 @@ def test_the_file_is_the_source_with_its_origin(folder, tmp_path, monkeypatch, c
 def test_patches_of_another_size_are_said(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "x.npz"
     run(monkeypatch, folder / "timm DeiT", f"--out={out}", "--patch_size=5")
-    assert "kernel of patches resampled from 4 to 5 px" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "kernel of patches resampled from 4 to 5 px" in said
+    assert "note: no variant has patches of 5 px, width 8, " in said
     found = read_npz(out)
     assert found["embedding/kernel"].shape == (5, 5, 3, 8)
     with pytest.raises(SystemExit, match="--heads=2: its arrays have the official names"):

@@ -108,22 +108,41 @@ def check_variant(name: str, arrays: AnyArrays) -> None:
     if found is None or found == variant:
         return
     fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]
-    patch = found.patch_size
-    alike = [known for known in VARIANTS.values() if known._replace(patch_size=patch) == found]
-    same = variant in alike
-    wanted = dict.fromkeys(known.patch_size for known in ([variant] if same else alike))
+    alike = _of_other_patches(found)
+    same = name in alike
+    wanted = dict.fromkeys(VARIANTS[known].patch_size for known in ([name] if same else alike))
     convert = ", or ".join(
         f"{CONVERT} --patch_size={size} --out=x.npz makes a file of patches of {size} px"
         for size in wanted
     )
     text, own = map(_described, (found, variant))
     if not fitting:
-        remedy = convert or f"there are {', '.join(VARIANTS)}"
+        remedy = convert or _listed()
         raise ValueError(f"the file has {text}, as no variant has; {remedy}")
     remedies = [f"use {' or '.join(fitting)}", *([convert] if same else [])]
     raise ValueError(
         f"the file has {text}, model.variant={name!r} has {own}; {'; '.join(remedies)}"
     )
+
+
+def variant_doubts(arrays: AnyArrays) -> tuple[str, ...]:
+    """Returns a line where no variant has the sizes of a file, which then no training takes."""
+    found = sizes(arrays)
+    if found is None or found in VARIANTS.values():
+        return ()
+    alike = _of_other_patches(found)
+    known = f"with other patches there are {', '.join(alike)}" if alike else _listed()
+    return (f"no variant has {_described(found)}, so no training takes this file; {known}",)
+
+
+def _of_other_patches(found: Variant) -> list[str]:
+    """Returns the names of the variants that differ in nothing but the size of their patches."""
+    patch = found.patch_size
+    return [name for name, known in VARIANTS.items() if known._replace(patch_size=patch) == found]
+
+
+def _listed() -> str:
+    return f"there are {', '.join(VARIANTS)}"
 
 
 def _described(sizes: Variant) -> str:
