@@ -170,7 +170,7 @@ def test_a_bad_file_is_a_line_and_the_others_are_named(call, photos, tmp_path):
     assert paths_of(rows) == good
     assert len(said) == 3
     assert said[1].startswith(f"error: cannot decode '{tmp_path}/bad.jpg' (11 bytes): ")
-    assert said[2] == f"error: [Errno 2] No such file or directory: '{tmp_path}/no.jpg'"
+    assert said[2] == f"error: {tmp_path}/no.jpg: there is no such file"
     assert rows == call(*good, "--top=1")[0]
 
 
