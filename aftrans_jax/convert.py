@@ -69,7 +69,10 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
     for note in variant_doubts(arrays):
         say(f"note: {note}")
     say(f"gelu {trained.gelu}, mean {trained.mean}, std {trained.std} ({trained.reason})")
+    replaced = out.exists()
     save_arrays(out, arrays, as_text(trained).encode())
+    if replaced:
+        say(f"note: the earlier {out} is replaced")
     print(out)
 
 

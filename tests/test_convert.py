@@ -27,6 +27,9 @@ def test_the_file_is_the_source_with_its_origin(folder, tmp_path, monkeypatch, c
     said = capsys.readouterr()
     assert said.out == f"{out}\n"
     assert "LayerScale folded into out and Dense_1" in said.err
+    assert "replaced" not in said.err
+    run(monkeypatch, folder / "timm DINOv2, 4 registers", f"--out={out}")
+    assert f"note: the earlier {out} is replaced\n" in capsys.readouterr().err
     assert "gelu exact, mean (0.4, 0.5, 0.6), std (0.2, 0.3, 0.25) (vit_small_patch14" in said.err
     with open_weights(str(folder / "timm DINOv2, 4 registers")) as source:
         expected = {name: np.asarray(x) for name, x in source.arrays.items()}

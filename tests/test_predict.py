@@ -315,7 +315,9 @@ def test_export_writes_the_trunk_where_it_is_told(workdir, tmp_path, monkeypatch
     monkeypatch.setattr(sys, "argv", ["export", f"--workdir={workdir}", f"--out={out}"])
     with tiny_variants():
         export.main()
-    assert capsys.readouterr().out == f"{out}\n"
+        assert capsys.readouterr() == (f"{out}\n", "")
+        export.main()
+    assert capsys.readouterr() == (f"{out}\n", f"note: the earlier {out} is replaced\n")
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
     assert np.abs(read_npz(out)["head/kernel"]).max() > 0
 
