@@ -44,7 +44,7 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
     # Not needed for --help.
     import jax
 
-    from aftrans_jax.experiment.weights_checks import check_whole
+    from aftrans_jax.experiment.weights_checks import check_whole, variant_doubts
     from aftrans_jax.weights.arrays import to_float32
     from aftrans_jax.weights.npz import save_arrays
     from aftrans_jax.weights.origins import as_text
@@ -68,8 +68,13 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
             arrays["embedding/kernel"] = resize_kernel(kernel, patch_size)
             say(f"kernel of patches resampled from {kernel.shape[0]} to {patch_size} px")
             trained = trained._replace(size=None)  # as many patches, but of another size
+    for note in variant_doubts(arrays):
+        say(f"note: {note}")
     say(f"gelu {trained.gelu}, mean {trained.mean}, std {trained.std} ({trained.reason})")
+    replaced = out.exists()
     save_arrays(out, arrays, as_text(trained).encode())
+    if replaced:
+        say(f"note: the earlier {out} is replaced")
     print(out)
 
 

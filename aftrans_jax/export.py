@@ -9,7 +9,7 @@
 import argparse
 from pathlib import Path
 
-from aftrans_jax.command import check_suffix, nonempty_path, one_line_errors
+from aftrans_jax.command import check_suffix, nonempty_path, one_line_errors, say
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.paths import check_file, expand
@@ -67,6 +67,7 @@ def _write(args: argparse.Namespace) -> None:
     check_file(path, f"--out={path}")
     trained = load_trained(workdir)
     make_folder(path.parent)
+    replaced = path.exists()
     if args.format == "npz":
         told = trained.settings
         mean, std = (tuple(told[key]) for key in ("data.mean", "data.std"))
@@ -78,6 +79,8 @@ def _write(args: argparse.Namespace) -> None:
     else:
         logits = args.logits or ("global" if args.format == "onnx" else trained.predict_from)
         write_program(path, trained, args.format, logits, with_region=args.region)
+    if replaced:
+        say(f"note: the earlier {path} is replaced")
     print(path)
 
 

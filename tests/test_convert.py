@@ -27,6 +27,9 @@ def test_the_file_is_the_source_with_its_origin(folder, tmp_path, monkeypatch, c
     said = capsys.readouterr()
     assert said.out == f"{out}\n"
     assert "LayerScale folded into out and Dense_1" in said.err
+    assert "replaced" not in said.err
+    run(monkeypatch, folder / "timm DINOv2, 4 registers", f"--out={out}")
+    assert f"note: the earlier {out} is replaced\n" in capsys.readouterr().err
     assert "gelu exact, mean (0.4, 0.5, 0.6), std (0.2, 0.3, 0.25) (vit_small_patch14" in said.err
     with open_weights(str(folder / "timm DINOv2, 4 registers")) as source:
         expected = {name: np.asarray(x) for name, x in source.arrays.items()}
@@ -41,7 +44,9 @@ def test_the_file_is_the_source_with_its_origin(folder, tmp_path, monkeypatch, c
 def test_patches_of_another_size_are_said(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "x.npz"
     run(monkeypatch, folder / "timm DeiT", f"--out={out}", "--patch_size=5")
-    assert "kernel of patches resampled from 4 to 5 px" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "kernel of patches resampled from 4 to 5 px" in said
+    assert "note: no variant has patches of 5 px, width 8, " in said
     found = read_npz(out)
     assert found["embedding/kernel"].shape == (5, 5, 3, 8)
     with pytest.raises(SystemExit, match="--heads=2: its arrays have the official names"):

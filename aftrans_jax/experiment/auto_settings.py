@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
 from aftrans_jax.experiment.model import MODELS
-from aftrans_jax.experiment.weights_checks import check_variant
+from aftrans_jax.experiment.weights_checks import ImageSizes, check_variant, image_sizes
 from aftrans_jax.model.variants import VARIANTS
-from aftrans_jax.weights.fitting import sizes, trained_size
+from aftrans_jax.weights.fitting import sizes
 from aftrans_jax.weights.origins import OFFICIAL, Origin
 from aftrans_jax.weights.reading import open_weights
 from aftrans_jax.weights.whole_models import Whole
@@ -20,13 +20,13 @@ _OF_ORIGIN = frozenset(("model.gelu", "data.mean", "data.std"))
 
 
 class _Facts(NamedTuple):
-    """Of a file of weights, or of none: variant, px it was trained at if known, and origin.
+    """Of a file of weights, or of none: variant, sides of its images if known, and origin.
 
     `whole` is the trained model in it, None where there is only a trunk.
     """
 
     variant: str
-    size: int | None
+    size: ImageSizes
     origin: Origin
     whole: Whole | None = None
 
@@ -37,11 +37,12 @@ def settled(
     """Returns a configuration with the keys that are left to the weights set, locked.
 
     With them comes a line that says their values and how GELU and pixel values are known, none
-    where nothing is left. Without a record they are the file's: the variant of its shapes, the size
-    it was trained at, the GELU and pixel values of its origin; without a file the official
-    ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice its size; a whole
-    trained model has a stride and a size of crops of its own. With a record they are as recorded,
-    so that a run goes on without the file of its weights.
+    where nothing is left, and another where images are smaller than those the file was trained on.
+    Without a record they are the file's: the variant of its shapes, the size of its
+    `weights_checks.image_sizes`, the GELU and pixel values of its origin; without a file the
+    official ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice its size; a
+    whole trained model has a stride and a size of crops of its own. With a record they are as
+    recorded, so that a run goes on without the file of its weights.
 
     Args:
       config: not changed.
@@ -55,14 +56,25 @@ def settled(
     if not left:
         return config, ()
     result = copy.deepcopy(config)
-    found, reason = (recorded, "") if recorded else _found(config)
+    facts = None if recorded else _facts(config.pretrained, _given(config, "model.variant"))
+    found = recorded if facts is None else _found(config, facts)
     for key in left:
         group, name = key.split(".")
         result[group][name] = tuple(found[key]) if isinstance(found[key], list) else found[key]
     listed = ", ".join(f"{key}={_text(result[key])}" for key in left)
+    if facts is None:
+        return result, ()
     source = Path(config.pretrained).name or "without weights"
-    told = f" ({reason})" if reason and set(left) & _OF_ORIGIN else ""
-    return result, () if recorded else (f"{source}: {listed}{told}",)
+    told = config.pretrained and set(left) & _OF_ORIGIN
+    line = f"{source}: {listed}{f' ({facts.origin.reason})' if told else ''}"
+    trained, default = facts.size
+    if trained == default or "data.image_size" not in left:
+        return result, (line,)
+    return result, (
+        line,
+        f"{source}: its positions are of {trained} px, at which training takes several times "
+        f"as long: they are resized to {default} px; --config.data.image_size={trained} keeps them",
+    )
 
 
 def with_steps(config: Config, num_images: int) -> Config:
@@ -83,16 +95,15 @@ def with_steps(config: Config, num_images: int) -> Config:
     return result
 
 
-def _found(config: Config) -> tuple[dict[str, Any], str]:
-    """Returns values by key, and how those of the origin are known, empty without weights."""
-    facts = _facts(config.pretrained, _given(config, "model.variant"))
-    stride, size = VARIANTS[facts.variant].patch_size, facts.size or 224
+def _found(config: Config, facts: _Facts) -> dict[str, Any]:
+    """Returns values by key."""
+    stride, size = VARIANTS[facts.variant].patch_size, facts.size.default or 224
     local_size = size
     if facts.whole is not None:
         stride, local_size = facts.whole.stride, facts.whole.local_size
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
-    found = {
+    return {
         "model.variant": facts.variant,
         "model.stride": stride,
         "model.gelu": facts.origin.gelu,
@@ -102,7 +113,6 @@ def _found(config: Config) -> tuple[dict[str, Any], str]:
         "data.mean": facts.origin.mean,
         "data.std": facts.origin.std,
     }
-    return found, facts.origin.reason if config.pretrained else ""
 
 
 def _facts(path: str, variant: str | None) -> _Facts:
@@ -112,14 +122,13 @@ def _facts(path: str, variant: str | None) -> _Facts:
             f"model.variant={variant!r} is unknown: choose one of auto, {', '.join(VARIANTS)}"
         )
     if not path:
-        return _Facts(variant or "b16", None, OFFICIAL)
+        return _Facts(variant or "b16", ImageSizes(None, None), OFFICIAL)
     with open_weights(path) as weights:
         found = sizes(weights.arrays)
         variant = variant or next((name for name in VARIANTS if VARIANTS[name] == found), "b16")
         # First: sizes of another variant's file would be reported as not fitting this one's.
         check_variant(variant, weights.arrays)
-        size = weights.origin.size or trained_size(weights.arrays)
-        return _Facts(variant, size, weights.origin, weights.whole)
+        return _Facts(variant, image_sizes(weights), weights.origin, weights.whole)
 
 
 def _given(config: Config, key: str) -> Any:

@@ -13,7 +13,12 @@ from jaxtyping import Array
 
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.heads import HEADS
-from aftrans_jax.experiment.weights_checks import check_variant, local_size_doubts
+from aftrans_jax.experiment.weights_checks import (
+    ImageSizes,
+    check_variant,
+    image_sizes,
+    local_size_doubts,
+)
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.baseline import Baseline
@@ -22,7 +27,7 @@ from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
-from aftrans_jax.weights.fitting import fit_beside, fit_to_model, resize_positions, trained_size
+from aftrans_jax.weights.fitting import fit_beside, fit_to_model, resize_positions
 from aftrans_jax.weights.origins import disagreements
 from aftrans_jax.weights.reading import Weights, open_weights
 
@@ -161,8 +166,9 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
             known, notes = _pretrained(weights, expected, keep_head)
             if "local" in expected:
-                size = weights.origin.size or trained_size(weights.arrays)
-                size = weights.whole.local_size if weights.whole else size
+                size = image_sizes(weights)
+                if weights.whole:
+                    size = ImageSizes(weights.whole.local_size, weights.whole.local_size)
                 notes += local_size_doubts(config.data.local_size, size)
         trained = weights.origin
         data = config.data

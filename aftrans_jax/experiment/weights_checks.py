@@ -1,7 +1,7 @@
 """Checks that a file of weights is a ViT's and suits the configured model, with remedies."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +10,49 @@ from flax.traverse_util import flatten_dict
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits
-from aftrans_jax.weights.fitting import sizes
+from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.layouts import POSITIONS
+from aftrans_jax.weights.reading import Weights
 
 _OPTIONAL = ("head/", "pre_logits/")
+_LARGEST = 256  # px; DINOv2's 518 are 1,369 patches, five times those of 224
 
 
-def local_size_doubts(local_size: int, trained: int | None) -> tuple[str, ...]:
+class ImageSizes(NamedTuple):
+    """Sides in px of a file's training images, and of those that it reads by default.
+
+    Both are None where the file does not tell.
+    """
+
+    trained: int | None
+    default: int | None
+
+
+def image_sizes(weights: Weights) -> ImageSizes:
+    """Returns the image sizes of a file.
+
+    The default is what it was trained at, but above 256 px the multiple of a patch that is nearest
+    to 224; a size that this package recorded in the file stays.
+    """
+    if recorded := weights.origin.size:
+        return ImageSizes(recorded, recorded)
+    trained, variant = trained_size(weights.arrays), sizes(weights.arrays)
+    if trained is None or variant is None or trained <= _LARGEST:
+        return ImageSizes(trained, trained)
+    return ImageSizes(trained, round(224 / variant.patch_size) * variant.patch_size)
+
+
+def local_size_doubts(local_size: int, file: ImageSizes) -> tuple[str, ...]:
     """Returns a line where the local branch reads at another size than the file was trained at.
+
+    There is none for a file of larger images than it reads by default.
 
     Args:
       local_size: side of the local branch's images in px.
-      trained: side of the file's training images in px, None where unknown.
+      file: image sizes of the file.
     """
-    if trained in (None, local_size):
+    trained = file.trained
+    if trained in (None, local_size) or trained != file.default:
         return ()
     return (
         f"data.local_size is {local_size}: the file was trained at {trained} px, at "
@@ -79,22 +108,41 @@ def check_variant(name: str, arrays: AnyArrays) -> None:
     if found is None or found == variant:
         return
     fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]
-    patch = found.patch_size
-    alike = [known for known in VARIANTS.values() if known._replace(patch_size=patch) == found]
-    same = variant in alike
-    wanted = dict.fromkeys(known.patch_size for known in ([variant] if same else alike))
+    alike = _of_other_patches(found)
+    same = name in alike
+    wanted = dict.fromkeys(VARIANTS[known].patch_size for known in ([name] if same else alike))
     convert = ", or ".join(
         f"{CONVERT} --patch_size={size} --out=x.npz makes a file of patches of {size} px"
         for size in wanted
     )
     text, own = map(_described, (found, variant))
     if not fitting:
-        remedy = convert or f"there are {', '.join(VARIANTS)}"
+        remedy = convert or _listed()
         raise ValueError(f"the file has {text}, as no variant has; {remedy}")
     remedies = [f"use {' or '.join(fitting)}", *([convert] if same else [])]
     raise ValueError(
         f"the file has {text}, model.variant={name!r} has {own}; {'; '.join(remedies)}"
     )
+
+
+def variant_doubts(arrays: AnyArrays) -> tuple[str, ...]:
+    """Returns a line where no variant has the sizes of a file, which then no training takes."""
+    found = sizes(arrays)
+    if found is None or found in VARIANTS.values():
+        return ()
+    alike = _of_other_patches(found)
+    known = f"with other patches there are {', '.join(alike)}" if alike else _listed()
+    return (f"no variant has {_described(found)}, so no training takes this file; {known}",)
+
+
+def _of_other_patches(found: Variant) -> list[str]:
+    """Returns the names of the variants that differ in nothing but the size of their patches."""
+    patch = found.patch_size
+    return [name for name, known in VARIANTS.items() if known._replace(patch_size=patch) == found]
+
+
+def _listed() -> str:
+    return f"there are {', '.join(VARIANTS)}"
 
 
 def _described(sizes: Variant) -> str:

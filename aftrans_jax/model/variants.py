@@ -47,8 +47,11 @@ VARIANTS = MappingProxyType(
         "mini8": Variant(8, 96, 384, 6, 3),  # the built-in one, for 64 px
         "ti16": Variant(16, 192, 768, 12, 3),
         "s16": Variant(16, 384, 1536, 12, 6),
+        "s32": Variant(32, 384, 1536, 12, 6),
+        "s8": Variant(8, 384, 1536, 12, 6),
         "b16": Variant(16, 768, 3072, 12, 12),
         "b32": Variant(32, 768, 3072, 12, 12),
+        "b8": Variant(8, 768, 3072, 12, 12),
         "l16": Variant(16, 1024, 4096, 24, 16),
         "l32": Variant(32, 1024, 4096, 24, 16),
         "h14": Variant(14, 1280, 5120, 32, 16),

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
 from aftrans_jax.locks import open_locked
+from aftrans_jax.weights.connections import why_failed
 from aftrans_jax.weights.hub import hub_file
-from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official
+from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official, listed_beside
 
 ADDRESS = "https://storage.googleapis.com/vit_models"  # Google Research's files
 
@@ -55,7 +56,7 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
         with _kept(part) as held:  # another process may have just downloaded it
             try:
                 if not target.exists():
-                    _download(f"{address}/{urllib.parse.quote(name)}.npz", target, part)
+                    _download(address, name, target, part)
             finally:
                 if not os.fstat(held.fileno()).st_size:
                     part.unlink(missing_ok=True)
@@ -74,14 +75,15 @@ def _kept(part: Path) -> IO[bytes]:
         ) from error
 
 
-def _download(url: str, target: Path, part: Path) -> None:
-    remedy = f"download it elsewhere and put it to {target}, or give the path of a file"
+def _download(address: str, name: str, target: Path, part: Path) -> None:
+    url = f"{address}/{urllib.parse.quote(name)}.npz"
+    elsewhere = f"elsewhere and put it to {target}, or give the path of a file"
     try:
         answer = requests.head(url, timeout=_PATIENCE, allow_redirects=True)
         if answer.status_code == requests.codes.not_found:
             raise FileNotFoundError(
                 f"{url} does not exist: expected the name of an official file, such as "
-                "imagenet21k/ViT-B_16, or the path of one"
+                f"imagenet21k/ViT-B_16, or the path of one{listed_beside(name)}"
             )
         answer.raise_for_status()
         size = int(answer.headers["Content-Length"])
@@ -95,11 +97,17 @@ def _download(url: str, target: Path, part: Path) -> None:
             downloader=cast(Any, lambda url, file, _: _resume(url, part, size).replace(file)),
         )
     except requests.RequestException as error:
-        raise OSError(f"{url} cannot be downloaded ({error}): {remedy}") from error
+        raise OSError(
+            f"{why_failed(url, error)}: download {url} {elsewhere}{listed_beside(name)}"
+        ) from error
     except KeyError as error:
-        raise OSError(f"{url}: the server does not tell the size: {remedy}") from error
+        raise OSError(
+            f"{url}: the server does not tell the size: download it {elsewhere}"
+        ) from error
     except ValueError as error:  # from pooch's check
-        raise ValueError(f"{url} came damaged ({error}): try again, or {remedy}") from error
+        raise ValueError(
+            f"{url} came damaged ({error}): try again, or download it {elsewhere}"
+        ) from error
 
 
 def _digest(header: str) -> str | None:

@@ -119,9 +119,8 @@ def file_kind(path: str | PathLike[str]) -> str:
         return kind
     if not path.is_file():
         raise FileNotFoundError(
-            f"pretrained={str(path)!r} is not a file: expected one, or the name of official "
-            "weights, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded; "
-            "--config.pretrained= (empty) starts from random weights"
+            f"{str(path)!r} is not a file: expected one of a ViT's weights, or the name of "
+            "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded"
         )
     size = path.stat().st_size
     with path.open("rb") as stream:

@@ -6,9 +6,13 @@
 import re
 from pathlib import Path
 
+import requests
+
+from aftrans_jax.weights.connections import why_failed
 from aftrans_jax.weights.names import FOLDER_FILES, HUB
 from aftrans_jax.weights.sidecar_files import is_timm, read_beside
 
+_PATIENCE = 5  # seconds until a connection is there
 _NONE = f"has none of {', '.join(FOLDER_FILES)}"
 _OFFLINE = "HF_HUB_OFFLINE is set: unset it, or give the path of the model's folder"
 _NAME = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
@@ -35,11 +39,14 @@ def hub_file(name: str) -> Path:
     except ModuleNotFoundError as error:
         raise ValueError("huggingface_hub is absent: pip install huggingface_hub") from error
     repo, revision = match["repo"], match["revision"]
+    # The library alone tries each file for half a minute.
+    down = "" if constants.HF_HUB_OFFLINE else _why_down(constants.ENDPOINT)
     unreachable: dict[str, Exception] = {}  # files that are not in the cache
 
     def fetched(file: str) -> Path | None:
         try:
-            return Path(hf_hub_download(repo, file, revision=revision))
+            found = hf_hub_download(repo, file, revision=revision, local_files_only=bool(down))
+            return Path(found)
         except errors.LocalEntryNotFoundError as error:
             unreachable[file] = error
         except errors.EntryNotFoundError:
@@ -59,21 +66,35 @@ def hub_file(name: str) -> Path:
             f"{name}: the hub has no such model or revision, or it asks for HF_TOKEN"
         ) from error
     except errors.HfHubHTTPError as error:
-        raise _not_downloaded(name, type(error).__name__) from error
+        raise _not_downloaded(f"{name} cannot be downloaded ({type(error).__name__})") from error
     if unreachable and not constants.HF_HUB_OFFLINE:
         file, error = next(iter(unreachable.items()))
-        raise _not_downloaded(name, f"{file} is not in the cache") from error
+        why = down or f"the hub's answer cannot be used ({error.__cause__ or error!s:.80})"
+        raise _not_downloaded(f"{name}: {why}, and {file} is not in the cache") from error
     if found is None:
         offline = f"is not in the cache {constants.HF_HUB_CACHE}, and {_OFFLINE}"
         raise FileNotFoundError(f"{name} {offline if unreachable else _NONE}")
     return found
 
 
-def _not_downloaded(name: str, reason: str) -> OSError:
-    return OSError(
-        f"{name} cannot be downloaded ({reason}): download the model's folder elsewhere and give "
-        "its path"
-    )
+def _why_down(address: str) -> str:
+    """Returns that there is no connection to a server, and why, empty where there is one.
+
+    Slow answers and certificates, which the hub's library may judge otherwise, are left to it.
+    """
+    try:
+        requests.head(address, timeout=_PATIENCE)
+    except requests.exceptions.SSLError:
+        pass
+    except requests.ConnectionError as error:
+        return why_failed(address, error)
+    except requests.RequestException:
+        pass
+    return ""
+
+
+def _not_downloaded(reason: str) -> OSError:
+    return OSError(f"{reason}: download the model's folder elsewhere and give its path")
 
 
 def hub_notes(name: str, path: Path) -> tuple[str, ...]:

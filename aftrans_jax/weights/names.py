@@ -2,9 +2,22 @@
 
 import re
 from pathlib import Path
+from types import MappingProxyType
 
 _OFFICIAL = re.compile(r"(imagenet21k|imagenet21k\+imagenet2012|augreg|sam|gsam)/[\w.+-]+")
 HUB = "hf:"
+
+# Folder -> its plain ViTs, as vit_jax.ipynb of google-research/vision_transformer lists them. Files
+# may have come since, so that nothing is refused by it.
+_LISTED = MappingProxyType(
+    {
+        "imagenet21k": ("ViT-B_8", "ViT-B_16", "ViT-B_32", "ViT-L_16", "ViT-L_32", "ViT-H_14"),
+        "imagenet21k+imagenet2012": (
+            *("ViT-B_8", "ViT-B_16-224", "ViT-B_16", "ViT-B_32"),
+            *("ViT-L_16-224", "ViT-L_16", "ViT-L_32"),
+        ),
+    }
+)
 
 # Hugging Face's names of a model's file, the same for all models.
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -13,6 +26,18 @@ FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 def is_official(name: str) -> bool:
     """Returns whether a value of `pretrained` is the name of official weights, not a path."""
     return _OFFICIAL.fullmatch(name) is not None and not Path(name).exists()
+
+
+def listed_beside(name: str) -> str:
+    """Returns which official names are known where this is none of them, in words, else nothing.
+
+    There is nothing of hybrids with a ResNet either, such as R50+ViT-B_16.
+    """
+    folder, _, file = name.partition("/")
+    known = _LISTED.get(folder, ())
+    if not known or file in known or "+" in file:
+        return ""
+    return f"; Google's list of {folder}/ has no {file}, but {', '.join(known)}"
 
 
 def is_downloaded(name: str) -> bool:

@@ -60,7 +60,7 @@ def test_without_weights_it_is_the_official_b16():
 def test_a_trunk_of_overlapping_patches_tells_its_size(tmp_path):
     """448 px in patches of 16 every 12 px are 37 x 37, as of 592 px without overlap."""
     path = write_npz(tmp_path / "trunk.npz", tokens=1 + 37**2)
-    assert left(pretrained=path)[0]["data.image_size"] == 592
+    assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 224, 448, 224)
     with zipfile.ZipFile(path, "a") as file:
         file.comment = as_text(Origin("tanh", HALVES, HALVES, "exported", 448)).encode()
     assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 448, 896, 448)
@@ -78,10 +78,29 @@ def test_deit_by_its_name_and_shapes(tmp_path):
 
 
 def test_sizes_follow_what_the_file_was_trained_at(tmp_path):
-    path = write_npz(tmp_path / "x.npz", tokens=1 + 24**2)
-    assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 384, 768, 384)
+    path = write_npz(tmp_path / "x.npz", tokens=1 + 12**2)
+    assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 192, 384, 192)
     path = write_npz(tmp_path / "b32.npz", hidden=768, mlp=3072, heads=12, patch=32, tokens=50)
     assert left(pretrained=path)[0] == expected("b32", 32, "tanh", 224, 448, 224)
+
+
+@pytest.mark.parametrize(
+    ("patch", "side", "trained"), [(14, 37, 518), (16, 37, 592), (16, 24, 384), (32, 12, 384)]
+)
+def test_files_of_large_images_read_images_of_224_px_unless_told_otherwise(
+    tmp_path, patch, side, trained
+):
+    """DINOv2's positions are of 37 x 37 patches; twice that many px of a photo train nowhere."""
+    size = {"hidden": 768, "mlp": 3072, "heads": 12, "patch": patch, "tokens": 1 + side**2}
+    path = write_npz(tmp_path / "x.npz", **size)
+    found, (_, note) = left(pretrained=path)
+    assert found == expected(f"b{patch}", patch, "tanh", 224, 448, 224)
+    assert note.startswith(f"x.npz: its positions are of {trained} px, at which ")
+    assert note.endswith(f"resized to 224 px; --config.data.image_size={trained} keeps them")
+    found, notes = left(pretrained=path, data__image_size=trained)
+    assert found == expected(f"b{patch}", patch, "tanh", trained, max(trained, 448), 224)
+    assert len(notes) == 1
+    assert len(left(pretrained=path, data__local_size=112)[1]) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from experiments import tiny_config, tiny_variants
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.experiment.weights_checks import check_variant
+from aftrans_jax.experiment.weights_checks import (
+    ImageSizes,
+    check_variant,
+    local_size_doubts,
+    variant_doubts,
+)
 from aftrans_jax.weights.npz import save_npz
 
 NUM_CLASSES = 7
@@ -98,19 +103,25 @@ def test_a_file_that_no_variant_fits_is_told_so(tmp_path, trunk):
 
 
 def test_every_patch_size_that_a_variant_of_the_width_has_is_named():
-    """The sizes of dino_vits8."""
+    """Of a ViT-S with patches of 12 px; a file that is one already has nothing to be said of it."""
     block = "Transformer/encoderblock_{}"
     arrays = {f"{block.format(layer)}/LayerNorm_0/bias": np.zeros(384) for layer in range(12)}
     arrays |= {
-        "embedding/kernel": np.zeros((8, 8, 3, 384)),
+        "embedding/kernel": np.zeros((12, 12, 3, 384)),
         f"{block.format(0)}/MlpBlock_3/Dense_0/kernel": np.zeros((384, 1536)),
         f"{block.format(0)}/MultiHeadDotProductAttention_1/query/kernel": np.zeros((384, 6, 64)),
     }
-    for variant, wanted in (("b16", ["16", "14"]), ("s14", ["14"])):
+    for variant, wanted in (("b16", ["16", "32", "8", "14"]), ("s14", ["14"])):
         with pytest.raises(ValueError, match="as no variant has; python") as caught:
             check_variant(variant, arrays)
         found = re.findall(r"convert SOURCE --patch_size=(\d+) --out=x", str(caught.value))
         assert found == wanted
+    (note,) = variant_doubts(arrays)
+    assert note == (
+        "no variant has patches of 12 px, width 384, MLP of 1536, 12 layers, 6 heads, so no "
+        "training takes this file; with other patches there are s16, s32, s8, s14"
+    )
+    assert variant_doubts(arrays | {"embedding/kernel": np.zeros((8, 8, 3, 384))}) == ()
 
 
 @pytest.mark.parametrize("name", ["transfg", "rams"])
@@ -139,6 +150,11 @@ def test_a_local_size_that_the_file_was_not_trained_at_is_told(path):
     for size, model, is_told in ((24, "aftrans", True), (32, "aftrans", False), (24, "vit", False)):
         _, notes = start(path, data__local_size=size, model__name=model)
         assert any(told in note for note in notes) == is_told
+
+
+def test_a_size_that_files_of_large_images_do_not_have_by_default_is_not_advised():
+    assert local_size_doubts(112, ImageSizes(trained=224, default=224))
+    assert local_size_doubts(112, ImageSizes(trained=518, default=224)) == ()
 
 
 def test_the_local_branch_starts_as_the_trunk_on_the_size_of_its_file(path, trunk):

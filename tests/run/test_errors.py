@@ -120,9 +120,8 @@ def test_the_paper_s_configuration_without_its_data_says_what_to_set(seen):
 
 def test_then_without_its_weights(seen, cub):
     assert seen(*TINY, f"--config.data.dir={cub}", "--config.pretrained=ViT-B_16.npz") == (
-        "error: pretrained='ViT-B_16.npz' is not a file: expected one, or the name of official "
-        "weights, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded; "
-        "--config.pretrained= (empty) starts from random weights"
+        "error: 'ViT-B_16.npz' is not a file: expected one of a ViT's weights, or the name of "
+        "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded"
     )
 
 

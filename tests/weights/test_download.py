@@ -107,7 +107,8 @@ def test_a_broken_download_goes_on_where_the_server_can(server, cache, ranges):
 
 def test_what_broke_off_for_good_is_kept_for_the_next_command(server, cache):
     server.cuts = [65_536] * 4 + [1000]
-    with pytest.raises(OSError, match=r"cannot be downloaded .*put it to .*ViT-Ti_16\.npz, or"):
+    said = r"^the connection to 127\.0\.0\.1 broke off .*put it to .*ViT-Ti_16\.npz, or"
+    with pytest.raises(OSError, match=said):
         weights_file(NAME, address=server.address)
     assert left_over(cache) == ["ViT-Ti_16.npz.part"]
     assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
@@ -157,9 +158,33 @@ def test_what_the_server_does_not_have_is_named(server):
 
 
 def test_offline_it_says_which_file_to_put_where(cache):
-    with pytest.raises(OSError, match=r"cannot be downloaded.*weights/augreg/Ti_8\.npz, or give"):
-        weights_file("augreg/Ti_8", address="http://127.0.0.1:9")
+    address = "http://127.0.0.1:9"
+    with pytest.raises(OSError, match="cannot be reached") as caught:
+        weights_file("augreg/Ti_8", address=address)
+    assert str(caught.value) == (
+        "127.0.0.1 cannot be reached (Connection refused): download "
+        f"{address}/augreg/Ti_8.npz elsewhere and put it to {cache}/augreg/Ti_8.npz, or give the "
+        "path of a file"
+    )
     assert left_over(cache) == []
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_of_a_wrong_name_the_known_ones_are_told(server, is_there):
+    address = server.address if is_there else "http://127.0.0.1:9"
+    said = r"; Google's list of imagenet21k/ has no ViT-B_17, but ViT-B_8, ViT-B_16, .*ViT-H_14$"
+    with pytest.raises(OSError, match=said):
+        weights_file("imagenet21k/ViT-B_17", address=address)
+    for known in ("ViT-B_16", "R50+ViT-B_16"):
+        with pytest.raises(OSError, match=r"put it to .*a file$"):
+            weights_file(f"imagenet21k/{known}", address="http://127.0.0.1:9")
+
+
+def test_what_the_server_refuses_is_not_a_missing_network(server, monkeypatch):
+    monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.send_error(403))
+    said = r"^127\.0\.0\.1 answers 403 Forbidden: download http://.* elsewhere"
+    with pytest.raises(OSError, match=said):
+        weights_file(NAME, address=server.address)
 
 
 def test_a_cache_without_locks_is_used_without(server, cache, monkeypatch):
@@ -249,5 +274,5 @@ def test_requests_is_what_breaks(monkeypatch, server):
     monkeypatch.setattr(
         requests, "head", lambda *_, **__: (_ for _ in ()).throw(requests.Timeout("too long"))
     )
-    with pytest.raises(OSError, match=r"\(too long\): download it elsewhere"):
+    with pytest.raises(OSError, match=r"^127\.0\.0\.1 cannot be reached \(Timeout\): download "):
         weights_file(NAME, address=server.address)

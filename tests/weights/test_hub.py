@@ -137,13 +137,26 @@ def test_offline_what_is_not_in_the_cache_is_told_so(monkeypatch):
 
 def test_without_a_server_a_cached_timm_model_works_and_no_part_of_one(server, monkeypatch):
     path = weights_file("hf:timm/vit_y")
-    monkeypatch.setattr("time.sleep", lambda _: None)  # the library's, between its tries
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("the library tries again"))
     server.shutdown()
     server.server_close()
     assert weights_file("hf:timm/vit_y") == path
     path.with_name("config.json").unlink()
-    with pytest.raises(OSError, match=r"hf:timm/vit_y cannot be downloaded \(config\.json is not"):
-        weights_file("hf:timm/vit_y")
+    for name, file in (("hf:timm/vit_y", "config.json"), ("hf:timm/vit_z", "model.safetensors")):
+        with pytest.raises(OSError, match="cannot be reached") as caught:
+            weights_file(name)
+        assert str(caught.value) == (
+            f"{name}: 127.0.0.1 cannot be reached (Connection refused), and {file} is not in the "
+            "cache: download the model's folder elsewhere and give its path"
+        )
+
+
+def test_a_server_that_fails_is_not_one_that_cannot_be_reached(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the library's, between its tries
+    monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.send_error(503))
+    said = r"^hf:timm/vit_x\.augreg: the hub's answer cannot be used \(.*503 .*, and model\.safet"
+    with pytest.raises(OSError, match=said):
+        weights_file("hf:timm/vit_x.augreg")
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:x", "hf:x/y/z", "hf:../y", "hf:x/y@", "hf:x/y?"])

@@ -72,10 +72,12 @@ def read_photo(
       ValueError: the file is not a complete image of at most `max_pixels`, or a folder or a pipe;
         the message names it.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for its writer
-        raise ValueError(f"{os.fspath(path)!r} is no regular file: expected an image file")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait for its writer
+            raise ValueError(f"{os.fspath(path)!r} is no regular file: expected an image file")
         data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fspath(path)}: there is no such file") from None
     except OSError as error:
         raise with_filename(error, Path(path)) from None
     return decode_photo(data, os.fspath(path), max_pixels=max_pixels, resize_size=resize_size)
