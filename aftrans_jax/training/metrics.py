@@ -62,8 +62,8 @@ def in_top5(
 ) -> Float[Array, " batch"]:
     """Returns 1 where fewer than five logits come before the label's, else 0.
 
-    Equal logits come in the order of their classes, as they do for `correct`. NaN comes before every
-    number, and a label whose own logit is NaN does not count, though argmax may name it.
+    Equal logits come in the order of their classes, as they do for `correct`. NaN comes before
+    every number, and a label whose own logit is NaN does not count, though argmax may name it.
     """
     label, classes = labels[:, None], jnp.arange(logits.shape[-1])
     own = jnp.take_along_axis(logits, label, axis=-1)
