@@ -72,8 +72,8 @@ def settled(
         return result, (line,)
     return result, (
         line,
-        f"{source}: its positions are of {trained} px, at which training takes several times "
-        f"as long: they are resized to {default} px; --config.data.image_size={trained} keeps them",
+        f"{source}: its positions are of {trained} px, {(trained / default) ** 2:.1f} times the "
+        f"patches: they are resized to {default} px; --config.data.image_size={trained} keeps them",
     )
 
 
