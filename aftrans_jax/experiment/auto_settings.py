@@ -68,7 +68,7 @@ def settled(
     told = config.pretrained and set(left) & _OF_ORIGIN
     line = f"{source}: {listed}{f' ({facts.origin.reason})' if told else ''}"
     trained, default = facts.size
-    if trained == default or "data.image_size" not in left:
+    if not (trained and default) or trained == default or "data.image_size" not in left:
         return result, (line,)
     return result, (
         line,
