@@ -68,12 +68,12 @@ def settled(
     told = config.pretrained and set(left) & _OF_ORIGIN
     line = f"{source}: {listed}{f' ({facts.origin.reason})' if told else ''}"
     trained, default = facts.size
-    if trained == default or "data.image_size" not in left:
+    if not (trained and default) or trained == default or "data.image_size" not in left:
         return result, (line,)
     return result, (
         line,
-        f"{source}: its positions are of {trained} px, at which training takes several times "
-        f"as long: they are resized to {default} px; --config.data.image_size={trained} keeps them",
+        f"{source}: its positions are of {trained} px, {(trained / default) ** 2:.1f} times the "
+        f"patches: they are resized to {default} px; --config.data.image_size={trained} keeps them",
     )
 
 

@@ -4,9 +4,14 @@ import urllib.parse
 
 import requests
 
+_BROKEN_OFF = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
 
 def why_failed(url: str, error: requests.RequestException) -> str:
-    """Returns whether a server refused, cannot be reached or broke off, with its name and a cause.
+    """Returns whether a server refused, was out of reach, broke off or answered unusably, and why.
 
     Args:
       url: address that was asked for.
@@ -17,7 +22,9 @@ def why_failed(url: str, error: requests.RequestException) -> str:
         return f"{host} answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return f"{host} cannot be reached ({_first_cause(error)})"
-    return f"the connection to {host} broke off ({_first_cause(error)})"
+    if isinstance(error, _BROKEN_OFF):
+        return f"the connection to {host} broke off ({_first_cause(error)})"
+    return f"the answer of {host} cannot be used ({_first_cause(error)})"
 
 
 def _first_cause(error: BaseException) -> str:

@@ -120,7 +120,8 @@ def file_kind(path: str | PathLike[str]) -> str:
     if not path.is_file():
         raise FileNotFoundError(
             f"{str(path)!r} is not a file: expected one of a ViT's weights, or the name of "
-            "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded"
+            "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded; "
+            "as pretrained= of a training, an empty value means random weights"
         )
     size = path.stat().st_size
     with path.open("rb") as stream:

@@ -85,18 +85,21 @@ def test_sizes_follow_what_the_file_was_trained_at(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("patch", "side", "trained"), [(14, 37, 518), (16, 37, 592), (16, 24, 384), (32, 12, 384)]
+    ("patch", "side", "trained", "ratio"),
+    [(14, 37, 518, 5.3), (16, 37, 592, 7.0), (16, 24, 384, 2.9), (32, 12, 384, 2.9)],
 )
 def test_files_of_large_images_read_images_of_224_px_unless_told_otherwise(
-    tmp_path, patch, side, trained
+    tmp_path, patch, side, trained, ratio
 ):
     """DINOv2's positions are of 37 x 37 patches; twice that many px of a photo train nowhere."""
     size = {"hidden": 768, "mlp": 3072, "heads": 12, "patch": patch, "tokens": 1 + side**2}
     path = write_npz(tmp_path / "x.npz", **size)
     found, (_, note) = left(pretrained=path)
     assert found == expected(f"b{patch}", patch, "tanh", 224, 448, 224)
-    assert note.startswith(f"x.npz: its positions are of {trained} px, at which ")
-    assert note.endswith(f"resized to 224 px; --config.data.image_size={trained} keeps them")
+    assert note == (
+        f"x.npz: its positions are of {trained} px, {ratio} times the patches: they are resized to "
+        f"224 px; --config.data.image_size={trained} keeps them"
+    )
     found, notes = left(pretrained=path, data__image_size=trained)
     assert found == expected(f"b{patch}", patch, "tanh", trained, max(trained, 448), 224)
     assert len(notes) == 1

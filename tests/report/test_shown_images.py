@@ -22,7 +22,8 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
     worst = sorted(wrong, key=lambda row: -sure[row])[: room // 3]
     assert list(found.mistakes) == worst
     assert len(found.classes) == len(set(found.classes))
-    if room - len(worst) >= len(np.unique(labels)):
+    present = len(np.unique(labels))
+    if room - len(worst) >= present:
         assert set(labels[found.classes]) == set(labels)
         assert len(found.classes) <= room - len(worst)
     if room:
@@ -36,7 +37,8 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
         rows = np.array(found.only.get(head, ()), int)
         assert (said.predicted[head][rows] == labels[rows]).all()
         assert (other[rows] != labels[rows]).all()
-    assert len(found.rows()) <= room + room // 3 + room // 6 + len(np.unique(labels))
+    # Where classes are added, a pair's mistake may show a class that a worse one shows already.
+    assert len(found.rows()) <= max(room, present + room // 9) + room // 3 + room // 6
     assert found == choose(said, room)
 
 

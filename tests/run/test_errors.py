@@ -121,7 +121,8 @@ def test_the_paper_s_configuration_without_its_data_says_what_to_set(seen):
 def test_then_without_its_weights(seen, cub):
     assert seen(*TINY, f"--config.data.dir={cub}", "--config.pretrained=ViT-B_16.npz") == (
         "error: 'ViT-B_16.npz' is not a file: expected one of a ViT's weights, or the name of "
-        "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded"
+        "official ones, such as imagenet21k/ViT-B_16, or hf:OWNER/MODEL, which are downloaded; "
+        "as pretrained= of a training, an empty value means random weights"
     )
 
 

@@ -187,6 +187,18 @@ def test_what_the_server_refuses_is_not_a_missing_network(server, monkeypatch):
         weights_file(NAME, address=server.address)
 
 
+def test_an_answer_that_leads_in_circles_is_no_broken_connection(server, monkeypatch):
+    def lead_back(handler):
+        handler.send_response(302)
+        handler.send_header("Location", handler.path)
+        handler.end_headers()
+
+    monkeypatch.setattr(Handler, "do_HEAD", lead_back)
+    said = r"^the answer of 127\.0\.0\.1 cannot be used \(TooManyRedirects\): download http://"
+    with pytest.raises(OSError, match=said):
+        weights_file(NAME, address=server.address)
+
+
 def test_a_cache_without_locks_is_used_without(server, cache, monkeypatch):
     def without(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
