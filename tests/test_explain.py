@@ -188,7 +188,7 @@ def test_a_precision_is_chosen(call, photos, monkeypatch, precision):
 
     monkeypatch.setattr(explanation, "explanations", watched)
     given = [] if precision == "float32" else [f"--precision={precision}"]
-    assert "(1 photos" in call(photos / "000.jpg", *given)[0]
+    assert "(1 photo," in call(photos / "000.jpg", *given)[0]
     assert seen == [precision]
     assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
 
