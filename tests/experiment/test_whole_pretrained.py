@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_left_and_named():
 
 
 def test_settings_that_are_left_open_are_the_files(path):
-    sizes = {"data__image_size": 40, "data__source_size": 40, "model__stride": 4}
+    sizes = {"data__image_size": 40, "data__source_size": 96, "model__stride": 4}
     pixels = {"data__mean": IMAGENET[0], "data__std": IMAGENET[1], "model__gelu": "exact"}
     write(path, **sizes, **pixels)
     config = base_config()
@@ -118,15 +118,18 @@ def test_settings_that_are_left_open_are_the_files(path):
         found, notes = settled(config)
     data, model = found.data, found.model
     assert (model.variant, model.stride, model.gelu) == ("mini8", 4, "exact")
-    assert (data.image_size, data.source_size, data.local_size) == (40, 48, 24)
+    assert (data.image_size, data.source_size, data.local_size) == (40, 96, 24)
     assert (tuple(data.mean), tuple(data.std)) == IMAGENET
     assert notes[0].endswith("(a trained aftrans of 3 classes, by its settings)")
+    config.data.image_size = 104
+    with tiny_variants():
+        assert settled(config)[0].data.source_size == 104
 
 
 def test_crops_of_a_file_without_a_local_branch_are_as_large_as_its_images(path):
-    write(path, model="vit")  # its record has data.local_size=24
+    write(path, model="vit")  # its record has data.local_size=24 and data.source_size=32
     with open_weights(str(path)) as weights:
-        assert weights.whole.local_size == 32
+        assert (weights.whole.local_size, weights.whole.source_size) == (32, 64)
 
 
 def test_its_trunk_can_be_converted(path, tmp_path, monkeypatch, capsys):
@@ -146,7 +149,7 @@ def test_its_trunk_can_be_converted(path, tmp_path, monkeypatch, capsys):
     [
         ({"settings": None}, "aftrans.json is damaged .settings is None.: write the file again"),
         ({"settings": {"model.gelu": "tanh"}}, "cannot be used: write the file again"),
-        ({"model.stride": -8}, r"has sizes \[-8, 32, 24\]: write the file again by python -m"),
+        ({"model.stride": -8}, r"has sizes \[-8, 32, 24, 32\]: write the file again by python -m"),
         ({"model.gelu": "odd"}, "cannot be used: write the file again"),
     ],
 )
