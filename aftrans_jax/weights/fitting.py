@@ -54,7 +54,7 @@ def sizes(arrays: AnyArrays) -> Variant | None:
 def trained_size(arrays: AnyArrays) -> int | None:
     """Returns the side in px of the images that the file was trained on, None where unknown."""
     found, positions = sizes(arrays), arrays.get(POSITIONS)
-    if found is None or positions is None or len(positions.shape) != 3:
+    if found is None or positions is None or len(positions.shape) != 3 or positions.shape[1] < 2:
         return None
     return round((positions.shape[1] - 1) ** 0.5) * found.patch_size
 
@@ -179,8 +179,9 @@ def resize_positions(
 
     Choice: position embeddings are resized linearly, corners aligned; the paper is silent.
     """
-    old, new = (round((count - 1) ** 0.5) for count in (positions.shape[1], num_tokens))
-    if old**2 + 1 != positions.shape[1] or new**2 + 1 != num_tokens:
+    counts = (positions.shape[1], num_tokens)
+    old, new = (round(max(0, count - 1) ** 0.5) for count in counts)
+    if 0 in (old, new) or (old**2 + 1, new**2 + 1) != counts:
         raise ValueError(
             f"position embedding of {positions.shape[1]} tokens cannot become {num_tokens}: "
             "both must be a square grid of patches and one class token"
