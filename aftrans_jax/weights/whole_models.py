@@ -53,7 +53,10 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     known = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
     known |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
     reason = f"a trained {name} of {len(record['class_names'])} classes, by its settings"
-    origin = from_text(json.dumps(known | {"reason": reason}).encode())
+    try:
+        origin = from_text(json.dumps(known | {"reason": reason}).encode())
+    except ValueError as error:
+        raise ValueError(f"{error} by {EXPORT}") from error
     sizes = [settings.get(key) for key in _SIZES]
     if origin is None or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"its {WHOLE_MODEL} has sizes {sizes}: write the file again by {EXPORT}")

@@ -132,6 +132,17 @@ def test_crops_of_a_file_without_a_local_branch_are_as_large_as_its_images(path)
         assert (weights.whole.local_size, weights.whole.source_size) == (32, 64)
 
 
+def test_positions_of_no_token_are_named(path):
+    write(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    for name in ("local/pos_embedding", "vit/Transformer/posembed_input/pos_embedding"):
+        damaged = path.with_name("damaged.npz")
+        np.savez(damaged, **{**arrays, name: arrays[name][:, :0]})
+        with pytest.raises(ValueError, match=r"damaged\.npz': position embedding of 0 tokens"):
+            start(damaged)
+
+
 def test_its_trunk_can_be_converted(path, tmp_path, monkeypatch, capsys):
     saved, out = write(path), tmp_path / "trunk.npz"
     monkeypatch.setattr(sys, "argv", ["convert", str(path), f"--out={out}"])
@@ -148,9 +159,9 @@ def test_its_trunk_can_be_converted(path, tmp_path, monkeypatch, capsys):
     ("change", "message"),
     [
         ({"settings": None}, "aftrans.json is damaged .settings is None.: write the file again"),
-        ({"settings": {"model.gelu": "tanh"}}, "cannot be used: write the file again"),
+        ({"settings": {"model.gelu": "tanh"}}, "cannot be used: write the file again by python"),
         ({"model.stride": -8}, r"has sizes \[-8, 32, 24, 32\]: write the file again by python -m"),
-        ({"model.gelu": "odd"}, "cannot be used: write the file again"),
+        ({"model.gelu": "odd"}, "cannot be used: write the file again by python -m"),
     ],
 )
 def test_a_damaged_record_is_named(path, change, message):
