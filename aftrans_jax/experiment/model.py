@@ -18,6 +18,7 @@ from aftrans_jax.experiment.weights_checks import (
     check_variant,
     image_sizes,
     local_size_doubts,
+    unsuited_parts,
 )
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
@@ -164,7 +165,8 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
         with open_weights(config.pretrained) as weights:
             check_variant(config.model.variant, weights.arrays)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
-            known, notes = _pretrained(weights, expected, keep_head)
+            unsuited = unsuited_parts(config, weights.whole)
+            known, notes = _pretrained(weights, expected, keep_head, unsuited)
             if "local" in expected:
                 size = image_sizes(weights)
                 if weights.whole:
@@ -193,7 +195,7 @@ def blank_params(config: Config, model: Model) -> dict[str, Any]:
 
 
 def _pretrained(
-    weights: Weights, expected: Mapping[str, Any], keep_head: bool
+    weights: Weights, expected: Mapping[str, Any], keep_head: bool, unsuited: Mapping[str, str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the weights' parameters by path, fitted to the expected shapes, and notes.
 
@@ -208,7 +210,9 @@ def _pretrained(
             "cls": pretrained.params["cls"],
             "pos_embedding": resize_positions(pretrained.positions, num_tokens),
         }
-    beside, notes = fit_beside(weights.whole.beside, expected) if weights.whole else ({}, ())
+    beside, notes = {}, ()
+    if weights.whole:
+        beside, notes = fit_beside(weights.whole.beside, expected, unsuited)
     return flatten_dict(known, sep="/") | beside, (*notes, *pretrained.notes)
 
 

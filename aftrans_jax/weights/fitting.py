@@ -5,6 +5,7 @@ the head, read, resize one array, unflatten.
 """
 
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -113,7 +114,9 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
     return Pretrained(unflatten_dict(params, sep="/"), tuple(notes), positions)
 
 
-def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, ...]]:
+def fit_beside(
+    beside: AnyArrays, expected: Params, unsuited: Mapping[str, str]
+) -> tuple[Arrays, tuple[str, ...]]:
     """Returns what is beside the trunk of a whole model and fits another model, and notes.
 
     Position embeddings are resized. All of a part is taken, or nothing of it.
@@ -121,6 +124,7 @@ def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, 
     Args:
       beside: arrays by name, such as "local/cls"; not changed.
       expected: parameters of the other model, nested; leaves have a `shape`.
+      unsuited: why a part is not to be taken although it may fit, by its name, such as "sacm".
 
     Raises:
       ValueError: see `arrays.to_float32` and `resize_positions`.
@@ -137,15 +141,15 @@ def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, 
         old, new = own.get(positions, ()), wanted.get(positions, ())
         if len(old) == len(new) == 3 and old[::2] == new[::2]:
             wanted[positions] = old
-        if own and own == wanted:
+        if own and own == wanted and part not in unsuited:
             taken.append(words)
             known |= to_float32({name: beside[name] for name in own})
             if old != new:
                 known[positions] = resize_positions(known[positions], new[1])
                 notes.append(f"positions of the {words} resized from {old} to {new}")
         elif own:
-            odd = misfits(own, wanted) if wanted else "this model has none"
-            left.append(f"not taken: {words} ({odd})")
+            odd = unsuited.get(part) or misfits(own, wanted)
+            left.append(f"not taken: {words} ({odd if wanted else 'this model has none'})")
         elif wanted:
             left.append(f"not taken: {words} (the file has none)")
     return known, (f"taken from a whole model: {', '.join(taken)}", *left, *notes)

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Whole(NamedTuple):
       local_size: side in px of the images that its local tokens are for, or else its trunk.
       source_size: side in px of the photos that its crops are cut from, twice its trunk's images
         where it cuts none.
+      settings: all settings that it was trained with, by key.
     """
 
     trunk: AnyArrays
@@ -38,6 +40,7 @@ class Whole(NamedTuple):
     stride: int
     local_size: int
     source_size: int
+    settings: Mapping[str, Any]
 
 
 def whole_model(arrays: AnyArrays) -> Whole | None:
@@ -64,7 +67,7 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     others = {name: x for name, x in arrays.items() if not name.startswith((_TRUNK, WHOLE_MODEL))}
     stride, image_size, *of_crops = sizes
     local_size, source_size = of_crops if "local/cls" in others else (image_size, 2 * image_size)
-    return Whole(trunk, others, origin, stride, local_size, source_size)
+    return Whole(trunk, others, origin, stride, local_size, source_size, settings)
 
 
 def whole_record(arrays: AnyArrays) -> dict[str, Any]:

@@ -94,18 +94,37 @@ def test_local_tokens_that_the_file_lacks_are_the_trunks(path):
 def test_what_does_not_fit_is_left_and_named():
     kernel, cls = (np.ones(shape, np.float32) for shape in ((12, 3), (1, 1, 8)))
     file = {"local/cls": cls, "sacm/Dense_0/kernel": kernel}
-    taken, notes = fit_beside(file, {"vit": {}, "local": {"cls": cls}})
+    taken, notes = fit_beside(file, {"vit": {}, "local": {"cls": cls}}, {"sacm": "it differs"})
     assert taken.keys() == {"local/cls"}
     assert notes == (
         "taken from a whole model: trunk, local tokens",
         "not taken: SACM (this model has none)",
     )
     other = {"local": {"cls": cls}, "sacm": {"Dense_0": {"kernel": np.ones((12, 6))}}}
-    taken, notes = fit_beside(file, other)
+    taken, notes = fit_beside(file, other, {})
     assert taken.keys() == {"local/cls"}
     assert notes[1] == (
         "not taken: SACM (of another shape: sacm/Dense_0/kernel (12, 3) instead of (12, 6))"
     )
+
+
+@pytest.mark.parametrize(
+    ("trained", "now", "told"),
+    [
+        ({"descriptor": "full_map"}, {}, "descriptor=full_map"),
+        ({"head_fusion": "product"}, {"layers": (1, 2)}, "head_fusion=product"),
+        ({"layers": (2,)}, {"layers": (1,)}, "layers=(2,)"),
+        ({"layers": ()}, {"layers": (1,)}, "layers=()"),
+        ({"keep_ratio": 0.3, "layers": (1, 2)}, {"selection": "votes"}, ""),  # 2 are all layers
+    ],
+)
+def test_a_sacm_that_learned_on_other_rows_is_left(path, trained, now, told):
+    saved = write(path, **{f"sacm__{key}": value for key, value in trained.items()})
+    found, notes = start(path, **{f"sacm__{key}": value for key, value in now.items()})
+    same = all(np.array_equal(found[name], saved[name]) for name in saved if name[:4] == "sacm")
+    assert same == (not told)
+    line = f"not taken: SACM (it was trained with sacm.{told})"
+    assert notes[:-1] == ((TOLD.removesuffix(", SACM"), line) if told else (TOLD,))
 
 
 def test_settings_that_are_left_open_are_the_files(path):
