@@ -1,5 +1,6 @@
 """Checks that a file of weights is a ViT's and suits the configured model, with remedies."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.config import Config
+from aftrans_jax.data.loading.names import composed
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits
@@ -82,6 +84,21 @@ def unsuited_parts(config: Config, whole: Whole | None) -> dict[str, str]:
         if isinstance(value, (str, list)) and plain(value) != plain(config.sacm[key[5:]])
     ]
     return {"sacm": f"it was trained with {', '.join(odd)}"} if odd else {}
+
+
+def check_class_names(file: Sequence[str], data: Sequence[str]) -> None:
+    """Checks that a head that is kept is for the data's classes, if there are as many.
+
+    Raises:
+      ValueError: a name differs, or the order.
+    """
+    for own, name in zip(file, data, strict=False):
+        if len(file) == len(data) and composed(own) != composed(name):
+            raise ValueError(
+                f"pretrained_head='keep': the file's head is for {own!r} where the data has "
+                f"{name!r}: expected the same classes in the same order. Use "
+                "--config.pretrained_head=new"
+            )
 
 
 def check_whole(arrays: AnyArrays) -> None:

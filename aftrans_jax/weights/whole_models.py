@@ -32,6 +32,7 @@ class Whole(NamedTuple):
       source_size: side in px of the photos that its crops are cut from, twice its trunk's images
         where it cuts none.
       settings: all settings that it was trained with, by key.
+      class_names: names of its classes, in the order of its head.
     """
 
     trunk: AnyArrays
@@ -41,6 +42,7 @@ class Whole(NamedTuple):
     local_size: int
     source_size: int
     settings: Mapping[str, Any]
+    class_names: tuple[str, ...]
 
 
 def whole_model(arrays: AnyArrays) -> Whole | None:
@@ -52,10 +54,11 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     if WHOLE_MODEL not in arrays:
         return None
     record = whole_record(arrays)
-    settings, name = record["settings"], record["settings"].get("model.name")
+    settings, classes = record["settings"], tuple(record["class_names"])
     known = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
     known |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
-    reason = f"a trained {name} of {len(record['class_names'])} classes, by its settings"
+    name = settings.get("model.name")
+    reason = f"a trained {name} of {len(classes)} classes, by its settings"
     try:
         origin = from_text(json.dumps(known | {"reason": reason}).encode())
     except ValueError as error:
@@ -67,7 +70,7 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     others = {name: x for name, x in arrays.items() if not name.startswith((_TRUNK, WHOLE_MODEL))}
     stride, image_size, *of_crops = sizes
     local_size, source_size = of_crops if "local/cls" in others else (image_size, 2 * image_size)
-    return Whole(trunk, others, origin, stride, local_size, source_size, settings)
+    return Whole(trunk, others, origin, stride, local_size, source_size, settings, classes)
 
 
 def whole_record(arrays: AnyArrays) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from experiments import tiny_config, tiny_variants
+from experiments import tiny_config, tiny_experiment, tiny_variants
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aftrans_jax import convert
@@ -22,18 +22,18 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TOLD = "taken from a whole model: trunk, local tokens, SACM"
 
 
-def write(path, *, model="aftrans", **changes):
+def write(path, *, model="aftrans", names=NAMES, **changes):
     """The file of a model whose parameters are all random, and they by name."""
     config = tiny_config(model__name=model, **changes)
     rng = np.random.default_rng(1)
     with tiny_variants():
-        blank = blank_params(config, build_model(config, len(NAMES), np.dtype("float32")))
+        blank = blank_params(config, build_model(config, len(names), np.dtype("float32")))
     arrays = {
         name: rng.normal(size=x.shape).astype(np.float32)
         for name, x in flatten_dict(blank, sep="/").items()
     }
     params = unflatten_dict(arrays, sep="/")
-    save(path, params, flat(config.to_dict()), NAMES, {})
+    save(path, params, flat(config.to_dict()), names, {})
     return arrays
 
 
@@ -74,6 +74,30 @@ def test_the_head_of_the_same_classes_may_be_kept_and_crops_be_of_another_size(p
     assert notes[0] == TOLD
     assert "positions of the local tokens resized from (1, 10, 12) to (1, 5, 12)" in notes
     assert "data.local_size is 16: the file was trained at 24 px" in notes[-1]
+
+
+def test_a_head_of_other_classes_is_not_kept(path):
+    write(path)
+    config = tiny_config(pretrained=str(path), pretrained_head="keep")
+    with tiny_variants():
+        model = build_model(config, 3, np.dtype("float32"))
+        initial_params(config, model, NAMES)
+        with pytest.raises(
+            ValueError, match=r"birds\.npz': .*head is for 'gull' where .* has 'skua': "
+        ):
+            initial_params(config, model, ("tern", "skua", "gull"))
+        with pytest.raises(ValueError, match="has 4 classes, the file's head is one for 3"):
+            initial_params(config, build_model(config, 4, np.dtype("float32")), "abcd")
+        config.pretrained_head = "new"
+        initial_params(config, model, "abc")
+
+
+def test_the_names_of_the_data_reach_the_check(tmp_path):
+    names = tiny_experiment().dataset.class_names
+    write(tmp_path / "birds.npz", names=names[::-1])
+    kept = {"pretrained": str(tmp_path / "birds.npz"), "pretrained_head": "keep"}
+    with pytest.raises(ValueError, match=f"is for {names[-1]!r} where the data has {names[0]!r}: "):
+        tiny_experiment(**kept)
 
 
 def test_local_tokens_that_the_file_lacks_are_the_trunks(path):
