@@ -60,7 +60,7 @@ def base_config() -> Config:
     # s8 | b16 | b32 | b8 | l16 | l32 | h14 | s14 | b14 | l14 | s14_reg4 | b14_reg4 | l14_reg4 |
     # ti16_reg1 | s16_reg1 | b16_reg1.
     config.model.variant = "auto"  # Paper: section 3.2 has b16
-    # Px from one patch to the next; 0: a patch's side, without overlap.
+    # Px from one patch to the next; 0: a patch's side, without overlap, or a whole model's own.
     config.model.stride = 0  # Choice: no overlap; section 3.2: patches of 16 px every 12 px
     # Form of the GELU: auto (that of the weights) | tanh (official npz) | exact (DeiT).
     config.model.gelu = "auto"
@@ -91,9 +91,11 @@ def base_config() -> Config:
     # Side in px of what the global branch sees; 0: what the weights were trained at, 224 without;
     # for weights of more than 256 px the multiple of a patch nearest to 224.
     config.data.image_size = 0  # Choice: the weights'; section 3.2: 448
-    # Side in px of the photo that a crop is cut from; 0: twice image_size's default.
+    # Side in px of the photo that a crop is cut from; 0: a whole model's own, or else twice
+    # image_size's default, and no less than image_size.
     config.data.source_size = 0
-    config.data.local_size = 0  # side in px of the crop; 0: image_size's default
+    # Side in px of the crop; 0: a whole model's own, or else image_size's default.
+    config.data.local_size = 0
     # Photos are squashed to a square of source_size times this, then cropped to source_size (at 1
     # nothing is cut).
     config.data.resize_ratio = 1.0  # Paper: section 3.2

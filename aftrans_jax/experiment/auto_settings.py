@@ -41,8 +41,8 @@ def settled(
     Without a record they are the file's: the variant of its shapes, the size of its
     `weights_checks.image_sizes`, the GELU and pixel values of its origin; without a file the
     official ViT-B/16's. The stride is a patch, and a crop is cut from photos of twice its size; a
-    whole trained model has a stride and a size of crops of its own. With a record they are as
-    recorded, so that a run goes on without the file of its weights.
+    whole trained model has a stride and sizes of crops and photos of its own. With a record they
+    are as recorded, so that a run goes on without the file of its weights.
 
     Args:
       config: not changed.
@@ -98,9 +98,9 @@ def with_steps(config: Config, num_images: int) -> Config:
 def _found(config: Config, facts: _Facts) -> dict[str, Any]:
     """Returns values by key."""
     stride, size = VARIANTS[facts.variant].patch_size, facts.size.default or 224
-    local_size = size
-    if facts.whole is not None:
-        stride, local_size = facts.whole.stride, facts.whole.local_size
+    local_size, source_size = size, 2 * size
+    if (whole := facts.whole) is not None:
+        stride, local_size, source_size = whole.stride, whole.local_size, whole.source_size
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
     return {
@@ -108,7 +108,7 @@ def _found(config: Config, facts: _Facts) -> dict[str, Any]:
         "model.stride": stride,
         "model.gelu": facts.origin.gelu,
         "data.image_size": size,
-        "data.source_size": max(image_size, 2 * local_size) if crops else image_size,
+        "data.source_size": max(image_size, source_size) if crops else image_size,
         "data.local_size": local_size,
         "data.mean": facts.origin.mean,
         "data.std": facts.origin.std,

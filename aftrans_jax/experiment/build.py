@@ -110,7 +110,7 @@ def build(
     skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
     precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
-    params, changes = _params(config, model, restores, say)
+    params, changes = _params(config, model, dataset.class_names, restores, say)
     check_agreement(config.to_dict(), dataset, params)
     schedule, optimizer = build_optimizer(config)
     state = build_state(config, params, optimizer, precision.loss_scale)
@@ -155,14 +155,18 @@ def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Config, Datase
 
 
 def _params(
-    config: Config, model: Model, restores: bool, say: Callable[[str], None]
+    config: Config,
+    model: Model,
+    class_names: Sequence[str],
+    restores: bool,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parameters before the first step, and notes; zeros where all are restored."""
     if restores:
         return blank_params(config, model), ()
     name = Path(config.pretrained).name
     say(f"reading the weights {name}" if name else "drawing random weights")
-    return initial_params(config, model)
+    return initial_params(config, model, class_names)
 
 
 def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., Any]:

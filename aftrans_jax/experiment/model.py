@@ -1,6 +1,6 @@
 """Models by name, their initial parameters and the weights of their loss terms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,9 +15,11 @@ from aftrans_jax.config import Config
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.weights_checks import (
     ImageSizes,
+    check_class_names,
     check_variant,
     image_sizes,
     local_size_doubts,
+    unsuited_parts,
 )
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
@@ -141,12 +143,20 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
     return kind.build(config, vit)
 
 
-def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
+def initial_params(
+    config: Config, model: Model, class_names: Sequence[str] = ()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parameters before training, and notes on how pretrained ones were fitted.
+
+    Args:
+      config: configuration of the run.
+      model: model that it describes.
+      class_names: names of the data's classes; none: they are not known.
 
     Raises:
       FileNotFoundError, ValueError: from `weights.reading.open_weights` and
-        `weights.fitting.fit_to_model`; or the head is to be kept and there is no file.
+        `weights.fitting.fit_to_model`; or the head is to be kept and there is no file, or it is
+        for other classes.
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
@@ -163,8 +173,11 @@ def initial_params(config: Config, model: Model) -> tuple[dict[str, Any], tuple[
         # Opened first, so that a missing or damaged file is reported before anything is compiled.
         with open_weights(config.pretrained) as weights:
             check_variant(config.model.variant, weights.arrays)
+            if keep_head and weights.whole:
+                check_class_names(weights.whole.class_names, class_names)
             expected = unflatten_dict(jax.eval_shape(init, key), sep="/")
-            known, notes = _pretrained(weights, expected, keep_head)
+            unsuited = unsuited_parts(config, weights.whole)
+            known, notes = _pretrained(weights, expected, keep_head, unsuited)
             if "local" in expected:
                 size = image_sizes(weights)
                 if weights.whole:
@@ -193,7 +206,7 @@ def blank_params(config: Config, model: Model) -> dict[str, Any]:
 
 
 def _pretrained(
-    weights: Weights, expected: Mapping[str, Any], keep_head: bool
+    weights: Weights, expected: Mapping[str, Any], keep_head: bool, unsuited: Mapping[str, str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the weights' parameters by path, fitted to the expected shapes, and notes.
 
@@ -208,7 +221,9 @@ def _pretrained(
             "cls": pretrained.params["cls"],
             "pos_embedding": resize_positions(pretrained.positions, num_tokens),
         }
-    beside, notes = fit_beside(weights.whole.beside, expected) if weights.whole else ({}, ())
+    beside, notes = {}, ()
+    if weights.whole:
+        beside, notes = fit_beside(weights.whole.beside, expected, unsuited)
     return flatten_dict(known, sep="/") | beside, (*notes, *pretrained.notes)
 
 

@@ -1,5 +1,6 @@
 """Checks that a file of weights is a ViT's and suits the configured model, with remedies."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -7,14 +8,18 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from aftrans_jax.config import Config
+from aftrans_jax.data.loading.names import composed
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits
 from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.reading import Weights
+from aftrans_jax.weights.whole_models import Whole
 
 _OPTIONAL = ("head/", "pre_logits/")
+_OF_GATES = ("sacm.descriptor", "sacm.head_fusion", "sacm.layers")
 _LARGEST = 256  # px; DINOv2's 518 are 1,369 patches, five times those of 224
 
 
@@ -58,6 +63,42 @@ def local_size_doubts(local_size: int, file: ImageSizes) -> tuple[str, ...]:
         f"data.local_size is {local_size}: the file was trained at {trained} px, at "
         f"which a crop gains most; set --config.data.local_size={trained}",
     )
+
+
+def unsuited_parts(config: Config, whole: Whole | None) -> dict[str, str]:
+    """Returns by name why parts of a whole model do not suit a configuration, if they fit or not.
+
+    A SACM does not where its gates were learned on other rows of attention.
+    """
+    if whole is None:
+        return {}
+    every = tuple(range(1, VARIANTS[config.model.variant].layers + 1))
+
+    def plain(value: Any) -> Any:
+        return value if isinstance(value, str) else tuple(value) or every
+
+    trained = {key: whole.settings.get(key) for key in _OF_GATES}
+    odd = [
+        f"{key}={tuple(value) if isinstance(value, list) else value}"
+        for key, value in trained.items()
+        if isinstance(value, (str, list)) and plain(value) != plain(config.sacm[key[5:]])
+    ]
+    return {"sacm": f"it was trained with {', '.join(odd)}"} if odd else {}
+
+
+def check_class_names(file: Sequence[str], data: Sequence[str]) -> None:
+    """Checks that a head that is kept is for the data's classes, if there are as many.
+
+    Raises:
+      ValueError: a name differs, or the order.
+    """
+    for own, name in zip(file, data, strict=False):
+        if len(file) == len(data) and composed(own) != composed(name):
+            raise ValueError(
+                f"pretrained_head='keep': the file's head is for {own!r} where the data has "
+                f"{name!r}: expected the same classes in the same order. Use "
+                "--config.pretrained_head=new"
+            )
 
 
 def check_whole(arrays: AnyArrays) -> None:

@@ -5,6 +5,7 @@ the head, read, resize one array, unflatten.
 """
 
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ def sizes(arrays: AnyArrays) -> Variant | None:
 def trained_size(arrays: AnyArrays) -> int | None:
     """Returns the side in px of the images that the file was trained on, None where unknown."""
     found, positions = sizes(arrays), arrays.get(POSITIONS)
-    if found is None or positions is None or len(positions.shape) != 3:
+    if found is None or positions is None or len(positions.shape) != 3 or positions.shape[1] < 2:
         return None
     return round((positions.shape[1] - 1) ** 0.5) * found.patch_size
 
@@ -113,7 +114,9 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
     return Pretrained(unflatten_dict(params, sep="/"), tuple(notes), positions)
 
 
-def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, ...]]:
+def fit_beside(
+    beside: AnyArrays, expected: Params, unsuited: Mapping[str, str]
+) -> tuple[Arrays, tuple[str, ...]]:
     """Returns what is beside the trunk of a whole model and fits another model, and notes.
 
     Position embeddings are resized. All of a part is taken, or nothing of it.
@@ -121,6 +124,7 @@ def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, 
     Args:
       beside: arrays by name, such as "local/cls"; not changed.
       expected: parameters of the other model, nested; leaves have a `shape`.
+      unsuited: why a part is not to be taken although it may fit, by its name, such as "sacm".
 
     Raises:
       ValueError: see `arrays.to_float32` and `resize_positions`.
@@ -137,15 +141,15 @@ def fit_beside(beside: AnyArrays, expected: Params) -> tuple[Arrays, tuple[str, 
         old, new = own.get(positions, ()), wanted.get(positions, ())
         if len(old) == len(new) == 3 and old[::2] == new[::2]:
             wanted[positions] = old
-        if own and own == wanted:
+        if own and own == wanted and part not in unsuited:
             taken.append(words)
             known |= to_float32({name: beside[name] for name in own})
             if old != new:
                 known[positions] = resize_positions(known[positions], new[1])
                 notes.append(f"positions of the {words} resized from {old} to {new}")
         elif own:
-            odd = misfits(own, wanted) if wanted else "this model has none"
-            left.append(f"not taken: {words} ({odd})")
+            odd = unsuited.get(part) or misfits(own, wanted)
+            left.append(f"not taken: {words} ({odd if wanted else 'this model has none'})")
         elif wanted:
             left.append(f"not taken: {words} (the file has none)")
     return known, (f"taken from a whole model: {', '.join(taken)}", *left, *notes)
@@ -179,8 +183,9 @@ def resize_positions(
 
     Choice: position embeddings are resized linearly, corners aligned; the paper is silent.
     """
-    old, new = (round((count - 1) ** 0.5) for count in (positions.shape[1], num_tokens))
-    if old**2 + 1 != positions.shape[1] or new**2 + 1 != num_tokens:
+    counts = (positions.shape[1], num_tokens)
+    old, new = (round(max(0, count - 1) ** 0.5) for count in counts)
+    if 0 in (old, new) or (old**2 + 1, new**2 + 1) != counts:
         raise ValueError(
             f"position embedding of {positions.shape[1]} tokens cannot become {num_tokens}: "
             "both must be a square grid of patches and one class token"

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from aftrans_jax.weights.origins import Origin, from_text
 EXPORT = "python -m aftrans_jax.export --format=aftrans"
 
 _FORMS = {"settings": dict, "class_names": list, "result": dict}
+_SIZES = ("model.stride", "data.image_size", "data.local_size", "data.source_size")
 _TRUNK = "vit/"
 
 
@@ -27,6 +29,10 @@ class Whole(NamedTuple):
       origin: settings that it was trained with.
       stride: stride of its patches in px.
       local_size: side in px of the images that its local tokens are for, or else its trunk.
+      source_size: side in px of the photos that its crops are cut from, twice its trunk's images
+        where it cuts none.
+      settings: all settings that it was trained with, by key.
+      class_names: names of its classes, in the order of its head.
     """
 
     trunk: AnyArrays
@@ -34,6 +40,9 @@ class Whole(NamedTuple):
     origin: Origin
     stride: int
     local_size: int
+    source_size: int
+    settings: Mapping[str, Any]
+    class_names: tuple[str, ...]
 
 
 def whole_model(arrays: AnyArrays) -> Whole | None:
@@ -45,18 +54,23 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     if WHOLE_MODEL not in arrays:
         return None
     record = whole_record(arrays)
-    settings, name = record["settings"], record["settings"].get("model.name")
+    settings, classes = record["settings"], tuple(record["class_names"])
     known = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
     known |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
-    reason = f"a trained {name} of {len(record['class_names'])} classes, by its settings"
-    origin = from_text(json.dumps(known | {"reason": reason}).encode())
-    sizes = [settings.get(key) for key in ("model.stride", "data.image_size", "data.local_size")]
+    name = settings.get("model.name")
+    reason = f"a trained {name} of {len(classes)} classes, by its settings"
+    try:
+        origin = from_text(json.dumps(known | {"reason": reason}).encode())
+    except ValueError as error:
+        raise ValueError(f"{error} by {EXPORT}") from error
+    sizes = [settings.get(key) for key in _SIZES]
     if origin is None or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"its {WHOLE_MODEL} has sizes {sizes}: write the file again by {EXPORT}")
     trunk = {name.removeprefix(_TRUNK): x for name, x in arrays.items() if name.startswith(_TRUNK)}
     others = {name: x for name, x in arrays.items() if not name.startswith((_TRUNK, WHOLE_MODEL))}
-    stride, image_size, local_size = sizes
-    return Whole(trunk, others, origin, stride, local_size if "local/cls" in others else image_size)
+    stride, image_size, *of_crops = sizes
+    local_size, source_size = of_crops if "local/cls" in others else (image_size, 2 * image_size)
+    return Whole(trunk, others, origin, stride, local_size, source_size, settings, classes)
 
 
 def whole_record(arrays: AnyArrays) -> dict[str, Any]:

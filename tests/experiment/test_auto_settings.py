@@ -82,6 +82,9 @@ def test_sizes_follow_what_the_file_was_trained_at(tmp_path):
     assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 192, 384, 192)
     path = write_npz(tmp_path / "b32.npz", hidden=768, mlp=3072, heads=12, patch=32, tokens=50)
     assert left(pretrained=path)[0] == expected("b32", 32, "tanh", 224, 448, 224)
+    for tokens in (0, 1):  # damaged, as is told where they are read
+        path = write_npz(tmp_path / "none.npz", tokens=tokens)
+        assert left(pretrained=path)[0] == expected("ti16", 16, "tanh", 224, 448, 224)
 
 
 @pytest.mark.parametrize(

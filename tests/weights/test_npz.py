@@ -126,7 +126,7 @@ def test_resize_is_corner_aligned_bilinear(old, new, hidden, seed):
     np.testing.assert_allclose(resized[0, 1:], by_hand.reshape(-1, hidden), atol=1e-5)
 
 
-@pytest.mark.parametrize(("old", "new"), [(7, 10), (10, 7), (198, 197), (3, 5)])
+@pytest.mark.parametrize(("old", "new"), [(7, 10), (10, 7), (198, 197), (3, 5), (0, 5), (1, 5)])
 def test_positions_that_are_no_square_grid_are_refused(old, new):
     message = f"of {old} tokens cannot become {new}: both must be a square grid of patches and one"
     with pytest.raises(ValueError, match=message):
