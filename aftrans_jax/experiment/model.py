@@ -179,10 +179,10 @@ def initial_params(
             unsuited = unsuited_parts(config, weights.whole)
             known, notes = _pretrained(weights, expected, keep_head, unsuited)
             if "local" in expected:
-                size = image_sizes(weights)
+                file = image_sizes(weights)
                 if weights.whole:
-                    size = ImageSizes(weights.whole.local_size, weights.whole.local_size)
-                notes += local_size_doubts(config.data.local_size, size)
+                    file = ImageSizes(weights.whole.local_size, weights.whole.local_size)
+                notes += local_size_doubts(config.data.local_size, file)
         trained = weights.origin
         data = config.data
         doubts = disagreements(trained, gelu=config.model.gelu, mean=data.mean, std=data.std)
