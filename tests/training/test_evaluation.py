@@ -10,7 +10,6 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import top_k_accuracy_score
 from training import linear
 
 from aftrans_jax.data.examples import Example
@@ -150,9 +149,11 @@ def test_top5_counts_each_image_once_and_padding_never():
 
 
 def test_top5_is_scikit_learns_where_no_logits_are_equal(rng):
+    reason = "scikit-learn is an extra: aftrans-jax[study]"
+    sklearn = pytest.importorskip("sklearn.metrics", reason=reason)
     logits = rng.permuted(np.tile(np.arange(9, dtype=np.float32), (200, 1)), axis=1)
     labels = rng.integers(0, 9, 200)
-    expected = top_k_accuracy_score(labels, logits, k=5, labels=range(9))
+    expected = sklearn.top_k_accuracy_score(labels, logits, k=5, labels=range(9))
     assert float(TOP5(logits, labels).mean()) == pytest.approx(expected, abs=1e-6)
 
 
