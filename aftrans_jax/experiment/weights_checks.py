@@ -66,7 +66,7 @@ def local_size_doubts(local_size: int, file: ImageSizes) -> tuple[str, ...]:
 
 
 def unsuited_parts(config: Config, whole: Whole | None) -> dict[str, str]:
-    """Returns by name why parts of a whole model do not suit a configuration, if they fit or not.
+    """Returns by name why parts of a whole model do not suit a configuration even where they fit.
 
     A SACM does not where its gates were learned on other rows of attention.
     """
@@ -81,7 +81,7 @@ def unsuited_parts(config: Config, whole: Whole | None) -> dict[str, str]:
     odd = [
         f"{key}={tuple(value) if isinstance(value, list) else value}"
         for key, value in trained.items()
-        if isinstance(value, (str, list)) and plain(value) != plain(config.sacm[key[5:]])
+        if isinstance(value, (str, list)) and plain(value) != plain(config[key])
     ]
     return {"sacm": f"it was trained with {', '.join(odd)}"} if odd else {}
 
@@ -92,8 +92,10 @@ def check_class_names(file: Sequence[str], data: Sequence[str]) -> None:
     Raises:
       ValueError: a name differs, or the order.
     """
-    for own, name in zip(file, data, strict=False):
-        if len(file) == len(data) and composed(own) != composed(name):
+    if len(file) != len(data):
+        return  # told with the head, or the data's names are not known
+    for own, name in zip(file, data, strict=True):
+        if composed(own) != composed(name):
             raise ValueError(
                 f"pretrained_head='keep': the file's head is for {own!r} where the data has "
                 f"{name!r}: expected the same classes in the same order. Use "
