@@ -105,6 +105,8 @@ class SACM(nn.Module):
     Paper: section 2.2.1, eq. 6 and 9.
 
     Choice: the gate's MLP is as wide as there are layers; what eq. 9's width C is, is not said.
+
+    Choice: every gate starts at about 0.5, so that no seed favours layers before any is learnt.
     """
 
     reduction: int
@@ -121,7 +123,8 @@ class SACM(nn.Module):
         dense = partial(nn.Dense, use_bias=False, precision="highest")
         narrow = max(1, num_layers // self.reduction)
         squeezed = dense(narrow, name="squeeze")(standardize(descriptor))
-        gate = nn.sigmoid(dense(num_layers, name="excite")(nn.relu(squeezed)))
+        excite = dense(num_layers, kernel_init=nn.initializers.normal(0.02), name="excite")
+        gate = nn.sigmoid(excite(nn.relu(squeezed)))
         fused = HEAD_FUSIONS[self.head_fusion](log_rows)
         return GatedRows(GATES[self.gate](gate), jax.nn.softmax(fused, axis=-1))
 

@@ -36,6 +36,14 @@ def test_gates_and_rows_agree_with_float64(rng, name):
     )
 
 
+def test_no_seed_favours_layers_at_the_start(rng):
+    module = sacm.SACM(reduction=4, head_fusion="mean")
+    arguments = jnp.zeros((50, 12, 2, 5)), jnp.array(rng.normal(size=(50, 12)), jnp.float32)
+    for seed in range(20):
+        gates = module.init_with_output(jax.random.key(seed), *arguments)[0].gate
+        assert 0 < np.abs(gates - 0.5).max() < 0.1
+
+
 def test_a_gate_of_few_layers_has_a_hidden_layer_all_the_same():
     module, given = sacm.SACM(reduction=5, head_fusion="mean"), ((2, 4, 3, 6), (2, 4))
     arguments = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in given)

@@ -1,0 +1,26 @@
+"""AFTrans beside the strongest model without attention: a plain ViT trained on random crops.
+
+    python -m aftrans_jax.study --study=configs/studies/vit_crops.py --workdir=studies/vit_crops \
+        --config.data.name=cub --config.data.dir=data/CUB_200_2011 \
+        --config.pretrained=deit_tiny_patch16_224.npz
+"""
+
+from aftrans_jax.configs.studies.small import CROPS, VIT, get_config
+from aftrans_jax.studies.definition import Row, Study
+
+__all__ = ["get_config", "get_study"]
+
+_HEADS = ("local", "sum")
+
+
+def get_study() -> Study:
+    """Returns the ViT, and AFTrans by whole photos and by the same random crops."""
+    return Study(
+        title="AFTrans and a ViT trained on random crops",
+        base="ViT, random crops",
+        rows={
+            "ViT, random crops": Row(VIT | CROPS),
+            "AFTrans, random crops": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "AFTrans": Row(heads=_HEADS),
+        },
+    )
