@@ -103,6 +103,18 @@ BENCHMARKS = (
         (Goal("speed", "images/s", "higher", 1250, 1450, GPU),),
     ),
     Benchmark(
+        "predict_photos",
+        "P13: 1,000 photos predicted beside their reader alone, in memory that does not grow",
+        "benchmarks.claims.predict_photos:measure",
+        ("num_calls",),
+        (
+            Goal("predict / reader", RATIO, "higher", 0.8),
+            Goal("memory, all / a tenth", RATIO, "lower", 1.1),
+        ),
+        ("cpu",),
+        MappingProxyType({"num_calls": 5}),
+    ),
+    Benchmark(
         "torch_peer",
         "P5: our step beside PyTorch's: eager as TransFG, and two compiled plain passes",
         "benchmarks.claims.torch_peer:measure",
