@@ -1,4 +1,4 @@
-"""Whether the gates of the layers matter: learned, as random weights leave them, or all 1.
+"""Whether the gates of the layers matter: learned, as they start (each about one half), or all 1.
 
 The page shows the mean gate of each layer.
 
