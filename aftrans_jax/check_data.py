@@ -15,7 +15,7 @@ from aftrans_jax.command import one_line_errors
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.names import composed, printable
+from aftrans_jax.data.names import composed, printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.csv_list import check_rows, write_csv
 from aftrans_jax.data.sets.named_classes import in_order

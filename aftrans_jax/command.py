@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from aftrans_jax.data.loading.formats import lift_pillow_limit
-from aftrans_jax.data.loading.names import printable
+from aftrans_jax.data.decoding.formats import lift_pillow_limit
+from aftrans_jax.data.names import printable
 from aftrans_jax.training.memory import oom_remedy
 
 PAGES = (".html", ".htm")  # suffixes of pages

@@ -20,7 +20,7 @@ from aftrans_jax.command import (
     one_line_errors,
     say,
 )
-from aftrans_jax.data.loading.names import printable
+from aftrans_jax.data.names import printable
 from aftrans_jax.inference.options import add_options
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find

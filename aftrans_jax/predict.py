@@ -23,7 +23,7 @@ from aftrans_jax.command import (
     say,
     show,
 )
-from aftrans_jax.data.loading.names import printable
+from aftrans_jax.data.names import printable
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.inference.options import add_options, filled
 from aftrans_jax.paths import check_file, expand

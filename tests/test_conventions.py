@@ -260,15 +260,17 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     ),
     "training": ({"files", "json_files", "model"}, None),
     "data.examples": (set(), PLAIN),
-    "data.loading": (
-        {"data.examples", "files"},
-        PLAIN | {"absl", "cv2", "grain", "pillow_heif", "psutil", "scipy"},
-    ),
+    "data.names": (set(), set()),
+    "data.decoding": ({"files"}, PLAIN | {"pillow_heif"}),
+    "data.loading": ({"data.examples"}, PLAIN | {"absl", "cv2", "grain", "psutil", "scipy"}),
     "data.sets": (
-        {"data.examples", "data.loading", "files"},
+        {"data.decoding", "data.examples", "data.loading", "data.names", "files"},
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
-    "data.doctor": ({"data.examples", "data.loading", "data.sets"}, PLAIN | {"tqdm"}),
+    "data.doctor": (
+        {"data.decoding", "data.examples", "data.loading", "data.names", "data.sets"},
+        PLAIN | {"tqdm"},
+    ),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": ({"paths"}, {"ml_collections"}),
     "config_files": ({"config"}, set()),
@@ -293,7 +295,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         | {"csv_text", "run", "training", "weights", "workdir"},
         None,
     ),
-    "command": ({"data.loading", "training.memory"}, {"tqdm"}),
+    "command": ({"data.decoding", "data.names", "training.memory"}, {"tqdm"}),
     "flags": ({"config", "config_files", "configs", "keys", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
     "library": (
@@ -381,7 +383,7 @@ import io, pathlib, tempfile
 import numpy as np
 from PIL import Image
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.decoding.decode import decode_image
 from aftrans_jax.data.loading.transforms import test_transform
 
 

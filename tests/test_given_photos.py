@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from aftrans_jax.data.loading.decode import read_photo
-from aftrans_jax.data.loading.formats import HEIC_REMEDY
+from aftrans_jax.data.decoding.decode import read_photo
+from aftrans_jax.data.decoding.formats import HEIC_REMEDY
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.photos import find

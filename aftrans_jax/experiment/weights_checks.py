@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.names import composed
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from aftrans_jax.data.loading.decode import decode_image
+from aftrans_jax.data.decoding.decode import decode_image
 from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.options import BATCH_SIZE, filled

@@ -12,11 +12,11 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS, decode_photo, read_photo
+from aftrans_jax.data.decoding.depth import to_rgb
+from aftrans_jax.data.decoding.formats import decodable_formats, open_photo
+from aftrans_jax.data.decoding.orientation import orientation, turn
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo, read_photo
-from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import decodable_formats, open_photo
-from aftrans_jax.data.loading.orientation import orientation, turn
 from aftrans_jax.data.loading.threads import in_threads
 from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.paths import expand

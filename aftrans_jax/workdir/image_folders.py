@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from aftrans_jax.data.loading.names import locate
+from aftrans_jax.data.names import locate
 from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.workdir.image_lists import read_lists, recorded_folder
 

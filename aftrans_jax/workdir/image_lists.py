@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.subsets import photo_table
 from aftrans_jax.files import write_bytes
 from aftrans_jax.json_files import DamagedRecordError

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from aftrans_jax.data.decoding.decode import decode_photo
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.transforms import resize
 from benchmarks.claims.readers import draw_photo
 from benchmarks.harness.figures import Figure, Result, ratio, spread

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from aftrans_jax.data.decoding.decode import decode_image
 from aftrans_jax.data.loading.cache import ResizedCache
-from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.loading.transforms import resize, train_transform
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from benchmarks.claims.overlap import overlap

@@ -14,7 +14,7 @@ import numpy as np
 from driver import main
 from PIL import Image, features
 
-from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.decoding.decode import decode_photo
 
 _ENCODINGS = {
     "jpeg": ("JPEG", {}),

@@ -13,7 +13,7 @@ from experiments import edit, tiny_config, tiny_variants
 from PIL import Image
 
 from aftrans_jax import main
-from aftrans_jax.data.loading.formats import photo_suffixes
+from aftrans_jax.data.decoding.formats import photo_suffixes
 
 FLAT = [f"{name}/{number}.png" for name in ("gull", "tern") for number in range(10)]
 

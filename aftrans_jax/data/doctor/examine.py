@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset, Source
-from aftrans_jax.data.loading.decode import MAX_PIXELS
-from aftrans_jax.data.loading.names import composed
 from aftrans_jax.data.loading.threads import in_threads
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import find_files
 from aftrans_jax.data.sets.photos import PhotoSource

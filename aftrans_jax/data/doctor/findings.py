@@ -7,7 +7,7 @@ import numpy as np
 
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
-from aftrans_jax.data.loading.names import summary
+from aftrans_jax.data.names import summary
 
 _NUM_SHOWN = 3  # images named in each finding
 

@@ -1,1 +1,1 @@
-"""From image files to batches: decoding, resizing, augmentation, cache, loader."""
+"""From pixels to batches: resizing, augmentation, cache, loader."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.decode import MAX_PIXELS
-from aftrans_jax.data.loading.names import composed, locate, printable
+from aftrans_jax.data.names import composed, locate, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]

@@ -6,7 +6,7 @@ Either `train/<class>/` beside `test/<class>/`, or only `<class>/`, with a fract
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from aftrans_jax.data.loading.formats import photo_suffixes
+from aftrans_jax.data.decoding.formats import photo_suffixes
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import FoundFiles, find_files, subfolders
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.names import composed
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.photos import PhotoTable
 from aftrans_jax.data.sets.subsets import Subset

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.data.loading.names import composed, printable, summary
+from aftrans_jax.data.names import composed, printable, summary
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.holdout import drawn_split
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS, Photo, read_photo
 from aftrans_jax.data.examples import NO_BOX, Example
-from aftrans_jax.data.loading.decode import MAX_PIXELS, Photo, read_photo
-from aftrans_jax.data.loading.names import locate
+from aftrans_jax.data.names import locate
 
 _NUM_ASKING, _AT_A_TIME = 16, 500  # threads that look for files, and files for each by turns
 

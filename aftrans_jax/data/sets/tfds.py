@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.loading.decode import MAX_PIXELS
 from aftrans_jax.data.sets.tfds_source import TfdsSource
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from aftrans_jax.data.decoding.decode import MAX_PIXELS, decode_photo
 from aftrans_jax.data.examples import Example
-from aftrans_jax.data.loading.decode import MAX_PIXELS, decode_photo
 from aftrans_jax.data.sets.annotations import NO_BOX
 
 _Record = Mapping[str, Any]  # features by name; the image as the bytes of its file

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import ks_2samp
 
+from aftrans_jax.data.decoding.decode import decode_image
 from aftrans_jax.data.examples import Example
 from aftrans_jax.data.loading import opencv, transforms
-from aftrans_jax.data.loading.decode import decode_image
 from aftrans_jax.data.sets.lists import read_text
 
 FEW = settings(deadline=None, max_examples=25)

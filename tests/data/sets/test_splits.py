@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.config import base_config
-from aftrans_jax.data.loading.names import locate, printable, summary
+from aftrans_jax.data.names import locate, printable, summary
 from aftrans_jax.data.sets import mat_process
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv

@@ -19,7 +19,7 @@ import scipy.io
 from golden.make_tfds import ARCHIVE, CUB, FAKES, SPECIES, photos
 from PIL import Image
 
-from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.decoding.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.data.sets import tfds_source

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.decoding.decode import decode_photo
 
 RAMP = np.linspace(0, 1, 48).reshape(6, 8)
 SHORT, LONG = 3, 4

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from aftrans_jax.config import base_config
+from aftrans_jax.data.decoding.decode import decode_photo
 from aftrans_jax.data.doctor.examine import examine
 from aftrans_jax.data.examples import at_size
 from aftrans_jax.data.loading.cache import ResizedCache
-from aftrans_jax.data.loading.decode import decode_photo
 from aftrans_jax.data.loading.loader import eval_batches
 from aftrans_jax.data.loading.transforms import resize
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from places import ROOT
 
-from aftrans_jax.data.loading import formats
-from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.decoding import formats
+from aftrans_jax.data.decoding.decode import decode_photo
 
 BIRD = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
 BITS, STRIPS, ORIENTATION, UNIT, SOFTWARE = 258, 273, 274, 296, 305
@@ -137,7 +137,7 @@ def test_warnings_of_this_process_are_as_they_were(tmp_path):
         "import sys, warnings, numpy, jaxtyping\n"
         "from PIL import Image\n"
         "before = warnings.filters[:]\n"
-        "from aftrans_jax.data.loading.decode import read_photo\n"
+        "from aftrans_jax.data.decoding.decode import read_photo\n"
         "print(read_photo(sys.argv[1]).pixels.shape, warnings.filters == before)\n"
         "sys.stderr.write('by Pillow:')\n"
         "Image.open(sys.argv[1])"

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from aftrans_jax.data.loading.decode import decode_photo
+from aftrans_jax.data.decoding.decode import decode_photo
 
 SHORT, LONG = 3, 4
 SAMPLES = np.random.default_rng(0).integers(0, 65536, (32, 48, 4))

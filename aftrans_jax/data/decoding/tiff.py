@@ -11,7 +11,7 @@ from PIL import TiffTags
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from aftrans_jax.data.loading.formats import KindError
+from aftrans_jax.data.decoding.formats import KindError
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _TEXT = (1, 2, 7)  # types of which many values are one to Pillow

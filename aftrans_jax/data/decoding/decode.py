@@ -10,10 +10,10 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from aftrans_jax.data.loading import jpeg, png, tiff
-from aftrans_jax.data.loading.depth import to_rgb
-from aftrans_jax.data.loading.formats import KindError, jpeg2000_bits, open_photo, unknown_content
-from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
+from aftrans_jax.data.decoding import jpeg, png, tiff
+from aftrans_jax.data.decoding.depth import to_rgb
+from aftrans_jax.data.decoding.formats import KindError, jpeg2000_bits, open_photo, unknown_content
+from aftrans_jax.data.decoding.orientation import orientation, turn, turn_box
 from aftrans_jax.files import with_filename
 
 MAX_PIXELS = 100_000_000

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from aftrans_jax.data.loading.decode import decode_photo
-from aftrans_jax.data.loading.orientation import orientation, turn, turn_box
+from aftrans_jax.data.decoding.decode import decode_photo
+from aftrans_jax.data.decoding.orientation import orientation, turn, turn_box
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 BOX = (3, 5, 11, 25)  # of the file as it is stored

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aftrans_jax.data.loading.decode import decode_photo
-from aftrans_jax.data.loading.formats import (
+from aftrans_jax.data.decoding.decode import decode_photo
+from aftrans_jax.data.decoding.formats import (
     HEIC,
     decodable_formats,
     lift_pillow_limit,
@@ -210,7 +210,7 @@ def test_the_limit_can_be_raised_above_that_of_pillow():
 def test_pillow_s_limit_is_the_user_s(monkeypatch):
     code = (
         "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS\n"
-        "import aftrans_jax.data.loading.decode; assert limit == Image.MAX_IMAGE_PIXELS > 0"
+        "import aftrans_jax.data.decoding.decode; assert limit == Image.MAX_IMAGE_PIXELS > 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     photo, files = Image.fromarray(BIRD), {}

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Num, UInt8, UInt16
 from PIL import Image
 
-from aftrans_jax.data.loading.formats import KindError
-from aftrans_jax.data.loading.sixteen_bits import highest_bits, joined, lowest_bits, raw_mode
+from aftrans_jax.data.decoding.formats import KindError
+from aftrans_jax.data.decoding.sixteen_bits import highest_bits, joined, lowest_bits, raw_mode
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
 # Tags of TIFF, and a value of each of the last three.
