@@ -45,7 +45,7 @@ def base_config() -> Config:
     most are TransFG's.
     """
     config: Config = ConfigDict()
-    config.seed = 0  # decides new weights, order of the images, augmentation and dropout
+    config.seed = 0  # of new weights, order of the images, augmentation and dropout
     # A ViT's weights: a file (npz, safetensors, PyTorch), its folder, an official name such as
     # imagenet21k/ViT-B_16, or hf:OWNER/MODEL; or a whole model, as export --format=aftrans writes
     # it; empty: random ones.
@@ -60,19 +60,19 @@ def base_config() -> Config:
     # s8 | b16 | b32 | b8 | l16 | l32 | h14 | s14 | b14 | l14 | s14_reg4 | b14_reg4 | l14_reg4 |
     # ti16_reg1 | s16_reg1 | b16_reg1.
     config.model.variant = "auto"  # Paper: section 3.2 has b16
-    # Px from one patch to the next; 0: a patch's side, without overlap, or a whole model's own.
+    # Px from one patch to the next; 0: the patch size (no overlap), or that of a whole model.
     config.model.stride = 0  # Choice: no overlap; section 3.2: patches of 16 px every 12 px
     # Form of the GELU: auto (that of the weights) | tanh (official npz) | exact (DeiT).
     config.model.gelu = "auto"
-    # How attention is computed: auto (fused where it can be) | xla | cudnn (GPU) | splash (TPU).
+    # Attention kernel: auto (fused where possible) | xla | cudnn (GPU) | splash (TPU).
     config.model.attention = "auto"
-    # Rate of dropout in the trunk.
+    # Dropout rate in the trunk.
     config.model.dropout = 0.0  # Choice: no dropout, where TransFG has 0.1; the paper is silent
-    # Stochastic depth (drop path): rate at which each of the last block's two residual branches is
-    # dropped for an image; it grows linearly from 0 in the first block.
+    # Stochastic depth (drop path): probability that a residual branch of the last block is dropped
+    # for an image; it grows linearly from 0 in the first block.
     config.model.stochastic_depth = 0.0
-    # What the backward pass computes again, to save memory: none | products (all but products with
-    # parameters) | blocks (all but each block's input).
+    # Gradient checkpointing, what the backward pass computes again to save memory: none | products
+    # (all but products with parameters) | blocks (all but each block's input).
     config.model.remat = "none"
 
     config.data = ConfigDict()  # the images
@@ -83,8 +83,8 @@ def base_config() -> Config:
     config.data.supercategory = ""  # one part of inat17, such as Aves; empty: all
     config.data.test_fraction = 0.2  # share to test on, in a folder or csv without a test split
     config.data.validation_fraction = 0.0  # share of the training split to choose checkpoints by
-    config.data.split_seed = 0  # decides which images both shares take, whatever the run's seed
-    # An unreadable image: raise (ends the run) | skip (is left out, and named).
+    config.data.split_seed = 0  # decides which images these shares take, whatever the run's seed
+    # An unreadable image: raise (ends the run) | skip (left out, and named).
     config.data.on_error = "raise"
     config.data.max_pixels = 100_000_000  # most pixels of an image file that is decoded
     config.data.cache = "none"  # keeps resized images: none | ram (in memory)
@@ -102,11 +102,11 @@ def base_config() -> Config:
     # How training images are cropped: random (a window of source_size; the whole photo while
     # resize_ratio is 1) | resized (8 to 100 % of the area, resized).
     config.data.crop = "random"  # Choice: no crop at ratio 1; TransFG: 448 from 600 px
-    # What training images undergo after crop and flip: none | autoaugment | randaugment (2
+    # Augmentation of training images after crop and flip: none | autoaugment | randaugment (2
     # operations of magnitude 9).
     config.data.augment = "none"  # Choice: random flips alone; the paper names no augmentation
-    config.data.erasing = 0.0  # probability that a training image loses a box of 2 to 33 % of it
-    # How a device mixes its images of a batch: none | mixup | cutmix | both (either, by a coin).
+    config.data.erasing = 0.0  # random erasing: probability that a box of 2 to 33 % is erased
+    # How a device mixes its images of a batch: none | mixup | cutmix | both (either, at random).
     config.data.mixing = "none"
     config.data.mixing_strength = 0.8  # a mixed image's shares are drawn from Beta(this, this)
     # An epoch takes: shuffle (each image once) | balanced (each class equally often).
@@ -121,10 +121,10 @@ def base_config() -> Config:
     config.sacm = ConfigDict()  # which patches matter, by attention
     # Share of the patches that is kept (lambda).
     config.sacm.keep_ratio = 0.2  # Choice: 0.2 of patches, by box IoU; section 3.2: 0.4 of pairs
-    # How a layer's heads are joined: geometric (mean) | product | mean (arithmetic).
+    # How a layer's attention heads are fused: geometric (mean) | product | mean (arithmetic).
     config.sacm.head_fusion = "geometric"  # Paper: eq. 6 has product
-    # A layer's gate follows from: class_row (attention of the class token) | full_map (of all
-    # tokens).
+    # What describes a layer to its gate: class_row (attention of the class token) | full_map (of
+    # all tokens).
     config.sacm.descriptor = "class_row"  # Paper: eq. 9 has full_map
     # Patches that are kept: fused (best by the sum over layers) | union (in any of the best pairs
     # of layer and patch) | votes (in most of these pairs).
@@ -152,8 +152,8 @@ def base_config() -> Config:
     config.loss.distill = 0.0  # weight of KL(local || global): the local branch teaches the global
     config.loss.contrastive = 0.0  # weight of TransFG's contrastive loss of the global features
     config.loss.label_smoothing = 0.0  # share of each target that is spread over all classes
-    # How much a class counts: none (by its images) | inverse (as any other) | effective (between
-    # them).
+    # Weight of a class: none | inverse (1 / its training images) | effective (inverse effective
+    # number of them).
     config.loss.class_weights = "none"
 
     config.train = ConfigDict()  # length, optimizer, devices
@@ -161,53 +161,53 @@ def base_config() -> Config:
     # given sets the other to 0.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
     config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
-    # Images in a step, over all devices.
+    # Batch size, over all devices.
     config.train.batch_size = 12  # Choice: 12 over all devices; section 3.2 does not say if per GPU
-    config.train.accumulation_steps = 1  # parts in which a device takes its images, to save memory
-    config.train.optimizer = "sgd"  # method of the steps: sgd | adamw | lamb. Paper: section 3.2
-    # Highest learning rate, after the warm-up; adamw takes 1e-5 to 1e-3.
+    config.train.accumulation_steps = 1  # gradients of how many parts of a batch are accumulated
+    config.train.optimizer = "sgd"  # optimizer: sgd | adamw | lamb. Paper: section 3.2
+    # Peak learning rate, after the warm-up; adamw takes 1e-5 to 1e-3.
     config.train.learning_rate = 0.03  # Choice: TransFG's learning rate; the paper gives none
-    # Steps in which the learning rate rises; -1: a twentieth of all.
+    # Steps of linear warm-up; -1: a twentieth of all.
     config.train.warmup_steps = 500  # Paper: section 3.2
     # Momentum of sgd, b1 of adamw and lamb.
     config.train.momentum = 0.9  # Choice: TransFG's momentum; the paper says SGD alone
-    # Largest global norm of the gradients, which are scaled down to it.
+    # Largest global norm of the gradients, to which larger ones are clipped.
     config.train.clip_norm = 1.0  # Choice: TransFG's clipping; the paper names none
-    # Decay of kernels, not of biases, norms and tokens.
+    # Weight decay of kernels; biases, norms and tokens have none.
     config.train.weight_decay = 0.0  # Paper: section 3.2
-    # Factor from each block's learning rate to that of the block below; 1: one rate for all.
+    # Layer-wise learning-rate decay, from each block to the one below; 1: one rate for all.
     config.train.layer_decay = 1.0
     # What trains beside the head, the local tokens and learned gates: all | head (nothing else) |
     # last:K (the last K blocks and the final norm) | norms (scale and bias of each).
     config.train.trainable = "all"
-    # Decay of a moving average of the parameters that answers in their place, such as
-    # 0.9998; 0: none.
+    # Decay of a moving average of the parameters (EMA), which is what is evaluated and exported,
+    # such as 0.9998; 0: none.
     config.train.ema = 0.0
-    # Ends after so many evaluations, one each eval.every, that were no better on held-out images
-    # than one before; 0: never.
+    # Early stopping, after this many evaluations on held-out images without improvement; 0: off.
     config.train.patience = 0
-    # Type of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a
-    # CPU) | bfloat16 | float16 | float32 (of which NVIDIA GPUs since Ampere round products to TF32,
-    # TPUs to bfloat16).
+    # Precision of the computation: auto (bfloat16; float16 on NVIDIA GPUs without it; float32 on a
+    # CPU) | bfloat16 | float16 | float32 (products in TF32 on NVIDIA GPUs since Ampere, in bfloat16
+    # on TPUs).
     config.train.precision = "auto"  # Choice: bfloat16, no loss scale; section 3.2 has FP16
-    # What a device holds of parameters, gradients, optimizer: replicated (all) | fsdp (a part).
+    # What each device holds of parameters, gradients and optimizer state: replicated (all) | fsdp
+    # (a shard).
     config.train.sharding = "replicated"
     config.train.report_every = 10  # batches between two lines of progress
     config.train.save_every = 1000  # batches between two checkpoints
     config.train.profile = False  # traces 5 steps of each start by JAX's profiler, into profile/
 
-    config.eval = ConfigDict()  # evaluations and answers
-    # Logits that answer: auto (local; of rams sum, of one branch global) | global | local | sum.
+    config.eval = ConfigDict()  # evaluation and prediction
+    # Logits that predict: auto (aftrans: local, rams: sum, vit and transfg: global) | global |
+    # local | sum.
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
-    # Test-time augmentation: answers by an image and its mirror image, in twice the time.
+    # Test-time augmentation: logits averaged over an image and its mirror image, at twice the cost.
     config.eval.mirror = False
     config.eval.batch_size = 48  # images at a time, over all devices
     # Batches between two evaluations; 0: an epoch. The end is always evaluated.
     config.eval.every = 1000
 
     config.report = ConfigDict()  # the page report/index.html
-    # Images that it shows, mistakes and every class: more where that takes more, but of more than
-    # 100 classes some; 0: none.
+    # Images that it shows, mistakes first; more where every class of up to 100 needs one; 0: none.
     config.report.num_images = 36
     config.report.tensorboard = True  # writes event files for TensorBoard
 

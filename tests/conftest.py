@@ -100,7 +100,7 @@ def train_tiny(workdir: Path) -> None:
     changes = {
         "eval__logits": "sum",
         "train__steps": 60,
-        "train__learning_rate": 0.3,
+        "train__learning_rate": 0.25,
         "train__report_every": 60,
         "data__num_train": 48,
         "data__num_test": 60,

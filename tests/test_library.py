@@ -106,14 +106,17 @@ def test_bfloat16_answers_as_float32_does_but_for_its_rounding(trained_run, mode
     assert halves.module.vit.dtype.name == "bfloat16"
     assert halves.module.vit.attention is KERNELS["auto"]
     assert {x.dtype for x in jax.tree.leaves(halves.params)} == {np.dtype(np.float32)}
-    largest = 0.0
+    largest, other_boxes = 0.0, 0
     for found, expected in zip(halves(images), model(images), strict=True):
-        assert found.box == expected.box
-        for head, shares in expected.probabilities.items():
-            # Some eight roundings on the way, each of 2**-9 of what is rounded.
-            np.testing.assert_allclose(found.probabilities[head], shares, atol=2**-6)
-            largest = max(largest, np.abs(found.probabilities[head] - shares).max())
+        # A rounding may exchange two patches that are nearly as relevant, and so move the box.
+        heads = expected.probabilities if found.box == expected.box else ["global"]
+        other_boxes += found.box != expected.box
+        for head in heads:
+            error = np.abs(found.probabilities[head] - expected.probabilities[head]).max()
+            assert error <= 2**-6  # some eight roundings, each of 2**-9 of what is rounded
+            largest = max(largest, error)
     assert largest > 1e-4  # float32's would be 1e-6
+    assert other_boxes <= len(images) // 10
 
 
 def test_float32_is_what_nothing_given_means(trained_run, model, images):
