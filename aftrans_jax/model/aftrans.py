@@ -1,7 +1,6 @@
 """AFTrans: global pass -> region -> local pass, one trunk for both."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.branch_tokens import LocalTokens
-from aftrans_jax.model.class_row import DESCRIPTORS, summarize
+from aftrans_jax.model.class_row import DESCRIPTORS, Summary
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
 from aftrans_jax.model.regions import find_region
@@ -91,11 +90,7 @@ class AFTrans(nn.Module):
             patches,
             train=train,
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
-            observe=partial(
-                summarize,
-                describe=DESCRIPTORS[self.descriptor],
-                first_patch=1 + self.vit.variant.registers,
-            ),
+            observe=Summary(DESCRIPTORS[self.descriptor], 1 + self.vit.variant.registers),
         )
         region = self._region(layers, scale)
         if boxes is not None:
