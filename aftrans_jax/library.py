@@ -33,8 +33,8 @@ class Created(NamedTuple):
 
     `module.apply({"params": params}, images, train=False)` takes square images [batch height width
     3], of `data.image_size` or larger, of pixel values 0..255, as uint8 or as floats, and returns a
-    `model.ModelOutput`. Shapes are checked, values are not: floats from 0 to 1 would count as black
-    images.
+    `model.ModelOutput`. It is to be called inside `jax.jit`: outside, operations run one by one.
+    Shapes are checked, values are not: floats from 0 to 1 would count as black images.
     """
 
     module: Model

@@ -333,7 +333,7 @@ def select(layers, keep_ratio, selection, gate, layer_rows):
 def locate(model, method, fused, mask):
     side = model.vit.variant.patches_per_side(model.vit.image_size, model.vit.stride)
     grids = (x.reshape(-1, side, side) for x in (mask, fused))
-    box = locate_region(*grids, **{**model.locate.keywords, "method": method})
+    box = locate_region(*grids, method=method, geometry=model.vit.geometry, min_box=model.min_box)
     return SOURCE // model.vit.image_size * box
 
 

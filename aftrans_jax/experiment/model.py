@@ -25,7 +25,6 @@ from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.rams import RAMS
-from aftrans_jax.model.regions import Geometry, Locate, locate_region
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
@@ -53,35 +52,37 @@ class Kind(NamedTuple):
     registers: bool
 
 
-def _locate(config: Config, vit: ViT) -> Locate:
+def _region_method(config: Config) -> str:
     # The annotated box replaces the model's own, which is computed as usual.
-    method = config.region.method if config.region.method != ANNOTATED else "largest_component"
-    return partial(
-        locate_region,
-        method=method,
-        geometry=Geometry(vit.image_size, vit.variant.patch_size, vit.stride),
-        min_box=config.region.min_box,
-    )
+    method = config.region.method
+    return method if method != ANNOTATED else "largest_component"
 
 
 def _aftrans(config: Config, vit: ViT) -> AFTrans:
     return AFTrans(
         vit=vit,
-        locate=_locate(config, vit),
         local_size=config.data.local_size,
         keep_ratio=config.sacm.keep_ratio,
         reduction=config.sacm.reduction,
+        min_box=config.region.min_box,
         head_fusion=config.sacm.head_fusion,
         descriptor=config.sacm.descriptor,
         selection=config.sacm.selection,
         gate=config.sacm.gate,
-        layers=tuple(config.sacm.layers),
+        region_method=_region_method(config),
         resample=config.region.resample,
+        layers=tuple(config.sacm.layers),
     )
 
 
 def _rams(config: Config, vit: ViT) -> RAMS:
-    return RAMS(vit, _locate(config, vit), config.data.local_size, config.region.resample)
+    return RAMS(
+        vit=vit,
+        local_size=config.data.local_size,
+        min_box=config.region.min_box,
+        region_method=_region_method(config),
+        resample=config.region.resample,
+    )
 
 
 _ONE_BRANCH = ("global",)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +34,14 @@ def rules(trained: Trained) -> Rules:
             f"model.name={trained.name!r} has no gated layers from which a region is found: "
             "explain needs a run of model.name='aftrans'"
         )
-    located = cast(partial, model.locate).keywords
-    geometry = located["geometry"]
+    geometry = model.vit.geometry
     side = model.vit.variant.patches_per_side(geometry.image_size, geometry.stride)
     return Rules(
         layers=tuple(sorted(model.layers)) or tuple(range(1, model.vit.variant.layers + 1)),
         keep_ratio=model.keep_ratio,
         selection=model.selection,
-        method=located["method"],
-        min_box=located["min_box"],
+        method=model.region_method,
+        min_box=model.min_box,
         rows=side,
         cols=side,
         image_size=geometry.image_size,

@@ -1,7 +1,6 @@
 """AFTrans: global pass -> region -> local pass, one trunk for both."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aftrans_jax.model.branch_tokens import LocalTokens
-from aftrans_jax.model.class_row import DESCRIPTORS, summarize
+from aftrans_jax.model.class_row import DESCRIPTORS, Summary
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.regions import Geometry, Locate, find_region
+from aftrans_jax.model.regions import find_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.vit import ViT, class_feature
 
@@ -36,13 +35,14 @@ class AFTrans(nn.Module):
 
     Attributes:
       vit: the trunk; patch projection, blocks, norm and head serve both branches.
-      locate: mask and relevance [batch rows cols] -> box [batch 4] in pixels of the global image,
-        see `regions.locate_region`.
       local_size: side of the crop that the local branch sees, in pixels.
       keep_ratio: share that the selection keeps, in (0, 1]; of what, see `sacm.SELECTIONS`.
       reduction: number of layers over the width of the gate's hidden layer.
-      head_fusion, descriptor, selection, gate, resample: names from `sacm.HEAD_FUSIONS`,
-        `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `sacm.GATES` and `crops.RESAMPLES`.
+      min_box: shorter side, in pixels of the global image, that a box must have; one with a smaller
+        side becomes the whole image.
+      head_fusion, descriptor, selection, gate, region_method, resample: names from
+        `sacm.HEAD_FUSIONS`, `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `sacm.GATES`,
+        `regions.REGION_METHODS` and `crops.RESAMPLES`.
       layers: numbers, from 1 on, of the layers whose class rows are fused; none: all. The gates'
         MLP reads all of them in any case: neither parameters nor gates depend on `layers`.
 
@@ -50,14 +50,15 @@ class AFTrans(nn.Module):
     """
 
     vit: ViT
-    locate: Locate
     local_size: int
     keep_ratio: float
     reduction: int
+    min_box: int
     head_fusion: str = "geometric"
     descriptor: str = "class_row"
     selection: str = "fused"
     gate: str = "straight_through"
+    region_method: str = "largest_component"
     resample: str = "antialiased"
     layers: tuple[int, ...] = ()
 
@@ -89,11 +90,7 @@ class AFTrans(nn.Module):
             patches,
             train=train,
             all_tokens=self.descriptor == "full_map",  # its last layer needs every query
-            observe=partial(
-                summarize,
-                describe=DESCRIPTORS[self.descriptor],
-                first_patch=1 + self.vit.variant.registers,
-            ),
+            observe=Summary(DESCRIPTORS[self.descriptor], 1 + self.vit.variant.registers),
         )
         region = self._region(layers, scale)
         if boxes is not None:
@@ -102,7 +99,7 @@ class AFTrans(nn.Module):
             whole = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)
             region = region._replace(box=jnp.where(known, whole, region.box))
         crops = crop_and_resize(images, region.box, self.local_size, self.resample)
-        geometry = Geometry(self.local_size, self.vit.variant.patch_size, self.vit.stride)
+        geometry = self.vit.geometry._replace(image_size=self.local_size)
         weight = resample_relevance(region.relevance, region.box / scale, geometry)
         patches = straight_through_scale(self.vit.embed(crops), weight)
         local, _ = self.vit.encode(patches, train=train, branch_tokens=self.local())
@@ -124,7 +121,14 @@ class AFTrans(nn.Module):
         rows = self.sacm(*(jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)))
         gate, layer_rows = rows.of(self.layers)
         mask = SELECTIONS[self.selection](gate, layer_rows, self.keep_ratio)
-        region = find_region(mask, relevance(gate, layer_rows), self.locate, scale)
+        region = find_region(
+            mask,
+            relevance(gate, layer_rows),
+            scale,
+            method=self.region_method,
+            geometry=self.vit.geometry,
+            min_box=self.min_box,
+        )
         if self.layers:  # the gates of the others count as 0
             gate = jnp.zeros_like(rows.gate).at[:, np.array(self.layers) - 1].set(gate)
         return region._replace(gate=gate, rows=rows)

@@ -1,6 +1,5 @@
 """Multi-head attention; the kernel is chosen here and only here."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -9,6 +8,8 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from aftrans_jax.model.devices import compute_capability, default_device
 
 # A TPU register's width, of which splash's blocks are multiples, and their largest size.
 LANES, SPLASH_BLOCK = 128, 512
@@ -25,8 +26,9 @@ def xla_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns softmax(q k / sqrt(head_dim)) v per head, from XLA's own operations.
 
-    It is recomputed in the backward pass, so the attention map is held only while its own layer is
-    computed. It runs everywhere; `jax.nn`'s own XLA attention has no float16 on CPU.
+    The backward pass computes it again, so that no layer's attention map is kept until then; on
+    CPUs XLA merges this with the forward pass, and keeps the maps (jax 0.10.2). It runs everywhere;
+    `jax.nn`'s own XLA attention has no float16 on CPU.
 
     Paper: eq. 2.
     """
@@ -117,7 +119,7 @@ def auto_attention(
 ) -> Float[Array, "batch queries heads head_dim"]:
     """Returns what `xla_attention` does, from the kernel that `automatic_kernel` names.
 
-    It is named while the model is traced, since the device is not known before.
+    The kernel is chosen when a model is traced, not when it is made: a model holds no device.
     """
     return KERNELS[automatic_kernel(query.dtype)](query, key, value)
 
@@ -149,7 +151,7 @@ class Needs(NamedTuple):
 
     def met_by(self, dtype: jnp.dtype) -> bool:
         """Returns whether the kernel runs here in a type."""
-        device = jax.local_devices()[0]
+        device = default_device()
         capable = (compute_capability(device) or 0.0) >= self.capability
         return device.platform == self.platform and capable and jnp.dtype(dtype).name in self.dtypes
 
@@ -168,12 +170,6 @@ FUSED: Mapping[str, Needs] = MappingProxyType(
 )
 
 
-def compute_capability(device: object) -> float | None:
-    """Returns that of a JAX device, such as 8.0; None where it is no GPU of NVIDIA's."""
-    found = str(getattr(device, "compute_capability", ""))
-    return float(found) if re.fullmatch(r"\d+\.\d+", found) else None
-
-
 def automatic_kernel(dtype: jnp.dtype) -> str:
     """Returns the name of the fused kernel that runs here in a type, else "xla".
 
@@ -190,7 +186,7 @@ def check_kernel(name: str, dtype: jnp.dtype) -> None:
     """
     needs = FUSED.get(name)
     if needs is not None and not needs.met_by(dtype):
-        kind = jax.local_devices()[0].device_kind
+        kind = default_device().device_kind
         raise ValueError(
             f"model.attention={name!r} needs {needs.device} and {' or '.join(needs.dtypes)}; this "
             f"is {kind} in {jnp.dtype(dtype).name}: use --config.model.attention=auto"

@@ -6,6 +6,7 @@ whatever kernel computes the attention. No tokens x tokens array is stored.
 
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,22 +20,34 @@ QUERY_CHUNK = 128
 Descriptor = Callable[[Array, Array, Array], Array]
 
 
-def summarize(
-    query: Array, key: Array, describe: Descriptor, first_patch: int = 1
-) -> tuple[Float[Array, "batch heads patches"], Float[Array, " batch"]]:
-    """Returns a layer's log class rows and their descriptor; no gradient flows through either.
+class Summary(NamedTuple):
+    """A function of a layer's queries and keys to its log class rows and their descriptor.
 
-    Args:
-      query: queries of all tokens, or of the first alone, [batch queries heads head_dim].
-      key: keys of all tokens, [batch tokens heads head_dim].
+    Two with equal fields are equal, unlike two `functools.partial`: what `nn.jit` has compiled for
+    one serves the other.
+
+    Attributes:
       describe: one of `DESCRIPTORS`.
       first_patch: its number among the tokens; class token and registers are before it.
-
-    Choice: no gradient passes through the SACM's maps to the trunk; the paper is silent.
     """
-    query, key = jax.lax.stop_gradient((query, key))
-    log_row = log_class_row(query, key, first_patch)
-    return log_row, describe(query, key, log_row)
+
+    describe: Descriptor
+    first_patch: int = 1
+
+    def __call__(
+        self, query: Array, key: Array
+    ) -> tuple[Float[Array, "batch heads patches"], Float[Array, " batch"]]:
+        """Returns log class rows and descriptor; no gradient flows through either.
+
+        Args:
+          query: queries of all tokens, or of the first alone, [batch queries heads head_dim].
+          key: keys of all tokens, [batch tokens heads head_dim].
+
+        Choice: no gradient passes through the SACM's maps to the trunk; the paper is silent.
+        """
+        query, key = jax.lax.stop_gradient((query, key))
+        log_row = log_class_row(query, key, self.first_patch)
+        return log_row, self.describe(query, key, log_row)
 
 
 def log_class_row(

@@ -6,8 +6,10 @@ ends in a blank row and a blank column of cells, so that a neighbour is always t
 the line and blocks of different rows or images are never joined by it.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int32
@@ -29,6 +31,7 @@ class Labelling(NamedTuple):
     num_iterations: Int32[Array, ""]
 
 
+@partial(jax.jit, inline=True)  # without it, each call outside of jit would compile the loop anew
 def label_components(mask: Bool[Array, "batch rows cols"]) -> Labelling:
     """Returns the 8-connected components of each mask.
 

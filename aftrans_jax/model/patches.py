@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from aftrans_jax.model.devices import default_device
+
 
 class PatchEmbedding(nn.Module):
     """The embedding of overlapping patches, in raster order.
@@ -43,12 +45,12 @@ def embed_automatically(
     kernel: Float[Array, "patch patch channels hidden"],
     stride: int,
 ) -> Float[Array, "batch patches hidden"]:
-    """Returns what `embed_by_convolution` does, in the way that suits the backend.
+    """Returns what `embed_by_convolution` does, in the way that suits the device.
 
     That is a matrix product, whose gradient is one as well, and on TPUs, whose layouts do not suit
     small patches, a convolution. The benchmarks `options` and `ahead` compare them.
     """
-    embed = embed_by_convolution if jax.default_backend() == "tpu" else embed_by_product
+    embed = embed_by_convolution if default_device().platform == "tpu" else embed_by_product
     return embed(images, kernel, stride)
 
 

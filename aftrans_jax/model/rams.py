@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from aftrans_jax.model.branch_tokens import BranchTokens, LocalTokens
 from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.outputs import Images, ModelOutput, Region
-from aftrans_jax.model.regions import Locate, find_region
+from aftrans_jax.model.regions import find_region
 from aftrans_jax.model.rollout import Projections, attention_maps, projections
 from aftrans_jax.model.vit import ViT, class_feature
 
@@ -42,9 +42,10 @@ class RAMS(nn.Module):
 
     Attributes:
       vit: the trunk; patch projection, blocks, norm and head serve both branches.
-      locate: mask and relevance [batch rows cols] -> box [batch 4] in pixels of the global image,
-        see `regions.locate_region`; its largest component is RAMS-Trans's.
       local_size: side of the crop that the local branch sees, in pixels.
+      min_box: shorter side, in pixels of the global image, that a box must have; one with a smaller
+        side becomes the whole image.
+      region_method: one of `regions.REGION_METHODS`; RAMS-Trans's is the largest component.
       resample: one of `crops.RESAMPLES`.
       threshold: a patch is in the mask above this multiple of the patches' mean.
 
@@ -52,8 +53,9 @@ class RAMS(nn.Module):
     """
 
     vit: ViT
-    locate: Locate
     local_size: int
+    min_box: int
+    region_method: str = "largest_component"
     resample: str = "antialiased"
     threshold: float = 1.2
 
@@ -114,4 +116,11 @@ class RAMS(nn.Module):
         """Returns the region; `scale` is from pixels of the global image to those of the source."""
         relevance = mean_row_of_rollout(layers)[:, CLASS_TOKENS:]
         mask = relevance > self.threshold * relevance.mean(axis=-1, keepdims=True)
-        return find_region(mask, relevance, self.locate, scale)
+        return find_region(
+            mask,
+            relevance,
+            scale,
+            method=self.region_method,
+            geometry=self.vit.geometry,
+            min_box=self.min_box,
+        )

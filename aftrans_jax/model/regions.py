@@ -16,8 +16,6 @@ from jaxtyping import Array, Bool, Float, Int
 from aftrans_jax.model.components import heaviest_component, largest_component
 from aftrans_jax.model.outputs import Region
 
-Locate = Callable[[Array, Array], Array]  # of mask and relevance, see `locate_region`
-
 
 class Geometry(NamedTuple):
     """The grid of patches in a branch's image; all in pixels.
@@ -71,20 +69,26 @@ def locate_region(
 def find_region(
     mask: Bool[Array, "batch patches"],
     relevance: Float[Array, "batch patches"],
-    locate: Locate,
     scale: float,
+    *,
+    method: str,
+    geometry: Geometry,
+    min_box: int,
 ) -> Region:
     """Returns the region, without gates.
 
     Args:
       mask: selected patches, in raster order; there are as many rows as columns.
       relevance: relevance of all patches.
-      locate: function of mask and relevance to a box in pixels of the image of these patches.
-      scale: pixels of the image to be cropped for one of that image.
+      scale: pixels of the image to be cropped for one of the image of these patches.
+      method: one of `REGION_METHODS`.
+      geometry: geometry of the patches in their image.
+      min_box: shorter side that a box must have in that image, see `locate_region`.
     """
     side = math.isqrt(mask.shape[1])
     grids = [x.reshape(-1, side, side) for x in (mask, relevance)]
-    box = jnp.round(scale * locate(*grids)).astype(jnp.int32)
+    box = locate_region(*grids, method=method, geometry=geometry, min_box=min_box)
+    box = jnp.round(scale * box).astype(jnp.int32)
     return Region(gate=None, relevance=grids[1], mask=grids[0], box=box)
 
 

@@ -147,6 +147,7 @@ def relevance(
     return jnp.einsum("bl,blp->bp", gate, layer_rows, precision="highest")
 
 
+@partial(jax.jit, static_argnums=1, inline=True)  # outside of jit the loop is compiled once
 def kth_largest(values: Float[Array, "batch n"], k: int) -> Float[Array, "batch 1"]:
     """Returns the k-th largest of non-negative float32 values, exactly, k from 1 to n.
 

@@ -19,6 +19,7 @@ from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.encoder import Encoder, Observe, Select
 from aftrans_jax.model.outputs import Images
 from aftrans_jax.model.patches import PatchEmbedding
+from aftrans_jax.model.regions import Geometry
 from aftrans_jax.model.variants import Variant
 
 GELUS = MappingProxyType(
@@ -94,6 +95,11 @@ class ViT(nn.Module):
         self.head = nn.Dense(
             self.num_classes, kernel_init=nn.initializers.zeros_init(), dtype=jnp.float32
         )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The patches' geometry in images of the image size."""
+        return Geometry(self.image_size, self.variant.patch_size, self.stride)
 
     def normalize(self, images: Images) -> Float[Array, "batch height width 3"]:
         """Returns images of pixel values 0..255 as the trunk expects them, in float32.

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from aftrans_jax.model.attention import AMPERE, compute_capability
+from aftrans_jax.model.attention import AMPERE
+from aftrans_jax.model.devices import compute_capability
 
 Tree = TypeVar("Tree")
 

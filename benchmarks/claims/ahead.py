@@ -24,7 +24,7 @@ from aftrans_jax.config import recipe_config
 from aftrans_jax.experiment.auto_settings import settled
 from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.class_row import class_row_descriptor, summarize
+from aftrans_jax.model.class_row import Summary, class_row_descriptor
 from aftrans_jax.model.crops import crop_and_resize
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
 from aftrans_jax.model.regions import Geometry, locate_region
@@ -104,7 +104,7 @@ def trunk_parts(batch: int) -> dict[str, Part]:
     """Returns two encoder blocks, the last for the class token alone, by trunk."""
 
     def encode(module: ViT, patches: Array) -> tuple[Array, list[Any]]:
-        observe = partial(summarize, describe=class_row_descriptor)
+        observe = Summary(class_row_descriptor)
         return module.encode(patches, train=True, observe=observe)
 
     parts: dict[str, Part] = {}

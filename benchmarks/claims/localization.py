@@ -21,7 +21,7 @@ from aftrans_jax.data.loading.transforms import test_transform
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.experiment.model import build_model, initial_params
-from aftrans_jax.model.class_row import class_row_descriptor, summarize
+from aftrans_jax.model.class_row import Summary, class_row_descriptor
 from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.model.variants import VARIANTS
@@ -70,7 +70,7 @@ def encode(photos: Sequence[Example], settings: Settings) -> tuple[Array, Array]
 
     def class_rows(trunk: ViT, images: Array) -> list[Array]:
         patches = trunk.embed(trunk.normalize(images))
-        observe = partial(summarize, describe=class_row_descriptor)
+        observe = Summary(class_row_descriptor)
         _, layers = trunk.encode(patches, train=False, observe=observe)
         return [jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)]
 

@@ -19,7 +19,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans, straight_through_scale
 from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.sacm import GATES, SACM, SELECTIONS, GatedRows, relevance
 from aftrans_jax.training.precision import PRECISIONS
 from benchmarks.harness.figures import Call, Figure, Result, take_turns
@@ -70,7 +70,7 @@ def parts(settings: Settings) -> dict[str, Call]:
     model = cast(AFTrans, CASES["aftrans"].make(config, dtype))
     variant, rng = model.vit.variant, np.random.default_rng(0)
     side = variant.patches_per_side(config.data.image_size, config.model.stride)
-    local = Geometry(model.local_size, variant.patch_size, config.model.stride)
+    local = model.vit.geometry._replace(image_size=model.local_size)
     local_side = variant.patches_per_side(model.local_size, config.model.stride)
     draw = jax.jit(partial(jax.random.normal, dtype=dtype), static_argnums=1)
     head_dim, tokens = variant.hidden // variant.heads, 1 + side**2
@@ -91,7 +91,13 @@ def parts(settings: Settings) -> dict[str, Call]:
     select = partial(SELECTIONS[model.selection], keep_ratio=model.keep_ratio)
     mask = jax.jit(select)(gate, layer_rows).reshape(-1, side, side)
     fused = jax.jit(relevance)(gate, layer_rows).reshape(mask.shape)
-    box = jax.jit(model.locate)(mask, fused)
+    locate = partial(
+        locate_region,
+        method=model.region_method,
+        geometry=model.vit.geometry,
+        min_box=model.min_box,
+    )
+    box = jax.jit(locate)(mask, fused)
     images = jax.jit(model.vit.normalize)(random_batch(config.data.image_size, batch)["image"])
     patches = draw(seeds[0], (batch, local_side**2, variant.hidden))
 
@@ -103,7 +109,7 @@ def parts(settings: Settings) -> dict[str, Call]:
         "gate": call(lambda *args: gated(*args).gate, rows, descriptor),
         "fuse": call(lambda *args: gated(*args).layer_rows, rows, descriptor),
         "selection": call(select, gate, layer_rows),
-        "labelling": call(model.locate, mask, fused),
+        "labelling": call(locate, mask, fused),
         "crop": call(
             partial(crop_and_resize, size=model.local_size, resample=model.resample), images, box
         ),

@@ -129,7 +129,7 @@ class NaiveViT(WrittenOutViT):
 
     def run(self, layers: Trees, tokens: Array, observe: Watch, all_tokens: bool) -> Layers:
         del all_tokens
-        describe = getattr(observe, "keywords", {}).get("describe")  # of `summarize`'s arguments
+        describe = getattr(observe, "describe", None)  # of a `Summary`
         if observe is not None and describe is not class_row_descriptor:
             self.refuse(f"{describe}", "class_row_descriptor")
         return super().run(layers, tokens, observe, all_tokens=True)

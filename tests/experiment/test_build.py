@@ -129,8 +129,11 @@ def test_each_setting_of_the_model_reaches_its_place():
     colours = {"data__mean": (0.1, 0.2, 0.3), "data__std": (0.4, 0.5, 0.6)}
     assert (vit := model(**colours).vit).mean == (0.1, 0.2, 0.3)
     assert vit.std == (0.4, 0.5, 0.6)
-    locate = model(model__stride=4).locate.keywords
-    assert locate["geometry"] == Geometry(image_size=32, patch_size=8, stride=4)
+    assert model(model__stride=4).vit.geometry == Geometry(image_size=32, patch_size=8, stride=4)
+    for name in ("aftrans", "rams"):
+        placed = model(model__name=name, region__method="centred", region__min_box=9)
+        assert (placed.region_method, placed.min_box) == ("centred", 9)
+    assert model(region__method="annotated").region_method == "largest_component"
     weights = {
         "loss__alpha": 2.0,
         "loss__beta": 3.0,

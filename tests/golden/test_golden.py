@@ -3,7 +3,6 @@
 `make_vit_timm.py` wrote them and says how.
 """
 
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,7 +12,7 @@ import pytest
 from npz_file import read_npz
 from tiny import param_shapes
 
-from aftrans_jax.model.class_row import class_row_descriptor, summarize
+from aftrans_jax.model.class_row import Summary, class_row_descriptor
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import GELUS, ViT
 from aftrans_jax.weights.fitting import fit_to_model
@@ -29,7 +28,7 @@ ATOL = 2e-5
 
 def run(vit: ViT, images: np.ndarray):
     patches = vit.embed(vit.normalize(images))
-    observe = partial(summarize, describe=class_row_descriptor)
+    observe = Summary(class_row_descriptor)
     tokens, layers = vit.encode(patches, train=False, observe=observe)
     class_rows = jnp.stack([row for row, _ in layers], axis=1)
     return {

@@ -11,7 +11,6 @@ import tiny
 
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.branch_tokens import LocalTokens
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import VARIANTS
 
 MIN_BOX = 5
@@ -19,11 +18,8 @@ MIN_BOX = 5
 
 @lru_cache  # equal options give the same object, and so the same compiled function
 def tiny_aftrans(**changes) -> AFTrans:
-    method = changes.pop("method", "largest_component")
-    geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
-    locate = partial(locate_region, method=method, geometry=geometry, min_box=MIN_BOX)
-    fields = {"keep_ratio": 0.3, "reduction": 2} | changes
-    return AFTrans(tiny.tiny_vit(), locate, tiny.LOCAL_SIZE, **fields)
+    fields = {"keep_ratio": 0.3, "reduction": 2, "min_box": MIN_BOX} | changes
+    return AFTrans(tiny.tiny_vit(), tiny.LOCAL_SIZE, **fields)
 
 
 @pytest.fixture
@@ -37,8 +33,8 @@ WITHOUT_GATES = {"layers": (1, 2), "selection": "votes", "gate": "ones"}
 OPTIONS = [
     {},
     {"head_fusion": "product", "resample": "bilinear"},
-    {"head_fusion": "mean", "method": "extreme_values"},
-    {"descriptor": "full_map", "method": "most_relevant_component"},
+    {"head_fusion": "mean", "region_method": "extreme_values"},
+    {"descriptor": "full_map", "region_method": "most_relevant_component"},
     {"keep_ratio": 1.0},
     {"layers": (2,)},
     {"layers": (3, 1), "selection": "union"},
@@ -80,8 +76,9 @@ def check_against_float64(params, images, options):
     kernels = [params["sacm"][name]["kernel"] for name in ("squeeze", "excite")]
     local = params["local"]
     names = {"keep_ratio": 0.3, "head_fusion": "geometric", "selection": "fused"}
-    names |= {"descriptor": "class_row", "method": "largest_component"} | options
+    names |= {"descriptor": "class_row", "region_method": "largest_component"} | options
     names["descriptor_kind"] = names.pop("descriptor")
+    names["method"] = names.pop("region_method")
     names["gate_kind"] = names.pop("gate", "straight_through")
     for row, image in enumerate(images):
         expected = oracles.aftrans(

@@ -131,7 +131,7 @@ def test_auto(monkeypatch, kind):
         names = ["xla", "cudnn", "cudnn"]
     elif kind.startswith("TPU"):
         names = ["splash", "splash", "xla"]
-    monkeypatch.setattr(jax, "local_devices", lambda: [DEVICES[kind]])
+    monkeypatch.setattr(attention, "default_device", lambda: DEVICES[kind])
     assert [automatic_kernel(jnp.dtype(dtype)) for dtype in FLOATS] == names
     called = []
     named = {name: lambda q, k, v, name=name: called.append(name) or q for name in names}
@@ -162,7 +162,7 @@ def test_fused_kernels_are_really_called(rng, name):
 )
 def test_a_kernel_that_cannot_run_is_refused(monkeypatch, name, kinds, dtypes):
     for here, device in DEVICES.items():
-        monkeypatch.setattr(jax, "local_devices", lambda device=device: [device])
+        monkeypatch.setattr(attention, "default_device", lambda device=device: device)
         for dtype in FLOATS:
             check_kernel("auto", jnp.dtype(dtype))
             check_kernel("xla", jnp.dtype(dtype))

@@ -1,5 +1,7 @@
 """Overlapping patches against numpy's sliding windows, and their embedding's gradient."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
+from aftrans_jax.model import patches
 from aftrans_jax.model.patches import PatchEmbedding, flat_patches
 
 
@@ -31,9 +34,9 @@ def test_patches_are_the_windows_of_numpy(patch_size, stride, more):
     np.testing.assert_array_equal(found, windows(images, patch_size, stride))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
-def test_embedding_and_its_gradient_agree_with_float64(rng, monkeypatch, backend):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_embedding_and_its_gradient_agree_with_float64(rng, monkeypatch, platform):
+    monkeypatch.setattr(patches, "default_device", lambda: SimpleNamespace(platform=platform))
     images = jnp.asarray(rng.standard_normal((2, 36, 36, 3)), jnp.float32)
     kernel = rng.standard_normal((8, 8, 3, 5), np.float32)
     bias = rng.standard_normal(5, np.float32)
@@ -43,7 +46,7 @@ def test_embedding_and_its_gradient_agree_with_float64(rng, monkeypatch, backend
         return module.apply({"params": params}, images)
 
     traced = str(jax.make_jaxpr(embed)({"kernel": kernel, "bias": bias}))
-    assert ("conv_general_dilated" in traced) == (backend == "tpu")
+    assert ("conv_general_dilated" in traced) == (platform == "tpu")
     embedded, pull_back = jax.vjp(embed, {"kernel": kernel, "bias": bias})
     flat = windows(np.asarray(images, np.float64), 8, 6)
     np.testing.assert_allclose(embedded, flat @ kernel.reshape(-1, 5) + bias, atol=1e-4)

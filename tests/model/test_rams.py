@@ -10,20 +10,13 @@ import pytest
 import tiny
 
 from aftrans_jax.model.rams import RAMS, mean_row_of_rollout
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.rollout import Projections
 
 MIN_BOX = 1
-LOCATE = partial(
-    locate_region,
-    method="largest_component",
-    geometry=Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE),
-    min_box=MIN_BOX,
-)
 
 
 def tiny_rams(**changes) -> RAMS:
-    return RAMS(tiny.tiny_vit(), LOCATE, tiny.LOCAL_SIZE, **changes)
+    return RAMS(tiny.tiny_vit(), tiny.LOCAL_SIZE, MIN_BOX, **changes)
 
 
 MODEL = tiny_rams()

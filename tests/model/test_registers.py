@@ -1,7 +1,5 @@
 """Registers: tokens behind the class token, the same in both branches, no place of the image."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ import tiny
 
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.class_row import log_class_row
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.vit import ViT
 
 VARIANT = tiny.VARIANT._replace(layers=2, registers=2)
@@ -22,9 +19,7 @@ def model():
     vit = ViT(
         VARIANT, tiny.CLASSES, tiny.IMAGE_SIZE, tiny.STRIDE, "exact", mean=tiny.MEAN, std=tiny.STD
     )
-    geometry = Geometry(tiny.IMAGE_SIZE, VARIANT.patch_size, tiny.STRIDE)
-    locate = partial(locate_region, method="largest_component", geometry=geometry, min_box=5)
-    return AFTrans(vit, locate, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2)
+    return AFTrans(vit, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2, min_box=5)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """Blocks that are computed again going backward: the same gradients and the same dropout."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import pytest
 from tiny import random_images, random_params, tiny_vit
 
-from aftrans_jax.model.class_row import class_row_descriptor, summarize
+from aftrans_jax.model.class_row import Summary, class_row_descriptor
 from aftrans_jax.model.encoder import REMATS
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import class_feature
@@ -20,7 +18,7 @@ def gradient_of(remat):
 
     def read(vit, images):
         patches = vit.embed(vit.normalize(images))
-        observe = partial(summarize, describe=class_row_descriptor)
+        observe = Summary(class_row_descriptor)
         tokens, layers = vit.encode(patches, train=True, observe=observe)
         return (class_feature(tokens) ** 2).sum(), layers
 

@@ -11,7 +11,7 @@ import tiny
 from npz_file import read_npz
 from PIL import Image
 
-from aftrans_jax.model.class_row import DESCRIPTORS, summarize
+from aftrans_jax.model.class_row import DESCRIPTORS, Summary
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT, class_feature
 from aftrans_jax.weights.fitting import fit_to_model
@@ -82,7 +82,7 @@ def test_class_rows_agree_with_float64_to_1e_4_log_units(rng):
 
         def rows(module, x, describe=describe, all_tokens=name == "full_map"):
             patches = module.embed(module.normalize(x))
-            observe = partial(summarize, describe=describe)
+            observe = Summary(describe)
             _, layers = module.encode(patches, train=False, all_tokens=all_tokens, observe=observe)
             return [jnp.stack(of_layers, axis=1) for of_layers in zip(*layers, strict=True)]
 

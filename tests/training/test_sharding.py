@@ -16,7 +16,6 @@ from training import linear
 
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.outputs import ModelOutput
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.training import sharding
 from aftrans_jax.training.checkpoint_reading import flat_arrays
 from aftrans_jax.training.compilation import compiled_step
@@ -234,11 +233,9 @@ def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
 
 def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
     """Blocks are computed again, and parameters are gathered in both branches of AFTrans."""
-    geometry = Geometry(tiny.IMAGE_SIZE, tiny.VARIANT.patch_size, tiny.STRIDE)
-    locate = partial(locate_region, method="largest_component", geometry=geometry, min_box=5)
     two = tiny.VARIANT._replace(layers=2)  # each block is compiled anew
     vit = tiny.tiny_vit(remat="blocks").clone(variant=two)
-    model = AFTrans(vit, locate, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2)
+    model = AFTrans(vit, tiny.LOCAL_SIZE, keep_ratio=0.3, reduction=2, min_box=5)
     images = tiny.random_images(rng, batch=2)
     batch = {"image": images, "label": np.int32([1, 3]), "mask": np.ones(2, bool)}
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)

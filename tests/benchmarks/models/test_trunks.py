@@ -10,7 +10,6 @@ from tiny import CLASSES, IMAGE_SIZE, LOCAL_SIZE, STRIDE, random_params
 
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.class_row import full_map_descriptor
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from benchmarks.models import trunks
@@ -23,9 +22,7 @@ TOKENS = (1 + 7 * 7, 1 + 4 * 4)  # of the global and the local branch
 def build(kind, **changes) -> AFTrans:
     fields = {"gelu": "tanh", "mean": (0.5,) * 3, "std": (0.5,) * 3} | changes
     vit = kind(VARIANT, CLASSES, IMAGE_SIZE, STRIDE, **fields)
-    geometry = Geometry(IMAGE_SIZE, VARIANT.patch_size, STRIDE)
-    locate = partial(locate_region, method="largest_component", geometry=geometry, min_box=5)
-    return AFTrans(vit, locate, LOCAL_SIZE, keep_ratio=0.3, reduction=1)
+    return AFTrans(vit, LOCAL_SIZE, keep_ratio=0.3, reduction=1, min_box=5)
 
 
 @pytest.fixture(scope="module")

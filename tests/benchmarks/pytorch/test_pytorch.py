@@ -1,14 +1,11 @@
 """PyTorch's side does the work that ours does, and both say what memory they took."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import CLASSES, IMAGE_SIZE, LOCAL_SIZE, STRIDE, VARIANT, random_params
 
-from aftrans_jax.model.regions import Geometry, locate_region
 from aftrans_jax.model.vit import ViT
 from benchmarks.claims.torch_peer import Side, ratios, serve
 from benchmarks.harness.figures import Figure
@@ -34,9 +31,7 @@ def subject():
     print(f"seed {seed}")  # shown when a test fails
     rng = np.random.default_rng(seed)
     vit = ViT(VARIANT, CLASSES, IMAGE_SIZE, STRIDE, gelu="tanh", mean=(0.5,) * 3, std=(0.5,) * 3)
-    geometry = Geometry(IMAGE_SIZE, VARIANT.patch_size, STRIDE)
-    locate = partial(locate_region, method="extreme_values", geometry=geometry, min_box=5)
-    model = TwoPasses(vit, locate, LOCAL_SIZE, keep_ratio=0.3, reduction=1)
+    model = TwoPasses(vit, LOCAL_SIZE, keep_ratio=0.3, reduction=1, min_box=5)
     images = rng.integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     params = random_params(model, rng, images)
     return model, params, images, rng.integers(0, CLASSES, 3)
