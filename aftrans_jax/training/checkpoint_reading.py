@@ -165,8 +165,10 @@ def _decode(folder: Path) -> Arrays:
         return isinstance(value, dict) and isinstance(value.get("crc32"), int)
 
     meta = read_json(folder / "meta" / "metadata", is_sound, "a checksum")
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        stored = reader.restore(folder / "state", args=ocp.args.StandardRestore())
+    own = jax.process_index()  # only the first process may read, so none may wait for others
+    alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    with ocp.StandardCheckpointer(multiprocessing_options=alone) as reader:
+        stored = reader.restore(folder / "state")
     arrays = {path: np.asarray(x) for path, x in flatten_dict(stored, sep="/").items()}
     if checksum(arrays) != meta["crc32"]:
         raise ValueError("its checksum does not match: a file has changed since it was written")
