@@ -85,7 +85,7 @@ class Session:
         """
         with self._stop.deferring(), contextlib.closing(self.progress):
             self._catch_up(state)
-            if not self.stops_early(state):
+            if not (self._stop(0) or self.stops_early(state)):
                 state = self._trained(state)
             if self.stops_early(state):
                 patience = self._experiment.config.train.patience
@@ -104,7 +104,7 @@ class Session:
         """Returns the state to report with its evaluation on the test split, and further scores.
 
         With a validation split this is the checkpoint that scores best on it, else the given state,
-        which is saved.
+        which is saved. For use within `deferring()` of the stop request, as `train` has it.
         """
         if self._split == "test":
             return (state, self._evaluate_saved(state)), {}
@@ -144,9 +144,10 @@ class Session:
         return placed(state, self._experiment.mesh, self._experiment.specs)
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
-        """Returns the evaluation of a state on a split, written and shown; saves nothing."""
-        self.progress.say(f"evaluating the {split} images")
-        evaluation = self._experiment.evaluator.evaluate(state, split)
+        """Returns the evaluation of a saved state on a split, written and shown."""
+        with self._stop.immediate():
+            self.progress.say(f"evaluating the {split} images")
+            evaluation = self._experiment.evaluator.evaluate(state, split)
         self.log.write(int(state.step), split, evaluation.scores)
         show_scores(evaluation, int(state.step), split, self.progress)
         return evaluation
@@ -206,8 +207,7 @@ class Session:
 
     def _evaluate_saved(self, state: TrainState) -> Evaluation:
         """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
-        with self._stop.immediate():
-            evaluation = self._scored(state, self._split)
+        evaluation = self._scored(state, self._split)
         number = int(state.batch_number)
         self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
         return evaluation

@@ -15,7 +15,7 @@ from aftrans_jax.json_files import DamagedRecordError, write_json
 from aftrans_jax.run.report_images import shown_images
 from aftrans_jax.run.results import devices, recorded_line, summary, write_results
 from aftrans_jax.run.sessions import Session
-from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
@@ -77,12 +77,13 @@ def _run(experiment: Experiment, workdir: Path, stop: StopRequest, command: str)
     session = Session(experiment, workdir, progress, stop)
     together = True
     try:
-        result = _finish(experiment, workdir, session, notes, command)
-    except Exception:
-        together = jax.process_count() == 1  # else the others wait for this one elsewhere
+        result = _finish(experiment, workdir, session, notes, command, stop)
+    except (Exception, Stopped) as error:
+        # Else the others wait for this one elsewhere.
+        together = jax.process_count() == 1 or getattr(error, "agreed", False)
         raise
     finally:
-        with stop.deferring(agreeing=False):  # checkpoints that are still being written
+        with stop.deferring(agreeing=together):  # checkpoints that are still being written
             session.close(together=together)
     if jax.process_index() == 0:
         (workdir / "error.log").unlink(missing_ok=True)
@@ -95,6 +96,7 @@ def _finish(
     session: Session,
     notes: Sequence[str],
     command: str,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     began, progress = time.monotonic(), session.progress
     settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
@@ -124,13 +126,15 @@ def _finish(
     speed = {"images_per_second": math.nan}
     if not is_trained:
         state, speed = session.train(state)
-    evaluation, figures = session.evaluate(state)
-    figures |= {**speed, "seconds": time.monotonic() - began}
-    result = summary(experiment, *evaluation) | figures
-    result["skipped_images"] = session.skipped_images()
-    progress.say("writing the report")
-    seen = shown_images(experiment, *evaluation)
-    session.wait()  # otherwise a run could be called finished whose model was not saved
+    with stop.deferring():
+        evaluation, figures = session.evaluate(state)
+        figures |= {**speed, "seconds": time.monotonic() - began}
+        result = summary(experiment, *evaluation) | figures
+        result["skipped_images"] = session.skipped_images()
+        progress.say("writing the report")
+        with stop.immediate():
+            seen = shown_images(experiment, *evaluation)
+        session.wait()  # otherwise a run could be called finished whose model was not saved
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():
