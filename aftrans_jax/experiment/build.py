@@ -128,6 +128,7 @@ def build(
         notes=(
             *left,
             *automatic_note(config.train.precision),
+            *sharding.share_note(config.train.sharding, state, strategy.specs, mesh),
             *notes,
             *(f"pretrained: {change}" for change in changes),
         ),
