@@ -42,11 +42,11 @@ def flat_arrays(state: Any) -> Arrays:
     process takes part, since each may hold a shard of an array.
     """
     flat = flatten_dict(to_state_dict(state), sep="/")
-    return {path: np.array(jax.device_get(_whole(x))) for path, x in flat.items()}
+    return {path: np.array(jax.device_get(_unsharded(x))) for path, x in flat.items()}
 
 
-def _whole(array: Any) -> Any:
-    """Returns the array, unsharded where processes hold shards of it."""
+def _unsharded(array: Any) -> Any:
+    """Returns the array with all its shards here; those of other processes are fetched."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
         return array
     return multihost_utils.process_allgather(array, tiled=True)
