@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def joined(
     jax.distributed.initialize(
         coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
     )
+    # JAX's own handler lets SIGTERM pass, and then holds up the exit; the run's is not there yet.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     with told_of_an_abort():
         yield
 

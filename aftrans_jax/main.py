@@ -72,20 +72,23 @@ def main(argv: list[str]) -> None:
             ),
             hosts,
         ):
-            _run(workdir)
+            code = _run(workdir)
     except SystemExit as error:
         if is_one_of_many and isinstance(error.code, str):
             leave_at_once(error.code)
-        if not is_one_of_many and isinstance(error.code, int):
-            # A signal, perhaps while a pool starts a thread: an ordinary exit, which waits for all
-            # threads, would wait for this one forever.
+        if isinstance(error.code, int):
+            # A signal, perhaps while a pool starts a thread. An ordinary exit would wait for that
+            # thread forever, and for other processes, which in turn wait for this one.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.code)
         raise
+    if code:
+        sys.exit(code)
 
 
-def _run(workdir: Path) -> None:
+def _run(workdir: Path) -> int:
+    """Returns the exit code with which all processes leave; raises SystemExit to leave alone."""
     keep_compiled()
     # Imported once the devices are known.
     from aftrans_jax.run.launch import launch_evaluation, launch_training
@@ -101,7 +104,10 @@ def _run(workdir: Path) -> None:
                 launch_training(CONFIG.value, workdir, stop, command)
     except Stopped as stopped:
         sys.stderr.write(f"{stopped}\n")
+        if stopped.agreed:
+            return stopped.exit_code
         sys.exit(stopped.exit_code)
+    return 0
 
 
 def _workdir() -> Path:

@@ -101,6 +101,7 @@ def build(
       ValueError: a value is unknown, contradicts others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
+    # Of runs, `launch` has settled all but keys that are newer than their record.
     config, left = settled(config)
     mesh, trains, skips = sharding.device_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
@@ -128,6 +129,7 @@ def build(
         notes=(
             *left,
             *automatic_note(config.train.precision),
+            *sharding.share_note(config.train.sharding, state, strategy.specs, mesh),
             *notes,
             *(f"pretrained: {change}" for change in changes),
         ),

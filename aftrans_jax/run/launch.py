@@ -77,7 +77,7 @@ def launch_training(
             read_lists(config)  # reports errors before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
     config, notes = settled(config, recorded)
-    check_may_train(workdir, flat(config.to_dict()))
+    check_may_train(workdir, flat(config.to_dict()))  # `run` does again, once it has the lock
     train = config.train
     if not restores and (result := read_result(workdir)):
         if not finished_result(workdir, train.steps):

@@ -85,7 +85,7 @@ class Session:
         """
         with self._stop.deferring(), contextlib.closing(self.progress):
             self._catch_up(state)
-            if not self.stops_early(state):
+            if not (self._stop(0) or self.stops_early(state)):
                 state = self._trained(state)
             if self.stops_early(state):
                 patience = self._experiment.config.train.patience
@@ -105,17 +105,26 @@ class Session:
 
         With a validation split this is the checkpoint that scores best on it, else the given state,
         which is saved.
+
+        Raises:
+          Stopped: a signal has come.
+          OSError: the state cannot be written; else a run could be called finished without it.
         """
-        if self._split == "test":
-            return (state, self._evaluate_saved(state)), {}
-        figures: dict[str, Any] = {"validation": self._validation_scores(state)}
-        if self.stops_early(state):
-            figures["stopped_at_step"] = int(state.step)
-        best = self._checkpoints.restore_best(self._experiment.state, set_aside=True)
-        if best is not None:
-            state, figures["validation"] = self._placed(best.state), dict(best.scores)
-        self.progress.say(f"best on the validation images: step {int(state.step)}")
-        return (state, self._scored(state, "test")), figures
+        figures: dict[str, Any] = {}
+        with self._stop.deferring():
+            if self._split == "test":
+                evaluation = self._evaluate_saved(state)
+            else:
+                figures["validation"] = self._validation_scores(state)
+                if self.stops_early(state):
+                    figures["stopped_at_step"] = int(state.step)
+                best = self._checkpoints.restore_best(self._experiment.state, set_aside=True)
+                if best is not None:
+                    state, figures["validation"] = self._placed(best.state), dict(best.scores)
+                self.progress.say(f"best on the validation images: step {int(state.step)}")
+                evaluation = self._scored(state, "test")
+            self._checkpoints.numbers()  # once they are written
+        return (state, evaluation), figures
 
     def skipped_images(self) -> dict[str, list[str]]:
         """Returns the names of unreadable images by split, those of interrupted runs included."""
@@ -125,28 +134,29 @@ class Session:
             for split, names in now.items()
         }
 
-    def wait(self) -> None:
-        """Returns once all that was saved is written; raises OSError where it cannot be."""
-        self._checkpoints.numbers()
+    def __enter__(self) -> "Session":
+        return self
 
-    def close(self, *, together: bool) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Waits until everything is written.
 
-        Args:
-          together: whether all processes close. If not, a checkpoint that is still being written is
-            cut off, since it would wait for them; it is skipped when the run resumes.
+        Where this process leaves alone, a checkpoint that is still being written is cut off, since
+        it would wait for the others; it is skipped when the run resumes.
         """
-        if together:
-            self._checkpoints.close()
-        self.log.close()
+        together = error is None or jax.process_count() == 1 or getattr(error, "agreed", False)
+        with self._stop.deferring(agreeing=together):
+            if together:
+                self._checkpoints.close()
+            self.log.close()
 
     def _placed(self, state: TrainState) -> TrainState:
         return placed(state, self._experiment.mesh, self._experiment.specs)
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
-        """Returns the evaluation of a state on a split, written and shown; saves nothing."""
-        self.progress.say(f"evaluating the {split} images")
-        evaluation = self._experiment.evaluator.evaluate(state, split)
+        """Returns the evaluation of a saved state on a split, written and shown."""
+        with self._stop.immediate():
+            self.progress.say(f"evaluating the {split} images")
+            evaluation = self._experiment.evaluator.evaluate(state, split)
         self.log.write(int(state.step), split, evaluation.scores)
         show_scores(evaluation, int(state.step), split, self.progress)
         return evaluation
@@ -206,8 +216,7 @@ class Session:
 
     def _evaluate_saved(self, state: TrainState) -> Evaluation:
         """Returns the evaluation of a saved state, whose scores are kept with the checkpoint."""
-        with self._stop.immediate():
-            evaluation = self._scored(state, self._split)
+        evaluation = self._scored(state, self._split)
         number = int(state.batch_number)
         self._checkpoints.scores.note(number, evaluation.scores, is_due=self._is_due(number))
         return evaluation

@@ -25,20 +25,25 @@ class Stopped(KeyboardInterrupt):
     """A signal ended the run; the message says what is saved.
 
     Not an `Exception`: code that handles errors must let it pass.
+
+    Attributes:
+      exit_code: 128 + the number of the signal.
+      agreed: whether all of several processes stop here; otherwise others may wait for this one.
     """
 
-    def __init__(self, message: str, number: int) -> None:
-        """Takes the line for the user and the number of the signal."""
+    def __init__(self, message: str, number: int, *, agreed: bool) -> None:
+        """Takes the line for the user, the number of the signal, and the attribute."""
         super().__init__(message)
-        self.exit_code = 128 + number
+        self.exit_code, self.agreed = 128 + number, agreed
 
 
 class StopRequest:
     """A handler that turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
 
     In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
-    which is never reset. A later second signal ends the process, also during compilation, when
-    Python runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
+    which is never reset, and on which several processes agree: one that left alone would keep the
+    others waiting. A later second signal ends the process, also during compilation, when Python
+    runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
 
     Attributes:
       saved: part of the message that says what is saved so far.
@@ -83,14 +88,18 @@ class StopRequest:
         with self._set_deferred(True):
             yield
             if self(0) if agreeing else self._requested:
-                raise self._stopped()
+                raise self._stopped(agreed=agreeing)
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
-        """Within `deferring()`, marks a `with` block in which nothing is unsaved."""
-        with self._set_deferred(False):
-            if self._requested and jax.process_count() == 1:
-                raise self._stopped()
+        """Within `deferring()`, marks a `with` block in which nothing is unsaved.
+
+        A signal ends it where it is. Several processes, which must all get here, agree before it,
+        and then after it.
+        """
+        with self._set_deferred(jax.process_count() > 1):
+            if self(0):
+                raise self._stopped(agreed=True)
             yield
 
     def __call__(self, number: int) -> bool:
@@ -118,7 +127,7 @@ class StopRequest:
         del frame
         self._requested = self._requested or number
         if not self._deferred:
-            raise self._stopped()
+            raise self._stopped(agreed=False)
 
     def _raise_again(self, dropped: Any) -> None:
         """Calls the handler once more where Python had to drop what it raised.
@@ -137,9 +146,9 @@ class StopRequest:
         # A real signal, which also interrupts a blocking call.
         signal.pthread_kill(threading.main_thread().ident or 0, self._requested)
 
-    def _stopped(self) -> Stopped:
-        name = signal.Signals(self._requested).name
-        return Stopped(f"{name}: {self.saved}", self._requested)
+    def _stopped(self, *, agreed: bool) -> Stopped:
+        name, agreed = signal.Signals(self._requested).name, agreed and jax.process_count() > 1
+        return Stopped(f"{name}: {self.saved}", self._requested, agreed=agreed)
 
     def _watch(self) -> None:
         """Starts the thread that ends the process at the second signal."""

@@ -1,5 +1,6 @@
 """One training, from its start or resumption to the report; `launch` calls it."""
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -63,43 +64,31 @@ def run(
       OSError, FloatingPointError: from reading images, checkpoints and training.
     """
     make_folder(workdir)
-    if jax.process_index() > 0:
-        return _run(experiment, workdir, stop, command)
-    with locked(workdir):
-        return _run(experiment, workdir, stop, command)
-
-
-def _run(experiment: Experiment, workdir: Path, stop: StopRequest, command: str) -> dict[str, Any]:
-    progress = Progress(experiment.config.train.steps)
-    notes = _check_record(experiment, workdir)
-    if jax.process_index() == 0 and not checkpoint_numbers(workdir / "checkpoints"):
-        forget_earlier(workdir)
-    session = Session(experiment, workdir, progress, stop)
-    together = True
-    try:
-        result = _finish(experiment, workdir, session, notes, command)
-    except Exception:
-        together = jax.process_count() == 1  # else the others wait for this one elsewhere
-        raise
-    finally:
-        with stop.deferring(agreeing=False):  # checkpoints that are still being written
-            session.close(together=together)
-    if jax.process_index() == 0:
-        (workdir / "error.log").unlink(missing_ok=True)
+    is_first = jax.process_index() == 0
+    with locked(workdir) if is_first else contextlib.nullcontext():
+        notes = _check_record(experiment, workdir)
+        if is_first and not checkpoint_numbers(workdir / "checkpoints"):
+            forget_earlier(workdir)
+        progress = Progress(experiment.config.train.steps)
+        with Session(experiment, workdir, progress, stop) as session:
+            result = _result(experiment, workdir, session, notes, command)
+        if is_first:
+            (workdir / "error.log").unlink(missing_ok=True)
     return result
 
 
-def _finish(
+def _result(
     experiment: Experiment,
     workdir: Path,
     session: Session,
     notes: Sequence[str],
     command: str,
 ) -> dict[str, Any]:
+    """Returns the contents of result.json, after training and evaluating what is not yet."""
     began, progress = time.monotonic(), session.progress
     settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
     state, is_resumed = session.start()
-    check_length(workdir, int(state.step), settings)
+    check_length(workdir, int(state.step), settings)  # `launch` knows it of a result alone
     changed = changes(trained_settings(workdir), settings)
     earlier = finished_result(workdir, num_steps)
     # An early end is what its own record says, whatever score decides now.
@@ -130,7 +119,6 @@ def _finish(
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
     seen = shown_images(experiment, *evaluation)
-    session.wait()  # otherwise a run could be called finished whose model was not saved
     if jax.process_index() == 0:
         write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():
@@ -153,6 +141,7 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
     try:
         recorded = read_settings(workdir, notes.append)
         changed = changes(recorded or {}, flat(experiment.config.to_dict()))
+        # Again after `launch`: now under the lock, and with what the data set, such as the warm-up.
         check_same_training(workdir, changed)
         if "data.dir" in changed:
             check_moved(workdir, *map(Path, changed["data.dir"]))

@@ -57,7 +57,7 @@ _OVERFLOWS = 20  # in a row; from flax's first loss scale that many halvings end
 class Report:
     """Averages the steps since the last report, writes them, and stops a run that diverged.
 
-    The device is read once per report.
+    The device is read at a report, and where `in_range` is asked, as each save does.
 
     Attributes:
       every: number of batches between reports.

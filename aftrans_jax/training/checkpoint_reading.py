@@ -42,11 +42,11 @@ def flat_arrays(state: Any) -> Arrays:
     process takes part, since each may hold a shard of an array.
     """
     flat = flatten_dict(to_state_dict(state), sep="/")
-    return {path: np.array(jax.device_get(_whole(x))) for path, x in flat.items()}
+    return {path: np.array(jax.device_get(_unsharded(x))) for path, x in flat.items()}
 
 
-def _whole(array: Any) -> Any:
-    """Returns the array, unsharded where processes hold shards of it."""
+def _unsharded(array: Any) -> Any:
+    """Returns the array with all its shards here; those of other processes are fetched."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
         return array
     return multihost_utils.process_allgather(array, tiled=True)
@@ -165,8 +165,10 @@ def _decode(folder: Path) -> Arrays:
         return isinstance(value, dict) and isinstance(value.get("crc32"), int)
 
     meta = read_json(folder / "meta" / "metadata", is_sound, "a checksum")
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        stored = reader.restore(folder / "state", args=ocp.args.StandardRestore())
+    own = jax.process_index()  # only the first process may read, so none may wait for others
+    alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    with ocp.StandardCheckpointer(multiprocessing_options=alone) as reader:
+        stored = reader.restore(folder / "state")
     arrays = {path: np.asarray(x) for path, x in flatten_dict(stored, sep="/").items()}
     if checksum(arrays) != meta["crc32"]:
         raise ValueError("its checksum does not match: a file has changed since it was written")

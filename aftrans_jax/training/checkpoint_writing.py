@@ -1,13 +1,17 @@
-"""Checks before checkpoints are written, and one clear error where writing fails."""
+"""Checks before checkpoints are written, and one clear error where orbax fails."""
 
 import contextlib
+import functools
+import logging
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging as absl_logging
 
 # What orbax takes for a glob pattern, TensorStore for a slash, or neither can encode.
 _UNFIT = re.compile(r"\[[^/]+\]|\*\*|\\|[\udc80-\udcff]")
@@ -61,3 +65,22 @@ def check_room(directory: Path, state: Any) -> None:
     with writing(directory):
         if (free := shutil.disk_usage(place).free) < needed:
             raise OSError(f"{free / 1e6:.1f} MB are free, it needs {needed / 1e6:.1f} MB")
+
+
+@functools.cache
+def quiet_orbax() -> None:
+    """Hides from now on what orbax prints of errors that it also raises: hundreds of tracebacks."""
+    absl_logging.get_absl_logger().addFilter(_is_not_orbax)
+    show = sys.unraisablehook
+
+    def show_others(unraisable: Any) -> None:
+        # After one failed read or write orbax closes the loop that its other tasks still report to.
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            show(unraisable)
+
+    sys.unraisablehook = show_others
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in Path(record.pathname).parts

@@ -20,8 +20,7 @@ from aftrans_jax.training.checkpoint_reading import (
     fit,
     flat_arrays,
 )
-from aftrans_jax.training.checkpoint_writing import check_room, writing
-from aftrans_jax.training.orbax_messages import quiet_orbax
+from aftrans_jax.training.checkpoint_writing import check_room, quiet_orbax, writing
 from aftrans_jax.training.precision import WIDER
 from aftrans_jax.training.scores import PreservationPolicy, Scores
 

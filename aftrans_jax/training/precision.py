@@ -48,7 +48,8 @@ class DynamicLossScale:
       scale: the factor; an array, so that a state has the same types before and after a step.
       finite_steps: steps in a row without an overflow since the scale last changed.
 
-    Follows: flax DynamicScale.
+    Follows: flax DynamicScale, which is not used itself: it takes the gradient too, averaged over
+      devices by `pmean` or not at all, where the sharding strategy sums parts of it.
 
     Choice: float16 has flax's dynamic loss scale, since section 3.2's APEX is for PyTorch.
     """

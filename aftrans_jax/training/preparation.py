@@ -16,7 +16,9 @@ Rows = Mapping[str, Array]  # of a batch, by name
 # A device's rows, see `mean_gradients`, and a random key -> the rows to train on.
 Prepare = Callable[[Rows, PRNGKeyArray], Rows]
 
-_OWN = 2**31 - 1  # differs from the numbers of accumulation steps, which dropout folds in
+# Folded into a batch's key, it gives the key for the preparation of its rows. The numbers of
+# accumulation steps, which give dropout's keys from the same one, are smaller.
+_PREPARATION = 2**31 - 1
 
 
 def chain(parts: Sequence[Prepare]) -> Prepare:
@@ -41,7 +43,7 @@ def prepared(gradients: Gradients, prepare: Prepare) -> Gradients:
     """
 
     def run(state: TrainState, batch: Rows, rng: PRNGKeyArray) -> tuple[Any, Averages]:
-        own = jax.random.fold_in(jax.random.fold_in(rng, state.batch_number), _OWN)
+        own = jax.random.fold_in(jax.random.fold_in(rng, state.batch_number), _PREPARATION)
         return gradients(state, prepare(batch, own), rng)
 
     return run

@@ -50,8 +50,16 @@ def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def _group_size(num_devices: int) -> int:
-    """Returns how many devices share a state: all, or of more than 8 the 8, 4 or 2 that divide."""
-    return num_devices if num_devices <= FSDP_DEVICES else math.gcd(num_devices, FSDP_DEVICES)
+    """Returns how many devices share a state: of up to 8 all, of more 8, 4, 2, 3, 5 or 7.
+
+    It is the first of these that divides their number, 1 for 11 or 13. An even one divides the
+    sides of every trunk; 3 those of Ti, S and B, 5 those of H/14.
+    """
+    if num_devices <= FSDP_DEVICES:
+        return num_devices
+    odd = (size for size in range(3, FSDP_DEVICES, 2) if num_devices % size == 0)
+    even = math.gcd(num_devices, FSDP_DEVICES)
+    return even if even > 1 else next(odd, 1)
 
 
 def on_each(function: Callable, mesh: Mesh, *, arguments: Specs, results: Specs) -> Callable:
@@ -152,6 +160,24 @@ def fsdp(state: TrainState, mesh: Mesh) -> ShardingStrategy:
 STRATEGIES: Mapping[str, Callable[[TrainState, Mesh], ShardingStrategy]] = MappingProxyType(
     {"replicated": replicated, "fsdp": fsdp}
 )
+
+
+def share_note(name: str, state: TrainState, specs: Specs, mesh: Mesh) -> list[str]:
+    """Returns a line on how much of a state a device holds; none where all hold it whole by choice.
+
+    Args:
+      name: name of the strategy.
+      state: unsharded state, or its shapes.
+      specs: PartitionSpec of each of its arrays.
+      mesh: mesh of the devices.
+    """
+    if name != "fsdp" or mesh.size == 1:
+        return []
+    size, split = mesh.shape[FSDP_AXIS], jax.tree.map(lambda spec: spec != REPLICATED, specs)
+    held = jax.tree.map(lambda leaf, is_split: leaf.size / (size if is_split else 1), state, split)
+    share = sum(jax.tree.leaves(held)) / sum(leaf.size for leaf in jax.tree.leaves(state))
+    line = f"train.sharding=fsdp: each of {mesh.size} devices holds {share:.0%} of the state"
+    return [f"{line}; of 2, 4, 8 or a multiple of 8 it would be a part" if share > 0.9 else line]
 
 
 def _spec(leaf: Any, group_size: int) -> PartitionSpec:

@@ -21,7 +21,8 @@ NO_EFFECT = (
     *("eval.every", "eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
-# What a finished run takes: where its data were moved, and that it is no longer after all.
+# What the record of a finished run takes: where its data lie now, and its length, where a longer
+# training was begun and given up before its first save.
 _KEPT = ("data.dir", "train.steps", "train.epochs")
 # What may change when a run goes on, its length by `check_length`; all else defines the training.
 RESUMABLE = (

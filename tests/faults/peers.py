@@ -1,6 +1,7 @@
 """One of two processes that are one run ends or fails: the other ends soon, and says what to do.
 
-A run that shards its state over both processes works.
+Where one gets a signal in an evaluation, both stop together. A run that shards its state over both
+processes works.
 """
 
 import functools
@@ -14,7 +15,11 @@ from pathlib import Path
 from driver import main
 from processes import Run, problems
 
-KINDS = ("first, train", "second, train", "first, save", "second, save", "first, fails", "fsdp")
+KINDS = (
+    *("first, train", "second, train", "first, save", "second, save", "first, fails", "fsdp"),
+    *("first, evaluate", "second, evaluate"),  # a signal, on which they agree
+    *("first, build", "second, build", "first, report"),  # a signal, at which one leaves alone
+)
 SOON = 30  # seconds
 LIMIT = 1500  # bytes that a file of the process that fails may have, fewer than its config.json
 
@@ -56,6 +61,23 @@ def undisturbed() -> Path:
     return workdir
 
 
+def stopped(workdir: Path, which: str) -> str | None:
+    """Sends one process a signal in the first evaluation; returns what is wrong with both ends."""
+    runs = two(workdir)
+    victim = runs[which == "second"]
+    victim.reaches("evaluate")
+    os.kill(victim.pid, signal.SIGTERM)
+    began = time.monotonic()
+    outcomes = [run.wait() for run in runs]
+    if (seconds := time.monotonic() - began) > SOON:
+        return f"they went on for {seconds:.0f} s"
+    expected = "SIGTERM: stopped and saved at step 4: the same command resumes\n"
+    for code, said, _ in outcomes:
+        if code != 128 + signal.SIGTERM or not said.endswith(expected):
+            return f"exit code {code}: {said}"
+    return None
+
+
 def run_one(kind: str, seed: int) -> str | None:
     """Ends one process in a phase, looks at the other one, and starts both again."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +85,9 @@ def run_one(kind: str, seed: int) -> str | None:
         if kind == "fsdp":
             return finished(workdir, "--config.train.sharding=fsdp")
         which, phase = kind.split(", ")
+        if phase == "evaluate":
+            wrong = stopped(workdir, which)
+            return wrong or finished(workdir) or problems(workdir, undisturbed())
         runs = two(workdir, limit=LIMIT * (phase == "fails"))
         victim, other = runs if which == "first" else runs[::-1]
         if phase == "fails":
@@ -70,7 +95,7 @@ def run_one(kind: str, seed: int) -> str | None:
                 return f"it did not fail: {said}"
         elif victim.reaches(phase):
             time.sleep(random.Random(seed).uniform(0, 0.3))
-            os.kill(victim.pid, signal.SIGKILL)
+            os.kill(victim.pid, signal.SIGTERM if phase in ("build", "report") else signal.SIGKILL)
         else:
             return f"it ended before: {victim.wait().output}"
         began = time.monotonic()

@@ -63,12 +63,14 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
     from experiments import tiny_variants
 
     from aftrans_jax import main
-    from aftrans_jax.run import results, sessions
+    from aftrans_jax.experiment import evaluator
+    from aftrans_jax.run import launch, results, sessions
     from aftrans_jax.training import checkpoints
 
+    _announce(launch, "build", "build", phases)
     _announce(sessions, "train", "train", phases)
     _announce(checkpoints.Checkpoints, "save", "save", phases)
-    _announce(sessions.Session, "_scored", "evaluate", phases)
+    _announce(evaluator.Evaluator, "evaluate", "evaluate", phases)
     _announce(results, "write_report", "report", phases)
     if limit:
         import resource
@@ -78,8 +80,11 @@ def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     phases.send("start")
     sys.argv = ["main", *arguments]
-    with tiny_variants():
-        main.main(main.parse_flags(sys.argv))
+    try:
+        with tiny_variants():
+            main.main(main.parse_flags(sys.argv))
+    finally:
+        jax.distributed.shutdown()  # as at an ordinary exit, which `multiprocessing` has not
 
 
 class Outcome(NamedTuple):

@@ -136,26 +136,25 @@ def test_scores_of_two_looks_are_noted_as_such(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sessions, "Checkpoints", checkpoints)
     for mirror in (False, True):
-        session(tmp_path, eval__mirror=mirror).close(together=True)
+        with session(tmp_path, eval__mirror=mirror):
+            pass
     assert made == ["", "an image and its mirror image"]
 
 
 def test_scores_after_the_checkpoint_that_a_run_goes_on_from_are_forgotten(tmp_path):
-    first = session(tmp_path)
-    state = first._experiment.state
-    for number in (1, 2):
-        first._checkpoints.save(number, state.replace(step=np.int32(number)))
-        first._checkpoints.scores.note(number, {"global_accuracy": 0.5})
-    first.close(together=True)
+    with session(tmp_path) as first:
+        state = first._experiment.state
+        for number in (1, 2):
+            first._checkpoints.save(number, state.replace(step=np.int32(number)))
+            first._checkpoints.scores.note(number, {"global_accuracy": 0.5})
     (tmp_path / "checkpoints" / "2").rename(tmp_path / "away")
     (cut_off := tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp-7").mkdir()
-    again = session(tmp_path)
-    state, is_resumed = again.start()
-    assert (int(state.step), is_resumed) == (1, True)
-    assert not cut_off.exists()
-    assert again._checkpoints.scores.of(1) == {"global_accuracy": 0.5}
-    assert again._checkpoints.scores.of(2) is None
-    again.close(together=True)
+    with session(tmp_path) as again:
+        state, is_resumed = again.start()
+        assert (int(state.step), is_resumed) == (1, True)
+        assert not cut_off.exists()
+        assert again._checkpoints.scores.of(1) == {"global_accuracy": 0.5}
+        assert again._checkpoints.scores.of(2) is None
 
 
 def test_other_photos_in_the_place_of_those_of_a_run_are_refused(tmp_path):

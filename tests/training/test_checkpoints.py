@@ -249,6 +249,18 @@ def test_every_process_reads_what_the_first_one_has_chosen(directory, monkeypatc
         restored(directory, set_aside=False)
 
 
+def test_a_process_that_reads_waits_for_no_other(directory, monkeypatch):
+    """The others wait for what the first one finds."""
+    written(directory, None)
+
+    def meet(name):
+        raise AssertionError(f"waits for other processes: {name}")
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("jax.experimental.multihost_utils.sync_global_devices", meet)
+    assert checkpoint_reading.read_arrays(directory / "1").keys() == flat_arrays(tree(1)).keys()
+
+
 def test_reading_an_absent_directory_creates_nothing(directory):
     assert restored(directory, set_aside=False) is None
     assert list(directory.parent.iterdir()) == []

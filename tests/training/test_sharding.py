@@ -1,5 +1,6 @@
 """A state split over devices against the same state whole on each of them."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -162,10 +163,37 @@ def test_the_largest_side_that_all_can_share_is_split():
 
 @pytest.mark.parametrize(
     ("num_devices", "group"),
-    [(1, 1), (2, 2), (6, 6), (7, 7), (8, 8), (9, 1), (12, 4), (18, 2), (20, 4), (64, 8)],
+    [
+        *((number, number) for number in range(1, 9)),
+        *((number, 8) for number in (16, 32, 64, 256)),
+        *((10, 2), (12, 4), (14, 2), (18, 2), (20, 4)),
+        *((9, 3), (15, 3), (25, 5), (35, 5), (49, 7), (11, 1), (13, 1), (121, 1)),
+    ],
 )
 def test_a_state_is_split_over_up_to_eight_devices_and_repeated(num_devices, group):
     assert sharding._group_size(num_devices) == group
+
+
+@pytest.mark.parametrize(
+    ("group", "split", "said"),
+    [
+        (4, True, " 40% of the state"),
+        (2, True, " 60% of the state"),
+        (1, False, " 100% of the .*8"),
+    ],
+)
+def test_what_each_device_holds_is_said(group, split, said):
+    rules = optimizer("sgd", lambda count: 0.0, **RULES, num_layers=1)
+    wide, small = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((100, 80), (2000,)))
+    empty = dict.fromkeys(("params", "frozen", "opt_state", "loss_scale", "average"))
+    state = state_of(rules, NoLossScale(), bool).replace(step=wide, skipped=small, **empty)
+    specs = state.replace(step=PartitionSpec(None, FSDP_AXIS) if split else REPLICATED)
+    (line,) = sharding.share_note(
+        "fsdp", state, specs.replace(skipped=REPLICATED), mesh_of(4, group)
+    )
+    assert re.search(said, line)
+    assert sharding.share_note("replicated", state, specs, mesh_of(4, group)) == []
+    assert sharding.share_note("fsdp", state, specs, mesh_of(1)) == []
 
 
 @dataclass(frozen=True)
