@@ -59,7 +59,7 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
     """
     shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
     marks = round_ticks(min(shown), max(shown), has_zero=has_zero, least=_LEAST)
-    found, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
+    rows, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
     for value in values:
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
         places = across([value.value, low, high, *value.singles], marks, FRAME.left // 4)
@@ -68,17 +68,17 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
         lines = [Tick(bottom + _LINE * number - 4, line) for number, line in broken]
         at, low, high, *singles = places
         y = bottom + _LINE * len(lines) + 8
-        found.append(Dot(value.series, label, lines, at, low, high, singles, y))
+        rows.append(Dot(value.series, label, lines, at, low, high, singles, y))
         bottom = y + 14
     return Plot(
         title,
         x_name=unit,
         x_ticks=ticks(labels(marks), across(marks, marks, FRAME.left // 4)),
-        spoken=[dot.label for dot in found],
+        spoken=[dot.label for dot in rows],
         height=bottom + FRAME.height - FRAME.bottom,
         bottom=bottom,
         zero=across([0.0], marks, FRAME.left // 4)[0] if has_zero else None,
-        dots=found,
+        dots=rows,
     )
 
 

@@ -18,9 +18,9 @@ from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.json_files import write_json
-from aftrans_jax.report.answers import mean_per_class
 from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import strip
+from aftrans_jax.report.statistics import mean_per_class
 from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import ShownImages, pictures
 from aftrans_jax.training.actions import accuracy_line
@@ -121,7 +121,7 @@ def write_results(
     baseline, no_baseline = find_baseline(workdir, settings, shown.answers, names)
     report = PageContents(
         title=f"{settings['model.name']} on {dataset.name}",
-        answers=shown.answers,
+        predictions=shown.answers,
         baseline=baseline,
         no_baseline=no_baseline,
         top5={
