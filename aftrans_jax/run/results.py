@@ -28,9 +28,8 @@ from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.precision import device_name
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.workdir.command_log import read_starts
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import configured, flat
+from aftrans_jax.workdir.record import configured, flat, read_commands
 from aftrans_jax.workdir.setting_changes import changes
 
 _FACTS = {  # of result.json, as the report names them
@@ -136,7 +135,7 @@ def write_results(
         pictures=photos,
         changed=_changed(settings),
         versions={"aftrans_jax": __version__, **result["versions"]},
-        commands=read_starts(workdir),
+        commands=read_commands(workdir),
     )
     write_report(workdir / "report" / "index.html", report)
     drawn = {f"test/{picture.name}": partial(strip, picture) for picture in photos.values()}
