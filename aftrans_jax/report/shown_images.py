@@ -1,4 +1,4 @@
-"""Chooses the test images in a report: a function of the predictions alone, so deterministic."""
+"""Chooses the test images in a report, by the predictions alone, so always the same ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

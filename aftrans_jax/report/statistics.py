@@ -159,7 +159,7 @@ def confusion(predictions: SplitPredictions) -> Int[np.ndarray, "classes classes
 
 
 def calibration(predictions: SplitPredictions) -> Calibration:
-    """Returns how well the reported head's confidence matches its accuracy.
+    """Returns the calibration of the reported head, see `Calibration`.
 
     Confidences that are not finite, as from a model that diverged, are left out.
     """
@@ -180,7 +180,7 @@ def calibration(predictions: SplitPredictions) -> Calibration:
 def agreement(
     predictions: SplitPredictions, one: str, other: str
 ) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
-    """Returns images grouped by whether one head is right and whether another is."""
+    """Returns the rows of images by whether one head is right and whether another is."""
     pairs = [(True, True), (True, False), (False, True), (False, False)]
     first, second = predictions.right(one), predictions.right(other)
     return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

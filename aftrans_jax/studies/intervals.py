@@ -35,7 +35,7 @@ def mean_and_deviation(values: Float[np.ndarray, " seeds"]) -> tuple[float, floa
 def paired_difference(
     ours: Bool[np.ndarray, "seeds images"], base: Bool[np.ndarray, "seeds images"]
 ) -> Interval:
-    """Returns how much more accurate one setting is than another on the same images.
+    """Returns the difference in accuracy of two settings on the same images, with its interval.
 
     Images and seeds are resampled, each with replacement and independently of the other; both
     settings see the same sample. The interval holds the middle 95 % of the differences (percentile
