@@ -95,8 +95,8 @@ def _matches(pattern: str) -> FoundFiles:
     first = min(pattern.index(char) for char in _MAGIC if char in pattern)
     root = pattern[: pattern.rfind("/", 0, first) + 1]  # what every match begins with
     parts = pattern[len(root) :].split("/")
-    found = sorted(_expanded(root, parts))
-    names = [path.removeprefix(root).removesuffix("/") for path in found]
+    matches = sorted(_expanded(root, parts))
+    names = [path.removeprefix(root).removesuffix("/") for path in matches]
     helpers = dict.fromkeys(helpers_among(root, names, asked=parts))
     kept = (_below(root + name or ".") for name in names if name not in helpers)
     return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
@@ -134,20 +134,20 @@ def _folders(folder: str, above: tuple[Path, ...] = ()) -> Iterator[str]:
         yield from _folders(folder + name, (*above, here))
 
 
-def _joined(found: Iterable[FoundFiles]) -> FoundFiles:
-    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *found, strict=True)))
+def _joined(parts: Iterable[FoundFiles]) -> FoundFiles:
+    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *parts, strict=True)))
 
 
-def _once(found: FoundFiles) -> FoundFiles:
-    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in found))
+def _once(files: FoundFiles) -> FoundFiles:
+    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in files))
 
 
 def _below(path: str) -> FoundFiles:
     """Returns the files in a folder by their paths; the path of a file counts as a photo's."""
     if not os.path.isdir(path):
         return FoundFiles((path,))
-    found = find_files(path)
-    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in found))
+    files = find_files(path)
+    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in files))
 
 
 def _path(folder: str, name: str) -> str:

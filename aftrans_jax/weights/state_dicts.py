@@ -55,7 +55,7 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> ConvertedArrays 
     remaining = RemainingArrays(_below(arrays, prefix, naming, notes))
     check_function(remaining.arrays)
     named, hidden = _tokens(remaining, naming, notes)
-    known = _MOCO_HEADS if _MOCO.search(prefix) else _HEADS
+    heads_by_width = _MOCO_HEADS if _MOCO.search(prefix) else _HEADS
     if heads is None and hidden in _MOCO_HEADS and _UNNAMED.search(prefix):
         raise ValueError(
             f"{hidden} numbers below {prefix} are 6 heads of most models and 12 of MoCo v3's: "
@@ -67,7 +67,7 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> ConvertedArrays 
             f"a width of {hidden} {problem}: expected a multiple of {heads or _HEAD_DIM}. "
             f"{CONVERT} --heads=N --out=x.npz makes a file that tells"
         )
-    num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
+    num_heads = heads or heads_by_width.get(hidden, hidden // _HEAD_DIM)
     if heads is None:
         notes.append(
             f"{num_heads} heads of {hidden // num_heads} assumed: no array tells their number"

@@ -77,8 +77,7 @@ def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
       DamagedRecordError: a value has another type than its key.
       ValueError: they have keys that this version does not know.
     """
-    known = flat(base_config().to_dict())
-    if unknown := sorted(settings.keys() - known.keys()):
+    if unknown := sorted(settings.keys() - flat(base_config().to_dict()).keys()):
         raise ValueError(
             f"{source} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
