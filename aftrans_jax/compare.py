@@ -3,7 +3,7 @@
 Says what was changed between them and how accurate each is, with the paired difference to the
 first and its 95 % interval, and writes table.md, table.csv and table.html: plots, training curves,
 and the test images that one names right and another wrong. Runs that differ in their seeds alone
-share a line.
+share a row.
 """
 
 import argparse
@@ -40,16 +40,16 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors():
         os.environ["JAX_PLATFORMS"] = "cpu"  # no device is needed
-        from aftrans_jax.studies.comparison import changed, lines_between
+        from aftrans_jax.studies.comparison import changed, rows_between
         from aftrans_jax.studies.table_files import write_table
 
-        lines = lines_between([Path(expand(path)) for path in args.runs], args.logits)
+        rows = rows_between([Path(expand(path)) for path in args.runs], args.logits)
         workdir = Path(expand(args.workdir))
         make_folder(workdir)
         command = shlex.join(["python", "-m", "aftrans_jax.compare", *sys.argv[1:]])
-        num_runs = len({trial.workdir for line in lines for trial in line.trials})
+        num_runs = len({run.workdir for row in rows for run in row.runs})
         title = f"Comparison of {num_runs} runs"
-        write_table(workdir, title, lines, lines[0], command, changed(lines))
+        write_table(workdir, title, rows, rows[0], command, changed(rows))
         print((workdir / "table.md").read_text(encoding="utf-8"))
         print(f"page: {(workdir / 'table.html').resolve()}")
 

@@ -46,9 +46,9 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
 
     from aftrans_jax.experiment.weights_checks import check_whole, variant_doubts
     from aftrans_jax.weights.arrays import to_float32
+    from aftrans_jax.weights.fitting import resize_kernel
     from aftrans_jax.weights.npz import save_arrays
     from aftrans_jax.weights.origins import as_text
-    from aftrans_jax.weights.patch_size import resize_kernel
     from aftrans_jax.weights.reading import open_weights
 
     jax.config.update("jax_platforms", "cpu")  # only for shapes: a training keeps its device

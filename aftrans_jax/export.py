@@ -69,10 +69,10 @@ def _write(args: argparse.Namespace) -> None:
     make_folder(path.parent)
     replaced = path.exists()
     if args.format == "npz":
-        told = trained.settings
-        mean, std = (tuple(told[key]) for key in ("data.mean", "data.std"))
-        reason, size = f"exported from {workdir.name}", told["data.image_size"]
-        origin = Origin(told["model.gelu"], mean, std, reason, size)
+        settings = trained.settings
+        mean, std = (tuple(settings[key]) for key in ("data.mean", "data.std"))
+        reason, size = f"exported from {workdir.name}", settings["data.image_size"]
+        origin = Origin(settings["model.gelu"], mean, std, reason, size)
         save_npz(path, trained.params["vit"], as_text(origin).encode())
     elif args.format == "aftrans":
         save_trained(path, trained)

@@ -1,8 +1,10 @@
-"""Files that are written completely or not at all, folders, and errors that name their file."""
+"""Files that are written completely or not at all, CSV text, and folders."""
 
 import contextlib
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +43,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file completely or not at all, see `atomic_write`."""
     with atomic_write(path) as file:
         file.write(content)
+
+
+def csv_text(rows: Iterable[Sequence[str | int | float]]) -> str:
+    """Returns rows as CSV, from which `csv.reader` restores every name, whatever its characters.
+
+    Texts are quoted, numbers are not: up to Python 3.11 csv quotes a carriage return in a name
+    only where lines end in one.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+    return text.getvalue()
 
 
 def make_folder(folder: Path) -> None:

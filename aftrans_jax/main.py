@@ -14,7 +14,7 @@ from aftrans_jax.cache import keep_compiled
 from aftrans_jax.command import one_line_errors
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags, unchanged_config
 from aftrans_jax.hosts import joined, leave_at_once
-from aftrans_jax.workdir.command_log import read_starts
+from aftrans_jax.workdir.record import read_commands
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WORKDIR = flags.DEFINE_string(
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     workdir = _workdir()
     if not _PROCESS_ID.value:  # at once, since the rest takes seconds
         print(f"aftrans_jax {__version__}: {_MODE.value} in {workdir}", flush=True)
-    before = read_starts(workdir)
+    before = read_commands(workdir)
     is_one_of_many = bool(_DISTRIBUTED.value or _COORDINATOR.value)
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     hosts = joined(*given) if is_one_of_many else contextlib.nullcontext()
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
         with (
             one_line_errors(
                 lambda: workdir if _MODE.value == "train" else None,  # evaluations only add scores
-                has_begun=lambda: read_starts(workdir) != before,
+                has_begun=lambda: read_commands(workdir) != before,
             ),
             hosts,
         ):

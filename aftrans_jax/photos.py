@@ -25,10 +25,10 @@ _CLOSED = (
 
 
 def find(given: Sequence[str]) -> tuple[list[str], int]:
-    """Returns the paths of the images that arguments mean, each once, and how many problems.
+    """Returns the paths of the images that arguments mean, each once, and the number of problems.
 
-    A problem is an argument that means no image, or a folder that cannot be read; each is said, and
-    so is what folders hold besides photos.
+    A problem is an argument that means no image, or a folder that cannot be read. Each has its line
+    on standard error; notes there say what else the folders hold.
 
     Args:
       given: files, folders, globs, or "-" for lines of standard input.
@@ -41,12 +41,12 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
     num_problems = repeated = 0
     for argument in given:
         try:
-            found = _images(argument)
+            files = _images(argument)
         except (OSError, ValueError) as error:
-            found, problems = FoundFiles(), [str(error)]
+            files, problems = FoundFiles(), [str(error)]
         else:
-            problems = [_CLOSED.format(path) for path in found.closed]
-            if not (found.photos or found.closed):
+            problems = [_CLOSED.format(path) for path in files.closed]
+            if not (files.photos or files.closed):
                 problems.append(
                     "standard input lists no images: expected their paths, one a line"
                     if argument == "-"
@@ -55,8 +55,8 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
         for problem in problems:
             say(f"error: {problem}")
         num_problems += len(problems)
-        others = _joined((others, found._replace(photos=(), closed=())))
-        for path in found.photos:
+        others = _joined((others, files._replace(photos=(), closed=())))
+        for path in files.photos:
             place = os.path.abspath(path)
             repeated += place in paths
             paths.setdefault(place, path)
@@ -95,8 +95,8 @@ def _matches(pattern: str) -> FoundFiles:
     first = min(pattern.index(char) for char in _MAGIC if char in pattern)
     root = pattern[: pattern.rfind("/", 0, first) + 1]  # what every match begins with
     parts = pattern[len(root) :].split("/")
-    found = sorted(_expanded(root, parts))
-    names = [path.removeprefix(root).removesuffix("/") for path in found]
+    matches = sorted(_expanded(root, parts))
+    names = [path.removeprefix(root).removesuffix("/") for path in matches]
     helpers = dict.fromkeys(helpers_among(root, names, asked=parts))
     kept = (_below(root + name or ".") for name in names if name not in helpers)
     return _joined((FoundFiles(helpers=tuple(root + name for name in helpers)), *kept))
@@ -134,20 +134,20 @@ def _folders(folder: str, above: tuple[Path, ...] = ()) -> Iterator[str]:
         yield from _folders(folder + name, (*above, here))
 
 
-def _joined(found: Iterable[FoundFiles]) -> FoundFiles:
-    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *found, strict=True)))
+def _joined(parts: Iterable[FoundFiles]) -> FoundFiles:
+    return FoundFiles(*(tuple(chain(*names)) for names in zip(FoundFiles(), *parts, strict=True)))
 
 
-def _once(found: FoundFiles) -> FoundFiles:
-    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in found))
+def _once(files: FoundFiles) -> FoundFiles:
+    return FoundFiles(*(tuple(dict.fromkeys(names)) for names in files))
 
 
 def _below(path: str) -> FoundFiles:
-    """Returns the files in a folder by their paths; a file as the photo that it is taken to be."""
+    """Returns the files in a folder by their paths; the path of a file counts as a photo's."""
     if not os.path.isdir(path):
         return FoundFiles((path,))
-    found = find_files(path)
-    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in found))
+    files = find_files(path)
+    return FoundFiles(*(tuple(_path(path, name) for name in names) for names in files))
 
 
 def _path(folder: str, name: str) -> str:

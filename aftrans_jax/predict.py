@@ -79,9 +79,9 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.workdir.contents import check_output
 
     for option in ("out", "report"):
-        if given := getattr(args, option):
-            check_file(Path(expand(given)), f"--{option}={given}")
-            check_output(Path(expand(given)), f"--{option}={given}")
+        if path := getattr(args, option):
+            check_file(Path(expand(path)), f"--{option}={path}")
+            check_output(Path(expand(path)), f"--{option}={path}")
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)), precision=args.precision)
     if args.logits:
@@ -92,30 +92,30 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
         batch_size=filled(len(paths), args.batch_size),
         wanted=("box", "relevance") if args.report else ("box",) if args.out else (),
     )
-    said = heading(trained, model.head)
-    say(said)
+    accuracy = heading(trained, model.head)
+    say(accuracy)
     num_failed, top, table = 0, min(args.top, len(model.class_names)), contextlib.nullcontext()
     if args.out:
         table = prediction_table(Path(expand(args.out)), heads=model.heads, top=top)
     page = PredictionPage(top=top) if args.report else None
     # None: only shown on a terminal.
     with table as add_row, tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for path, found, image in model.answered(paths):
+        for path, prediction, image in model.photo_predictions(paths):
             path = str(path)
-            if isinstance(found, Exception):
+            if isinstance(prediction, Exception):
                 num_failed += 1
-                say(f"error: {why_unread(path, found)}")
+                say(f"error: {why_unread(path, prediction)}")
             elif not (add_row or page):
-                _print(path, found.top(top))
+                _print(path, prediction.top(top))
             if add_row:
-                add_row(path, found)
+                add_row(path, prediction)
             if page:
-                page.add(path, found, image)
+                page.add(path, prediction, image)
             bar.update()
     if args.out:
         print(f"table of {len(paths)} images: {printable(expand(args.out))}")
     if page:
-        page.write(Path(expand(args.report)), said, has_table=bool(args.out))
+        page.write(Path(expand(args.report)), accuracy, has_table=bool(args.out))
         print(f"page of {len(paths)} images: {printable(expand(args.report))}")
     return num_failed
 

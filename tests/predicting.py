@@ -42,8 +42,8 @@ def _compile_once(monkeypatch) -> None:
         found = object.__new__(Classifier)  # a copy would compile anew
         found.__dict__.update(_compiled[key].__dict__)
         found.head = head or model.predict_from
-        whole, kept = found._answers, {"probabilities", *wanted}
-        found._answers = lambda *given: {x: y for x, y in whole(*given).items() if x in kept}
+        whole, kept = found._outputs, {"probabilities", *wanted}
+        found._outputs = lambda *given: {x: y for x, y in whole(*given).items() if x in kept}
         return found
 
     def blank_params(config: Config, model: Model) -> dict[str, Any]:

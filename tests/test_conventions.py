@@ -247,7 +247,6 @@ PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
     "cache": (set(), {"jax"}),
-    "csv_text": (set(), set()),
     "files": ({"locks"}, set()),
     "json_files": ({"files"}, set()),
     "locks": (set(), set()),
@@ -276,7 +275,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "config_files": ({"config"}, set()),
     "keys": ({"config"}, {"ml_collections"}),
     "workdir": (
-        {"config", "csv_text", "data", "files", "json_files", "locks", "training", "weights"},
+        {"config", "data", "files", "json_files", "locks", "training", "weights"},
         None,
     ),
     "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
@@ -286,13 +285,13 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "inference": (
-        {"config", "csv_text", "data", "experiment", "files", "locks", "model", "paths", "report"}
+        {"config", "data", "experiment", "files", "locks", "model", "paths", "report"}
         | {"json_files", "training", "weights", "workdir"},
         None,
     ),
     "studies": (
         {"config", "config_files", "data", "experiment", "files", "json_files", "model", "report"}
-        | {"csv_text", "run", "training", "weights", "workdir"},
+        | {"run", "training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.decoding", "data.names", "training.memory"}, {"tqdm"}),

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.files import csv_text
 from aftrans_jax.inference.prediction_table import prediction_table
-from aftrans_jax.workdir.image_lists import Listed, read_lists, write_lists
+from aftrans_jax.workdir.image_lists import ListEntry, read_lists, write_lists
 from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions
 
 FEW = settings(deadline=None, max_examples=50)
@@ -61,7 +61,7 @@ def test_predictions_and_lists_are_read_as_they_were_written(names):
         "predicted": {"global": np.arange(count)[::-1]},
         "confidence": {"global": np.full(count, 0.12345)},
     }
-    lists = {name: Listed(name, "train") for name in names}
+    lists = {name: ListEntry(name, "train") for name in names}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.csv"
         write_predictions(path, Dataset("made up", images, images, tuple(names)), outcomes)

@@ -74,7 +74,7 @@ def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, mo
     def full(params, batch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(model, "_answers", full)
+    monkeypatch.setattr(model, "_outputs", full)
     lower = "lower batch_size=4, such as by --batch_size=2, or "
     smaller = "take precision=bfloat16 or a smaller model"
     for photos, remedy in ((images[:2], lower + smaller), (images[0], smaller)):
@@ -82,7 +82,7 @@ def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, mo
             model(photos)
     with tiny_variants():
         halves = aft.load(trained_run, precision="bfloat16")
-    monkeypatch.setattr(halves, "_answers", full)
+    monkeypatch.setattr(halves, "_outputs", full)
     with pytest.raises(RuntimeError, match="is full: take a smaller model "):
         halves(images[0])
 
@@ -202,7 +202,7 @@ def test_fewer_than_a_batch_and_more_are_the_same(model, images):
     for count in (2, 4, 5):
         for one, other in zip(everything, model(images[:count]), strict=False):
             np.testing.assert_array_equal(one.probabilities["sum"], other.probabilities["sum"])
-    assert model._answers._cache_size() <= 2  # for one photo, and for batches
+    assert model._outputs._cache_size() <= 2  # for one photo, and for batches
 
 
 def test_another_process_gives_the_same_answers(trained_run, images):

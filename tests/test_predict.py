@@ -16,7 +16,7 @@ from PIL import Image
 from predicting import ended, predicting
 
 from aftrans_jax import export
-from aftrans_jax.inference import answers, classifier
+from aftrans_jax.inference import batch_outputs, classifier
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.options import BATCH_SIZE
 from aftrans_jax.inference.preprocessing import prepare, prepared
@@ -60,7 +60,7 @@ def test_global_logits_alone_take_one_pass(call, photos, monkeypatch):
     def never(model, params, images):
         raise AssertionError("the whole model was called")
 
-    monkeypatch.setattr(answers, "_both_passes", never)
+    monkeypatch.setattr(batch_outputs, "_both_passes", never)
     monkeypatch.setattr(classifier, "Classifier", Classifier)  # compiles anew
     call(photos, "--logits=global", "--top=1")
     _, said = call(photos, "--logits=local", "--top=1", code=1)

@@ -188,7 +188,7 @@ def test_a_row_has_every_value_in_its_column_and_no_formula(tmp_path):
 def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatch):
     (tmp_path / "p.csv").write_text("older\n")
 
-    def answered(self, paths):
+    def photo_predictions(self, paths):
         for number, one in enumerate(original(self, paths)):
             rows = read_csv(tmp_path / "p.csv.partial")
             assert [row["file"] for row in rows] == paths[:number]  # while it goes on
@@ -196,8 +196,8 @@ def test_an_interrupted_run_leaves_whole_rows(call, photos, tmp_path, monkeypatc
                 raise KeyboardInterrupt
             yield one
 
-    original = Classifier.answered
-    monkeypatch.setattr(Classifier, "answered", answered)
+    original = Classifier.photo_predictions
+    monkeypatch.setattr(Classifier, "photo_predictions", photo_predictions)
     call(*some(photos), f"--out={tmp_path}/p.csv", f"--report={tmp_path}/p.html", code=130)
     assert [row["file"] for row in read_csv(tmp_path / "p.csv.partial")] == some(photos, 3)
     assert (tmp_path / "p.csv").read_text() == "older\n"

@@ -26,10 +26,10 @@ def locate(root: Path, name: str) -> Path:
     here = root
     for part in name.split("/"):
         forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        found = next((here / form for form in forms if os.path.exists(here / form)), None)
-        if found is None:
+        existing = next((here / form for form in forms if os.path.exists(here / form)), None)
+        if existing is None:
             return path
-        here = found
+        here = existing
     return here
 
 

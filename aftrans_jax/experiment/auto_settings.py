@@ -14,7 +14,7 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.fitting import sizes
 from aftrans_jax.weights.origins import OFFICIAL, Origin
 from aftrans_jax.weights.reading import open_weights
-from aftrans_jax.weights.whole_models import Whole
+from aftrans_jax.weights.whole_models import WholeModel
 
 _OF_ORIGIN = frozenset(("model.gelu", "data.mean", "data.std"))
 
@@ -28,7 +28,7 @@ class _Facts(NamedTuple):
     variant: str
     size: ImageSizes
     origin: Origin
-    whole: Whole | None = None
+    whole: WholeModel | None = None
 
 
 def settled(

@@ -16,7 +16,7 @@ from aftrans_jax.weights.arrays import CONVERT, AnyArrays, misfits
 from aftrans_jax.weights.fitting import sizes, trained_size
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.reading import Weights
-from aftrans_jax.weights.whole_models import Whole
+from aftrans_jax.weights.whole_models import WholeModel
 
 _OPTIONAL = ("head/", "pre_logits/")
 _OF_GATES = ("sacm.descriptor", "sacm.head_fusion", "sacm.layers")
@@ -65,7 +65,7 @@ def local_size_doubts(local_size: int, file: ImageSizes) -> tuple[str, ...]:
     )
 
 
-def unsuited_parts(config: Config, whole: Whole | None) -> dict[str, str]:
+def unsuited_parts(config: Config, whole: WholeModel | None) -> dict[str, str]:
     """Returns by name why parts of a whole model do not suit a configuration even where they fit.
 
     A SACM does not where its gates were learned on other rows of attention.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from aftrans_jax.experiment.model import MODELS
-from aftrans_jax.inference.answers import answers
+from aftrans_jax.inference.batch_outputs import batch_outputs
 from aftrans_jax.inference.options import BATCH_SIZE
 from aftrans_jax.inference.prediction import Prediction, box_on_photo, heading
 from aftrans_jax.inference.preprocessing import (
@@ -34,11 +34,11 @@ _FORKED = (
     "processes by multiprocessing.get_context('spawn'), or give many photos to one call, which "
     "takes several threads"
 )
-_Answers = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
+_Outputs = Callable[[Mapping[str, Any], UInt8[np.ndarray, "batch size size 3"]], dict[str, Any]]
 
 
-class Answered(NamedTuple):
-    """A photo, what was said of it or why it could not be read, and the image that was read."""
+class PhotoPrediction(NamedTuple):
+    """A photo, its prediction or why it could not be read, and the image that the model took."""
 
     photo: PhotoLike
     prediction: Prediction | Exception
@@ -55,16 +55,16 @@ class Classifier:
     `batch_size`, to which fewer are filled up.
 
     Attributes:
-      name: of the model, a value of `model.name`.
+      name: name of the model, a value of `model.name`.
       module: the Flax module.
       params: its parameters, float32.
-      class_names: in the order of the head.
-      heads: what one can predict from: "global", or also "local" and "sum".
-      head: the one that answers.
+      class_names: names of the classes, in the order of the head.
+      heads: logits that the model has: "global", or also "local" and "sum".
+      head: logits that predict.
       image_size: side in pixels of the square that a photo becomes.
-      batch_size: photos in a batch.
-      result: what result.json of the run holds: accuracies, settings, versions; "step" alone where
-        that is of another step.
+      batch_size: number of photos in a batch.
+      result: contents of the run's result.json: accuracies, settings, versions; only "step" where
+        the file is missing, damaged or of another step.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         wanted: Collection[str] = ("box", "relevance", "gates", "crop"),
     ) -> None:
-        """Takes a model to one device.
+        """Puts a model on one device.
 
         Args:
           trained: the model.
-          head: the logits that answer; None for those that the run reports.
-          batch_size: photos in a batch, at least 1.
-          wanted: what is wanted of the region, see `answers`. Where nothing is, the answer of
-            `head` alone counts, which for "global" takes one pass without a crop.
+          head: logits that predict; None for those that the run reports.
+          batch_size: number of photos in a batch, at least 1.
+          wanted: what predictions have of the region, see `batch_outputs`. Where nothing is wanted
+            and `head` is "global", predictions have these logits alone: one pass without a crop.
 
         Raises:
           ValueError: the model has no such head, or the batch size is not positive.
@@ -101,8 +101,8 @@ class Classifier:
         self.params = trained.params if _is_forked() else jax.device_put(trained.params)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained, self._wanted = trained.result, trained, wanted
-        self._answers: _Answers = jax.jit(
-            partial(answers, self.module, self.head, wanted, mirror=trained.mirror),
+        self._outputs: _Outputs = jax.jit(
+            partial(batch_outputs, self.module, self.head, wanted, mirror=trained.mirror),
             compiler_options=xla_options(jax.default_backend()),
         )
 
@@ -111,7 +111,7 @@ class Classifier:
     @overload
     def __call__(self, photos: Iterable[PhotoLike]) -> list[Prediction]: ...
     def __call__(self, photos: PhotoLike | Iterable[PhotoLike]) -> Prediction | list[Prediction]:
-        """Returns the prediction of one photo, or a list of those of several, in their order.
+        """Returns the prediction for one photo, or a list of those for several, in their order.
 
         Raises:
           OSError, ValueError: a photo cannot be read, or an array is not [height width 3]; or one
@@ -120,19 +120,19 @@ class Classifier:
         """
         single = is_one(photos)
         several = np.asarray(photos) if isinstance(photos, jax.Array) else photos
-        found = []
-        for answered in self.answered(
+        predictions = []
+        for _, prediction, _ in self.photo_predictions(
             one_by_one(several), batch_size=1 if single else self.batch_size
         ):
-            if isinstance(answered.prediction, Exception):
-                raise answered.prediction
-            found.append(answered.prediction)
-        return found[0] if single else found
+            if isinstance(prediction, Exception):
+                raise prediction
+            predictions.append(prediction)
+        return predictions[0] if single else predictions
 
     def stream(
         self, photos: PhotoLike | Iterable[PhotoLike]
     ) -> Iterator[tuple[PhotoLike, Prediction | Exception]]:
-        """Yields each photo with its prediction, or with the error why it cannot be read.
+        """Yields each photo with its prediction, or with the error if it cannot be read.
 
         For more photos than fit into memory: at most four batches of them are held at a time. One
         photo is taken as a list of one.
@@ -141,26 +141,26 @@ class Classifier:
           TypeError: something is no photo, or its pixels are not uint8.
           ValueError: one path is a folder's or a glob.
         """
-        return ((one.photo, one.prediction) for one in self.answered(one_by_one(photos)))
+        return ((one.photo, one.prediction) for one in self.photo_predictions(one_by_one(photos)))
 
-    def answered(
+    def photo_predictions(
         self, photos: Iterable[PhotoLike], *, batch_size: int | None = None
-    ) -> Iterator[Answered]:
+    ) -> Iterator[PhotoPrediction]:
         """Yields what `stream` does, with the images as the model took them."""
         load = partial(prepare, sizes=self._trained.sizes, max_pixels=self._trained.max_pixels)
-        for (photo, found), row in self.in_batches(photos, load, batch_size or self.batch_size):
-            if isinstance(found, Exception):
-                yield Answered(photo, found, None)
+        for (photo, loaded), row in self.in_batches(photos, load, batch_size or self.batch_size):
+            if isinstance(loaded, Exception):
+                yield PhotoPrediction(photo, loaded, None)
             else:
-                yield Answered(photo, self._prediction(photo, found, row), found.image)
+                yield PhotoPrediction(photo, self._prediction(photo, loaded, row), loaded.image)
 
     def in_batches(
         self, photos: Iterable[PhotoLike], load: Callable[[Any], Prepared], size: int
     ) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
-        """Yields each photo with what `load` makes of it, or its error, and its row of `answers`.
+        """Yields each photo with what `load` makes of it, or its error, and its `batch_outputs`.
 
-        Threads load two batches ahead, and one batch, of `size` photos, is on the device while the
-        answers to the one before it are taken. The row of a photo with an error means nothing.
+        Threads load two batches ahead, and one batch of `size` photos is on the device while the
+        outputs for the one before it are fetched. Those of a photo with an error mean nothing.
 
         Raises:
           RuntimeError: a model was loaded before this process was forked, or the device is full.
@@ -171,24 +171,24 @@ class Classifier:
         with oom_remedy(self._oom_remedy(size)):
             while chunk := list(itertools.islice(loaded, size)):
                 batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
-                for image, (_, found) in zip(batch, chunk, strict=False):
-                    if not isinstance(found, Exception):
-                        image[:] = found.image
-                running.append((chunk, self._answers(self.params, batch)))
+                for image, (_, photo) in zip(batch, chunk, strict=False):
+                    if not isinstance(photo, Exception):
+                        image[:] = photo.image
+                running.append((chunk, self._outputs(self.params, batch)))
                 if len(running) > 1:
                     yield from _rows(*running.popleft())
-            for chunk, found in running:
-                yield from _rows(chunk, found)
+            for chunk, outputs in running:
+                yield from _rows(chunk, outputs)
 
     def __reduce__(self) -> tuple[Callable[[Trained], "Classifier"], tuple[Trained]]:
-        """Pickles what it was made of: another process compiles its own programs."""
+        """Pickles the arguments it was made with: another process compiles its own programs."""
         chosen = {"head": self.head, "batch_size": self.batch_size, "wanted": self._wanted}
         return partial(type(self), **chosen), (self._trained,)
 
     def __repr__(self) -> str:
-        """Says what the model is and how right its answers were."""
-        said = heading(self._trained, self.head)
-        return f"<Classifier {self.name}, {len(self.class_names)} classes, {said}>"
+        """Returns the model's name, its number of classes and its accuracy, as text."""
+        accuracy = heading(self._trained, self.head)
+        return f"<Classifier {self.name}, {len(self.class_names)} classes, {accuracy}>"
 
     def _oom_remedy(self, size: int) -> str:
         """Returns what needs less memory than batches of this size."""
@@ -196,18 +196,17 @@ class Classifier:
         rounded = "precision=bfloat16 or " if self.module.vit.dtype == np.float32 else ""
         return f"{lower if size > 1 else ''}take {rounded}a smaller model"
 
-    def _prediction(self, photo: PhotoLike, found: Prepared, row: dict[str, Any]) -> Prediction:
+    def _prediction(self, photo: PhotoLike, loaded: Prepared, row: dict[str, Any]) -> Prediction:
         whole = (0, 0, self.image_size, self.image_size)
-        place = partial(
-            box_on_photo, sizes=self._trained.sizes, height=found.height, width=found.width
-        )
+        height, width = loaded.height, loaded.width
+        place = partial(box_on_photo, sizes=self._trained.sizes, height=height, width=width)
         return Prediction(
             photo=os.fspath(photo) if isinstance(photo, str | os.PathLike) else "",
             head=self.head,
             class_names=self.class_names,
             probabilities=row["probabilities"],
-            height=found.height,
-            width=found.width,
+            height=height,
+            width=width,
             seen=place(whole),
             box=None if row.get("box") is None else place(row["box"].tolist()),
             relevance=row.get("relevance"),
@@ -218,7 +217,7 @@ class Classifier:
 
 @cache
 def _first_user() -> int:
-    """Returns the process that made the first model; those that are forked later have it, too."""
+    """Returns the number of the process that made the first model, in those forked later too."""
     return os.getpid()
 
 
@@ -226,8 +225,10 @@ def _is_forked() -> bool:
     return _first_user() != os.getpid()
 
 
-def _rows(chunk: list[_Loaded], found: dict[str, Any]) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
-    found = jax.device_get(found)
+def _rows(
+    chunk: list[_Loaded], outputs: dict[str, Any]
+) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
+    outputs = jax.device_get(outputs)
     for index, loaded in enumerate(chunk):
         # Copies, so that a prediction that is kept does not keep its batch.
-        yield loaded, jax.tree.map(lambda x, index=index: x[index].copy(), found)
+        yield loaded, jax.tree.map(lambda x, index=index: x[index].copy(), outputs)

@@ -24,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def filled(num_photos: int, batch_size: int) -> int:
-    """Returns the batch size for some photos: the given one or, for few, the next power of two.
+    """Returns the batch size for a number of photos: the given one or, for few, a power of two.
 
-    So few programs are compiled, whatever the number of photos.
+    So there are few sizes to compile a program for.
     """
     return min(batch_size, 1 << (num_photos - 1).bit_length())

@@ -23,7 +23,7 @@ class Prediction:
     """A prediction for a photo, and the region that it was made from.
 
     Boxes are (top, left, bottom, right), half-open, in whole pixels of the upright photo, from its
-    top left corner: `photo[top:bottom, left:right]`. They are the smallest that contain everything
+    top left corner: `photo[top:bottom, left:right]`. They are the smallest that contain all that
     the model read.
 
     Attributes:
@@ -128,7 +128,7 @@ def box_on_photo(box: Sequence[int], sizes: Mapping[str, int], height: int, widt
 
 
 def heading(trained: Trained, logits: str) -> str:
-    """Returns which logits predict, with their accuracy where result.json has it."""
+    """Returns a line on which logits predict, with their accuracy where result.json has it."""
     accuracy = trained.result.get(f"{logits}_accuracy")
     number, step = (trained.result.get(name) for name in ("num_test", "step"))
     if not isinstance(accuracy, int | float):

@@ -1,4 +1,4 @@
-"""Collects the contents of the page of predictions while photos are read."""
+"""The page of predictions, whose contents are collected while photos are read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from aftrans_jax.data.names import printable
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.report.html import write_page
-from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown_at
+from aftrans_jax.report.photos import EncodedPhoto, Rectangle, encoded_photo, rectangle
 from aftrans_jax.report.pictures import Picture
 
 MAX_CARDS = 200  # photos on a page: it is one file, of about 0.04 MB a photo
@@ -20,14 +20,13 @@ MAX_FAILURES = 20  # names of photos that could not be read
 PHOTO_PX = 448  # longer side of the photos
 
 
-class Card(NamedTuple):
+class PhotoCard(NamedTuple):
     """A photo on the page with its box and predictions; `row` identifies it within the page."""
 
     row: int
     name: str
-    photo: Shown
+    photo: EncodedPhoto
     box: Rectangle | None
-    annotated: None  # required by `cards.html`
     top: Sequence[tuple[str, str, float]]  # class, probability as text and as a number
     heads: Sequence[tuple[str, str, str]]  # head, class, probability
 
@@ -35,38 +34,38 @@ class Card(NamedTuple):
 class PredictionPage:
     """A page of the first `MAX_CARDS` photos that are added, with the number of the others.
 
-    So browsers can open it, and memory does not grow with the number of photos.
+    The limit keeps the file small enough for browsers, and memory from growing with the photos.
     """
 
     def __init__(self, *, top: int) -> None:
         """Takes the number of most likely classes to show."""
         self._top = top
-        self._cards: list[Card] = []
+        self._cards: list[PhotoCard] = []
         self._failures: list[tuple[str, str]] = []
         self._num_named = self._num_failed = 0
 
     def add(
         self,
         path: str,
-        found: Prediction | Exception,
+        prediction: Prediction | Exception,
         image: UInt8[np.ndarray, "size size 3"] | None,
     ) -> None:
         """Adds a photo, or why it could not be read.
 
         Args:
           path: path of the photo.
-          found: its prediction, or the error.
+          prediction: its prediction, or the error.
           image: image as the model took it, None where it could not be read.
         """
-        if isinstance(found, Exception):
+        if isinstance(prediction, Exception):
             self._num_failed += 1
             if len(self._failures) < MAX_FAILURES:
-                self._failures.append((printable(path), printable(why_unread(path, found))))
+                self._failures.append((printable(path), printable(why_unread(path, prediction))))
             return
         assert image is not None
         self._num_named += 1
         if len(self._cards) < MAX_CARDS:
-            card = _card(len(self._cards), printable(path), found, image, top=self._top)
+            card = _card(len(self._cards), printable(path), prediction, image, top=self._top)
             self._cards.append(card)
 
     def write(self, path: Path, heading: str, *, has_table: bool) -> None:
@@ -92,24 +91,29 @@ class PredictionPage:
 
 
 def _card(
-    row: int, name: str, found: Prediction, image: UInt8[np.ndarray, "size size 3"], *, top: int
-) -> Card:
-    """Returns the image in the photo's proportions, and the `top` most likely classes."""
-    upper, left, lower, right = found.seen
+    row: int,
+    name: str,
+    prediction: Prediction,
+    image: UInt8[np.ndarray, "size size 3"],
+    *,
+    top: int,
+) -> PhotoCard:
+    """Returns the card of a photo, with its image in the photo's proportions."""
+    upper, left, lower, right = prediction.seen
     height, width, box = lower - upper, right - left, None
     scale = min(PHOTO_PX, len(image)) / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
     pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    photo = shown_at(Picture(name, pixels, relevance=found.relevance), PHOTO_PX)
-    if found.box is not None:
-        edges = scale * np.subtract(found.box, (upper, left, upper, left))
+    photo = encoded_photo(Picture(name, pixels, relevance=prediction.relevance), PHOTO_PX)
+    if prediction.box is not None:
+        edges = scale * np.subtract(prediction.box, (upper, left, upper, left))
         box = rectangle(tuple(edges.tolist()), pixels, photo)
-    return Card(
+    answers = prediction.answers.items()
+    return PhotoCard(
         row=row,
         name=name,
         photo=photo,
         box=box,
-        annotated=None,
-        top=[(label, f"{share:.1%}", share) for label, share in found.top(top)],
-        heads=[(head, label, f"{share:.1%}") for head, (label, share) in found.answers.items()],
+        top=[(label, f"{share:.1%}", share) for label, share in prediction.top(top)],
+        heads=[(head, label, f"{share:.1%}") for head, (label, share) in answers],
     )

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
-from aftrans_jax.csv_text import csv_text
-from aftrans_jax.files import make_folder
+from aftrans_jax.files import csv_text, make_folder
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.json_files import finite
@@ -21,7 +20,7 @@ _EDGES = ("top", "left", "bottom", "right")
 _FORMULA = (*"=+-@\t\r", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 _FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
 
-Found = Prediction | Exception  # a photo's prediction, or why it could not be read
+Outcome = Prediction | Exception  # a photo's prediction, or why it could not be read
 
 
 class _Columns(NamedTuple):
@@ -32,7 +31,7 @@ class _Columns(NamedTuple):
 @contextlib.contextmanager
 def prediction_table(
     path: Path, *, heads: Sequence[str], top: int
-) -> Iterator[Callable[[str, Found], object]]:
+) -> Iterator[Callable[[str, Outcome], object]]:
     """Yields a function that appends the row of a photo, given its path, to a table.
 
     The table is written row by row as `<name>.partial`, which an interrupted run leaves; an older
@@ -58,7 +57,7 @@ def prediction_table(
         if line is _csv_line:
             # Without this mark Excel reads UTF-8 as the code page of the country.
             file.write(codecs.BOM_UTF8 + _csv_row(_header(columns)))
-        yield lambda photo, found: file.write(line(photo, found, columns))
+        yield lambda photo, outcome: file.write(line(photo, outcome, columns))
         partial.replace(path)
 
 
@@ -84,18 +83,18 @@ def _header(columns: _Columns) -> list[str]:
     return ["file", "answer", "probability", *ranks, *heads, *_EDGES, "height", "width", "error"]
 
 
-def _csv_line(path: str, found: Found, columns: _Columns) -> bytes:
+def _csv_line(path: str, outcome: Outcome, columns: _Columns) -> bytes:
     # "./" does not change where a path leads; other formulas get the apostrophe for text.
     file = f"./{path}" if path.startswith(_FORMULA) else path
-    if isinstance(found, Exception):
+    if isinstance(outcome, Exception):
         num_empty = len(_header(columns)) - 2
-        return _csv_row([file, *[""] * num_empty, _cell(why_unread(path, found))])
-    values = _values(found, columns.top)
-    said = [values["answer"], values["probability"]]
-    said += [x for name, share in found.top(columns.top) for x in (name, round(share, 6))]
-    said += [x for head in columns.heads for x in _answer(found, head)]
-    said += [""] * 4 if found.box is None else found.box
-    return _csv_row([file, *map(_cell, [*said, found.height, found.width, ""])])
+        return _csv_row([file, *[""] * num_empty, _cell(why_unread(path, outcome))])
+    values = _values(outcome, columns.top)
+    cells = [values["answer"], values["probability"]]
+    cells += [x for name, share in outcome.top(columns.top) for x in (name, round(share, 6))]
+    cells += [x for head in columns.heads for x in _answer(outcome, head)]
+    cells += [""] * 4 if outcome.box is None else outcome.box
+    return _csv_row([file, *map(_cell, [*cells, outcome.height, outcome.width, ""])])
 
 
 def _cell(value: Any) -> Any:
@@ -107,34 +106,34 @@ def _csv_row(cells: Sequence[Any]) -> bytes:
     return csv_text([cells]).encode("utf-8", "backslashreplace")
 
 
-def _json_line(path: str, found: Found, columns: _Columns) -> bytes:
-    if isinstance(found, Exception):
-        values: dict[str, Any] = {"file": path, "error": why_unread(path, found)}
+def _json_line(path: str, outcome: Outcome, columns: _Columns) -> bytes:
+    if isinstance(outcome, Exception):
+        values: dict[str, Any] = {"file": path, "error": why_unread(path, outcome)}
     else:
-        values = {"file": path, **_values(found, columns.top)}
+        values = {"file": path, **_values(outcome, columns.top)}
     # Python's escape of a byte that is not UTF-8 is JSON's, too: json.loads restores the name.
     return (
         json.dumps(finite(values), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
     )
 
 
-FORMATS: Mapping[str, Callable[[str, Found, _Columns], bytes]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[str, Outcome, _Columns], bytes]] = MappingProxyType(
     {".csv": _csv_line, ".jsonl": _json_line}
 )
 
 
-def _values(found: Prediction, top: int) -> dict[str, Any]:
+def _values(prediction: Prediction, top: int) -> dict[str, Any]:
     return {
-        "answer": found.answer,
-        "probability": round(found.confidence, 6),
-        "top": [[name, round(share, 6)] for name, share in found.top(top)],
-        "heads": {head: list(_answer(found, head)) for head in found.probabilities},
-        "box": None if found.box is None else dict(zip(_EDGES, found.box, strict=True)),
-        "height": found.height,
-        "width": found.width,
+        "answer": prediction.answer,
+        "probability": round(prediction.confidence, 6),
+        "top": [[name, round(share, 6)] for name, share in prediction.top(top)],
+        "heads": {head: list(_answer(prediction, head)) for head in prediction.probabilities},
+        "box": None if prediction.box is None else dict(zip(_EDGES, prediction.box, strict=True)),
+        "height": prediction.height,
+        "width": prediction.width,
     }
 
 
-def _answer(found: Prediction, head: str) -> tuple[str, float]:
-    name, share = found.answers[head]
+def _answer(prediction: Prediction, head: str) -> tuple[str, float]:
+    name, share = prediction.answers[head]
     return name, round(share, 6)

@@ -1,4 +1,4 @@
-"""From photos of any kind and size to images as a trained model takes them."""
+"""Makes images as a trained model takes them of photos of any kind and size."""
 
 import os
 import re
@@ -48,9 +48,9 @@ class _Undecoded(NamedTuple):
 
 
 def why_unread(path: str, error: Exception) -> str:
-    """Returns why a photo could not be read, with its path, which a MemoryError does not name.
+    """Returns why a photo could not be read, with its path.
 
-    An error without a text is given by its type.
+    The path is added to a MemoryError and to an error without a text, which is given by its type.
     """
     text = str(error)
     if isinstance(error, FileNotFoundError) and re.fullmatch(r"(['\"]).*\1", path):
@@ -61,7 +61,7 @@ def why_unread(path: str, error: Exception) -> str:
 
 
 def is_one(photos: Any) -> bool:
-    """Returns whether an argument is one photo, or at least cannot be several."""
+    """Returns whether an argument is one photo, or anything else that cannot be several."""
     if isinstance(photos, np.ndarray | jax.Array):
         return photos.ndim != (1 if photos.dtype.kind in "OSU" else 4)  # paths, or pixels
     if isinstance(photos, str | bytes | os.PathLike | Image.Image | Mapping):
@@ -71,7 +71,7 @@ def is_one(photos: Any) -> bool:
 
 
 def one_by_one(photos: Any) -> Iterator[PhotoLike]:
-    """Returns an iterator over photos that are given as one or as several.
+    """Returns an iterator over one photo or several.
 
     Raises:
       ValueError: a single path is a folder's, or a glob.

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.files import write_bytes
-from aftrans_jax.inference.answers import answers
+from aftrans_jax.inference.batch_outputs import batch_outputs
 from aftrans_jax.inference.trained_model import Trained, check_logits
 from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
@@ -64,8 +64,8 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     wanted = ("box", "relevance") if with_region else ()
 
     def run(images: Images) -> Outputs:
-        found = answers(model, logits, wanted, params, images, trained.mirror)
-        return found | {"probabilities": found["probabilities"][logits]}
+        outputs = batch_outputs(model, logits, wanted, params, images, trained.mirror)
+        return outputs | {"probabilities": outputs["probabilities"][logits]}
 
     return run
 
@@ -84,8 +84,8 @@ def write_program(
       with_region: see `program`.
 
     Raises:
-      ValueError: the model lacks what is wanted or has too many parameters, or jax2onnx is not
-        installed.
+      ValueError: the model has no such logits or region, or too many parameters; or the kind is
+        "onnx", and more than the global logits is wanted or jax2onnx is not installed.
     """
     run, side = program(trained, logits, with_region=with_region), trained.sizes["image_size"]
     if kind == "onnx" and (with_region or logits != "global"):

@@ -38,12 +38,15 @@ class Saved(NamedTuple):
     def fitted(self, expected: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the parameters, nested.
 
+        Args:
+          expected: parameters of the model, nested; leaves have a `shape`.
+
         Raises:
-          ValueError: they differ from `expected`, the parameters of a model or their shapes.
+          ValueError: names or shapes differ from the expected ones.
         """
         wanted = {name: leaf.shape for name, leaf in flattened(expected).items()}
-        found = {name: array.shape for name, array in self.arrays.items()}
-        if odd := misfits(found, wanted):
+        shapes = {name: array.shape for name, array in self.arrays.items()}
+        if odd := misfits(shapes, wanted):
             raise ValueError(
                 f"{self.path}: the parameters are not those of its settings; {odd}. Write it "
                 f"again: {EXPORT}"

@@ -30,13 +30,20 @@ from aftrans_jax.workdir.reported_checkpoint import restore_reported
 
 
 class Trained(NamedTuple):
-    """A model as a run left it: module, parameters, class names, and image sizes.
+    """A model as a run left it.
 
-    `name` is `model.name`. `sizes` are `image_size` and `resize_size` in pixels, arguments of
-    `data.loading.transforms.test_transform`. `predict_from` names the logits that the run reports;
-    `result` is the contents of result.json, or only the step where the file is missing, damaged or
-    of another step. Photos larger than `max_pixels` are refused. `settings` are the run's, by key;
-    `mirror` is `eval.mirror`.
+    Attributes:
+      name: value of `model.name`.
+      model: the Flax module.
+      params: its parameters.
+      class_names: names of the classes, in the order of the head.
+      sizes: `image_size` and `resize_size` in pixels, see `data.loading.transforms.test_transform`.
+      predict_from: logits that the run reports.
+      result: contents of result.json, or only the step where the file is missing, damaged or of
+        another step.
+      max_pixels: most pixels that a photo may have.
+      settings: the run's settings, by key.
+      mirror: value of `eval.mirror`.
     """
 
     name: str

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.answers import NUM_BINS, Calibration, share
 from aftrans_jax.report.drawing import (
     MAX_NUMBERED,
     Bar,
@@ -17,6 +16,7 @@ from aftrans_jax.report.drawing import (
     round_ticks,
     ticks,
 )
+from aftrans_jax.report.statistics import NUM_BINS, Calibration, share
 
 
 def bars(
@@ -30,7 +30,7 @@ def bars(
     ends = (0.4, count + 0.6)
     places = across(np.arange(1, count + 1), ends)
     tops, highs, lows = (down(y, (0, 1)) for y in (means, means + spreads, means - spreads))
-    said = [f"{mean:.2f}" if count <= MAX_NUMBERED else "" for mean in means]
+    texts = [f"{mean:.2f}" if count <= MAX_NUMBERED else "" for mean in means]
     return Plot(
         title,
         x_name="layer",
@@ -38,7 +38,7 @@ def bars(
         y_ticks=height_ticks(round_ticks(0.0, 1.0)),
         bars=[
             Bar(at, top, high, round(low - high, 1), label)
-            for at, top, high, low, label in zip(places, tops, highs, lows, said, strict=True)
+            for at, top, high, low, label in zip(places, tops, highs, lows, texts, strict=True)
         ],
         bar_width=round(280 / count, 1),
         spoken=few(means),
@@ -50,7 +50,7 @@ def reliability(title: str, calibration: Calibration) -> Plot:
 
     A mark across each bar is at the mean confidence of the bin.
     """
-    marks, found = round_ticks(0.0, 100.0), []
+    marks, drawn = round_ticks(0.0, 100.0), []
     for number, count in enumerate(calibration.counts.tolist()):
         if not count:
             continue
@@ -58,13 +58,13 @@ def reliability(title: str, calibration: Calibration) -> Plot:
         (at,) = across([(number + 0.5) / NUM_BINS], (0, 1))
         shares = [hits.value, hits.high, hits.low, calibration.confidence[number]]
         top, high, low, mark = down(shares, (0, 1))
-        found.append(Bar(at, top, high, round(low - high, 1), str(count), mark))
+        drawn.append(Bar(at, top, high, round(low - high, 1), str(count), mark))
     return Plot(
         title,
         x_name="confidence, %",
         x_ticks=ticks(labels(marks), across(marks, marks)),
         y_ticks=height_ticks(marks),
-        bars=found,
+        bars=drawn,
         bar_width=32.0,
         spoken=few(100 * calibration.accuracy[calibration.counts > 0]),
     )

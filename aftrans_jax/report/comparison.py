@@ -5,58 +5,53 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aftrans_jax.report.drawing import FRAME, Plot
+from aftrans_jax.report.gallery import PredictedClass
 from aftrans_jax.report.html import write_page
-from aftrans_jax.report.photos import Rectangle
-from aftrans_jax.report.pictures import Panel
+from aftrans_jax.report.photos import EncodedPhoto, Rectangle
 
 
 class Disagreement(NamedTuple):
-    """A test image: its name, the image, its class and predictions as pairs of label and text."""
+    """A test image on which two settings disagree.
+
+    `predictions` are pairs of text: "true" and its class, then each setting and what it predicts.
+    """
 
     name: str
-    panel: Panel
-    said: Sequence[tuple[str, str]]
+    photo: EncodedPhoto
+    predictions: Sequence[tuple[str, str]]
 
 
-class Group(NamedTuple):
+class DisagreementGroup(NamedTuple):
     """Images on which two settings disagree in the same way."""
 
     title: str
     cards: Sequence[Disagreement]
 
 
-class Answer(NamedTuple):
-    """The prediction of one kind of logits, and whether it is right."""
-
-    head: str
-    answer: str
-    is_right: bool
-
-
-class Look(NamedTuple):
+class SettingPrediction(NamedTuple):
     """The box and the predictions of one setting for an image.
 
     Attributes:
-      series: number of its first line, for its colour.
-      row: name of the setting.
+      series: number of its first row in the table, for its colour.
+      setting: name of the setting.
       box: region that its local branch reads, None where there is none or it is not known.
-      answers: predictions of each of its logits.
+      predictions: predictions of each of its logits.
     """
 
     series: int
-    row: str
+    setting: str
     box: Rectangle | None
-    answers: Sequence[Answer]
+    predictions: Sequence[PredictedClass]
 
 
-class Sight(NamedTuple):
+class ComparedImage(NamedTuple):
     """A test image, its class and annotated box, and the box and predictions of each setting."""
 
     name: str
     true: str
-    panel: Panel
+    photo: EncodedPhoto
     annotated: Rectangle | None
-    looks: Sequence[Look]
+    rows: Sequence[SettingPrediction]
 
 
 class Comparison(NamedTuple):
@@ -67,9 +62,9 @@ class Comparison(NamedTuple):
       header: titles of the table's columns.
       rows: cells of the table, by row.
       notes: explanation of the figures.
-      series: names of the lines, whose numbers give them their colours.
+      series: names of the rows, whose numbers give them their colours.
       plots: plots in their order.
-      sights: the same test images for every setting; none: the page has no such section.
+      compared_images: the same test images for every setting; none: the page has no such section.
       groups: groups of images on which settings disagree.
       no_pictures: text shown where there are no groups.
       command: command that made the page.
@@ -83,8 +78,8 @@ class Comparison(NamedTuple):
     notes: str
     series: Sequence[str]
     plots: Sequence[Plot]
-    sights: Sequence[Sight]
-    groups: Sequence[Group]
+    compared_images: Sequence[ComparedImage]
+    groups: Sequence[DisagreementGroup]
     no_pictures: str
     command: str
     changed: Sequence[Sequence[str]] = ()
@@ -92,7 +87,7 @@ class Comparison(NamedTuple):
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Writes the page, complete or not at all; it opens from disk and needs no network."""
-    photos = {card.name: card.panel for group in comparison.groups for card in group.cards}
+    photos = {card.name: card.photo for group in comparison.groups for card in group.cards}
     places = {name: place for place, name in enumerate(photos)}
-    shown = {"photos": photos.values(), "places": places, "frame": FRAME}
-    write_page(path, "comparison.html", **comparison._asdict(), **shown)
+    values = {"photos": photos.values(), "places": places, "frame": FRAME}
+    write_page(path, "comparison.html", **comparison._asdict(), **values)

@@ -1,4 +1,4 @@
-"""The page of a model's regions; its script computes them again with other settings."""
+"""The page on where a model looks; its script computes the regions again with other settings."""
 
 import base64
 import hashlib
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from aftrans_jax.report.html import page_template, write_page
-from aftrans_jax.report.pictures import MAGMA, Box, Pixels, plain_panel
+from aftrans_jax.report.photos import encoded_photo
+from aftrans_jax.report.pictures import MAGMA, Box, Picture, Pixels
 
 _SCRIPTS = ("region.js", "heat.js", "explain.js")  # the computation, and its display
 
@@ -30,7 +31,7 @@ _METHODS = {
 
 
 class Rules(NamedTuple):
-    """The rules by which the model gets from its layers' class rows to a box.
+    """The settings by which the model gets from its layers' class rows to a box.
 
     Attributes:
       layers: numbers of the fused layers, from 1, ascending.
@@ -121,7 +122,7 @@ def write_explanation(
         said=said,
         rules=rules,
         num_layers=len(photos[0].gate),
-        photos=[(photo, plain_panel(photo.photo)) for photo in photos],
+        photos=[(photo, encoded_photo(Picture(photo.name, photo.photo))) for photo in photos],
         data={"rules": rules._asdict(), "magma": MAGMA, "photos": [*map(_values, photos)]},
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -5,39 +5,42 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.report.answers import Answers
-from aftrans_jax.report.photos import Rectangle, Shown, rectangle, shown
+from aftrans_jax.report.photos import EncodedPhoto, Rectangle, encoded_photos, rectangle
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.report.shown_images import Chosen
+from aftrans_jax.report.statistics import SplitPredictions
 
 
-class Said(NamedTuple):
-    """The prediction of one head for an image."""
+class PredictedClass(NamedTuple):
+    """The class that one head predicts for an image, whether it is right, and its probability.
+
+    `confidence` is text, "" where a page does not show it.
+    """
 
     head: str
     named: str
-    confidence: str
     is_right: bool
+    confidence: str = ""
 
 
-class Card(NamedTuple):
-    """A test image on the page, with its class and predictions.
+class ImageCard(NamedTuple):
+    """A test image on the page of a run, with its class and predictions.
 
-    `row` identifies it within the page; the first of `said` is the reported head's prediction.
+    `row` identifies it within the page; the reported head's prediction is the first.
     """
 
     row: int
     name: str
-    photo: Shown
+    photo: EncodedPhoto
     box: Rectangle | None
     annotated: Rectangle | None
     true: str
-    said: Sequence[Said]
+    predictions: Sequence[PredictedClass]
 
     @property
     def is_right(self) -> bool:
         """Whether the reported head classifies it correctly."""
-        return self.said[0].is_right
+        return self.predictions[0].is_right
 
 
 class PairCards(NamedTuple):
@@ -47,7 +50,7 @@ class PairCards(NamedTuple):
     named: str
     times: int
     total: int
-    cards: Sequence[tuple[str, Card]]
+    cards: Sequence[tuple[str, ImageCard]]
 
 
 class Gallery(NamedTuple):
@@ -64,21 +67,23 @@ class Gallery(NamedTuple):
       drawn: entries of the legend: "box", "annotated", "heat".
     """
 
-    cards: Sequence[Card]
-    mistakes: Sequence[Card]
-    classes: Sequence[Card]
-    others: Sequence[Card]
+    cards: Sequence[ImageCard]
+    mistakes: Sequence[ImageCard]
+    classes: Sequence[ImageCard]
+    others: Sequence[ImageCard]
     pairs: Sequence[PairCards]
-    only: Mapping[str, Sequence[Card]]
+    only: Mapping[str, Sequence[ImageCard]]
     num_classes: int
     drawn: frozenset[str]
 
 
-def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -> Gallery:
+def gallery(
+    predictions: SplitPredictions, chosen: Chosen, pictures: Mapping[int, Picture]
+) -> Gallery:
     """Returns the images of a page.
 
     Args:
-      answers: predictions on the full split.
+      predictions: predictions on the full split.
       chosen: rows of the images to show.
       pictures: images by chosen row.
 
@@ -86,9 +91,9 @@ def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -
       ValueError: an image is not uint8 [height width 3].
     """
     rows = chosen.rows()
-    photos = shown([pictures[row] for row in rows])
+    photos = encoded_photos([pictures[row] for row in rows])
     cards = {
-        row: _card(row, answers, pictures[row], photo)
+        row: _card(row, predictions, pictures[row], photo)
         for row, photo in zip(rows, photos, strict=True)
     }
     classes = [row for row in chosen.classes if row not in chosen.mistakes]
@@ -104,35 +109,43 @@ def gallery(answers: Answers, chosen: Chosen, pictures: Mapping[int, Picture]) -
         mistakes=[cards[row] for row in chosen.mistakes],
         classes=[cards[row] for row in classes],
         others=[card for row, card in cards.items() if row not in main],
-        pairs=_pairs(answers, chosen, cards),
-        only={head: [cards[row] for row in found] for head, found in chosen.only.items()},
-        num_classes=len(np.unique(answers.labels[rows])),
+        pairs=_pairs(predictions, chosen, cards),
+        only={head: [cards[row] for row in rows] for head, rows in chosen.only.items()},
+        num_classes=len(np.unique(predictions.labels[rows])),
         drawn=frozenset(name for name, is_drawn in drawn.items() if is_drawn),
     )
 
 
-def _card(row: int, answers: Answers, picture: Picture, photo: Shown) -> Card:
-    said = []
-    for head in answers.heads():
-        sure, named = float(answers.confidence[head][row]), int(answers.predicted[head][row])
+def _card(
+    row: int, predictions: SplitPredictions, picture: Picture, photo: EncodedPhoto
+) -> ImageCard:
+    classes = []
+    for head in predictions.heads():
+        sure = float(predictions.confidence[head][row])
+        named = int(predictions.predicted[head][row])
         confidence = f"{100 * sure:.0f} %" if np.isfinite(sure) else "–"  # noqa: RUF001
-        is_right = named == answers.labels[row]
-        said.append(Said(head, answers.class_names[named], confidence, bool(is_right)))
+        is_right = named == predictions.labels[row]
+        name = predictions.class_names[named]
+        classes.append(PredictedClass(head, name, bool(is_right), confidence))
     box, annotated = (
         None if box is None else rectangle(box, picture.image, photo)
         for box in (picture.box, picture.annotated_box)
     )
-    true = answers.class_names[int(answers.labels[row])]
-    return Card(row, picture.name, photo, box, annotated, true, said)
+    true = predictions.class_names[int(predictions.labels[row])]
+    return ImageCard(row, picture.name, photo, box, annotated, true, classes)
 
 
-def _pairs(answers: Answers, chosen: Chosen, cards: Mapping[int, Card]) -> list[PairCards]:
-    found, names = [], answers.class_names
+def _pairs(
+    predictions: SplitPredictions, chosen: Chosen, cards: Mapping[int, ImageCard]
+) -> list[PairCards]:
+    pairs, names = [], predictions.class_names
     for pair, *rows in chosen.pairs:
         true, named = names[pair.true], names[pair.named]
         captions = ("a mistake", true, named)
-        listed = [
-            (said, cards[row]) for said, row in zip(captions, rows, strict=True) if row is not None
+        captioned = [
+            (caption, cards[row])
+            for caption, row in zip(captions, rows, strict=True)
+            if row is not None
         ]
-        found.append(PairCards(true, named, pair.times, pair.total, listed))
-    return found
+        pairs.append(PairCards(true, named, pair.times, pair.total, captioned))
+    return pairs

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.drawing import FRAME
 from aftrans_jax.report.gallery import gallery
 from aftrans_jax.report.html import percent, write_page
 from aftrans_jax.report.pictures import Number, Picture
 from aftrans_jax.report.plots import Records
 from aftrans_jax.report.shown_images import Chosen
+from aftrans_jax.report.statistics import SplitPredictions
 from aftrans_jax.report.summary import Baseline, summary
 from aftrans_jax.report.training import training_charts
 
@@ -24,7 +24,7 @@ class PageContents(NamedTuple):
 
     Attributes:
       title: title of the page.
-      answers: predictions on the test split.
+      predictions: predictions on the test split.
       baseline: a plain ViT to compare with, None where there is none.
       no_baseline: text shown where there is none, "" for no text.
       top5: share of the images whose class is among the five likeliest, by head; empty where there
@@ -34,14 +34,14 @@ class PageContents(NamedTuple):
       history: records with "step" by split: "train" and the split evaluated during training.
       gates: gates of each layer, in [0, 1]; None for a model without.
       chosen: test images to show.
-      pictures: images to show, by row of `answers`.
+      pictures: images to show, by row of `predictions`.
       changed: key, default and value of each setting that is not the default.
       versions: versions of packages, by name.
       commands: date and command of each start.
     """
 
     title: str
-    answers: Answers
+    predictions: SplitPredictions
     baseline: Baseline | None
     no_baseline: str
     top5: Mapping[str, float]
@@ -75,14 +75,14 @@ def write_report(path: Path, report: PageContents) -> None:
         path,
         "report.html",
         **report._asdict(),
-        summary=summary(report.answers, report.baseline),
-        shown=gallery(report.answers, report.chosen, report.pictures),
+        summary=summary(report.predictions, report.baseline),
+        gallery=gallery(report.predictions, report.chosen, report.pictures),
         figures=[
             _fact(name, value)
             for name, value in report.facts.items()
             if value is not None and not (isinstance(value, float) and math.isnan(value))
         ],
-        charts=training_charts(report.history, report.gates, report.answers.reported),
+        charts=training_charts(report.history, report.gates, report.predictions.reported),
         frame=FRAME,
     )
 

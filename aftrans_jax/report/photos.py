@@ -29,53 +29,57 @@ class Rectangle(NamedTuple):
     height: float
 
 
-class File(NamedTuple):
+class EncodedImage(NamedTuple):
     """An image file in memory; `kind` is "png" or "jpeg"."""
 
     kind: str
     data: bytes
 
 
-class Shown(NamedTuple):
-    """A photo as stored in the page.
+class EncodedPhoto(NamedTuple):
+    """A photo as it is stored in a page.
 
     Attributes:
-      file: file of the photo.
+      file: image file of the photo.
       width: width in px.
       height: height in px.
-      is_crisp: whether browsers must not smooth it.
-      heat: its relevance in colours, None without.
+      is_crisp: whether it is small, and so to be enlarged without smoothing.
+      heat: image file of its relevance in colours, None without.
     """
 
-    file: File
+    file: EncodedImage
     width: int
     height: int
     is_crisp: bool
-    heat: File | None
+    heat: EncodedImage | None
 
 
-def shown(pictures: Sequence[Picture]) -> list[Shown]:
-    """Returns photos with their relevance as stored in a page.
+def encoded_photos(pictures: Sequence[Picture]) -> list[EncodedPhoto]:
+    """Returns photos with their relevance as they are stored in a page.
 
     Together they take at most about 2 MB, if the smallest size allows.
 
     Raises:
       ValueError: an image is not uint8 [height width 3].
     """
-    found, least = [], 0.0  # lower bound of the bytes per px of the side, squared
+    photos, least = [], 0.0  # lower bound of the bytes per px of the side, squared
     for side in SIDES_PX:
         if least * side**2 > _ROOM and side > SIDES_PX[-1]:
             continue  # files shrink no faster than their area
-        found = [shown_at(picture, side) for picture in pictures]
-        size = sum(len(file.data) for x in found for file in (x.file, x.heat) if file)
+        photos = [encoded_photo(picture, side) for picture in pictures]
+        size = sum(len(file.data) for x in photos for file in (x.file, x.heat) if file)
         if size <= _ROOM:
             break
         least = size / side**2
-    return found
+    return photos
 
 
-def shown_at(picture: Picture, side: int) -> Shown:
-    """Returns a photo with its relevance, shrunk where its longer side is more than `side` px.
+def encoded_photo(picture: Picture, side: int = SIDES_PX[0]) -> EncodedPhoto:
+    """Returns a photo with its relevance as it is stored in a page, without its boxes.
+
+    Args:
+      picture: the photo.
+      side: longest side in px; a larger photo is shrunk to it.
 
     Raises:
       ValueError: the image is not uint8 [height width 3].
@@ -86,10 +90,10 @@ def shown_at(picture: Picture, side: int) -> Shown:
     is_crisp = max(photo.size) < _CRISP_PX
     file = _encoded(photo, "png" if is_crisp else "jpeg")
     heat = None if picture.relevance is None else _heat(picture.relevance)
-    return Shown(file, photo.width, photo.height, is_crisp, heat)
+    return EncodedPhoto(file, photo.width, photo.height, is_crisp, heat)
 
 
-def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
+def rectangle(box: Box, image: Pixels, photo: EncodedPhoto) -> Rectangle | None:
     """Returns a box of an image on its photo in the page, None where the box is not finite.
 
     Parts outside the photo are cut; at least a tenth of a px remains.
@@ -103,13 +107,13 @@ def rectangle(box: Box, image: Pixels, photo: Shown) -> Rectangle | None:
     return Rectangle(*(round(edge, 1) for edge in (left, top, wide, high)))
 
 
-def _heat(relevance: Float[np.ndarray, "rows cols"]) -> File:
+def _heat(relevance: Float[np.ndarray, "rows cols"]) -> EncodedImage:
     """Returns a map in Magma's colours, larger than its patches so that browsers smooth it."""
     rows, cols = relevance.shape
     colors = magma(relevance, (_HEAT * cols, _HEAT * rows)).round().astype(np.uint8)
     return _encoded(Image.fromarray(colors), "jpeg")
 
 
-def _encoded(image: Image.Image, kind: str) -> File:
+def _encoded(image: Image.Image, kind: str) -> EncodedImage:
     image.save(buffer := io.BytesIO(), kind, quality=82, optimize=True)
-    return File(kind, buffer.getvalue())
+    return EncodedImage(kind, buffer.getvalue())

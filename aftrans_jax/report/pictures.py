@@ -1,9 +1,8 @@
-"""Test images with their boxes, heat maps and the crops of the local branch.
+"""Photos with boxes, heat maps and crops drawn into their pixels; what pages need is in `photos`.
 
 Uses only numpy and PIL, so that a report can be drawn again from saved arrays, without JAX.
 """
 
-import io
 import math
 from typing import NamedTuple
 
@@ -18,26 +17,25 @@ Color = tuple[int, int, int]
 
 PREDICTED, ANNOTATED, _RIM = (51, 225, 196), (255, 255, 255), (16, 18, 22)
 MAGMA = ("#000004", "#231151", "#5f187f", "#982d80", "#d3436e", "#f8765c", "#feba80", "#fcfdbf")
-SHOWN_PX = 320  # smaller images are enlarged to about this
+STRIP_PX = 320  # smaller images are enlarged to about this
 
 
 class Picture(NamedTuple):
-    """A test image of the report, as the model was given it; boxes are in its pixels."""
+    """The part of a photo that the model sees, in the photo's own proportions.
 
-    name: str  # file name or id
+    Attributes:
+      name: file name or id.
+      image: pixels, at any size.
+      box: region that the local branch read, in pixels of `image`; None for a model without one.
+      relevance: one value >= 0 for each patch, whose grid covers the image.
+      annotated_box: annotated box in pixels of `image`.
+    """
+
+    name: str
     image: Pixels
-    box: Box | None = None  # region that the local branch read; None for a model without one
-    relevance: Float[np.ndarray, "rows cols"] | None = None  # one value >= 0 per patch
+    box: Box | None = None
+    relevance: Float[np.ndarray, "rows cols"] | None = None
     annotated_box: Box | None = None
-
-
-class Panel(NamedTuple):
-    """An image file for the page, in memory."""
-
-    kind: str  # "png" or "jpeg"
-    data: bytes
-    width: int  # px
-    height: int  # px
 
 
 def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
@@ -97,17 +95,17 @@ def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     """
     image, box, relevance = picture.image, picture.box, picture.relevance
     check_pixels(picture)
-    shown, scale = _enlarged(image)
-    drawn = _outlined(shown, picture.annotated_box, scale, ANNOTATED)
-    found = [_outlined(drawn, box, scale, PREDICTED)]
+    enlarged, scale = _enlarged(image)
+    annotated = _outlined(enlarged, picture.annotated_box, scale, ANNOTATED)
+    panels = [_outlined(annotated, box, scale, PREDICTED)]
     if relevance is not None:
-        found.append(_outlined(overlay_heat(shown, relevance), box, scale, PREDICTED))
+        panels.append(_outlined(overlay_heat(enlarged, relevance), box, scale, PREDICTED))
     if box is not None:
         top, left, bottom, right = _inside(box, image)
         crop = Image.fromarray(image[top:bottom, left:right])
-        size = max(1, round(len(shown) * crop.width / crop.height)), len(shown)
-        found.append(np.asarray(crop.resize(size, Image.Resampling.BILINEAR)))
-    return np.concatenate(found, axis=1)
+        size = max(1, round(len(enlarged) * crop.width / crop.height)), len(enlarged)
+        panels.append(np.asarray(crop.resize(size, Image.Resampling.BILINEAR)))
+    return np.concatenate(panels, axis=1)
 
 
 def check_pixels(picture: Picture) -> None:
@@ -119,17 +117,9 @@ def check_pixels(picture: Picture) -> None:
         )
 
 
-def plain_panel(image: Pixels) -> Panel:
-    """Returns an image without anything drawn on it, enlarged where it is small."""
-    shown, scale = _enlarged(image)
-    kind = "png" if scale > 1 else "jpeg"  # PNG keeps enlarged pixels crisp
-    Image.fromarray(shown).save(buffer := io.BytesIO(), kind, quality=88, optimize=True)
-    return Panel(kind, buffer.getvalue(), width=shown.shape[1], height=shown.shape[0])
-
-
 def _enlarged(image: Pixels) -> tuple[UInt8[np.ndarray, "rows cols 3"], int]:
-    """Returns an image enlarged by an integer factor to about `SHOWN_PX`, and the factor."""
-    scale = max(1, round(SHOWN_PX / max(image.shape)))
+    """Returns an image enlarged by an integer factor to about `STRIP_PX`, and the factor."""
+    scale = max(1, round(STRIP_PX / max(image.shape)))
     return image.repeat(scale, 0).repeat(scale, 1), scale
 
 

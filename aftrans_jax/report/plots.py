@@ -57,9 +57,9 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
       values: at least one value; those with ends that are not finite get no whisker.
       has_zero: whether to show 0 on the axis, with a line.
     """
-    shown = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
-    marks = round_ticks(min(shown), max(shown), has_zero=has_zero, least=_LEAST)
-    found, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
+    finite = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
+    marks = round_ticks(min(finite), max(finite), has_zero=has_zero, least=_LEAST)
+    rows, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
     for value in values:
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
         places = across([value.value, low, high, *value.singles], marks, FRAME.left // 4)
@@ -68,17 +68,17 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
         lines = [Tick(bottom + _LINE * number - 4, line) for number, line in broken]
         at, low, high, *singles = places
         y = bottom + _LINE * len(lines) + 8
-        found.append(Dot(value.series, label, lines, at, low, high, singles, y))
+        rows.append(Dot(value.series, label, lines, at, low, high, singles, y))
         bottom = y + 14
     return Plot(
         title,
         x_name=unit,
         x_ticks=ticks(labels(marks), across(marks, marks, FRAME.left // 4)),
-        spoken=[dot.label for dot in found],
+        spoken=[dot.label for dot in rows],
         height=bottom + FRAME.height - FRAME.bottom,
         bottom=bottom,
         zero=across([0.0], marks, FRAME.left // 4)[0] if has_zero else None,
-        dots=found,
+        dots=rows,
     )
 
 
@@ -191,11 +191,11 @@ def points_of(records: Records, key: str, *, scale: float = 1.0) -> Points | Non
       scale: factor for the figure.
     """
     # The comparison is false for NaN.
-    known = {r["step"]: scale * r[key] for r in records if abs(r.get(key, math.nan)) < _LARGEST}
-    if not known:
+    by_step = {r["step"]: scale * r[key] for r in records if abs(r.get(key, math.nan)) < _LARGEST}
+    if not by_step:
         return None
-    steps = sorted(known)
-    return np.array(steps, np.float64), np.array([known[step] for step in steps], np.float64)
+    steps = sorted(by_step)
+    return np.array(steps, np.float64), np.array([by_step[step] for step in steps], np.float64)
 
 
 def thinned(count: int, most: int) -> Int[np.ndarray, " points"]:

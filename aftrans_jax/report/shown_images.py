@@ -1,4 +1,4 @@
-"""Chooses the test images in a report: a function of the predictions alone, so deterministic."""
+"""Chooses the test images in a report, by the predictions alone, so always the same ones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from aftrans_jax.report.answers import Answers, Pair, agreement, confused
+from aftrans_jax.report.statistics import Pair, SplitPredictions, agreement, confused
 
 MAX_EACH = 100  # classes up to which each has an image
 
@@ -43,7 +43,7 @@ class Chosen(NamedTuple):
         return sorted({*self.mistakes, *self.classes, *examples, *heads})
 
 
-def choose(answers: Answers, num_shown: int) -> Chosen:
+def choose(predictions: SplitPredictions, num_shown: int) -> Chosen:
     """Returns the images to show.
 
     A third of them are the worst mistakes; the others show every class. Up to half as many more
@@ -52,32 +52,31 @@ def choose(answers: Answers, num_shown: int) -> Chosen:
     even if they do not fit, and evenly spaced ones among more. Ties are in the split's order.
 
     Args:
-      answers: predictions on the full split.
+      predictions: predictions on the full split.
       num_shown: number of mistakes and classes' images together; 0 for no images at all.
     """
-    sure = np.nan_to_num(answers.confidence[answers.reported].astype(np.float64))
-    right = answers.right()
+    labels, named = predictions.labels, predictions.predicted[predictions.reported]
+    sure = np.nan_to_num(predictions.confidence[predictions.reported].astype(np.float64))
+    right = predictions.right()
     wrong = np.flatnonzero(~right)
     mistakes = wrong[np.argsort(-sure[wrong], kind="stable")][: num_shown // 3]
     pairs = []
-    for pair in confused(answers)[: num_shown // 9]:
-        own = (answers.labels == pair.true) & (answers.predicted[answers.reported] == pair.named)
-        typical = [
-            _surest(np.flatnonzero(right & (answers.labels == label)), sure) for label in pair[:2]
-        ]
+    for pair in confused(predictions)[: num_shown // 9]:
+        own = (labels == pair.true) & (named == pair.named)
+        typical = [_surest(np.flatnonzero(right & (labels == x)), sure) for x in pair[:2]]
         pairs.append(PairExample(pair, int(_first(np.flatnonzero(own), sure)), *typical))
     only: dict[str, Sequence[int]] = {}
-    if {"global", "local"} <= answers.predicted.keys():
-        found = agreement(answers, "global", "local")
-        for head, rows in (("local", found[False, True]), ("global", found[True, False])):
-            surest = np.argsort(-answers.confidence[head][rows], kind="stable")
+    if {"global", "local"} <= predictions.predicted.keys():
+        groups = agreement(predictions, "global", "local")
+        for head, rows in (("local", groups[False, True]), ("global", groups[True, False])):
+            surest = np.argsort(-predictions.confidence[head][rows], kind="stable")
             only[head] = rows[surest][: num_shown // 12].tolist()
-    found = Chosen(mistakes.tolist(), [], pairs, only)
+    chosen = Chosen(mistakes.tolist(), [], pairs, only)
     if not num_shown:
-        return found
-    there = np.unique(answers.labels[found.rows()])
-    rows = _of_each_class(answers.labels, sure, num_shown - len(mistakes), there)
-    return found._replace(classes=rows)
+        return chosen
+    there = np.unique(labels[chosen.rows()])
+    rows = _of_each_class(labels, sure, num_shown - len(mistakes), there)
+    return chosen._replace(classes=rows)
 
 
 def _of_each_class(

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.report.answers import (
-    Answers,
+from aftrans_jax.report.charts import reliability
+from aftrans_jax.report.drawing import Plot
+from aftrans_jax.report.plots import Measured, dots
+from aftrans_jax.report.statistics import (
     Calibration,
     ClassScore,
     Share,
+    SplitPredictions,
     agreement,
     by_class,
     by_head,
@@ -18,9 +21,6 @@ from aftrans_jax.report.answers import (
     confusion,
     mean_per_class,
 )
-from aftrans_jax.report.charts import reliability
-from aftrans_jax.report.drawing import Plot
-from aftrans_jax.report.plots import Measured, dots
 
 MAX_CLASSES = 200  # rows of the table, and side of the matrix
 MAX_NAMED = 20  # classes of a matrix with names and numbers
@@ -46,7 +46,7 @@ class Baseline(NamedTuple):
     command: str
 
 
-class Row(NamedTuple):
+class ConfusionRow(NamedTuple):
     """A row of the confusion matrix: a class, and its images counted by predicted class."""
 
     name: str
@@ -75,7 +75,7 @@ class Summary(NamedTuple):
     Attributes:
       accuracy: accuracy of the reported head.
       heads: plot of each head's accuracy and the baseline's; None where nothing was tested.
-      mean_per_class: see `answers.mean_per_class`.
+      mean_per_class: see `statistics.mean_per_class`.
       agreement: whether the global and the local head are right, with the number of images and of
         those that the reported head classifies correctly; empty where there is one head.
       num_classes: number of classes that have test images.
@@ -97,7 +97,7 @@ class Summary(NamedTuple):
     num_classes: int
     classes: Sequence[ClassScore]
     classes_left_out: int
-    matrix: Sequence[Row]
+    matrix: Sequence[ConfusionRow]
     shades: Sequence[Shade]
     side: int
     pairs: Sequence[PairRow]
@@ -106,17 +106,18 @@ class Summary(NamedTuple):
     reliability: Plot | None
 
 
-def summary(answers: Answers, baseline: Baseline | None) -> Summary:
+def summary(predictions: SplitPredictions, baseline: Baseline | None) -> Summary:
     """Returns statistics of all predictions."""
-    heads, classes, pairs = by_head(answers), by_class(answers), confused(answers)
-    names, count = answers.class_names, len(answers.class_names)
-    found, is_many = calibration(answers), count > MAX_CLASSES
-    counts = np.zeros((0, 0), np.int64) if is_many else confusion(answers)
+    heads, classes, pairs = by_head(predictions), by_class(predictions), confused(predictions)
+    names, count = predictions.class_names, len(predictions.class_names)
+    bins, is_many = calibration(predictions), count > MAX_CLASSES
+    counts = np.zeros((0, 0), np.int64) if is_many else confusion(predictions)
+    reported = predictions.reported
     return Summary(
-        accuracy=heads[answers.reported],
-        heads=_heads_plot(answers.reported, heads, baseline) if len(answers.labels) else None,
-        mean_per_class=mean_per_class(answers.labels, answers.predicted),
-        agreement=_agreement(answers),
+        accuracy=heads[reported],
+        heads=_heads_plot(reported, heads, baseline) if len(predictions.labels) else None,
+        mean_per_class=mean_per_class(predictions.labels, predictions.predicted),
+        agreement=_agreement(predictions),
         num_classes=len(classes),
         classes=classes[:MAX_CLASSES],
         classes_left_out=max(0, len(classes) - MAX_CLASSES),
@@ -125,8 +126,8 @@ def summary(answers: Answers, baseline: Baseline | None) -> Summary:
         side=0 if is_many else count,
         pairs=[PairRow(names[p.true], names[p.named], *p[2:]) for p in pairs[:MAX_PAIRS]],
         pairs_left_out=max(0, len(pairs) - MAX_PAIRS),
-        calibration=found,
-        reliability=reliability("Accuracy by confidence, %", found) if found.counts.any() else None,
+        calibration=bins,
+        reliability=reliability("Accuracy by confidence, %", bins) if bins.counts.any() else None,
     )
 
 
@@ -135,27 +136,27 @@ def _heads_plot(reported: str, heads: dict[str, Share], baseline: Baseline | Non
     if baseline is not None:
         named |= {"plain ViT": baseline.accuracy}
     values = [
-        Measured(series, name, 100 * shown.value, 100 * shown.low, 100 * shown.high)
-        for series, (name, shown) in enumerate(named.items())
+        Measured(series, name, 100 * accuracy.value, 100 * accuracy.low, 100 * accuracy.high)
+        for series, (name, accuracy) in enumerate(named.items())
     ]
     return dots("Accuracy, % of the test images, with 95 % intervals", "%", values)
 
 
-def _agreement(answers: Answers) -> list[tuple[bool, bool, int, int]]:
-    if not {"global", "local"} <= answers.predicted.keys():
+def _agreement(predictions: SplitPredictions) -> list[tuple[bool, bool, int, int]]:
+    if not {"global", "local"} <= predictions.predicted.keys():
         return []
-    right, found = answers.right(), agreement(answers, "global", "local")
-    return [(a, b, len(rows), int(right[rows].sum())) for (a, b), rows in found.items()]
+    right, groups = predictions.right(), agreement(predictions, "global", "local")
+    return [(a, b, len(rows), int(right[rows].sum())) for (a, b), rows in groups.items()]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
     return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def _matrix(counts: np.ndarray, names: Sequence[str]) -> list[Row]:
+def _matrix(counts: np.ndarray, names: Sequence[str]) -> list[ConfusionRow]:
     shares = _shares(counts).round().astype(int)
     return [
-        Row(name, list(zip(counts[label].tolist(), shares[label].tolist(), strict=True)))
+        ConfusionRow(name, list(zip(counts[label].tolist(), shares[label].tolist(), strict=True)))
         for label, name in enumerate(names)
     ]
 
@@ -163,9 +164,9 @@ def _matrix(counts: np.ndarray, names: Sequence[str]) -> list[Row]:
 def _shaded(counts: np.ndarray) -> list[Shade]:
     """Returns the cells that are not 0, in shades; a path for each shade keeps the page small."""
     levels = np.ceil(_shares(counts) * _SHADES / 100).astype(int)
-    found = []
+    shades = []
     for level in range(1, _SHADES + 1):
         cells = "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(levels == level).tolist())
         if cells:
-            found.append(Shade(round(100 * level / _SHADES), cells))
-    return found
+            shades.append(Shade(round(100 * level / _SHADES), cells))
+    return shades

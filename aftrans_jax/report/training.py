@@ -47,14 +47,14 @@ def training_charts(
         ("Learning rate", rate, {"least": _ANY}),
         ("Norm of the gradient, before it is clipped", norm, {"least": _ANY}),
     ]
-    found = []
+    charts = []
     for title, lines, axes in drawings:
-        known = {name: points for name, points in lines.items() if points is not None}
-        if known and not (lines is branches and len(known) < 2):
-            names = dict(enumerate(known))
-            numbered = dict(enumerate(known.values()))
-            found.append(curves(title, numbered, names=names, last=last, **axes))
+        recorded = {name: points for name, points in lines.items() if points is not None}
+        if recorded and not (lines is branches and len(recorded) < 2):
+            names = dict(enumerate(recorded))
+            numbered = dict(enumerate(recorded.values()))
+            charts.append(curves(title, numbered, names=names, last=last, **axes))
     if gates is not None and (gates := gates[np.isfinite(gates).all(axis=1)]).size:
         title = "Gate of each layer: 1 counts its attention in full, 0 shuts it out"
-        found.append(bars(title, gates.mean(axis=0), gates.std(axis=0)))
-    return found
+        charts.append(bars(title, gates.mean(axis=0), gates.std(axis=0)))
+    return charts

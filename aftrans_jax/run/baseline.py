@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aftrans_jax.report.answers import Answers, share
+from aftrans_jax.report.statistics import SplitPredictions, share
 from aftrans_jax.report.summary import Baseline
 from aftrans_jax.workdir.predictions_csv import read_predictions
 from aftrans_jax.workdir.record import finished_result, flat, written_settings
@@ -26,7 +26,7 @@ _NOT_ITS = (
 
 
 def find_baseline(
-    workdir: Path, settings: Mapping[str, Any], answers: Answers, names: list[str]
+    workdir: Path, settings: Mapping[str, Any], answers: SplitPredictions, names: list[str]
 ) -> tuple[Baseline | None, str]:
     """Returns a finished plain ViT of the same settings, or None and a note that says so.
 
@@ -58,7 +58,7 @@ def find_baseline(
 
 
 def _compared(
-    path: Path, workdir: Path, ours: Mapping[str, Any], answers: Answers, names: list[str]
+    path: Path, workdir: Path, ours: Mapping[str, Any], answers: SplitPredictions, names: list[str]
 ) -> Baseline | None:
     """Returns the run in a directory as a baseline, None where it cannot serve as one."""
     try:

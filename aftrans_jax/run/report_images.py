@@ -10,10 +10,10 @@ from aftrans_jax.data.examples import Dataset, Example, at_size
 from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.model import predicting_logits
-from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.photos import SIDES_PX
 from aftrans_jax.report.pictures import Box, Picture, Pixels
 from aftrans_jax.report.shown_images import Chosen, choose
+from aftrans_jax.report.statistics import SplitPredictions
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.state import TrainState
 
@@ -27,7 +27,7 @@ class ShownImages(NamedTuple):
       relevance: relevance of the chosen rows in ascending order; None for a model without regions.
     """
 
-    answers: Answers
+    answers: SplitPredictions
     chosen: Chosen
     relevance: Float[np.ndarray, "images rows cols"] | None
 
@@ -39,7 +39,7 @@ def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluati
     memory of the split; a second pass takes only as many batches as the chosen ones fill.
     """
     outcomes, config = evaluation.outcomes, experiment.config
-    answers = Answers(
+    answers = SplitPredictions(
         labels=outcomes["label"],
         predicted=outcomes["predicted"],
         confidence=outcomes["confidence"],

@@ -18,9 +18,9 @@ from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.json_files import write_json
-from aftrans_jax.report.answers import mean_per_class
 from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import strip
+from aftrans_jax.report.statistics import mean_per_class
 from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import ShownImages, pictures
 from aftrans_jax.training.actions import accuracy_line
@@ -28,9 +28,8 @@ from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.precision import device_name
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.workdir.command_log import read_starts
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import configured, flat
+from aftrans_jax.workdir.record import configured, flat, read_commands
 from aftrans_jax.workdir.setting_changes import changes
 
 _FACTS = {  # of result.json, as the report names them
@@ -121,7 +120,7 @@ def write_results(
     baseline, no_baseline = find_baseline(workdir, settings, shown.answers, names)
     report = PageContents(
         title=f"{settings['model.name']} on {dataset.name}",
-        answers=shown.answers,
+        predictions=shown.answers,
         baseline=baseline,
         no_baseline=no_baseline,
         top5={
@@ -136,7 +135,7 @@ def write_results(
         pictures=photos,
         changed=_changed(settings),
         versions={"aftrans_jax": __version__, **result["versions"]},
-        commands=read_starts(workdir),
+        commands=read_commands(workdir),
     )
     write_report(workdir / "report" / "index.html", report)
     drawn = {f"test/{picture.name}": partial(strip, picture) for picture in photos.values()}

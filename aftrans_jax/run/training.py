@@ -20,7 +20,6 @@ from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.workdir.command_log import note_start
 from aftrans_jax.workdir.contents import forget_earlier
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import list_notes, record_lists
@@ -29,6 +28,7 @@ from aftrans_jax.workdir.record import (
     finished_result,
     flat,
     holds_run,
+    note_command,
     read_classes,
     read_settings,
     trained_settings,
@@ -108,7 +108,7 @@ def _result(
     if jax.process_index() == 0:
         _record(experiment, state, workdir, is_resumed)
         if command:
-            note_start(workdir, command)
+            note_command(workdir, command)
     session.log.write_settings(settings)
     speed = {"images_per_second": math.nan}
     if not is_trained:

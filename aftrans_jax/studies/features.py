@@ -25,10 +25,11 @@ Anywhere = Array | np.ndarray  # on a device or on the host
 class Features(NamedTuple):
     """Features from a frozen model for the images of one split, in the split's order.
 
-    branches: class tokens by branch, "global" and, where there is a local branch, "local".
-    labels: class of each image.
-    positions: index of each image in its split; images that could not be read are missing.
-    boxes: regions in pixels of the images; the full image where the model has no region.
+    Attributes:
+      branches: class tokens by branch, "global" and, where there is a local branch, "local".
+      labels: class of each image.
+      positions: index of each image in its split; images that could not be read are missing.
+      boxes: regions in pixels of the images; the full image where the model has no region.
     """
 
     branches: Mapping[str, Float32[Anywhere, "images hidden"]]
@@ -37,7 +38,7 @@ class Features(NamedTuple):
     boxes: Int32[Anywhere, "images 4"]
 
 
-class Extracted(NamedTuple):
+class SplitFeatures(NamedTuple):
     """The features of both splits, their data set, and notes for the user."""
 
     train: Features
@@ -46,7 +47,7 @@ class Extracted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def frozen_features(config: Config) -> Extracted:
+def frozen_features(config: Config) -> SplitFeatures:
     """Returns the features of the configured set.
 
     The model has its pretrained weights and computes in float32; no image is augmented. All gates
@@ -95,7 +96,7 @@ def frozen_features(config: Config) -> Extracted:
         return jax.tree.map(lambda rows: rows[there], joined)
 
     notes = (*notes, *(f"pretrained: {note}" for note in more))
-    return Extracted(features(dataset.train), features(dataset.test), dataset, notes)
+    return SplitFeatures(features(dataset.train), features(dataset.test), dataset, notes)
 
 
 def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
@@ -106,8 +107,8 @@ def _with_equal_gates(path: tuple[Any, ...], leaf: Any) -> Any:
 def _step(
     model: Model, crops_annotated: bool, params: Mapping[str, Any], batch: Mapping[str, Array]
 ) -> Features:
-    given: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
-    output = model.apply({"params": params}, batch["image"], train=False, **given)
+    annotated: dict[str, Any] = {"boxes": batch["box"]} if crops_annotated else {}
+    output = model.apply({"params": params}, batch["image"], train=False, **annotated)
     output = cast(ModelOutput, output)
     side = batch["image"].shape[1]
     boxes = jnp.tile(jnp.array([0, 0, side, side]), (len(batch["index"]), 1))

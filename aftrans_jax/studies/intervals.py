@@ -35,7 +35,7 @@ def mean_and_deviation(values: Float[np.ndarray, " seeds"]) -> tuple[float, floa
 def paired_difference(
     ours: Bool[np.ndarray, "seeds images"], base: Bool[np.ndarray, "seeds images"]
 ) -> Interval:
-    """Returns how much more accurate one setting is than another on the same images.
+    """Returns the difference in accuracy of two settings on the same images, with its interval.
 
     Images and seeds are resampled, each with replacement and independently of the other; both
     settings see the same sample. The interval holds the middle 95 % of the differences (percentile
@@ -62,7 +62,7 @@ def paired_difference(
         by_image = gains.mean(axis=0) if seeds is None else gains[seeds].mean(axis=-2)
         return np.take_along_axis(np.broadcast_to(by_image, images.shape), images, -1).mean(axis)
 
-    found = bootstrap(
+    interval = bootstrap(
         samples if num_seeds > 1 else samples[:1],
         statistic,
         n_resamples=NUM_RESAMPLES,
@@ -72,4 +72,4 @@ def paired_difference(
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Interval(difference, float(found.low), float(found.high), num_differing)
+    return Interval(difference, float(interval.low), float(interval.high), num_differing)

@@ -53,8 +53,8 @@ class Run(NamedTuple):
         """Returns the scores that it has left, None where there are none."""
         if self.trained is None:
             return read_result(self.workdir)
-        found = annotated_scores(self.workdir)
-        return None if found is None else found[0]
+        scores = annotated_scores(self.workdir)
+        return None if scores is None else scores[0]
 
 
 def plan(
@@ -82,27 +82,27 @@ def plan(
         recorded = trained_settings(workdir / slug(row.evaluates or name) / "seed0")
         rules = {"trains": not row.evaluates, "recorded": recorded}
         configs[name] = row_config(name, study.changes(name), base, given, **rules)
-    found = []
+    runs = []
     for seed in range(num_seeds):
-        trainings: dict[str, Run] = {}
+        by_row: dict[str, Run] = {}
         for name, config in configs.items():
             own = copy.deepcopy(config)
             own.seed = seed
-            trained = trainings.get(study.rows[name].evaluates)
+            trained = by_row.get(study.rows[name].evaluates)
             place = workdir / slug(name) / f"seed{seed}" if trained is None else trained.workdir
             heads = heads_of(name, study.rows[name], own)
-            trainings[name] = Run(name, seed, place, own, heads, trained)
-        found += trainings.values()
-    return found
+            by_row[name] = Run(name, seed, place, own, heads, trained)
+        runs += by_row.values()
+    return runs
 
 
 def is_finished(run: Run) -> bool:
-    """Returns whether a directory holds the results of the run, so that there is nothing to do.
+    """Returns whether the run's directory holds its results, so that there is nothing to do.
 
     A training must have the same steps; where they are left open, the same epochs.
 
     Raises:
-      ValueError: it holds a run with other settings or photos, or one scored with others.
+      ValueError: the directory holds a run of other settings or photos, or scores made with others.
     """
     settings, key = flat(run.config.to_dict()), "train.steps"
     if run.trained is None:

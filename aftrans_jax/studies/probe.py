@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.studies.features import Extracted, frozen_features
+from aftrans_jax.studies.features import SplitFeatures, frozen_features
 from aftrans_jax.training.metrics import box_area
 
 # For scikit-learn's logistic regression: the inverse of the penalty. A few hundred photos can be
@@ -22,7 +22,7 @@ _MAX_ITERATIONS = 5000  # some hundred are needed
 
 
 class Probe(NamedTuple):
-    """The predictions of a probe for each test image.
+    """The predictions of a probe for each test image, and its accuracies.
 
     Attributes:
       accuracies: accuracy by name of the logits: "global" and, with a local branch, "local", "sum".
@@ -56,24 +56,24 @@ def probe(config: Config) -> Probe:
         converged.
     """
     new_classifier()  # fails before the features are computed, which takes minutes
-    found = frozen_features(config)
-    logits, classes = _logits(found)
-    labels = found.test.labels
+    features = frozen_features(config)
+    logits, classes = _logits(features)
+    labels = features.test.labels
     predicted = {head: classes[values.argmax(axis=1)] for head, values in logits.items()}
-    boxes = jnp.asarray(found.test.boxes) if "local" in logits else None
+    boxes = jnp.asarray(features.test.boxes) if "local" in logits else None
     return Probe(
         {head: float((named == labels).mean()) for head, named in predicted.items()},
         {
-            "index": found.test.positions,
+            "index": features.test.positions,
             "label": labels,
             "predicted": predicted,
             "confidence": {head: softmax(x, axis=1).max(axis=1) for head, x in logits.items()},
             "box": boxes,
         },
-        found.dataset,
+        features.dataset,
         None if boxes is None else float(box_area(boxes).mean() / config.data.source_size**2),
-        len(found.train.labels),
-        found.notes,
+        len(features.train.labels),
+        features.notes,
     )
 
 
@@ -96,7 +96,7 @@ def new_classifier() -> Any:
 
 
 def _logits(
-    found: Extracted,
+    features: SplitFeatures,
 ) -> tuple[
     Mapping[str, Float[np.ndarray, "images classes"]],
     Int[np.ndarray, " classes"],
@@ -108,9 +108,9 @@ def _logits(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    labels = found.train.labels
+    labels = features.train.labels
     logits: dict[str, np.ndarray] = {}
-    for branch, tokens in found.train.branches.items():
+    for branch, tokens in features.train.branches.items():
         classifier = new_classifier()
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
@@ -118,7 +118,7 @@ def _logits(
                 classifier.fit(tokens.astype(np.float64), labels)
             except ConvergenceWarning as warning:
                 raise ValueError(f"{branch} class tokens: {warning}") from warning
-        values = classifier.decision_function(found.test.branches[branch].astype(np.float64))
+        values = classifier.decision_function(features.test.branches[branch].astype(np.float64))
         # For two classes scikit-learn returns only the difference of the logits.
         logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2
     if len(logits) > 1:

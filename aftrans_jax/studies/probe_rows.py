@@ -16,7 +16,7 @@ from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
 from aftrans_jax.studies.rows import heads_of, row_config
-from aftrans_jax.studies.study import Say, Table, accuracies, duration
+from aftrans_jax.studies.study import Say, TableWriter, accuracies, duration
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import flat, trained_settings
 from aftrans_jax.workdir.setting_changes import NO_EFFECT, is_listed
@@ -74,8 +74,8 @@ def run_probes(
       RuntimeError: scikit-learn is not installed.
     """
     new_classifier()  # without scikit-learn every row would fail
-    table = Table(write_table, say)
-    said: set[str] = set()
+    table = TableWriter(write_table, say)
+    said: set[str] = set()  # notes that were shown
     done: list[Run] = []
     failures: list[str] = []
     for number, run in enumerate(runs, start=1):
@@ -85,21 +85,21 @@ def run_probes(
                 done.append(run)
                 say(f"[{number}/{len(runs)}] {run.row} is finished: {accuracies(run)}")
                 continue
-            found = probe(run.config)
+            probed = probe(run.config)
         # Such as a missing file of weights, or too little memory.
         except (OSError, ValueError, jax.errors.JaxRuntimeError) as error:
             failures.append(run.row)
             say(f"[{number}/{len(runs)}] {run.row} FAILED: {error}")
             continue
-        for note in found.notes:
+        for note in probed.notes:
             if note not in said:  # most are the same for every row
                 say(f"note: {note}")
-        said.update(found.notes)
-        _write(run, found, time.monotonic() - began)
+        said.update(probed.notes)
+        _write(run, probed, time.monotonic() - began)
         done.append(run)
         table.update(done, at_once=True)
         took = duration(time.monotonic() - began)
-        area = "" if found.area is None else f"  (boxes of {found.area:.2f} of the photo)"
+        area = "" if probed.area is None else f"  (boxes of {probed.area:.2f} of the photo)"
         say(f"[{number}/{len(runs)}] {run.row}: {accuracies(run)}{area} in {took}")
     table.update(done, at_once=True)
     return failures + table.problems
@@ -114,19 +114,19 @@ def _is_probed(run: Run) -> bool:
     return read(trained_settings(run.workdir)) == read(flat(run.config.to_dict()))
 
 
-def _write(run: Run, found: Probe, seconds: float) -> None:
+def _write(run: Run, probed: Probe, seconds: float) -> None:
     make_folder(run.workdir)
-    write_predictions(run.workdir / "predictions.csv", found.dataset, found.outcomes)
+    write_predictions(run.workdir / "predictions.csv", probed.dataset, probed.outcomes)
     result = {
         "step": 0,
-        "num_test": len(found.outcomes["label"]),
-        **{f"{head}_accuracy": found.accuracies.get(head) for head in HEADS},
-        "box_area_mean": found.area,
-        "num_train": found.num_train,
-        "num_classes": len(found.dataset.class_names),
+        "num_test": len(probed.outcomes["label"]),
+        **{f"{head}_accuracy": probed.accuracies.get(head) for head in HEADS},
+        "box_area_mean": probed.area,
+        "num_train": probed.num_train,
+        "num_classes": len(probed.dataset.class_names),
         "device": devices(),
         "seconds": seconds,
         "config": run.config.to_dict(),
     }
-    write_json(run.workdir / "classes.json", found.dataset.class_names)
+    write_json(run.workdir / "classes.json", probed.dataset.class_names)
     write_json(run.workdir / "result.json", result)

@@ -47,7 +47,7 @@ class Job:
         self._command = [*command, f"--workdir={run.workdir}"]
         self._environment = environment
         self._process: subprocess.Popen | None = None
-        self._said_before = 0  # bytes of the log by earlier attempts
+        self._log_start = 0  # bytes of the log that are of earlier attempts
         check_contents(run.workdir)  # before a record is written there
         make_folder(run.workdir)
         self._start()
@@ -59,7 +59,7 @@ class Job:
         except BlockingIOError:
             return  # tried again
         with self.log.open("ab") as log:
-            self._said_before = log.tell()
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*self._command, *more],
                 stdin=subprocess.DEVNULL,
@@ -93,10 +93,10 @@ class Job:
     def problem(self, code: int) -> str:
         """Returns why the training failed, in one line."""
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        said_now = self.log.read_bytes()[self._said_before :]
-        lines = said_now.decode(errors="replace").splitlines()
-        said = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
-        return f"{how}: {said[-1].removeprefix('error: ')} (all that it said: {self.log})"
+        output = self.log.read_bytes()[self._log_start :]
+        lines = output.decode(errors="replace").splitlines()
+        errors = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
+        return f"{how}: {errors[-1].removeprefix('error: ')} (all that it said: {self.log})"
 
 
 def _training(run: Run) -> list[str]:
@@ -134,7 +134,7 @@ def record_moved(run: Run) -> None:
 
 
 class Stop:
-    """The first signal that would end the program, noted in its `with` block."""
+    """Notes the first signal that would end the program while its `with` block runs."""
 
     def __init__(self) -> None:
         self.signal = 0

@@ -35,12 +35,12 @@ def row_config(
     Raises:
       ValueError: a key, a value or a path is unknown, or a key is also given on the command line.
     """
-    config, known = copy.deepcopy(base), flat(base.to_dict())  # the copy keeps references
+    config, old = copy.deepcopy(base), flat(base.to_dict())  # the copy keeps references
     for key, value in changes.items():
-        if key not in known:
+        if key not in old:
             raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
-        if callable(value) and is_left(key, known[key]):
-            if key == "train.steps" and known["train.epochs"] and "train.epochs" in changes:
+        if callable(value) and is_left(key, old[key]):
+            if key == "train.steps" and old["train.epochs"] and "train.epochs" in changes:
                 continue  # the epochs decide, and the row changes them too
             raise ValueError(
                 f"row {name!r} sets {key} from its value, which the base leaves open: give it by "
@@ -53,15 +53,15 @@ def row_config(
             )
         group, _, last = key.rpartition(".")
         section = config[group] if group else config
-        new = _computed(name, key, value, known[key]) if callable(value) else value
+        new = _computed(name, key, value, old[key]) if callable(value) else value
         try:
             if new is None:
                 raise TypeError("None is no value")
             section[last] = new
         except TypeError as error:
-            kind = type(known[key]).__name__
+            kind = type(old[key]).__name__
             raise ValueError(
-                f"row {name!r} sets {key}={new!r}: expected {kind}, as the base's {known[key]!r}"
+                f"row {name!r} sets {key}={new!r}: expected {kind}, as the base's {old[key]!r}"
             ) from error
     try:
         expand_paths(config)
@@ -89,7 +89,7 @@ def _computed(name: str, key: str, function: Callable[[Any], Any], old: Any) -> 
 def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:
     """Returns the logits that a row is judged by: its own, or else those of its `eval.logits`.
 
-    So all rows are judged as the study says, whatever finished runs have recorded.
+    What finished runs have recorded as their `eval.logits` does not count.
 
     Args:
       name: name of the row.
@@ -100,10 +100,10 @@ def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:
       ValueError: its model has no such logits.
     """
     heads = row.heads or (predicting_logits(config),)
-    known = MODELS[config.model.name].logits
-    if absent := [head for head in heads if head not in known]:
+    logits = MODELS[config.model.name].logits
+    if absent := [head for head in heads if head not in logits]:
         raise ValueError(
             f"row {name!r} has heads={list(heads)}: model.name={config.model.name!r} has no "
-            f"{absent[0]} logits; choose of {', '.join(known)}"
+            f"{absent[0]} logits; choose of {', '.join(logits)}"
         )
     return heads

@@ -15,8 +15,8 @@ from aftrans_jax.studies.processes import Job, record_moved, train_all
 Say = Callable[[str], None]  # shows a line
 
 
-class Progress:
-    """Lines about the runs of a study: what starts and ends, the time taken and the time left."""
+class StudyProgress:
+    """Shows a line for each run of a study that starts or ends, with the time that is left."""
 
     def __init__(self, runs: Sequence[Run], *, num_jobs: int, say: Say) -> None:
         """Sorts the runs into finished ones and others.
@@ -38,7 +38,7 @@ class Progress:
                 self._fail(run, str(error))
 
     def summary(self) -> str:
-        """Returns how many runs are finished, and how long those that may be trained take."""
+        """Returns how many runs are finished and refused, and how long the others will take."""
         refused = f"{len(self.failures)} cannot be trained; " if self.failures else ""
         return (
             f"{len(self.finished)} of {len(self._runs)} runs are finished; {refused}the others "
@@ -93,19 +93,19 @@ class Progress:
         )
 
 
-class Table:
-    """The table of a study, written while trainings run: less often where that takes long.
-
-    Writing takes at most a tenth of the time; the table is written once more at the end.
-    """
+class TableWriter:
+    """Writes the table of a study while trainings run, in at most a tenth of the time."""
 
     def __init__(self, write: Callable[[Sequence[Run]], None], say: Say) -> None:
         self._write, self._say = write, say
         self._due, self._num_runs = 0.0, 0
-        self.problems: list[str] = []  # from the last time it was written
+        self.problems: list[str] = []  # names of what failed the last time
 
     def update(self, finished: Sequence[Run], *, at_once: bool = False) -> None:
-        """Writes the table of the finished runs, if there are new ones and it is due or forced."""
+        """Writes the table if there are newly finished runs and it is due, or forced by `at_once`.
+
+        A table that cannot be written is reported; `problems` names it.
+        """
         began = time.monotonic()
         if len(finished) == self._num_runs or not (at_once or began >= self._due):
             return
@@ -128,7 +128,7 @@ def run_study(
     write_table: Callable[[Sequence[Run]], None],
     say: Say,
 ) -> tuple[list[str], int]:
-    """Trains what is not finished and writes the table, see `Table`.
+    """Trains what is not finished and writes the table, see `TableWriter`, once more at the end.
 
     Args:
       runs: runs of the study, in their order.
@@ -141,11 +141,11 @@ def run_study(
     Returns:
       The names of what failed, runs or the table, and the signal that ended it, else 0.
     """
-    progress = Progress(runs, num_jobs=num_jobs, say=say)
+    progress = StudyProgress(runs, num_jobs=num_jobs, say=say)
     say(progress.summary())
     for run in progress.finished:  # they have no process that would
         record_moved(run)
-    table = Table(write_table, say)
+    table = TableWriter(write_table, say)
     table.update(progress.finished)
 
     def ended(run: Run, seconds: float, problem: str | None) -> None:
@@ -167,8 +167,8 @@ def run_study(
 def accuracies(run: Run) -> str:
     """Returns the test accuracies of a finished run, such as "global 87.2 %"."""
     result = run.result() or {}
-    found = {head: result.get(f"{head}_accuracy") for head in HEADS}
-    return "  ".join(f"{head} {value:.1%}" for head, value in found.items() if value is not None)
+    by_head = {head: result.get(f"{head}_accuracy") for head in HEADS}
+    return "  ".join(f"{head} {value:.1%}" for head, value in by_head.items() if value is not None)
 
 
 def duration(seconds: float) -> str:
@@ -202,7 +202,7 @@ def dry_run(runs: Sequence[Run], *, num_jobs: int, say: Say) -> list[str]:
     Returns:
       The names of those that would fail, because their directory holds something else.
     """
-    progress = Progress(runs, num_jobs=num_jobs, say=say)
+    progress = StudyProgress(runs, num_jobs=num_jobs, say=say)
     for number, run in enumerate(runs, start=1):
         say(f"[{number}/{len(runs)}] {run.name}: {progress.state(run)}  {run.workdir}")
     say(progress.summary())

@@ -12,10 +12,17 @@ from aftrans_jax.report.comparison import Comparison, write_comparison
 from aftrans_jax.report.drawing import Plot
 from aftrans_jax.report.plots import Measured, by_layer, curves, dots, points_of, scatter
 from aftrans_jax.studies.definition import Study
-from aftrans_jax.studies.pictures import disagreements, sights
+from aftrans_jax.studies.finished_runs import (
+    FinishedRun,
+    TableRow,
+    read_annotated_run,
+    read_finished_run,
+    table_rows,
+)
+from aftrans_jax.studies.pictures import compared_images, disagreements
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.tables import (
-    Figures,
+    RowFigures,
     cells,
     comma_separated,
     figures,
@@ -23,10 +30,9 @@ from aftrans_jax.studies.tables import (
     markdown,
     notes,
 )
-from aftrans_jax.studies.trials import Line, Trial, lines_of, read_annotated, read_trial
 from aftrans_jax.training.reporting import read_history
 
-_LEAST_RATIO = 1.05  # of the costs of two lines; a plot of closer ones would show nothing
+_LEAST_RATIO = 1.05  # of the costs of two rows; a plot of closer ones would show nothing
 
 
 def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: str) -> None:
@@ -42,27 +48,27 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
         OSError: a file cannot be written.
         ValueError: the runs contradict each other or the study.
     """
-    trials: dict[str, list[Trial]] = {}
+    runs: dict[str, list[FinishedRun]] = {}
     heads: dict[str, tuple[str, ...]] = {}
     for run in sorted(finished, key=lambda run: run.seed):
-        read = read_trial if run.trained is None else read_annotated
-        trials.setdefault(run.row, []).append(read(run.workdir))
+        read = read_finished_run if run.trained is None else read_annotated_run
+        runs.setdefault(run.row, []).append(read(run.workdir))
         heads[run.row] = run.heads
-    lines = [
-        line
+    rows = [
+        row
         for name, row in study.rows.items()
-        if name in trials
-        for line in lines_of(name, heads[name], trials[name], row.paper)
+        if name in runs
+        for row in table_rows(name, heads[name], runs[name], row.paper)
     ]
-    base = next((line for line in lines if line.row == study.base), None)
-    write_table(workdir, study.title, lines, base, command)
+    base = next((row for row in rows if row.setting == study.base), None)
+    write_table(workdir, study.title, rows, base, command)
 
 
 def write_table(
     workdir: Path,
     title: str,
-    lines: Sequence[Line],
-    base: Line | None,
+    rows: Sequence[TableRow],
+    base: TableRow | None,
     command: str,
     changed: Sequence[Sequence[str]] = (),
 ) -> None:
@@ -71,17 +77,17 @@ def write_table(
     Args:
       workdir: directory for the files.
       title: title of the table.
-      lines: lines of the table, at least one.
-      base: line that the others are compared with, None where it is not there yet.
+      rows: rows of the table, at least one.
+      base: row that the others are compared with, None where it is not there yet.
       command: command that makes the table.
-      changed: rows of a table of the settings that differ between lines, only its header where
+      changed: rows of a table of the settings that differ between rows, only its header where
         none do; none: no such table.
 
     Raises:
       OSError: a file cannot be written.
-      ValueError: a line and the base have no test image in common.
+      ValueError: a row and the base have no test image in common.
     """
-    table = figures(lines, base)
+    table = figures(rows, base)
     write_bytes(workdir / "table.md", _encoded(markdown(title, table, base, command, changed)))
     write_bytes(workdir / "table.csv", _encoded(comma_separated(table)))
     groups, why_none = disagreements(table, base)
@@ -90,9 +96,9 @@ def write_table(
         header=header(table),
         rows=list(cells(table)),
         notes=notes(base),
-        series=[line.name for line in lines],
+        series=[row.name for row in rows],
         plots=plots(table),
-        sights=sights(lines),
+        compared_images=compared_images(rows),
         groups=groups,
         no_pictures=why_none,
         command=command,
@@ -101,71 +107,71 @@ def write_table(
     write_comparison(workdir / "table.html", page)
 
 
-def plots(table: Sequence[Figures]) -> list[Plot]:
+def plots(table: Sequence[RowFigures]) -> list[Plot]:
     """Returns the plots of a table: accuracies, differences, cost, gates and training curves."""
     accuracies, differences, costs = [], [], []
-    for series, row in enumerate(table):
-        mean, deviation = row.accuracy
-        values = row.line.accuracies(row.line.head)
+    for series, entry in enumerate(table):
+        mean, deviation = entry.accuracy
+        values = entry.row.accuracies(entry.row.head)
         singles = [] if values is None else values.tolist()
-        name = row.line.name
+        name = entry.row.name
         accuracies.append(Measured(series, name, mean, mean - deviation, mean + deviation, singles))
-        if row.difference is not None and row.pairing is not None:
-            part = f", {row.pairing.part}" if row.pairing.part else ""
-            differences.append(Measured(series, name + part, *row.difference[:3]))
-        costs.append((series, row.gflop, mean))
-    found = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
+        if entry.difference is not None and entry.pairing is not None:
+            part = f", {entry.pairing.part}" if entry.pairing.part else ""
+            differences.append(Measured(series, name + part, *entry.difference[:3]))
+        costs.append((series, entry.gflop, mean))
+    drawn = [dots("Test accuracy, mean and standard deviation, and each seed", "%", accuracies)]
     if differences := [x for x in differences if math.isfinite(x.value)]:
         title = "Difference to the base, with its 95 % interval"
-        found.append(dots(title, "points", differences, has_zero=True))
+        drawn.append(dots(title, "points", differences, has_zero=True))
     if max(cost[1] for cost in costs) > _LEAST_RATIO * min(cost[1] for cost in costs):
         title = "Test accuracy in % against the cost of a prediction"
-        found.append(scatter(title, "GFLOP an image", costs))
+        drawn.append(scatter(title, "GFLOP an image", costs))
     first = _first_series(table)
-    found += layer_plots(table)
+    drawn += layer_plots(table)
     runs = {
-        first[row.line.row]: row.line.trials[0]
-        for row in table
-        if row.line.trials[0].settings["region.method"] != ANNOTATED  # not trained itself
+        first[entry.row.setting]: entry.row.runs[0]
+        for entry in table
+        if entry.row.runs[0].settings["region.method"] != ANNOTATED  # not trained itself
     }
     seeds = {run.seed for run in runs.values()}
     which = f"seed {seeds.pop()}" if len(seeds) == 1 else "each row's first run"
     histories = {i: read_history(runs[i].workdir / "metrics.jsonl") for i in sorted(runs)}
     for key, name, scale in (("loss", "loss", 1.0), ("accuracy", "accuracy in %", 100.0)):
-        known = {i: points_of(history, key, scale=scale) for i, history in histories.items()}
-        if lines := {i: points for i, points in known.items() if points is not None}:
-            found.append(curves(f"Training {name}, {which}", lines))
-    return found
+        points = {i: points_of(history, key, scale=scale) for i, history in histories.items()}
+        if lines := {i: recorded for i, recorded in points.items() if recorded is not None}:
+            drawn.append(curves(f"Training {name}, {which}", lines))
+    return drawn
 
 
-def layer_plots(table: Sequence[Figures]) -> list[Plot]:
+def layer_plots(table: Sequence[RowFigures]) -> list[Plot]:
     """Returns the accuracy by layer, where rows use single layers, and the gates where known."""
-    found, single, others = [], {}, {}
-    for series, row in enumerate(table):
-        layers, mean = row.line.trials[0].settings["sacm.layers"], row.accuracy[0]
+    drawn, single, others = [], {}, {}
+    for series, entry in enumerate(table):
+        layers, mean = entry.row.runs[0].settings["sacm.layers"], entry.accuracy[0]
         if len(layers) == 1:
             single[series] = {layers[0]: mean}
         else:
             others[series] = mean
     if len(single) > 1:
         title = "Test accuracy in % by the layer whose attention is read; lines: other rows"
-        shown = [*others.values(), *(mean for by in single.values() for mean in by.values())]
-        found.append(by_layer(title, single, others, (min(shown), max(shown))))
+        means = [*others.values(), *(mean for by in single.values() for mean in by.values())]
+        drawn.append(by_layer(title, single, others, (min(means), max(means))))
     gates = {}
     for name, series in _first_series(table).items():
-        line = next(row.line for row in table if row.line.row == name)
-        told = [trial.result.get("gate_mean") for trial in line.trials]
-        if known := [gate for gate in told if gate]:
-            means = enumerate(np.mean(known, axis=0).tolist(), start=1)
+        row = next(entry.row for entry in table if entry.row.setting == name)
+        recorded = [run.result.get("gate_mean") for run in row.runs]
+        if by_seed := [gate for gate in recorded if gate]:
+            means = enumerate(np.mean(by_seed, axis=0).tolist(), start=1)
             gates[series] = {number: mean for number, mean in means if mean}  # 0: layer not fused
     if gates:
-        found.append(by_layer("Mean gate of each layer that is fused", gates, {}, (0.0, 1.0)))
-    return found
+        drawn.append(by_layer("Mean gate of each layer that is fused", gates, {}, (0.0, 1.0)))
+    return drawn
 
 
-def _first_series(table: Sequence[Figures]) -> dict[str, int]:
-    """Returns the number of the first line of each row."""
-    return {row.line.row: series for series, row in reversed(list(enumerate(table)))}
+def _first_series(table: Sequence[RowFigures]) -> dict[str, int]:
+    """Returns the number of each setting's first row."""
+    return {entry.row.setting: series for series, entry in reversed(list(enumerate(table)))}
 
 
 def _encoded(text: str) -> bytes:

@@ -4,16 +4,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aftrans_jax.csv_text import csv_text
 from aftrans_jax.experiment.heads import HEADS
+from aftrans_jax.files import csv_text
 from aftrans_jax.studies.cost import gflop
+from aftrans_jax.studies.finished_runs import Pairing, TableRow, paired
 from aftrans_jax.studies.intervals import (
     LEAST_DIFFERING,
     Interval,
     mean_and_deviation,
     paired_difference,
 )
-from aftrans_jax.studies.trials import Line, Pairing, paired
 
 SPLITS = {"test": False, "validation": True}
 _ABSENT = "\N{EN DASH}"
@@ -30,11 +30,11 @@ counted: with them, as XLA counts, it is up to 5.5 % more. MFU goes by the same 
 second are of training.""".replace("\n", " ")
 
 
-class Figures(NamedTuple):
-    """The figures of a line.
+class RowFigures(NamedTuple):
+    """The figures of a table's row.
 
     Attributes:
-      line: setting, logits and runs.
+      row: setting, logits and runs.
       accuracies: mean and standard deviation in percent by split and logits, where there are any.
       num_images: number of tested images.
       gflop: GFLOP of a prediction.
@@ -43,7 +43,7 @@ class Figures(NamedTuple):
       pairing: images and seeds paired with the base; None where there is no difference.
     """
 
-    line: Line
+    row: TableRow
     accuracies: Mapping[tuple[str, str], tuple[float, float]]
     num_images: int
     gflop: float
@@ -53,69 +53,69 @@ class Figures(NamedTuple):
 
     @property
     def accuracy(self) -> tuple[float, float]:
-        """Mean and standard deviation on the test images, by the line's own logits."""
-        return self.accuracies["test", self.line.head]
+        """Mean and standard deviation on the test images, by the row's own logits."""
+        return self.accuracies["test", self.row.head]
 
 
-def figures(lines: Sequence[Line], base: Line | None) -> list[Figures]:
-    """Returns the figures of lines, in their order.
+def figures(rows: Sequence[TableRow], base: TableRow | None) -> list[RowFigures]:
+    """Returns the figures of rows, in their order.
 
     Args:
-      lines: at least one line.
-      base: line that they are compared with, None where it is not finished yet.
+      rows: at least one row.
+      base: row that they are compared with, None where it is not finished yet.
 
     Raises:
-      ValueError: a line and the base have no test image in common.
+      ValueError: a row and the base have no test image in common.
     """
-    return [_figures(line, base) for line in lines]
+    return [_figures(row, base) for row in rows]
 
 
-def _figures(line: Line, base: Line | None) -> Figures:
+def _figures(row: TableRow, base: TableRow | None) -> RowFigures:
     accuracies = {}
     for split, validation in SPLITS.items():
         for head in HEADS:
-            if (found := line.accuracies(head, validation=validation)) is not None:
-                accuracies[split, head] = mean_and_deviation(found)
-    pairing = None if base is None or line.name == base.name else paired(line, base)
-    trial = line.trials[0]
-    return Figures(
-        line,
+            if (by_seed := row.accuracies(head, validation=validation)) is not None:
+                accuracies[split, head] = mean_and_deviation(by_seed)
+    pairing = None if base is None or row.name == base.name else paired(row, base)
+    run = row.runs[0]
+    return RowFigures(
+        row,
         accuracies,
-        num_images=len(trial.predictions.names),
-        gflop=gflop(trial.settings, trial.result["num_classes"], line.head),
-        images_per_second=line.mean("images_per_second"),
+        num_images=len(run.predictions.names),
+        gflop=gflop(run.settings, run.result["num_classes"], row.head),
+        images_per_second=row.mean("images_per_second"),
         difference=None if pairing is None else paired_difference(pairing.ours, pairing.base),
         pairing=pairing,
     )
 
 
-def columns(table: Sequence[Figures]) -> list[tuple[str, str]]:
-    """Returns the splits and logits for which any line has an accuracy, in the table's order."""
+def columns(table: Sequence[RowFigures]) -> list[tuple[str, str]]:
+    """Returns the splits and logits for which any row has an accuracy, in the table's order."""
     keys = [(split, head) for split in SPLITS for head in HEADS]
-    return [key for key in keys if any(key in row.accuracies for row in table)]
+    return [key for key in keys if any(key in entry.accuracies for entry in table)]
 
 
-def header(table: Sequence[Figures]) -> list[str]:
+def header(table: Sequence[RowFigures]) -> list[str]:
     """Returns the titles of the columns."""
     names = [head if split == "test" else f"{split} {head}" for split, head in columns(table)]
-    papers = ["paper"] if any(row.line.paper is not None for row in table) else []
+    papers = ["paper"] if any(entry.row.paper is not None for entry in table) else []
     return [
         *("row", "judged by", "seeds", *names, "difference (95 %)"),
         *("images", "GFLOP an image", "images/s", *papers),
     ]
 
 
-def cells(table: Sequence[Figures]) -> Iterator[list[str]]:
-    """Yields the columns of each line as text, in the order of `header`."""
+def cells(table: Sequence[RowFigures]) -> Iterator[list[str]]:
+    """Yields the columns of each row as text, in the order of `header`."""
     has_paper = "paper" in header(table)
-    for row in table:
-        accuracies = [percent(row.accuracies.get(key)) for key in columns(table)]
-        speed, paper = row.images_per_second, row.line.paper
+    for entry in table:
+        accuracies = [percent(entry.accuracies.get(key)) for key in columns(table)]
+        speed, paper = entry.images_per_second, entry.row.paper
         yield [
-            *(row.line.row, row.line.head, str(len(row.line.trials)), *accuracies),
-            points(row.difference, row.pairing),
-            str(row.num_images),
-            f"{row.gflop:.3g}",
+            *(entry.row.setting, entry.row.head, str(len(entry.row.runs)), *accuracies),
+            points(entry.difference, entry.pairing),
+            str(entry.num_images),
+            f"{entry.gflop:.3g}",
             _ABSENT if speed is None else f"{speed:.3g}",
             *([_ABSENT if paper is None else f"{paper:.1f}"] if has_paper else []),
         ]
@@ -133,16 +133,15 @@ def points(value: Interval | None, pairing: Pairing | None) -> str:
     """Returns a difference, its interval, and the seeds or images it covers if not all, as text."""
     if value is None or pairing is None:
         return _ABSENT
-    told = f"{value.low:+.1f} to {value.high:+.1f}"
+    interval = f"{value.low:+.1f} to {value.high:+.1f}"
     if math.isnan(value.low):
-        told = (
-            f"{value.num_differing} image{'s differ' if value.num_differing != 1 else ' differs'}"
-        )
+        verb = "s differ" if value.num_differing != 1 else " differs"
+        interval = f"{value.num_differing} image{verb}"
     part = f"; {pairing.part}" if pairing.part else ""
-    return f"{value.difference:+.1f} ({told}{part})"
+    return f"{value.difference:+.1f} ({interval}{part})"
 
 
-def notes(base: Line | None) -> str:
+def notes(base: TableRow | None) -> str:
     """Returns a paragraph that explains the figures."""
     return _NOTES.format(
         base="the base" if base is None else f"“{base.name}”", least=LEAST_DIFFERING
@@ -151,8 +150,8 @@ def notes(base: Line | None) -> str:
 
 def markdown(
     title: str,
-    table: Sequence[Figures],
-    base: Line | None,
+    table: Sequence[RowFigures],
+    base: TableRow | None,
     command: str,
     changed: Sequence[Sequence[str]] = (),
 ) -> str:
@@ -170,7 +169,7 @@ def _markdown_rows(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in ruled]
 
 
-def comma_separated(table: Sequence[Figures]) -> str:
+def comma_separated(table: Sequence[RowFigures]) -> str:
     """Returns the table as CSV with numbers of six digits, empty where there is none."""
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
     rows: list[list[Any]] = [
@@ -180,14 +179,14 @@ def comma_separated(table: Sequence[Figures]) -> str:
             *("images", "gflop_an_image", "images_per_second", "paper"),
         ]
     ]
-    for row in table:
+    for entry in table:
         nothing = (math.nan, math.nan)
-        numbers = [x for key in columns(table) for x in row.accuracies.get(key, nothing)]
-        numbers += row.difference or (math.nan,) * 4
-        numbers += (math.nan,) * 2 if row.pairing is None else row.pairing.ours.shape
-        numbers += [row.num_images, row.gflop, row.images_per_second, row.line.paper]
-        seeds = " ".join(str(trial.seed) for trial in row.line.trials)
-        rows.append([row.line.row, row.line.head, seeds, *map(_number, numbers)])
+        numbers = [x for key in columns(table) for x in entry.accuracies.get(key, nothing)]
+        numbers += entry.difference or (math.nan,) * 4
+        numbers += (math.nan,) * 2 if entry.pairing is None else entry.pairing.ours.shape
+        numbers += [entry.num_images, entry.gflop, entry.images_per_second, entry.row.paper]
+        seeds = " ".join(str(run.seed) for run in entry.row.runs)
+        rows.append([entry.row.setting, entry.row.head, seeds, *map(_number, numbers)])
     return csv_text(rows)
 
 

@@ -1,4 +1,4 @@
-"""What all readers of weights share: lazily read arrays, and their errors."""
+"""Arrays that are read from their file when they are needed, and the errors of all readers."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ _MAX_REASON = 200
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredArray:
     """An array in a file, as its header describes it; `np.asarray` reads it.
 
     `dtype` is that of the file, where bfloat16 is `V2`; `read` returns it as float32.
@@ -34,14 +34,14 @@ class Stored:
         return np.array(self.read(), dtype) if copy else np.asarray(self.read(), dtype)
 
 
-AnyArrays = Mapping[str, np.ndarray | Stored]
+AnyArrays = Mapping[str, np.ndarray | StoredArray]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class DamagedFileError(ValueError):
-    """A damaged file of arrays, or a file of another kind; `reason` is the text without the remedy.
+    """A file of arrays is damaged or of another kind.
 
-    The remedy is for downloaded weights.
+    The message is `reason` and a remedy for downloaded weights.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -58,9 +58,9 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        told = str(error).replace(CONVERT, CONVERT.replace("SOURCE", shlex.quote(str(path))))
+        text = str(error).replace(CONVERT, CONVERT.replace("SOURCE", shlex.quote(str(path))))
         text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode() for char in told
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
         )
         raise ValueError(f"pretrained={str(path)!r}: {text}") from error
 
@@ -106,9 +106,9 @@ def to_float32(arrays: AnyArrays) -> Arrays:
         if not np.isfinite(result[name]).all():
             kind = "numbers beyond float32" if np.isfinite(values).all() else "non-finite numbers"
             problems[kind].append(name)
-    found = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
-    if found:
-        raise DamagedFileError("; ".join(found), ": the file is damaged, download it again")
+    damage = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
+    if damage:
+        raise DamagedFileError("; ".join(damage), ": the file is damaged, download it again")
     return result
 
 
@@ -118,15 +118,15 @@ def listed(names: list[str]) -> str:
     return ", ".join(sorted(names)[:MAX_LISTED]) + rest
 
 
-def misfits(found: Shapes, wanted: Shapes) -> str:
+def misfits(shapes: Shapes, wanted: Shapes) -> str:
     """Returns which arrays are missing, unexpected or of another shape, "" where none is."""
     kinds = {
-        "missing": [name for name in wanted if name not in found],
-        "not expected": [name for name in found if name not in wanted],
+        "missing": [name for name in wanted if name not in shapes],
+        "not expected": [name for name in shapes if name not in wanted],
         "of another shape": [
-            f"{name} {found[name]} instead of {shape}"
+            f"{name} {shapes[name]} instead of {shape}"
             for name, shape in wanted.items()
-            if found.get(name, shape) != shape
+            if shapes.get(name, shape) != shape
         ],
     }
     return "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds.items() if names)
@@ -137,7 +137,7 @@ def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str)
 
     Args:
       names: names of a file's arrays.
-      foreign: description of another model, by a pattern of its names.
+      foreign: what other models have or do, by a pattern of their names.
       expected: description of the expected model.
 
     Raises:
@@ -145,9 +145,9 @@ def check_names(names: Iterable[str], foreign: Mapping[str, str], expected: str)
     """
     names = list(names)
     for pattern, what in foreign.items():
-        found = next((name for name in names if re.search(pattern, name)), None)
-        if found is not None:
-            raise ValueError(f"the model of this file {what} (it has {found}): expected {expected}")
+        match = next((name for name in names if re.search(pattern, name)), None)
+        if match is not None:
+            raise ValueError(f"the model of this file {what} (it has {match}): expected {expected}")
 
 
 def bfloat16_to_float32(array: np.ndarray) -> np.ndarray:

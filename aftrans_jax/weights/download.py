@@ -13,9 +13,7 @@ from tqdm import tqdm
 
 from aftrans_jax.cache import cache_folder
 from aftrans_jax.locks import open_locked
-from aftrans_jax.weights.connections import why_failed
-from aftrans_jax.weights.hub import hub_file
-from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_official, listed_beside
+from aftrans_jax.weights.names import listed_beside
 
 ADDRESS = "https://storage.googleapis.com/vit_models"  # Google Research's files
 
@@ -23,18 +21,20 @@ _CHUNK = 1 << 16  # bytes; at most this much is lost when a connection breaks
 _PATIENCE = 30  # seconds without a byte
 _TRIES = 5
 _BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_BROKEN_OFF = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 
 
-def weights_file(name: str, *, address: str = ADDRESS) -> Path:
-    """Returns the file for a path or a name; named files are downloaded once.
+def official_file(name: str, *, address: str = ADDRESS) -> Path:
+    """Returns the file of official weights, downloaded the first time.
 
-    For a folder it is the file that Hugging Face's folders have. An interrupted download of an
-    official file resumes where it stopped, also in another process. A file is kept only if its size
-    and MD5 are those that the server states.
+    An interrupted download resumes where it stopped, also in another process. A file is kept only
+    if its size and MD5 are those that the server states.
 
     Args:
-      name: a path, or a name such as "imagenet21k/ViT-B_16", "augreg/Ti_16-i21k-..." or
-        "hf:timm/vit_base_patch16_224.augreg_in21k".
+      name: a name such as "imagenet21k/ViT-B_16" or "augreg/Ti_16-i21k-...".
       address: address of the server's folder.
 
     Raises:
@@ -42,11 +42,6 @@ def weights_file(name: str, *, address: str = ADDRESS) -> Path:
       ValueError: the download differs from what the server states.
       OSError: the server cannot be reached, or there is no cache that can be written.
     """
-    if name.startswith(HUB):
-        return hub_file(name)
-    if not is_official(name):
-        inside = [Path(name, file) for file in FOLDER_FILES]
-        return next((path for path in inside if path.is_file()), Path(name))
     cache, name = cache_folder(), name.removesuffix(".npz")
     if cache is None:
         raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")
@@ -112,8 +107,8 @@ def _download(address: str, name: str, target: Path, part: Path) -> None:
 
 def _digest(header: str) -> str | None:
     """Returns the MD5 in a header such as "crc32c=n03x6A==,md5=Ojk9c3dhfxgoKVVHYwFbHQ=="."""
-    found = re.search(r"md5=([A-Za-z0-9+/=]+)", header)
-    return f"md5:{base64.b64decode(found[1]).hex()}" if found else None
+    match = re.search(r"md5=([A-Za-z0-9+/=]+)", header)
+    return f"md5:{base64.b64decode(match[1]).hex()}" if match else None
 
 
 def _resume(url: str, part: Path, size: int) -> Path:
@@ -153,3 +148,30 @@ def _resume(url: str, part: Path, size: int) -> Path:
         part.unlink()
         raise ValueError(f"{have:,} bytes, expected {size:,}")
     return part
+
+
+def why_failed(url: str, error: requests.RequestException) -> str:
+    """Returns whether a server refused, was out of reach, broke off or answered unusably, and why.
+
+    Args:
+      url: address that was asked for.
+      error: error of `requests`.
+    """
+    host = urllib.parse.urlsplit(url).hostname
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{host} answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return f"{host} cannot be reached ({_first_cause(error)})"
+    if isinstance(error, _BROKEN_OFF):
+        return f"the connection to {host} broke off ({_first_cause(error)})"
+    return f"the answer of {host} cannot be used ({_first_cause(error)})"
+
+
+def _first_cause(error: BaseException) -> str:
+    """Returns the text of the system's error below those of libraries, else the error's type."""
+    text, below = type(error).__name__, error.__cause__ or error.__context__
+    while below is not None:
+        if isinstance(below, OSError) and not isinstance(below, requests.RequestException):
+            text = below.strerror or str(below) or text
+        below = below.__cause__ or below.__context__
+    return text

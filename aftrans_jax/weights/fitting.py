@@ -1,7 +1,7 @@
-"""Fits the arrays of a ViT npz to a model's parameters, strictly.
+"""Fits the arrays of a ViT to a model's parameters, strictly; resizes positions and patches.
 
-The modules carry the official file's names, so fitting is: compare names and shapes, leave out
-the head, read, resize one array, unflatten.
+The model's modules have the official names. So fitting is: compare names and shapes, leave out the
+head, read, resize the position embedding, unflatten.
 """
 
 import re
@@ -54,10 +54,10 @@ def sizes(arrays: AnyArrays) -> Variant | None:
 
 def trained_size(arrays: AnyArrays) -> int | None:
     """Returns the side in px of the images that the file was trained on, None where unknown."""
-    found, positions = sizes(arrays), arrays.get(POSITIONS)
-    if found is None or positions is None or len(positions.shape) != 3 or positions.shape[1] < 2:
+    variant, positions = sizes(arrays), arrays.get(POSITIONS)
+    if variant is None or positions is None or len(positions.shape) != 3 or positions.shape[1] < 2:
         return None
-    return round((positions.shape[1] - 1) ** 0.5) * found.patch_size
+    return round((positions.shape[1] - 1) ** 0.5) * variant.patch_size
 
 
 def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pretrained:
@@ -117,9 +117,9 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
 def fit_beside(
     beside: AnyArrays, expected: Params, unsuited: Mapping[str, str]
 ) -> tuple[Arrays, tuple[str, ...]]:
-    """Returns what is beside the trunk of a whole model and fits another model, and notes.
+    """Returns those arrays beside the trunk of a whole model that fit another model, and notes.
 
-    Position embeddings are resized. All of a part is taken, or nothing of it.
+    Position embeddings are resized. A part is taken in full, or not at all.
 
     Args:
       beside: arrays by name, such as "local/cls"; not changed.
@@ -130,7 +130,7 @@ def fit_beside(
       ValueError: see `arrays.to_float32` and `resize_positions`.
     """
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
-    known: Arrays = {}
+    fitting: Arrays = {}
     taken, left, notes = ["trunk"], [], []
     for part, words in _PARTS.items():
         own, wanted = (
@@ -143,29 +143,29 @@ def fit_beside(
             wanted[positions] = old
         if own and own == wanted and part not in unsuited:
             taken.append(words)
-            known |= to_float32({name: beside[name] for name in own})
+            fitting |= to_float32({name: beside[name] for name in own})
             if old != new:
-                known[positions] = resize_positions(known[positions], new[1])
+                fitting[positions] = resize_positions(fitting[positions], new[1])
                 notes.append(f"positions of the {words} resized from {old} to {new}")
         elif own:
             odd = unsuited.get(part) or misfits(own, wanted)
             left.append(f"not taken: {words} ({odd if wanted else 'this model has none'})")
         elif wanted:
             left.append(f"not taken: {words} (the file has none)")
-    return known, (f"taken from a whole model: {', '.join(taken)}", *left, *notes)
+    return fitting, (f"taken from a whole model: {', '.join(taken)}", *left, *notes)
 
 
 def _head_note(arrays: AnyArrays, num_classes: int, keep_head: bool) -> str:
     """Returns a note on a new head; raises ValueError where one is to be kept and cannot be."""
     bias = arrays.get("head/bias")
-    found = "none" if bias is None else f"one for {bias.shape[0] if bias.shape else 1}"
-    if keep_head and found != f"one for {num_classes}":
+    head = "none" if bias is None else f"one for {bias.shape[0] if bias.shape else 1}"
+    if keep_head and head != f"one for {num_classes}":
         raise ValueError(
             f"pretrained_head='keep': the data has {num_classes} classes, the file's head is "
-            f"{found}: expected the same number. Use --config.pretrained_head=new"
+            f"{head}: expected the same number. Use --config.pretrained_head=new"
         )
-    kept = "; pretrained_head=keep would keep it" if found == f"one for {num_classes}" else ""
-    return f"new head for {num_classes} classes (the file has {found}{kept})"
+    kept = "; pretrained_head=keep would keep it" if head == f"one for {num_classes}" else ""
+    return f"new head for {num_classes} classes (the file has {head}{kept})"
 
 
 def resize_positions(
@@ -194,3 +194,32 @@ def resize_positions(
     factors = (new / old, new / old, 1)
     grid = np.asarray(scipy.ndimage.zoom(grid, factors, order=1, mode="nearest"))
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)
+
+
+def resize_kernel(
+    kernel: Float[np.ndarray, "old old channels hidden"], patch_size: int
+) -> Float[np.ndarray, "new new channels hidden"]:
+    """Returns a patch embedding's kernel for patches of another size, in float32.
+
+    Where patches grow, the product with a bilinearly resized patch equals the old kernel's product
+    with the patch itself; where they shrink, it is the closest to that in the mean over pixels of
+    white noise.
+
+    Args:
+      kernel: kernel of the patch embedding, not changed.
+      patch_size: side of the new patches in px, at least 1.
+
+    This is the pseudo-inverse resize of FlexiViT (Beyer et al., CVPR 2023, section 3.4).
+
+    Follows: big_vision models/proj/flexi/vit.py resample_patchemb.
+    """
+    # The matrix that resizes a patch is the Kronecker product of the matrix for rows and columns
+    # with itself, and the same is true of the pseudo-inverses.
+    side = np.linalg.pinv(_resize_matrix(kernel.shape[0], patch_size).T)
+    return np.einsum("ai,bj,ijch->abch", side, side, kernel.astype(np.float64)).astype(np.float32)
+
+
+def _resize_matrix(old: int, new: int) -> Float[np.ndarray, "new old"]:
+    """Returns the matrix of linear resizing, centres of pixels aligned, without antialiasing."""
+    positions = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(old)))

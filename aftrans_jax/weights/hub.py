@@ -8,9 +8,9 @@ from pathlib import Path
 
 import requests
 
-from aftrans_jax.weights.connections import why_failed
+from aftrans_jax.weights.download import why_failed
 from aftrans_jax.weights.names import FOLDER_FILES, HUB
-from aftrans_jax.weights.sidecar_files import is_timm, read_beside
+from aftrans_jax.weights.sidecar_files import is_timm, read_sidecar
 
 _PATIENCE = 5  # seconds until a connection is there
 _NONE = f"has none of {', '.join(FOLDER_FILES)}"
@@ -45,8 +45,7 @@ def hub_file(name: str) -> Path:
 
     def fetched(file: str) -> Path | None:
         try:
-            found = hf_hub_download(repo, file, revision=revision, local_files_only=bool(down))
-            return Path(found)
+            return Path(hf_hub_download(repo, file, revision=revision, local_files_only=bool(down)))
         except errors.LocalEntryNotFoundError as error:
             unreachable[file] = error
         except errors.EntryNotFoundError:
@@ -54,12 +53,12 @@ def hub_file(name: str) -> Path:
         return None
 
     try:
-        found = next((path for path in map(fetched, FOLDER_FILES) if path is not None), None)
-        if found is not None:
+        weights = next((path for path in map(fetched, FOLDER_FILES) if path is not None), None)
+        if weights is not None:
             unreachable.clear()
             config = fetched("config.json")
             # timm's config.json has the pixel values, and timm's cache has no other file.
-            if config is None or not is_timm(read_beside(config)):
+            if config is None or not is_timm(read_sidecar(config)):
                 fetched("preprocessor_config.json")
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise FileNotFoundError(
@@ -71,16 +70,16 @@ def hub_file(name: str) -> Path:
         file, error = next(iter(unreachable.items()))
         why = down or f"the hub's answer cannot be used ({error.__cause__ or error!s:.80})"
         raise _not_downloaded(f"{name}: {why}, and {file} is not in the cache") from error
-    if found is None:
+    if weights is None:
         offline = f"is not in the cache {constants.HF_HUB_CACHE}, and {_OFFLINE}"
         raise FileNotFoundError(f"{name} {offline if unreachable else _NONE}")
-    return found
+    return weights
 
 
 def _why_down(address: str) -> str:
-    """Returns that there is no connection to a server, and why, empty where there is one.
+    """Returns why a server cannot be reached, "" where it can.
 
-    Slow answers and certificates, which the hub's library may judge otherwise, are left to it.
+    Slow answers and bad certificates do not count: the hub's library may judge them otherwise.
     """
     try:
         requests.head(address, timeout=_PATIENCE)

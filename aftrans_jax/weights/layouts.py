@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aftrans_jax.weights.arrays import AnyArrays, Stored, check_names
+from aftrans_jax.weights.arrays import AnyArrays, StoredArray, check_names
 
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 REGISTERS = "registers"
@@ -50,15 +50,15 @@ _FOREIGN: Mapping[str, str] = MappingProxyType(
 )
 
 
-class Official(NamedTuple):
+class OfficialArrays(NamedTuple):
     """Arrays by official name, a line for each change of names, and whose names the file has."""
 
-    arrays: dict[str, np.ndarray | Stored]
+    arrays: dict[str, np.ndarray | StoredArray]
     notes: tuple[str, ...]
     big_vision: bool
 
 
-def official_names(arrays: AnyArrays) -> Official:
+def official_names(arrays: AnyArrays) -> OfficialArrays:
     """Returns the arrays under the official names; unknown names are kept.
 
     Raises:
@@ -86,10 +86,10 @@ def official_names(arrays: AnyArrays) -> Official:
             )
     if any(array.dtype.kind == "V" for array in named.values()):
         notes.append(BFLOAT16)
-    return Official(named, tuple(notes), big_vision)
+    return OfficialArrays(named, tuple(notes), big_vision)
 
 
-def _without_prefix(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], list[str]]:
+def _without_prefix(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | StoredArray], list[str]]:
     for prefix in _PREFIXES:
         if any(name.startswith(f"{prefix}Transformer/") for name in arrays):
             break
@@ -106,7 +106,7 @@ def _without_prefix(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], 
     return named, notes
 
 
-def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
+def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | StoredArray]:
     lengths = {
         name: array.shape[0] if array.shape else 0
         for name, array in arrays.items()
@@ -124,7 +124,7 @@ def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
         shape, dtype = arrays[name].shape[1:], arrays[name].dtype
         for layer in range(max(layers)):
             part = name.replace(_STACK, f"Transformer/encoderblock_{layer}/", 1)
-            named[part] = Stored(shape, dtype, functools.partial(_layer, whole, layer))
+            named[part] = StoredArray(shape, dtype, functools.partial(_layer, whole, layer))
     return named
 
 
@@ -132,7 +132,7 @@ def _layer(whole: Callable[[], np.ndarray], layer: int) -> np.ndarray:
     return whole()[layer]
 
 
-def _renamed(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], bool]:
+def _renamed(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | StoredArray], bool]:
     """Returns the arrays with big_vision's modules renamed, and whether there were any."""
     named = {}
     for name, array in arrays.items():
@@ -143,7 +143,7 @@ def _renamed(arrays: AnyArrays) -> tuple[dict[str, np.ndarray | Stored], bool]:
     return named, named.keys() != arrays.keys()
 
 
-def _with_class_position(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
+def _with_class_position(arrays: AnyArrays) -> dict[str, np.ndarray | StoredArray]:
     """Returns the arrays with position embeddings in the official form.
 
     big_vision adds positions to the patches alone, then prepends the class token; in the official
@@ -159,9 +159,9 @@ def _with_class_position(arrays: AnyArrays) -> dict[str, np.ndarray | Stored]:
     batch, tokens, hidden = positions.shape
     if math.isqrt(tokens) ** 2 == tokens:
         read = functools.partial(_with_zero_row, positions)
-        named[POSITIONS] = Stored((batch, tokens + 1, hidden), positions.dtype, read)
+        named[POSITIONS] = StoredArray((batch, tokens + 1, hidden), positions.dtype, read)
     return named
 
 
-def _with_zero_row(positions: np.ndarray | Stored) -> np.ndarray:
+def _with_zero_row(positions: np.ndarray | StoredArray) -> np.ndarray:
     return np.pad(np.asarray(positions), ((0, 0), (1, 0), (0, 0)))

@@ -29,15 +29,16 @@ def is_official(name: str) -> bool:
 
 
 def listed_beside(name: str) -> str:
-    """Returns which official names are known where this is none of them, in words, else nothing.
+    """Returns the official names of a folder that lacks this one, in words.
 
-    There is nothing of hybrids with a ResNet either, such as R50+ViT-B_16.
+    "" where the name is listed, the folder is not, or the name is of a hybrid with a ResNet, such
+    as R50+ViT-B_16.
     """
     folder, _, file = name.partition("/")
-    known = _LISTED.get(folder, ())
-    if not known or file in known or "+" in file:
+    names = _LISTED.get(folder, ())
+    if not names or file in names or "+" in file:
         return ""
-    return f"; Google's list of {folder}/ has no {file}, but {', '.join(known)}"
+    return f"; Google's list of {folder}/ has no {file}, but {', '.join(names)}"
 
 
 def is_downloaded(name: str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from aftrans_jax.files import atomic_write
-from aftrans_jax.weights.arrays import Arrays, Stored, bfloat16_to_float32, readable
+from aftrans_jax.weights.arrays import Arrays, StoredArray, bfloat16_to_float32, readable
 
 Params = Mapping[str, Any]  # a nested tree of arrays or of their shapes
 
@@ -30,7 +30,7 @@ _DEFLATE_RATIO = 1100  # deflate reaches 1032; a member that promises more is da
 
 
 @contextlib.contextmanager
-def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
+def open_npz(path: str | PathLike[str]) -> Iterator[dict[str, StoredArray]]:
     """Yields the arrays of an npz file by name; at first only their headers are read.
 
     The arrays can be read within the context.
@@ -90,13 +90,13 @@ def _check_count(file: zipfile.ZipFile, path: Path) -> None:
     with path.open("rb") as stream:
         stream.seek(-_END_RECORD - len(file.comment), os.SEEK_END)
         record = stream.read(_END_RECORD)
-    stated, found = int.from_bytes(record[10:12], "little"), len(file.infolist())
-    if not record.startswith(b"PK\x05\x06") or stated not in (found, 0xFFFF):  # the latter: zip64
-        raise ValueError(f"its list of {found} members does not end as it says")
+    stated, count = int.from_bytes(record[10:12], "little"), len(file.infolist())
+    if not record.startswith(b"PK\x05\x06") or stated not in (count, 0xFFFF):  # the latter: zip64
+        raise ValueError(f"its list of {count} members does not end as it says")
 
 
-def _members(file: zipfile.ZipFile, file_size: int) -> dict[str, Stored]:
-    stored: dict[str, Stored] = {}
+def _members(file: zipfile.ZipFile, file_size: int) -> dict[str, StoredArray]:
+    stored: dict[str, StoredArray] = {}
     for member in file.infolist():
         name, suffix = member.filename.removesuffix(".npy"), member.filename[-4:]
         if suffix != ".npy":
@@ -111,7 +111,7 @@ def _members(file: zipfile.ZipFile, file_size: int) -> dict[str, Stored]:
             raise ValueError(
                 f"the header of {name} is of {declared} bytes, its entry of {member.file_size}"
             )
-        stored[name] = Stored(shape, dtype, partial(_read, file, member))
+        stored[name] = StoredArray(shape, dtype, partial(_read, file, member))
     return stored
 
 

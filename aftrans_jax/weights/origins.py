@@ -1,4 +1,4 @@
-"""How the models in known files were trained, where the configuration has to agree."""
+"""How the model in a file was trained, as far as the configuration has to agree with it."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aftrans_jax.weights.foreign_names import Naming
-from aftrans_jax.weights.sidecar_files import Told, triple
+from aftrans_jax.weights.sidecar_files import SidecarConfig, triple
 
 _MAX_SIZE = 10_000  # px
 _HALVES = (0.5, 0.5, 0.5)
@@ -71,34 +71,41 @@ _BY_NAME = (
 )
 
 
-def origin(file_name: str, *, big_vision: bool) -> Origin:
-    """Returns the origin of an npz, as far as its name and the names of its arrays show it."""
+def npz_origin(file_name: str, *, big_vision: bool) -> Origin:
+    """Returns the origin of an npz, judged by its name and by the names of its arrays.
+
+    Args:
+      file_name: name of the file.
+      big_vision: whether the arrays have big_vision's names.
+    """
     if "deit" not in file_name.lower():
         return OFFICIAL
     return DEIT_IN_BIG_VISION if big_vision else DEIT
 
 
-def converted_origin(file_name: str, naming: Naming, told: Told) -> Origin:
+def converted_origin(file_name: str, naming: Naming, sidecar: SidecarConfig) -> Origin:
     """Returns the origin of a state dict: by its configuration, else by its name.
 
     ViTs in PyTorch compute the exact GELU.
     """
-    gelu, known_as = told.gelu or "exact", f"{file_name} {told.architecture or ''}".lower()
-    if told.mean and told.std:
-        return Origin(gelu, told.mean, told.std, f"{told.architecture}, by its configuration")
+    gelu, known_as = sidecar.gelu or "exact", f"{file_name} {sidecar.architecture or ''}".lower()
+    if sidecar.mean and sidecar.std:
+        return Origin(
+            gelu, sidecar.mean, sidecar.std, f"{sidecar.architecture}, by its configuration"
+        )
     for pattern, mean, std, reason in _BY_NAME:
         if re.search(pattern, known_as):
             return Origin(gelu, mean, std, reason)
-    if told.architecture == "vit":  # Hugging Face's name for Google's and DINO's, named above
+    if sidecar.architecture == "vit":  # Hugging Face's name for Google's and DINO's, named above
         return Origin(
             gelu, _HALVES, _HALVES, "a ViT by its configuration: pixels in [-1, 1] assumed"
         )
     return Origin(gelu, *_IMAGENET, f"{naming.family}; pixel values not told: ImageNet's assumed")
 
 
-def as_text(known: Origin) -> str:
+def as_text(origin: Origin) -> str:
     """Returns an origin as text that `from_text` reads."""
-    return json.dumps(known._asdict())
+    return json.dumps(origin._asdict())
 
 
 def from_text(text: bytes) -> Origin | None:
@@ -108,31 +115,31 @@ def from_text(text: bytes) -> Origin | None:
       ValueError: the record's values cannot be used.
     """
     try:
-        found = json.loads(text)
+        record = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.keys() | {"size"} != set(Origin._fields):
+    if not isinstance(record, dict) or record.keys() | {"size"} != set(Origin._fields):
         return None
-    mean, std = (triple(found[key], key) for key in ("mean", "std"))
-    gelu, size = found["gelu"], found.get("size")
+    mean, std = (triple(record[key], key) for key in ("mean", "std"))
+    gelu, size = record["gelu"], record.get("size")
     sized = size is None or (type(size) is int and 0 < size <= _MAX_SIZE)
     if gelu not in ("exact", "tanh") or mean is None or std is None or not sized:
         raise ValueError(f"its record {text[:200]!r} cannot be used: write the file again")
-    return Origin(gelu, mean, std, str(found["reason"]), size)
+    return Origin(gelu, mean, std, str(record["reason"]), size)
 
 
 def disagreements(
-    known: Origin, *, gelu: str, mean: Sequence[float], std: Sequence[float]
+    origin: Origin, *, gelu: str, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[str, ...]:
     """Returns a line for each setting that differs from the origin's, none where all agree."""
     pairs = {
-        "model.gelu": (gelu, known.gelu),
-        "data.mean": (tuple(mean), known.mean),
-        "data.std": (tuple(std), known.std),
+        "model.gelu": (gelu, origin.gelu),
+        "data.mean": (tuple(mean), origin.mean),
+        "data.std": (tuple(std), origin.std),
     }
     return tuple(
         f"{key} is {_text(value)}: set --config.{key}={_text(trained)} unless the file comes from "
-        f"elsewhere ({known.reason})"
+        f"elsewhere ({origin.reason})"
         for key, (value, trained) in pairs.items()
         if value != trained
     )

@@ -18,7 +18,7 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (
 _SKIPPED = ("PROTO", "FRAME", "STOP")
 
 
-class Named:
+class NamedFunction:
     """A function named in the data; `make` is its entry in the table."""
 
     def __init__(self, name: str, make: Callable[..., Any]) -> None:
@@ -92,7 +92,7 @@ class _Machine:
                 "torch.save(model.state_dict(), 'x.pth')"
             )
 
-    def _named(self, module: Any, name: Any) -> Named:
+    def _named(self, module: Any, name: Any) -> NamedFunction:
         # Formatting nested tuples would take a time that doubles with each level.
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError
@@ -104,7 +104,7 @@ class _Machine:
                 "expected a state dict, as of torch.save(model.state_dict(), 'x.pth'), or a "
                 "safetensors file"
             )
-        return Named(full, self.known[full])
+        return NamedFunction(full, self.known[full])
 
     def _popped(self, count: int) -> list[Any]:
         at = len(self.stack) - count
@@ -125,7 +125,7 @@ class _Machine:
 
     def _call(self) -> None:
         named, arguments = self._popped(2)
-        if not isinstance(named, Named) or not isinstance(arguments, tuple):
+        if not isinstance(named, NamedFunction) or not isinstance(arguments, tuple):
             raise TypeError
         if len(arguments) > _MAX_ARGUMENTS:  # each call copies them
             raise TypeError

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aftrans_jax.weights.arrays import Stored, bfloat16_to_float32, readable
-from aftrans_jax.weights.pickles import Named, read_pickle
+from aftrans_jax.weights.arrays import StoredArray, bfloat16_to_float32, readable
+from aftrans_jax.weights.pickles import NamedFunction, read_pickle
 
 MAX_BYTES = 4_000_000  # of the pickle: that of a state dict has about 200 bytes for each tensor
 
@@ -56,7 +56,7 @@ class _View(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
+def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, StoredArray]]:
     """Yields the arrays of a PyTorch file by name; names of nested dicts are joined by "/".
 
     The arrays can be read within the context.
@@ -81,7 +81,7 @@ def open_torch(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
         tree = read_pickle(data, _KNOWN, partial(_storage, members, f"{root}data/", size))
         read = functools.lru_cache(maxsize=1)(partial(_numbers, file))  # views may share a storage
         yield {
-            name: Stored(view.shape, view.storage.dtype, partial(_read, read, view))
+            name: StoredArray(view.shape, view.storage.dtype, partial(_read, read, view))
             for name, view in _checked_views(tree, size).items()
         }
 
@@ -102,7 +102,7 @@ def _storage(
     if not isinstance(given, tuple) or len(given) != 5 or given[0] != "storage":
         raise ValueError("a persistent id that is no storage")
     _, kind, key, _, count = given
-    if not isinstance(kind, Named) or kind.name not in _DTYPES or not isinstance(key, str):
+    if not isinstance(kind, NamedFunction) or kind.name not in _DTYPES or not isinstance(key, str):
         raise ValueError("a storage of no known type")
     dtype, member = np.dtype(_DTYPES[kind.name]), members.get(folder + key)
     if member is None:
@@ -163,9 +163,9 @@ _KNOWN = MappingProxyType(
 
 def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
     """Returns the views by name, if all of them together can be read."""
-    found = list(_views(tree))
-    views = dict(found)
-    if not views or len(views) != len(found):
+    named_views = list(_views(tree))
+    views = dict(named_views)
+    if not views or len(views) != len(named_views):
         what = "no arrays" if not views else "two arrays of one name"
         raise ValueError(f"it holds {what}: expected torch.save(model.state_dict(), 'x.pth')")
     num_bytes = sum(math.prod(x.shape) * x.storage.dtype.itemsize for x in views.values())

@@ -1,6 +1,7 @@
-"""Reads any known file of ViT weights: arrays by official name, and their origin.
+"""Reads ViT weights from any known source: arrays by official name, and how they were trained.
 
-A source is a path, a folder of Hugging Face, an official name, or a name of the hub.
+A source is the path of a file or of a folder of Hugging Face, an official name such as
+"imagenet21k/ViT-B_16", or a name of the hub such as "hf:timm/vit_base_patch16_224.augreg_in21k".
 """
 
 import contextlib
@@ -10,18 +11,22 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aftrans_jax.weights.arrays import AnyArrays, naming
-from aftrans_jax.weights.download import weights_file
+from aftrans_jax.weights.download import official_file
 from aftrans_jax.weights.formats import file_format
-from aftrans_jax.weights.hub import hub_notes
+from aftrans_jax.weights.hub import hub_file, hub_notes
 from aftrans_jax.weights.layouts import official_names
-from aftrans_jax.weights.names import HUB, is_downloaded, weights_name
+from aftrans_jax.weights.names import FOLDER_FILES, HUB, is_downloaded, is_official, weights_name
 from aftrans_jax.weights.npz import open_npz, record_of
-from aftrans_jax.weights.origins import Origin, converted_origin, from_text, origin
+from aftrans_jax.weights.origins import Origin, converted_origin, from_text, npz_origin
 from aftrans_jax.weights.pytorch import open_torch
 from aftrans_jax.weights.safetensor_files import open_safetensors
-from aftrans_jax.weights.sidecar_files import Told, check_model_name, told_beside
+from aftrans_jax.weights.sidecar_files import (
+    SidecarConfig,
+    check_model_name,
+    sidecar_config,
+)
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
-from aftrans_jax.weights.whole_models import Whole, whole_model
+from aftrans_jax.weights.whole_models import WholeModel, whole_model
 
 READERS = MappingProxyType({"npz": open_npz, "safetensors": open_safetensors, "torch": open_torch})
 
@@ -35,7 +40,23 @@ class Weights(NamedTuple):
     arrays: AnyArrays
     notes: tuple[str, ...]
     origin: Origin
-    whole: Whole | None = None
+    whole: WholeModel | None = None
+
+
+def weights_file(source: str) -> Path:
+    """Returns the file of a source, downloaded the first time; that of a path need not exist.
+
+    In a folder it is the file of weights by Hugging Face's name.
+
+    Raises:
+      FileNotFoundError, ValueError, OSError: see `official_file` and `hub_file`.
+    """
+    if source.startswith(HUB):
+        return hub_file(source)
+    if is_official(source):
+        return official_file(source)
+    inside = [Path(source, name) for name in FOLDER_FILES]
+    return next((path for path in inside if path.is_file()), Path(source))
 
 
 @contextlib.contextmanager
@@ -80,13 +101,13 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
     if (whole := whole_model(arrays)) is not None:
         arrays = whole.trunk
     # npz files have no configuration beside them.
-    told = Told() if form == "npz" else told_beside(path, size_of(arrays))
-    converted = from_state_dict(arrays, heads=heads or told.heads)
+    sidecar = SidecarConfig() if form == "npz" else sidecar_config(path, size_of(arrays))
+    converted = from_state_dict(arrays, heads=heads or sidecar.heads)
     if converted is not None:
         check_model_name(name, "" if source.startswith(HUB) else "; rename it if it is one")
-        found = converted_origin(name, converted.naming, told)
-        notes = (*converted.notes, *told.notes, *hub_notes(source, path))
-        return Weights(converted.arrays, notes, found)
+        notes = (*converted.notes, *sidecar.notes, *hub_notes(source, path))
+        origin = converted_origin(name, converted.naming, sidecar)
+        return Weights(converted.arrays, notes, origin)
     if heads:
         raise ValueError(
             f"--heads={heads}: its arrays have the official names, whose shapes tell the heads: "
@@ -94,5 +115,5 @@ def _weights(arrays: AnyArrays, path: Path, source: str, form: str, heads: int |
         )
     official = official_names(arrays)
     recorded = whole.origin if whole else from_text(record_of(path)) if form == "npz" else None
-    found = recorded or origin(name, big_vision=official.big_vision)
-    return Weights(official.arrays, official.notes, found, whole)
+    origin = recorded or npz_origin(name, big_vision=official.big_vision)
+    return Weights(official.arrays, official.notes, origin, whole)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aftrans_jax.weights.arrays import Stored, readable
+from aftrans_jax.weights.arrays import StoredArray, readable
 
 _DTYPES = MappingProxyType(
     {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "V2", "I64": "i8", "I32": "i4", "I16": "i2"}
@@ -19,7 +19,7 @@ _UNKNOWN = "V1"  # types of 8 bits and fewer
 
 
 @contextlib.contextmanager
-def open_safetensors(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
+def open_safetensors(path: str | PathLike[str]) -> Iterator[dict[str, StoredArray]]:
     """Yields the arrays of a safetensors file by name; the library has checked all sizes.
 
     The arrays can be read within the context.
@@ -36,10 +36,10 @@ def open_safetensors(path: str | PathLike[str]) -> Iterator[dict[str, Stored]]:
         yield stored
 
 
-def _stored(file: Any, name: str) -> Stored:
+def _stored(file: Any, name: str) -> StoredArray:
     part = file.get_slice(name)
     dtype = np.dtype(_DTYPES.get(part.get_dtype(), _UNKNOWN))
-    return Stored(tuple(part.get_shape()), dtype, partial(_read, file, name))
+    return StoredArray(tuple(part.get_shape()), dtype, partial(_read, file, name))
 
 
 def _read(file: Any, name: str) -> np.ndarray:

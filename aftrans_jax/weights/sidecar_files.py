@@ -28,15 +28,15 @@ _FOREIGN = MappingProxyType(
 )
 
 
-class Size(NamedTuple):
+class ModelSize(NamedTuple):
     """Width and number of layers of the model in a file."""
 
     hidden: int
     layers: int
 
 
-class Told(NamedTuple):
-    """Facts about a model from the files beside its weights; None for what they do not have.
+class SidecarConfig(NamedTuple):
+    """What the files beside a model's weights say of it; None for what they do not.
 
     Attributes:
       architecture: name of the model.
@@ -55,8 +55,8 @@ class Told(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def told_beside(path: Path, size: Size | None) -> Told:
-    """Returns the facts in the files beside weights, none where they are of another model.
+def sidecar_config(path: Path, size: ModelSize | None) -> SidecarConfig:
+    """Returns what the files beside weights say, nothing where they are of another model.
 
     Args:
       path: path of the file of weights.
@@ -66,17 +66,20 @@ def told_beside(path: Path, size: Size | None) -> Told:
       ValueError: a file is no JSON, or has values of another kind, or the model computes another
         function.
     """
-    config = read_beside(path.with_name("config.json"))
+    config = read_sidecar(path.with_name("config.json"))
     timm = is_timm(config)
     if not timm and not isinstance(config.get("model_type"), str):
-        passed = "config.json beside it passed over, it is neither timm's nor Hugging Face's"
-        return Told(notes=(passed,) if config else ())
+        note = "config.json beside it passed over, it is neither timm's nor Hugging Face's"
+        return SidecarConfig(notes=(note,) if config else ())
     if size is not None and (other := _other_size(config, size)):
-        return Told(notes=(f"config.json beside it passed over, it is another model's: {other}",))
-    pixels = read_beside(path.with_name("preprocessor_config.json")) if not timm else {}
-    told = _by_timm(config) if timm else _by_hugging_face(config, pixels)
-    heads = f", {told.heads} heads" if told.heads else ""
-    return told._replace(notes=(f"told by config.json: {told.architecture}{heads}", *told.notes))
+        return SidecarConfig(
+            notes=(f"config.json beside it passed over, it is another model's: {other}",)
+        )
+    pixels = read_sidecar(path.with_name("preprocessor_config.json")) if not timm else {}
+    known = _by_timm(config) if timm else _by_hugging_face(config, pixels)
+    heads = f", {known.heads} heads" if known.heads else ""
+    source = f"told by config.json: {known.architecture}{heads}"
+    return known._replace(notes=(source, *known.notes))
 
 
 def check_model_name(name: str, remedy: str = "") -> None:
@@ -107,7 +110,7 @@ def is_timm(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("architecture"), str) and any(key in config for key in own)
 
 
-def _other_size(config: Mapping[str, Any], size: Size) -> str:
+def _other_size(config: Mapping[str, Any], size: ModelSize) -> str:
     """Returns how a configuration's size differs, empty where it has no size or the same."""
     width = "num_features" if is_timm(config) else "hidden_size"
     kinds = {width: size.hidden, "num_hidden_layers": size.layers}
@@ -115,7 +118,7 @@ def _other_size(config: Mapping[str, Any], size: Size) -> str:
     return ", ".join(f"{key}={config[key]!r:.20}, the file has {kinds[key]}" for key in differing)
 
 
-def _by_timm(config: dict[str, Any]) -> Told:
+def _by_timm(config: dict[str, Any]) -> SidecarConfig:
     name, pixels = str(config.get("architecture")), config.get("pretrained_cfg") or config
     check_model_name(name)
     if config.get("global_pool", "token") not in ("token", ""):
@@ -123,16 +126,16 @@ def _by_timm(config: dict[str, Any]) -> Told:
             f"the model of this file, {name}, pools by {config['global_pool']}, where this model "
             "classifies from the class token"
         )
-    given = config.get("model_args")
-    given = given if isinstance(given, dict) else {}
-    act = given.get("act_layer")
+    arguments = config.get("model_args")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    act = arguments.get("act_layer")
     gelu = _gelu(name, "act_layer", "gelu" if act is None else act, _TIMM_GELUS)
-    heads = _heads(given.get("num_heads"), "num_heads")
+    heads = _heads(arguments.get("num_heads"), "num_heads")
     mean, std = (triple(pixels.get(key), key) for key in ("mean", "std"))
-    return Told(name, heads, gelu, mean, std)
+    return SidecarConfig(name, heads, gelu, mean, std)
 
 
-def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
+def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> SidecarConfig:
     kind = config["model_type"]
     gelu = _gelu(kind, "hidden_act", config.get("hidden_act", "gelu"), _GELUS)
     heads = _heads(config.get("num_attention_heads"), "num_attention_heads")
@@ -145,10 +148,10 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> Told:
         if epsilon == _EPSILON
         else (f"LayerNorm's epsilon is 1e-6, the file's model had {epsilon!r:.9}",)
     )
-    return Told(kind, heads, gelu, mean, std, notes)
+    return SidecarConfig(kind, heads, gelu, mean, std, notes)
 
 
-def read_beside(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, Any]:
     """Returns the object in a JSON file, an empty one where there is no file.
 
     Raises:
@@ -162,14 +165,14 @@ def read_beside(path: Path) -> dict[str, Any]:
             "the weights to a folder without it"
         )
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         # The hub's library keeps links to its files, and would make a deleted link again.
         raise ValueError(
             f"{path.name} beside it is no JSON ({error!s:.80}): delete {path.resolve()} and start "
             "again, or put a whole one there"
         ) from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _gelu(name: str, key: str, value: Any, known: Mapping[str, str]) -> str:

@@ -1,8 +1,7 @@
 """State dicts of timm, Meta and Hugging Face -> the official names and layouts.
 
-Each array of a known naming is taken, checked for its shape, and converted to official arrays,
-which are read lazily. Other arrays are refused, unless they do not affect the class token's
-features.
+Each array of a known naming is checked for its shape and converted to official arrays, which are
+read lazily. Other arrays are refused, unless they do not affect the class token's features.
 """
 
 import math
@@ -15,20 +14,20 @@ import numpy as np
 from aftrans_jax.weights.arrays import CONVERT, AnyArrays, listed
 from aftrans_jax.weights.foreign_names import NAMINGS, Naming, check_function
 from aftrans_jax.weights.layouts import BFLOAT16, MAX_LAYERS, POSITIONS, REGISTERS
-from aftrans_jax.weights.modules import AnyArray, Taken, block, dense, derived, norm
-from aftrans_jax.weights.sidecar_files import Size
+from aftrans_jax.weights.modules import AnyArray, RemainingArrays, block, dense, derived, norm
+from aftrans_jax.weights.sidecar_files import ModelSize
 
 _HEAD_DIM = 64  # of all plain ViTs except those of these widths
 _HEADS = MappingProxyType({1280: 16})  # ViT-H
 _CHUNKED = re.compile(r"(^|[./])blocks\.\d+\.(\d+\.(?:norm|attn|mlp|ls|gamma))")
 # Of two models in a file, the one to use: the averaged one, or the one that MoCo v3 evaluates.
-_TAKEN = re.compile("(?<![a-z])(teacher|ema|base_encoder)(?![a-z])")
+_PREFERRED = re.compile("(?<![a-z])(teacher|ema|base_encoder)(?![a-z])")
 _MOCO = re.compile("(?<![a-z])(base|momentum)_encoder[./]$")
 _MOCO_HEADS = MappingProxyType({384: 12})  # where other models have 6
 _UNNAMED = re.compile(r"(^|[./])module[./]$")  # in MoCo v3's linear probes, and in other models
 
 
-class Converted(NamedTuple):
+class ConvertedArrays(NamedTuple):
     """Arrays by official name, a line for each change made to them, and the file's naming."""
 
     arrays: dict[str, AnyArray]
@@ -36,7 +35,7 @@ class Converted(NamedTuple):
     naming: Naming
 
 
-def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None:
+def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> ConvertedArrays | None:
     """Returns a state dict under the official names; None where its naming is unknown.
 
     Args:
@@ -48,84 +47,86 @@ def from_state_dict(arrays: AnyArrays, *, heads: int | None) -> Converted | None
       ValueError: the model computes another function, or an array is missing, surplus or misshapen.
     """
     arrays = _unchunked(arrays)
-    naming, prefix = _found(arrays)
+    naming, prefix = _naming(arrays)
     if naming is None:
         check_function(arrays)
         return None
     notes = [f"{naming.family} read as the official ones"]
-    taken = Taken(_below(arrays, prefix, naming, notes))
-    check_function(taken.left)
-    named, hidden = _tokens(taken, naming, notes)
-    known = _MOCO_HEADS if _MOCO.search(prefix) else _HEADS
+    remaining = RemainingArrays(_below(arrays, prefix, naming, notes))
+    check_function(remaining.arrays)
+    named, hidden = _tokens(remaining, naming, notes)
+    heads_by_width = _MOCO_HEADS if _MOCO.search(prefix) else _HEADS
     if heads is None and hidden in _MOCO_HEADS and _UNNAMED.search(prefix):
         raise ValueError(
             f"{hidden} numbers below {prefix} are 6 heads of most models and 12 of MoCo v3's: "
             f"{CONVERT} --heads=6 --out=x.npz makes a file that tells"
         )
     if not hidden or hidden % (heads or _HEAD_DIM):
-        told = f"is no multiple of {heads} heads" if heads else "does not tell the heads"
+        problem = f"is no multiple of {heads} heads" if heads else "does not tell the heads"
         raise ValueError(
-            f"a width of {hidden} {told}: expected a multiple of {heads or _HEAD_DIM}. {CONVERT} "
-            "--heads=N --out=x.npz makes a file that tells"
+            f"a width of {hidden} {problem}: expected a multiple of {heads or _HEAD_DIM}. "
+            f"{CONVERT} --heads=N --out=x.npz makes a file that tells"
         )
-    num_heads = heads or known.get(hidden, hidden // _HEAD_DIM)
+    num_heads = heads or heads_by_width.get(hidden, hidden // _HEAD_DIM)
     if heads is None:
         notes.append(
             f"{num_heads} heads of {hidden // num_heads} assumed: no array tells their number"
         )
     layers = 0
-    while taken.has(f"{naming.norm1.format(layers)}.weight"):
+    while remaining.has(f"{naming.norm1.format(layers)}.weight"):
         if layers == MAX_LAYERS:
             raise ValueError(f"it has more than {MAX_LAYERS} layers: expected a plain ViT")
-        named |= block(taken, naming, layers, hidden, num_heads)
+        named |= block(remaining, naming, layers, hidden, num_heads)
         layers += 1
-    if any(taken.has(f"{naming.norm1.format(n)}.weight") for n in range(layers, MAX_LAYERS)):
+    if any(remaining.has(f"{naming.norm1.format(n)}.weight") for n in range(layers, MAX_LAYERS)):
         raise ValueError(
             f"{naming.norm1.format(layers)}.weight is missing, and later layers are there: "
             "expected every layer. The file is not whole"
         )
-    named |= norm(taken, naming.norm, "Transformer/encoder_norm", hidden)
-    named |= _head(taken, naming, hidden, notes)
-    notes += taken.notes(layers)
-    _check_left(taken, naming, notes)
+    named |= norm(remaining, naming.norm, "Transformer/encoder_norm", hidden)
+    named |= _head(remaining, naming, hidden, notes)
+    notes += remaining.notes(layers)
+    _check_left(remaining, naming, notes)
     notes += [BFLOAT16] * any(array.dtype.kind == "V" for array in named.values())
-    return Converted(named, tuple(notes), naming)
+    return ConvertedArrays(named, tuple(notes), naming)
 
 
-def size_of(arrays: AnyArrays) -> Size | None:
+def size_of(arrays: AnyArrays) -> ModelSize | None:
     """Returns the size of the model in a state dict, None where its naming is unknown.
 
     Raises:
       ValueError: it has more than one model.
     """
     arrays = _unchunked(arrays)
-    naming, prefix = _found(arrays)
+    naming, prefix = _naming(arrays)
     if naming is None:
         return None
     hidden = (*arrays[f"{prefix}{naming.patches}.weight"].shape, 0)[0]
     layers = 0
     while layers < MAX_LAYERS and f"{prefix}{naming.norm1.format(layers)}.weight" in arrays:
         layers += 1
-    return Size(hidden, layers)
+    return ModelSize(hidden, layers)
 
 
 def _unchunked(arrays: AnyArrays) -> AnyArrays:
     return {_CHUNKED.sub(r"\1blocks.\2", name): array for name, array in arrays.items()}
 
 
-def _found(arrays: AnyArrays) -> tuple[Naming | None, str]:
-    """Returns the naming of the arrays and the prefix of its names."""
-    found = []
+def _naming(arrays: AnyArrays) -> tuple[Naming | None, str]:
+    """Returns the naming of the arrays and the prefix of its names; None where it is unknown."""
+    models = []
     for naming in NAMINGS:
         first, last = naming.norm1.format(0), f"{naming.patches}.weight"
         prefixes = [name.removesuffix(last) for name in arrays if name.endswith(last)]
-        found += [(naming, x) for x in prefixes if f"{x}{first}.weight" in arrays]
-    chosen = [(naming, prefix) for naming, prefix in found if _TAKEN.search(prefix)]
-    chosen = chosen if len(found) > 1 else found
-    if len(found) > 1 and len(chosen) != 1:
-        prefixes = ", ".join(repr(prefix) for _, prefix in found[:8])
+        models += [(naming, x) for x in prefixes if f"{x}{first}.weight" in arrays]
+    chosen = models
+    if len(models) > 1:
+        chosen = [(naming, prefix) for naming, prefix in models if _PREFERRED.search(prefix)]
+        if len(chosen) == 1:
+            return chosen[0]
+        prefixes = ", ".join(repr(prefix) for _, prefix in models[:8])
         raise ValueError(
-            f"it holds {len(found)} models, below {prefixes}: expected one, or one of them called "
+            f"it holds {len(models)} models, below {prefixes}: expected one, or one of them called "
             "teacher, ema or base_encoder. Save that one's state dict alone"
         )
     return chosen[0] if chosen else (None, "")
@@ -151,30 +152,32 @@ def _below(arrays: AnyArrays, prefix: str, naming: Naming, notes: list[str]) -> 
     return inside
 
 
-def _tokens(taken: Taken, naming: Naming, notes: list[str]) -> tuple[dict[str, AnyArray], int]:
+def _tokens(
+    remaining: RemainingArrays, naming: Naming, notes: list[str]
+) -> tuple[dict[str, AnyArray], int]:
     """Returns the arrays before the first block, and the width."""
-    if not taken.has(naming.cls):
+    if not remaining.has(naming.cls):
         raise ValueError(
             f"the model of this file has no class token ({naming.cls}), from which this model "
             "classifies: expected a plain ViT that has one"
         )
-    if not taken.has(naming.positions):
+    if not remaining.has(naming.positions):
         raise ValueError(
             f"the model of this file adds no positions to its tokens (no {naming.positions}): "
             "rotary or relative ones (DINOv3, BEiT) would have to be built into the attention"
         )
-    cls = taken.take(naming.cls, 1, 1, -1)
+    cls = remaining.take(naming.cls, 1, 1, -1)
     hidden = cls.shape[2]
-    kernel = taken.take(f"{naming.patches}.weight", hidden, -1, -1, -1)
+    kernel = remaining.take(f"{naming.patches}.weight", hidden, -1, -1, -1)
     shape = (*kernel.shape[2:], kernel.shape[1], hidden)
     named = {
         "cls": cls,
         "embedding/kernel": derived(shape, lambda x: x.transpose(2, 3, 1, 0), kernel),
-        "embedding/bias": taken.bias(naming.patches, hidden, naming.patches),
+        "embedding/bias": remaining.bias(naming.patches, hidden, naming.patches),
     }
-    positions = taken.take(naming.positions, 1, -1, hidden)
-    extra = [x for x in (*naming.registers, naming.distillation) if taken.has(x)]
-    registers = taken.take(extra[0], 1, -1, hidden) if extra else None
+    positions = remaining.take(naming.positions, 1, -1, hidden)
+    extra = [x for x in (*naming.registers, naming.distillation) if remaining.has(x)]
+    registers = remaining.take(extra[0], 1, -1, hidden) if extra else None
     return named | _positioned(positions, registers, hidden), hidden
 
 
@@ -208,27 +211,29 @@ def _positioned(
     return named
 
 
-def _head(taken: Taken, naming: Naming, hidden: int, notes: list[str]) -> dict[str, AnyArray]:
+def _head(
+    remaining: RemainingArrays, naming: Naming, hidden: int, notes: list[str]
+) -> dict[str, AnyArray]:
     """Returns the head and the layer before it, where there are any."""
     named: dict[str, AnyArray] = {}
-    if taken.has("pre_logits.fc.weight"):
-        named |= dense(taken, "pre_logits.fc", "pre_logits", hidden, hidden)
-    head = next((name for name in naming.heads if taken.has(f"{name}.weight")), None)
+    if remaining.has("pre_logits.fc.weight"):
+        named |= dense(remaining, "pre_logits.fc", "pre_logits", hidden, hidden)
+    head = next((name for name in naming.heads if remaining.has(f"{name}.weight")), None)
     if head is None:
         return named
-    weight = taken.left[f"{head}.weight"]
+    weight = remaining.arrays[f"{head}.weight"]
     if len(weight.shape) == 2 and weight.shape[1] == 2 * hidden:
         for part in ("weight", "bias"):
-            taken.left.pop(f"{head}.{part}", None)
+            remaining.arrays.pop(f"{head}.{part}", None)
         notes.append(f"left out {head}, which reads the class token and the mean of the patches")
         return named
-    return named | dense(taken, head, "head", hidden, -1)
+    return named | dense(remaining, head, "head", hidden, -1)
 
 
-def _check_left(taken: Taken, naming: Naming, notes: list[str]) -> None:
+def _check_left(remaining: RemainingArrays, naming: Naming, notes: list[str]) -> None:
     """Notes remaining arrays that are not needed; raises ValueError for any others."""
-    spare = [x for x in taken.left if any(re.fullmatch(y, x) for y in naming.spare)]
-    if other := sorted(taken.left.keys() - set(spare)):
+    spare = [x for x in remaining.arrays if any(re.fullmatch(y, x) for y in naming.spare)]
+    if other := sorted(remaining.arrays.keys() - set(spare)):
         raise ValueError(
             f"the file has what a plain ViT has not: {listed(other)}. It is another model, whose "
             "function this trunk does not compute"

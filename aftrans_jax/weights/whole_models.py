@@ -20,7 +20,7 @@ _SIZES = ("model.stride", "data.image_size", "data.local_size", "data.source_siz
 _TRUNK = "vit/"
 
 
-class Whole(NamedTuple):
+class WholeModel(NamedTuple):
     """A whole trained model.
 
     Attributes:
@@ -45,8 +45,8 @@ class Whole(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def whole_model(arrays: AnyArrays) -> Whole | None:
-    """Returns the whole model that arrays are of, None where they are of something else.
+def whole_model(arrays: AnyArrays) -> WholeModel | None:
+    """Returns the whole model that a file's arrays are of, None where it has no such record.
 
     Raises:
       ValueError: its record is damaged.
@@ -55,12 +55,12 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
         return None
     record = whole_record(arrays)
     settings, classes = record["settings"], tuple(record["class_names"])
-    known = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
-    known |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
+    trained = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
+    trained |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
     name = settings.get("model.name")
     reason = f"a trained {name} of {len(classes)} classes, by its settings"
     try:
-        origin = from_text(json.dumps(known | {"reason": reason}).encode())
+        origin = from_text(json.dumps(trained | {"reason": reason}).encode())
     except ValueError as error:
         raise ValueError(f"{error} by {EXPORT}") from error
     sizes = [settings.get(key) for key in _SIZES]
@@ -70,7 +70,7 @@ def whole_model(arrays: AnyArrays) -> Whole | None:
     others = {name: x for name, x in arrays.items() if not name.startswith((_TRUNK, WHOLE_MODEL))}
     stride, image_size, *of_crops = sizes
     local_size, source_size = of_crops if "local/cls" in others else (image_size, 2 * image_size)
-    return Whole(trunk, others, origin, stride, local_size, source_size, settings, classes)
+    return WholeModel(trunk, others, origin, stride, local_size, source_size, settings, classes)
 
 
 def whole_record(arrays: AnyArrays) -> dict[str, Any]:

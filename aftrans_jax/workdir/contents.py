@@ -32,20 +32,20 @@ def check_contents(workdir: Path) -> None:
         path, expected = workdir / name, name in FOLDERS
         if os.path.lexists(path) and path.is_dir() != expected:
             error = NotADirectoryError if expected else IsADirectoryError
-            found, wanted = ("no folder", "one") if expected else ("a folder", "a file")
+            kind, wanted = ("no folder", "one") if expected else ("a folder", "a file")
             raise error(
-                f"{path} is {found}: expected {wanted}, which a run writes there. Move it "
+                f"{path} is {kind}: expected {wanted}, which a run writes there. Move it "
                 "elsewhere, or choose another --workdir"
             )
     if (workdir / LOCK).exists() or _holds_record(workdir):
         return
     patterns = [name for name in (*FILES, *SCORES, "tensorboard/*") if name != "error.log"]
-    found = [path for pattern in patterns for path in workdir.glob(pattern)]
-    if found:
-        names = ", ".join(str(path.relative_to(workdir)) for path in found[:3])
+    others = [path for pattern in patterns for path in workdir.glob(pattern)]
+    if others:
+        names = ", ".join(str(path.relative_to(workdir)) for path in others[:3])
         raise ValueError(
             f"--workdir={workdir} has no record of a run, but what one would replace or remove: "
-            f"{names}{', ...' * (len(found) > 3)}. Choose another, such as "
+            f"{names}{', ...' * (len(others) > 3)}. Choose another, such as "
             f"--workdir={workdir / 'run'}"
         )
 

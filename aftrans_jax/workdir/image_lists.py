@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.subsets import photo_table
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.json_files import DamagedRecordError
 
 _FOLDER = "image_folder.txt"  # absolute, since `data.dir` may be relative or a list that moves
@@ -21,8 +20,8 @@ _COLUMNS = ["path", "class", "split"]
 _UNLISTED = ("synthetic", "tfds:")  # generated, or read from numbered records
 
 
-class Listed(NamedTuple):
-    """The class and the split of an image."""
+class ListEntry(NamedTuple):
+    """The class and the split of an image in a run's lists."""
 
     class_name: str
     split: str
@@ -33,15 +32,15 @@ class Listed(NamedTuple):
         return self.split != "test"
 
 
-Lists = dict[str, Listed]  # by path of the image, relative to its data set
+Lists = dict[str, ListEntry]  # by path of the image, relative to its data set
 
 
 def listed_images(dataset: Dataset) -> Lists | None:
-    """Returns the lists of a photo set; None for sets that are generated or numbered."""
+    """Returns the lists of a photo set; None for a set that is generated or of numbered records."""
     if dataset.name.startswith(_UNLISTED):
         return None
     return {
-        name: Listed(dataset.class_names[label], split)
+        name: ListEntry(dataset.class_names[label], split)
         for split, source in dataset.splits().items()
         for name, label in zip(source.names, source.labels, strict=True)
     }
@@ -67,7 +66,7 @@ def read_lists(path: Path) -> Lists | None:
         header, *rows = csv.reader(io.StringIO(text, newline=""))
         if header != _COLUMNS:
             raise ValueError(f"its columns are {header}")
-        return {name: Listed(class_name, split) for name, class_name, split in rows}
+        return {name: ListEntry(class_name, split) for name, class_name, split in rows}
     except (ValueError, EOFError, OSError, csv.Error, zlib.error) as error:
         raise DamagedRecordError(
             f"{path} is damaged ({error}): expected the lists of a run"
@@ -178,14 +177,14 @@ def recorded_folder(workdir: Path) -> list[Path]:
     return [Path(os.fsdecode(path.read_bytes().rstrip(b"\n")))] if path.exists() else []
 
 
-def joined(recorded: Mapping[str, Listed] | None, present: Lists) -> Lists:
+def joined(recorded: Mapping[str, ListEntry] | None, present: Lists) -> Lists:
     """Returns the lists to record when a run resumes; images that were once used stay listed."""
     recorded = recorded or {}
     used = {name: x for name, x in recorded.items() if x.is_used}
     return used | _as_recorded(recorded, present)
 
 
-def _as_recorded(recorded: Mapping[str, Listed], present: Lists) -> Lists:
+def _as_recorded(recorded: Mapping[str, ListEntry], present: Lists) -> Lists:
     """Returns present lists with names in the Unicode form in which the record has them."""
     other_form = {composed(name): name for name in recorded if name not in present}
     return {

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aftrans_jax.csv_text import csv_text
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.files import write_bytes
+from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
@@ -56,12 +55,12 @@ def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any])
     boxes = outcomes.get("box")
     rows: list[list[Any]] = [_header(heads)]
     for row, (index, label) in enumerate(zip(outcomes["index"], outcomes["label"], strict=True)):
-        said: list[Any] = []
+        cells: list[Any] = []
         for head in heads:
-            said.append(classes[int(outcomes["predicted"][head][row])])
-            said.append(round(float(outcomes["confidence"][head][row]), 4))
+            cells.append(classes[int(outcomes["predicted"][head][row])])
+            cells.append(round(float(outcomes["confidence"][head][row]), 4))
         box = [""] * 4 if boxes is None else [int(edge) for edge in boxes[row]]
-        rows.append([names[int(index)], classes[int(label)], *said, *box])
+        rows.append([names[int(index)], classes[int(label)], *cells, *box])
     write_bytes(path, csv_text(rows).encode("utf-8", "surrogateescape"))
 
 

@@ -1,5 +1,6 @@
-"""The record of a run in its working directory: settings, classes and scores."""
+"""The record of a run in its working directory: settings, classes, scores and commands."""
 
+import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,16 +10,18 @@ from aftrans_jax.config import Config, base_config
 from aftrans_jax.json_files import DamagedRecordError, read_json
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
+_COMMANDS = "commands.txt"
+
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns settings by key, such as "train.steps", as JSON stores them: tuples become lists."""
-    found = {}
+    by_key = {}
     for name, value in json.loads(json.dumps(settings)).items():
         if isinstance(value, dict):
-            found |= {f"{name}.{key}": item for key, item in flat(value).items()}
+            by_key |= {f"{name}.{key}": item for key, item in flat(value).items()}
         else:
-            found[name] = value
-    return found
+            by_key[name] = value
+    return by_key
 
 
 def read_settings(
@@ -74,8 +77,7 @@ def completed(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
       DamagedRecordError: a value has another type than its key.
       ValueError: they have keys that this version does not know.
     """
-    known = flat(base_config().to_dict())
-    if unknown := sorted(settings.keys() - known.keys()):
+    if unknown := sorted(settings.keys() - flat(base_config().to_dict()).keys()):
         raise ValueError(
             f"{source} has keys that this version does not know: {', '.join(unknown)}. Use the "
             "version that trained it, or choose another --workdir"
@@ -159,3 +161,18 @@ def written_settings(workdir: Path) -> dict[str, Any]:
 def trained_settings(workdir: Path) -> dict[str, Any]:
     """Returns `written_settings` where anything was trained in the directory, else nothing."""
     return written_settings(workdir) if holds_run(workdir) else {}
+
+
+def note_command(workdir: Path, command: str) -> None:
+    """Adds a line to commands.txt: the time, and the command that starts or resumes the run."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    # File names that are not UTF-8 reach Python with surrogates.
+    line = f"{now}  {command}\n".encode(errors="surrogateescape")
+    with (workdir / _COMMANDS).open("ab") as file:
+        file.write(line)
+
+
+def read_commands(workdir: Path) -> list[str]:
+    """Returns the lines of commands.txt, an empty list where there is no such file."""
+    path = workdir / _COMMANDS
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []

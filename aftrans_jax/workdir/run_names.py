@@ -1,4 +1,4 @@
-"""Names of working directories, made of a configuration's name and the changed settings."""
+"""Names of working directories: a configuration's name and the settings that were changed."""
 
 import hashlib
 import json
@@ -35,5 +35,5 @@ def another_run(workdir: Path, changed: Mapping[str, Any]) -> str:
 
 
 def order(key: str) -> tuple[bool, str]:
-    """Sorts keys without a group, such as seed, before the others."""
+    """Returns what keys are sorted by: those without a group, such as seed, come first."""
     return "." in key, key

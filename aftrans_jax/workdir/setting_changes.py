@@ -1,4 +1,4 @@
-"""Changed settings of a run: which of them it may have, and what is said and taken of them."""
+"""Changed settings of a run: which it may go on with, which a finished one takes, and notes."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -34,28 +34,34 @@ RESUMABLE = (
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
-    """Returns each key whose value differs, of weights their name; none that `new` leaves."""
+    """Returns each key whose value differs, but for those that `new` leaves open.
+
+    Weights of the same name count as equal, wherever they lie.
+    """
     return {key: pair for key, pair in _differences(old, new).items() if not is_left(key, pair[1])}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
     keys = sorted(old.keys() & new.keys(), key=order)
-    found = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
-    weights = found.get("pretrained")
+    changed = {key: (old[key], new[key]) for key in keys if old[key] != new[key]}
+    weights = changed.get("pretrained")
     if weights and weights_name(weights[0]) == weights_name(weights[1]):
-        del found["pretrained"]
-    return found
+        del changed["pretrained"]
+    return changed
 
 
 def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str = "") -> None:
-    """Raises ValueError where a directory holds a run that settings by key would not go on with.
+    """Checks that a training with these settings may start or go on in a directory.
 
-    A damaged record is no reason: the run itself says so.
+    A damaged record is not reported here: the run itself does.
 
     Args:
       workdir: directory of a run, which need not have begun.
-      settings: by key.
-      elsewhere: what to do to train beside it; a directory is proposed where this is empty.
+      settings: settings by key.
+      elsewhere: advice on how to train elsewhere; "" proposes a directory.
+
+    Raises:
+      ValueError: a run with another training lies there, or a longer one.
     """
     check_same_training(workdir, changes(trained_settings(workdir), settings), elsewhere)
     if checkpoint_numbers(workdir / "checkpoints") and not is_left(
@@ -65,12 +71,12 @@ def check_may_train(workdir: Path, settings: Mapping[str, Any], elsewhere: str =
         check_length(workdir, result.get("step", 0), settings, elsewhere)
 
 
-def check_same_training(workdir: Path, found: Changes, elsewhere: str = "") -> None:
-    """Raises ValueError where a change in a directory that holds a run defines the training.
+def check_same_training(workdir: Path, changed: Changes, elsewhere: str = "") -> None:
+    """Raises ValueError where a changed setting of a run is one that defines the training.
 
-    Every such key is named with both values, and what to do, see `check_may_train`.
+    The message has every such key with both values. `elsewhere`: see `check_may_train`.
     """
-    defining = {key: pair for key, pair in found.items() if not is_listed(key, RESUMABLE)}
+    defining = {key: pair for key, pair in changed.items() if not is_listed(key, RESUMABLE)}
     if defining:
         listed = "; ".join(
             f"{key} was {old!r}, is now {new!r}" for key, (old, new) in defining.items()
@@ -89,8 +95,8 @@ def check_length(
 
     Args:
       workdir: directory of the run.
-      trained: steps.
-      settings: by key, whose steps are known; with epochs too, they follow from these.
+      trained: number of trained steps.
+      settings: settings by key, with known steps; where epochs are given, steps follow from them.
       elsewhere: see `check_may_train`.
     """
     if trained > (num_steps := settings["train.steps"]):
@@ -125,16 +131,16 @@ def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any
     return run_name(name, changed)
 
 
-def applied(found: Changes) -> list[str]:
-    """Returns what is said of changed settings that a run goes on with, a line each."""
-    return [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in found.items()]
+def applied(changed: Changes) -> list[str]:
+    """Returns a note for each changed setting that a run goes on with."""
+    return [f"note: {key} was {old!r}, is now {new!r}" for key, (old, new) in changed.items()]
 
 
-def unapplied(workdir: Path, found: Changes) -> list[str]:
-    """Returns what is said of changed settings of a finished run, which takes few of them."""
-    left = {key: f"{key}={new}" for key, (_, new) in found.items() if key not in _KEPT}
+def unapplied(workdir: Path, changed: Changes) -> list[str]:
+    """Returns notes on the changed settings of a finished run, most of which are not applied."""
+    left = {key: f"{key}={new}" for key, (_, new) in changed.items() if key not in _KEPT}
     scoring = [f"--config.{left[key]}" for key in ("eval.logits", "eval.mirror") if key in left]
-    lines = applied({key: pair for key, pair in found.items() if key in _KEPT})
+    lines = applied({key: pair for key, pair in changed.items() if key in _KEPT})
     if left:
         lines.append(f"note: not applied, since the run is finished: {', '.join(left.values())}")
     if scoring:
@@ -143,9 +149,9 @@ def unapplied(workdir: Path, found: Changes) -> list[str]:
     return lines
 
 
-def record_kept(workdir: Path, found: Changes) -> None:
-    """Writes what a finished run takes of changed settings, and nothing else of them."""
-    kept = {key: new for key, (_, new) in found.items() if key in _KEPT}
+def record_kept(workdir: Path, changed: Changes) -> None:
+    """Writes those changed settings that a finished run takes to its record."""
+    kept = {key: new for key, (_, new) in changed.items() if key in _KEPT}
     if kept:
         settings = configured(trained_settings(workdir) | kept)
         write_json(workdir / "config.json", settings.to_dict())

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.report.shown_images import choose
+from aftrans_jax.report.statistics import SplitPredictions
 
 VOID = {"meta", "img", "input", "path", "br", "image", "use", "rect", "circle", "wbr"}
 
@@ -79,12 +79,12 @@ def picture(seed=0, size=64, **changes):
     return standard._replace(**changes)
 
 
-def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.876, **heads):
+def predictions(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.876, **heads):
     """Predictions of one head, "global", which is reported; further heads' are given by name."""
     said = {"global": predicted, **heads}
     labels = np.array(labels, np.int32)
     sure = np.broadcast_to(np.array(confidence, np.float32), labels.shape)
-    return Answers(
+    return SplitPredictions(
         labels=labels,
         predicted={head: np.array(found, np.int32) for head, found in said.items()},
         confidence=dict.fromkeys(said, sure),
@@ -95,7 +95,7 @@ def answers(labels=(0,), predicted=(1,), names=("Tern", "Gull"), confidence=0.87
 
 def page(path, *, shown=36, pictures=None, **changes):
     """The page of a run that misclassified its one test image, with changes to `PageContents`."""
-    said = changes.pop("answers", answers())
+    said = changes.pop("predictions", predictions())
     chosen = choose(said, shown)
     rows = chosen.rows()
     parts = {
@@ -112,5 +112,7 @@ def page(path, *, shown=36, pictures=None, **changes):
         "versions": {},
         "commands": [],
     }
-    write_report(path / "report" / "index.html", PageContents(answers=said, **{**parts, **changes}))
+    write_report(
+        path / "report" / "index.html", PageContents(predictions=said, **{**parts, **changes})
+    )
     return Page((path / "report" / "index.html").read_text(encoding="utf-8"))

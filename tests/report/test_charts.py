@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from aftrans_jax.report.answers import Calibration
 from aftrans_jax.report.charts import bars, reliability
 from aftrans_jax.report.drawing import step_ticks
 from aftrans_jax.report.plots import curves
+from aftrans_jax.report.statistics import Calibration
 from aftrans_jax.report.training import training_charts
 
 

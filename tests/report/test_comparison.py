@@ -4,20 +4,24 @@ import numpy as np
 from pages import Page
 
 from aftrans_jax.report.comparison import (
-    Answer,
+    ComparedImage,
     Comparison,
     Disagreement,
-    Group,
-    Look,
-    Sight,
+    DisagreementGroup,
+    SettingPrediction,
     write_comparison,
 )
-from aftrans_jax.report.photos import Rectangle
-from aftrans_jax.report.pictures import plain_panel
+from aftrans_jax.report.gallery import PredictedClass
+from aftrans_jax.report.photos import Rectangle, encoded_photo
+from aftrans_jax.report.pictures import Picture
 from aftrans_jax.report.plots import Measured, dots
 
 
-def written(path, sights, groups=()) -> Page:
+def black(height, width):
+    return encoded_photo(Picture("x", np.zeros((height, width, 3), np.uint8)))
+
+
+def written(path, compared_images, groups=()) -> Page:
     comparison = Comparison(
         title="T",
         header=["row"],
@@ -25,7 +29,7 @@ def written(path, sights, groups=()) -> Page:
         notes="notes",
         series=["a (sum)", "b (global)"],
         plots=[dots("Accuracy", "%", [Measured(0, "a", 1.0, 0.0, 2.0)])],
-        sights=sights,
+        compared_images=compared_images,
         groups=groups,
         no_pictures="They agree.",
         command="command",
@@ -35,16 +39,16 @@ def written(path, sights, groups=()) -> Page:
 
 
 def test_boxes_and_answers_are_shown(tmp_path):
-    panel = plain_panel(np.zeros((224, 224, 3), np.uint8))
-    looks = [
-        Look(0, "a", Rectangle(1.5, 2.0, 30.0, 40.0), [Answer("sum", "<Tern>", True)]),
-        Look(9, "b", None, [Answer("global", "Gull", False)]),
+    photo, tern = black(224, 224), PredictedClass("sum", "<Tern>", True)
+    rows = [
+        SettingPrediction(0, "a", Rectangle(1.5, 2.0, 30.0, 40.0), [tern]),
+        SettingPrediction(9, "b", None, [PredictedClass("global", "Gull", False)]),
     ]
-    sights = [
-        Sight("one.jpg", "<Tern>", panel, Rectangle(0.0, 0.0, 50.0, 60.0), looks),
-        Sight("two.jpg", "<Tern>", panel, None, looks),
+    compared = [
+        ComparedImage("one.jpg", "<Tern>", photo, Rectangle(0.0, 0.0, 50.0, 60.0), rows),
+        ComparedImage("two.jpg", "<Tern>", photo, None, rows),
     ]
-    page = written(tmp_path, sights)
+    page = written(tmp_path, compared)
     images, uses = page.all("image"), page.all("use")
     assert [image["id"] for image in images] == ["photo1", "photo2"]  # each photo once in the page
     assert [use["href"] for use in uses] == ["#photo1", "#photo2"]
@@ -61,9 +65,9 @@ def test_boxes_and_answers_are_shown(tmp_path):
 
 def test_a_photo_that_tells_several_lines_apart_is_in_the_page_once(tmp_path):
     sizes = {"<one>.jpg": (300, 400), "two.jpg": (350, 320)}
-    panels = {name: plain_panel(np.zeros((*size, 3), np.uint8)) for name, size in sizes.items()}
-    cards = [Disagreement(name, panel, [("true", "Tern")]) for name, panel in panels.items()]
-    page = written(tmp_path, [], [Group("a", cards), Group("b", cards[::-1])])
+    cards = [Disagreement(name, black(*size), [("true", "Tern")]) for name, size in sizes.items()]
+    groups = [DisagreementGroup("a", cards), DisagreementGroup("b", cards[::-1])]
+    page = written(tmp_path, [], groups)
     assert [image["id"] for image in page.all("image")] == ["p0", "p1"]
     assert [use["href"] for use in page.all("use")] == ["#p0", "#p1", "#p1", "#p0"]
     drawn = [(x["aria-label"], x["viewbox"]) for x in page.all("svg") if x.get("role") == "img"]
@@ -71,10 +75,20 @@ def test_a_photo_that_tells_several_lines_apart_is_in_the_page_once(tmp_path):
     assert drawn[-4:] == [one, two, two, one]
 
 
+def test_small_photos_are_enlarged_without_smoothing(tmp_path):
+    rows = [SettingPrediction(0, "a", None, [])]
+    compared = [ComparedImage("x", "Tern", black(side, side), None, rows) for side in (64, 224)]
+    cards = [Disagreement(str(side), black(side, side), []) for side in (224, 64)]
+    page = written(tmp_path, compared, [DisagreementGroup("a", cards)])
+    classes = [(image["width"], image.get("class")) for image in page.all("image")]
+    assert classes == [("224", None), ("64", "crisp"), ("64", "crisp"), ("224", None)]
+    assert ".crisp { image-rendering: pixelated; }" in page.source
+
+
 def test_settings_keep_their_numbers_and_colours_in_all_parts(tmp_path):
-    panel = plain_panel(np.zeros((224, 224, 3), np.uint8))
-    look = Look(9, "b", Rectangle(1.0, 2.0, 3.0, 4.0), [Answer("sum", "Gull", True)])
-    page = written(tmp_path, [Sight("one.jpg", "Tern", panel, None, [look])])
+    gull = PredictedClass("sum", "Gull", True)
+    row = SettingPrediction(9, "b", Rectangle(1.0, 2.0, 3.0, 4.0), [gull])
+    page = written(tmp_path, [ComparedImage("one.jpg", "Tern", black(224, 224), None, [row])])
     assert "1 a (sum)2 b (global)" in page.text
     assert [g["class"] for g in page.all("g")] == ["s0", "s1 dashed"]  # of the plot, and its box
     colours = [i["class"] for i in page.all("i")]
@@ -84,8 +98,8 @@ def test_settings_keep_their_numbers_and_colours_in_all_parts(tmp_path):
 
 def test_what_users_name_is_text(tmp_path):
     evil = "<b>\"&'</b>"
-    panel = plain_panel(np.zeros((8, 8, 3), np.uint8))
-    looks = [Look(0, evil, None, [Answer(evil, evil, True)])]
+    photo = black(8, 8)
+    rows = [SettingPrediction(0, evil, None, [PredictedClass(evil, evil, True)])]
     comparison = Comparison(
         title=evil,
         header=[evil],
@@ -93,8 +107,8 @@ def test_what_users_name_is_text(tmp_path):
         notes=evil,
         series=[evil],
         plots=[],
-        sights=[Sight(evil, evil, panel, None, looks)],
-        groups=[Group(evil, [Disagreement(evil, panel, [(evil, evil)])])],
+        compared_images=[ComparedImage(evil, evil, photo, None, rows)],
+        groups=[DisagreementGroup(evil, [Disagreement(evil, photo, [(evil, evil)])])],
         no_pictures="",
         command=evil,
         changed=[["key", "a"], [evil, evil]],

@@ -102,7 +102,7 @@ def test_photos_keep_their_aspect_ratio_and_answers_are_told(tmp_path, rng):
     photos = [explained(rng), explained(rng, photo=np.zeros((64, 32, 3), np.uint8))]
     shown = page(tmp_path, photos)
     views = [view["style"] for view in shown.all("details")]
-    assert views == ["--aspect: 400 / 300", "--aspect: 160 / 320"]
+    assert views == ["--aspect: 400 / 300", "--aspect: 32 / 64"]
     assert ["open" in view for view in shown.all("details")] == [True, False]
     for words in ("bird.jpgGull, 88%", "sum reportedGull87.6%Tern10.0%"):
         assert words in shown.text
@@ -157,6 +157,8 @@ LOOK = """() => {
     fused: pixels(view.querySelector(".fused canvas")),
     kept: pixels(view.querySelector(".kept canvas")),
     view: view.querySelector(".crop svg").getAttribute("viewBox"),
+    rendered: [...view.querySelectorAll("img, .crop image")].map(
+      (image) => getComputedStyle(image).imageRendering),
     boxes: [...view.querySelectorAll(".whole rect")].map(
       (rect) => ["y", "x", "height", "width"].map((name) => Number(rect.getAttribute(name)))),
     layers: [...view.querySelectorAll(".layer")].map((tile) => ({
@@ -203,12 +205,18 @@ def looked(tmp_path_factory):
             relevance=relevance[number],
             mask=mask[number],
             box=(0, 0, 16, 16) if number == 2 else (0, 8, 16, 40),
+            photo=np.zeros((30, 40, 3) if number == 2 else (300, 400, 3), np.uint8),
         )
         for number in range(3)
     ]
     folder = tmp_path_factory.mktemp("page")
     page(folder, photos, BY_HAND)
     return in_browser(folder / "new" / "explain.html", LOOK)
+
+
+def test_only_large_photos_are_smoothed(looked):
+    rendered = [set(view["rendered"]) for view in looked["start"]]
+    assert rendered == [{"auto"}, {"auto"}, {"pixelated"}]
 
 
 def brightest(pixels):

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from pages import answers, page, picture
+from pages import page, picture, predictions
 
-from aftrans_jax.report.answers import share
+from aftrans_jax.report.statistics import share
 from aftrans_jax.report.summary import Baseline
 
 
@@ -15,16 +15,16 @@ def ids(shown):
 
 
 def test_the_headline_is_the_reported_accuracy_with_its_interval(tmp_path):
-    said = answers([0] * 8 + [1] * 2, [0] * 10)
-    shown = page(tmp_path, answers=said, shown=0)
+    said = predictions([0] * 8 + [1] * 2, [0] * 10)
+    shown = page(tmp_path, predictions=said, shown=0)
     assert "80.0 % of 10 test images named right by the global logits" in shown.text
     # Wilson, by hand: (0.8 + z²/20 ± z sqrt(0.16/10 + z²/400)) / (1 + z²/10), z = 1.96
     assert "49.0 % to 94.3 %" in shown.text
 
 
 def test_the_headline_has_the_mean_over_classes_of_each_head(tmp_path):
-    said = answers([0] * 8 + [1] * 2, [0] * 10, local=[0] * 8 + [1, 0])
-    shown = page(tmp_path, answers=said, shown=0)
+    said = predictions([0] * 8 + [1] * 2, [0] * 10, local=[0] * 8 + [1, 0])
+    shown = page(tmp_path, predictions=said, shown=0)
     assert "Mean per-class accuracy: global 50.0 %, local 75.0 %." in shown.text
 
 
@@ -35,7 +35,7 @@ def test_the_headline_has_top5_accuracies_where_there_are_any(tmp_path):
 
 
 def test_where_nothing_was_scored_no_interval_is_given(tmp_path):
-    shown = page(tmp_path, answers=answers([], []))
+    shown = page(tmp_path, predictions=predictions([], []))
     assert "– of 0 test images named right by the global logits" in shown.text  # noqa: RUF001
     assert "nan" not in shown.text
     assert "per-class" not in shown.text
@@ -59,7 +59,7 @@ def test_heads_that_disagree_are_counted_and_shown(tmp_path):
     first = [0] * 7 + [0] * 4 + [1] * 2 + [1] * 3
     second = [0] * 7 + [1] * 4 + [0] * 2 + [1] * 3
     labels = both + one + other + [0] * 3
-    shown = page(tmp_path, answers=answers(labels, first, local=second))
+    shown = page(tmp_path, predictions=predictions(labels, first, local=second))
     text = shown.text
     for row in ("✓ right✓ right77", "✓ right✗ wrong44", "✗ wrong✓ right20", "✗ wrong✗ wrong30"):
         assert row in text.replace(" ✓", "✓").replace(" ✗", "✗"), row
@@ -109,8 +109,8 @@ def test_small_images_keep_their_pixels(tmp_path):
 def test_every_photo_opens_large_and_closes_again(tmp_path):
     rng = np.random.default_rng(0)
     labels, first, second = rng.integers(0, 4, (3, 60))
-    said = answers(labels, first, "ABCD", rng.random(60), local=second)
-    shown = page(tmp_path, answers=said)
+    said = predictions(labels, first, "ABCD", rng.random(60), local=second)
+    shown = page(tmp_path, predictions=said)
     known = ids(shown)
     assert len(known) == len(set(known))
     targets = [a["href"] for a in shown.all("a")] + [use["href"] for use in shown.all("use")]
@@ -124,7 +124,7 @@ def test_every_photo_opens_large_and_closes_again(tmp_path):
 def test_classes_pairs_and_calibration_are_told_in_figures(tmp_path):
     """Right are one of four terns (two are called gulls), three of four gulls, and both auks."""
     labels, named = [0] * 4 + [1] * 4 + [2] * 2, [0, 1, 1, 2, 1, 1, 1, 0, 2, 2]
-    shown = page(tmp_path, answers=answers(labels, named, ("Tern", "Gull", "Auk")))
+    shown = page(tmp_path, predictions=predictions(labels, named, ("Tern", "Gull", "Auk")))
     text = shown.text.replace("\N{NO-BREAK SPACE}", " ")
     # Wilson's intervals by hand, as above: of 1 of 4, 3 of 4 and 2 of 2.
     assert (
@@ -154,15 +154,17 @@ CELLS = ("hit", "miss")
 
 
 def test_the_head_that_is_reported_is_named(tmp_path):
-    said = answers([0, 0, 1], [0, 1, 0], sum=[0, 0, 1], local=[0, 0, 0])._replace(reported="sum")
-    text = page(tmp_path, answers=said).text
+    said = predictions([0, 0, 1], [0, 1, 0], sum=[0, 0, 1], local=[0, 0, 0])._replace(
+        reported="sum"
+    )
+    text = page(tmp_path, predictions=said).text
     assert "100.0 % of 3 test images named right by the sum of the global and local logits" in text
     assert "globallocalimagessum right" in text
 
 
 def test_report_of_a_plain_vit_has_one_panel_and_no_legend(tmp_path):
     plain = picture(box=None, relevance=None, annotated_box=None)
-    shown = page(tmp_path, answers=answers([0, 1], [0, 1]), pictures=[plain, plain])
+    shown = page(tmp_path, predictions=predictions([0, 1], [0, 1]), pictures=[plain, plain])
     assert len(shown.views()) == 2
     assert "✓ right" in shown.text
     assert "predicted region" not in shown.text
@@ -237,7 +239,7 @@ def test_report_of_nothing_says_so(tmp_path, gates, history):
 
 
 def test_no_test_image_at_all(tmp_path):
-    shown = page(tmp_path, answers=answers([], []))
+    shown = page(tmp_path, predictions=predictions([], []))
     assert "– of 0 test images" in shown.text  # noqa: RUF001
     assert "No confidence is a finite number" in shown.text
 
@@ -245,14 +247,14 @@ def test_no_test_image_at_all(tmp_path):
 @pytest.mark.parametrize("names", [("only",), ("a", "b")])
 def test_few_classes(tmp_path, names):
     labels = np.arange(12) % len(names)
-    shown = page(tmp_path, answers=answers(labels, labels * 0, names))
+    shown = page(tmp_path, predictions=predictions(labels, labels * 0, names))
     assert "every class is on this page" in shown.text
     assert len([a for a in shown.all("table") if a.get("class") == "matrix"]) == 1
 
 
 def test_calibration_compares_each_bar_with_the_mean_confidence_of_its_images(tmp_path):
     sure = [0.62, 0.62, 0.95, 0.95]
-    shown = page(tmp_path, answers=answers([0] * 4, [0, 1, 0, 0], confidence=sure))
+    shown = page(tmp_path, predictions=predictions([0] * 4, [0, 1, 0, 0], confidence=sure))
     # At 0.62 and 0.95 of 168 px over 190, 32 px about the middles of their bins, 348.4 and 485.2.
     assert shown.paths("mark") == ["M332.4 85.8h32.0", "M469.2 30.4h32.0"]
     assert (
@@ -261,8 +263,8 @@ def test_calibration_compares_each_bar_with_the_mean_confidence_of_its_images(tm
 
 
 def test_confidences_that_are_nan(tmp_path):
-    said = answers([0, 1, 1], [0, 0, 0], confidence=math.nan)
-    shown = page(tmp_path, answers=said)
+    said = predictions([0, 1, 1], [0, 0, 0], confidence=math.nan)
+    shown = page(tmp_path, predictions=said)
     assert "No confidence is a finite number" in shown.text
     assert "Tern · –" in shown.text  # noqa: RUF001
 
@@ -272,10 +274,10 @@ def test_200_classes_and_5794_photos_stay_small_and_say_what_is_left_out(tmp_pat
     labels = rng.integers(0, 200, 5794)
     predicted = np.where(rng.random(5794) < 0.6, labels, rng.integers(0, 200, 5794))
     names = [f"{i:03}.Class_{'x' * (i % 50)}" for i in range(200)]
-    said = answers(labels, predicted, names, rng.random(5794), local=labels)
+    said = predictions(labels, predicted, names, rng.random(5794), local=labels)
     photo = picture(image=rng.integers(0, 256, (240, 320, 3), np.uint8))  # noise: JPEG's worst
-    count = len(page(tmp_path, answers=said).all("article"))
-    shown = page(tmp_path, answers=said, pictures=[photo] * count)
+    count = len(page(tmp_path, predictions=said).all("article"))
+    shown = page(tmp_path, predictions=said, pictures=[photo] * count)
     assert 36 <= count <= 54
     assert len(shown.source) < 3_000_000
     for text in (
@@ -292,7 +294,7 @@ def test_rows_of_a_large_matrix_are_numbered_as_the_list_beside_it(tmp_path):
     """Of 37 classes the fifth is named the tenth; the table above is in another order."""
     labels = np.arange(37)
     names = [f"bird_{number}" for number in labels[::-1]]
-    shown = page(tmp_path, answers=answers(labels, np.where(labels == 4, 9, labels), names))
+    shown = page(tmp_path, predictions=predictions(labels, np.where(labels == 4, 9, labels), names))
     assert shown.text.index("bird_320.0") < shown.text.index("bird_36100.0")
     (cells,) = [a["d"] for a in shown.all("path") if "opacity" in a]
     assert "M9 4h1v1h-1z" in cells  # of row 4..5 and column 9..10
@@ -305,8 +307,8 @@ def test_rows_of_a_large_matrix_are_numbered_as_the_list_beside_it(tmp_path):
 
 def test_more_classes_than_the_page_has_room_for(tmp_path):
     labels = np.arange(1200) % 600
-    said = answers(labels, labels * 0, [f"c{i}" for i in range(600)])
-    shown = page(tmp_path, answers=said)
+    said = predictions(labels, labels * 0, [f"c{i}" for i in range(600)])
+    shown = page(tmp_path, predictions=said)
     assert "400 more accurate classes are left out" in shown.text
     assert "The matrix of so many classes is left out" in shown.text
 
@@ -375,7 +377,7 @@ def test_report_shows_hostile_names_as_text(tmp_path, name):
         return page(
             tmp_path,
             title=name,
-            answers=answers(names=(name, "Gull")),
+            predictions=predictions(names=(name, "Gull")),
             pictures=[picture(name=name)],
             facts={name: name},
             changed=[(name, name, name)],
@@ -398,14 +400,14 @@ def test_report_shows_hostile_names_as_text(tmp_path, name):
 
 
 def test_a_name_may_break_after_an_underscore_and_is_still_escaped(tmp_path):
-    shown = page(tmp_path, answers=answers(names=("Manx_<b>_shearwater", "Gull")))
+    shown = page(tmp_path, predictions=predictions(names=("Manx_<b>_shearwater", "Gull")))
     assert "<bdi>Manx_<wbr>&lt;b&gt;_<wbr>shearwater</bdi>" in shown.source
     assert "trueManx_<b>_shearwater" in shown.text  # what is copied is the name
 
 
 def test_names_that_are_no_unicode_are_escaped(tmp_path):
     odd = "<u>Грач 鳥 \udcff"  # a file name that is not UTF-8 reaches Python as a surrogate
-    shown = page(tmp_path, answers=answers(names=(odd, "b")), pictures=[picture(name=odd)])
+    shown = page(tmp_path, predictions=predictions(names=(odd, "b")), pictures=[picture(name=odd)])
     assert "<u>Грач 鳥" in shown.text
 
 

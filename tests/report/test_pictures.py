@@ -1,4 +1,3 @@
-import io
 import math
 
 import numpy as np
@@ -6,14 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import picture
-from PIL import Image
 
 from aftrans_jax.report.pictures import (
     PREDICTED,
     Picture,
     draw_box,
     overlay_heat,
-    plain_panel,
     strip,
 )
 
@@ -117,14 +114,6 @@ def test_a_strip_changes_no_argument():
 def test_a_strip_names_an_image_that_is_none(image):
     with pytest.raises(ValueError, match=r"bird_0\.jpg.*: pass uint8 \[height width 3\]"):
         strip(picture(image=image))
-
-
-@pytest.mark.parametrize(("size", "kind", "shown"), [(64, "png", 320), (224, "jpeg", 224)])
-def test_a_panel_is_what_it_says(size, kind, shown):
-    panel = plain_panel(picture(size=size).image)
-    image = Image.open(io.BytesIO(panel.data))
-    assert (panel.kind, panel.width, panel.height) == (kind, shown, shown)
-    assert (image.format.lower(), image.size) == (kind, (shown, shown))
 
 
 def test_an_outline_has_a_rim_of_one_px_on_either_side():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pages import answers
+from pages import predictions
 
 from aftrans_jax.report.shown_images import MAX_EACH, choose
 
@@ -15,7 +15,7 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
     rng = np.random.default_rng(seed)
     labels, first, second = rng.integers(0, classes, (3, count))
     sure = rng.random(count).astype(np.float32)
-    said = answers(labels, first, [str(label) for label in range(classes)], sure, local=second)
+    said = predictions(labels, first, [str(label) for label in range(classes)], sure, local=second)
     found = choose(said, room)
     right = said.right()
     wrong = np.flatnonzero(~right)
@@ -44,7 +44,7 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
 
 def test_images_of_a_class_are_the_middles_of_equal_slices():
     sure = np.linspace(0, 1, 9)
-    said = answers([0] * 9, [0] * 9, ("a",), sure)
+    said = predictions([0] * 9, [0] * 9, ("a",), sure)
     assert choose(said, 1).classes == [4]
     assert choose(said, 3).classes == [1, 4, 7]
     assert choose(said, 50).classes == list(range(9))
@@ -52,7 +52,7 @@ def test_images_of_a_class_are_the_middles_of_equal_slices():
 
 @pytest.mark.parametrize("count", range(1, 14))
 def test_there_are_as_many_images_of_a_class_as_there_is_room_for(count):
-    said = answers([0] * count, [0] * count, ("a",), np.linspace(0, 1, count))
+    said = predictions([0] * count, [0] * count, ("a",), np.linspace(0, 1, count))
     for room in range(1, count + 1):
         assert len(set(choose(said, room).classes)) == room
 
@@ -62,7 +62,7 @@ def test_classes_that_nothing_else_shows_come_first_and_all_are_there():
     labels = np.repeat(np.arange(37), 5)
     named = np.where(labels < 30, (labels + 1) % 30, labels)
     sure = np.random.default_rng(0).random(len(labels))
-    said = answers(labels, named, [str(label) for label in range(37)], sure)
+    said = predictions(labels, named, [str(label) for label in range(37)], sure)
     found = choose(said, 36)
     others = {*labels[found._replace(classes=[]).rows()]}
     assert set(labels[found.rows()]) == set(labels)
@@ -75,21 +75,21 @@ def test_classes_that_nothing_else_shows_come_first_and_all_are_there():
     ("count", "expected"), [(MAX_EACH, [*range(MAX_EACH)]), (MAX_EACH + 1, [0, 50, 100])]
 )
 def test_of_many_classes_evenly_spaced_ones_are_shown(count, expected):
-    said = answers(range(count), range(count), [str(label) for label in range(count)])
+    said = predictions(range(count), range(count), [str(label) for label in range(count)])
     assert choose(said, 3).classes == expected
 
 
 def test_a_twelfth_are_the_surest_that_one_head_alone_has_right():
     sure = [0.1, 0.9, 0.5, 0.7, 0.8]
-    said = answers([0] * 5, [1, 1, 1, 1, 0], confidence=sure, local=[0] * 5)
+    said = predictions([0] * 5, [1, 1, 1, 1, 0], confidence=sure, local=[0] * 5)
     assert choose(said, 24).only == {"local": [1, 3], "global": []}
-    said = answers([0] * 5, [0] * 5, confidence=sure, local=[1, 1, 1, 1, 0])
+    said = predictions([0] * 5, [0] * 5, confidence=sure, local=[1, 1, 1, 1, 0])
     assert choose(said, 36).only == {"local": [], "global": [1, 3, 2]}
 
 
 def test_a_ninth_are_pairs_each_with_its_surest_mistake_and_its_surest_right_answers():
     labels, named = [0, 0, 1, 1, 1, 2, 2, 3], [1, 1, 1, 1, 0, 0, 3, 2]
-    said = answers(labels, named, "abcd", [0.3, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.7])
+    said = predictions(labels, named, "abcd", [0.3, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.7])
     found = choose(said, 18).pairs
     assert [(pair[:2], *images) for pair, *images in found] == [
         ((0, 1), 1, None, 3),
@@ -100,5 +100,5 @@ def test_a_ninth_are_pairs_each_with_its_surest_mistake_and_its_surest_right_ans
 
 @pytest.mark.parametrize("room", [0, 36])
 def test_nan_confidences_come_last(room):
-    said = answers([0, 0, 0], [1, 1, 1], confidence=[np.nan, 0.2, 0.9])
+    said = predictions([0, 0, 0], [1, 1, 1], confidence=[np.nan, 0.2, 0.9])
     assert list(choose(said, room).mistakes) == [2, 1, 0][:room]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aftrans_jax.config import base_config
-from aftrans_jax.report.answers import Answers
+from aftrans_jax.report.statistics import SplitPredictions
 from aftrans_jax.run.baseline import find_baseline
 
 NAMES = [f"{number}.jpg" for number in range(4)]
@@ -41,7 +41,7 @@ def found(workdir, **changes):
     workdir.mkdir(parents=True, exist_ok=True)
     said = {"sum": np.array([0, 1, 1, 0], np.int32)}
     sure = {"sum": np.full(4, 0.5, np.float32)}
-    answers = Answers(np.zeros(4, np.int32), said, sure, "sum", ("a", "b"))
+    answers = SplitPredictions(np.zeros(4, np.int32), said, sure, "sum", ("a", "b"))
     return find_baseline(workdir, settings(**changes), answers, NAMES)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 
 from aftrans_jax import compare
-from aftrans_jax.inference.answers import answers
+from aftrans_jax.inference.batch_outputs import batch_outputs
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.explanation import explanations
 from aftrans_jax.inference.programs import write_program
@@ -62,7 +62,7 @@ def test_predictions_are_the_mean_of_two_looks(predictions, paths):
         once = jax.nn.softmax(own.logits[name]) if name != "sum" else probabilities + 1
         assert np.abs(probabilities - once).max() > 0.01
     np.testing.assert_array_equal([one.box for one in found[:16]], own.region.box)
-    one_pass = jax.jit(partial(answers, model.module, "global", (), mirror=True))
+    one_pass = jax.jit(partial(batch_outputs, model.module, "global", (), mirror=True))
     quick = one_pass(model.params, images)["probabilities"]["global"]
     np.testing.assert_allclose(quick, jax.nn.softmax(logits["global"]), atol=1e-5)
 

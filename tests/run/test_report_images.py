@@ -12,8 +12,8 @@ from aftrans_jax.data.loading.cache import ResizedCache
 from aftrans_jax.data.loading.transforms import test_transform as transformed
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.data.sets.tfds_source import TfdsSource
-from aftrans_jax.report.answers import Answers
 from aftrans_jax.report.shown_images import choose
+from aftrans_jax.report.statistics import SplitPredictions
 from aftrans_jax.run.report_images import ShownImages, pictures, seen, shown_images
 from aftrans_jax.training.evaluation import Evaluation
 
@@ -41,7 +41,7 @@ def shown(source, sizes):
     box = np.array([[rows.min(), cols.min(), rows.max() + 1, cols.max() + 1]])  # a perfect region
     zeros = np.zeros(1, np.int32)
     heads = {"global": zeros}, {"global": np.ones(1, np.float32)}
-    answers = Answers(zeros, *heads, "global", ("a",))
+    answers = SplitPredictions(zeros, *heads, "global", ("a",))
     outcomes = {"index": zeros, "label": zeros, "predicted": heads[0], "confidence": heads[1]}
     evaluation = Evaluation({}, 1, outcomes | {"box": box})
     shown = ShownImages(answers, choose(answers, 3), np.ones((1, 2, 2), np.float32))

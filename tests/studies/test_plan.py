@@ -12,7 +12,7 @@ from aftrans_jax.studies.definition import Row, Study, load_study, slug
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished, plan
 from aftrans_jax.studies.probe_rows import probe_plan
 from aftrans_jax.studies.rows import row_config
-from aftrans_jax.studies.study import Progress, dry_run, with_boxes
+from aftrans_jax.studies.study import StudyProgress, dry_run, with_boxes
 
 ROWS = {
     "a": Row(),
@@ -119,7 +119,7 @@ def test_a_dry_run_says_which_runs_a_study_would_refuse(tmp_path):
 
 def test_a_training_that_left_other_settings_has_failed_and_the_others_go_on(tmp_path):
     run, *others = runs(tmp_path)
-    progress = Progress([run, *others], num_jobs=1, say=lambda line: None)
+    progress = StudyProgress([run, *others], num_jobs=1, say=lambda line: None)
     finish(run, 1.0, seed=7)
     progress.ended(run, 1.0, None)
     assert (progress.failures, progress.open) == ([run], others)
@@ -142,7 +142,7 @@ def test_runs_whose_answers_differ_are_refused(tmp_path, key, now, message):
         is_finished(old)
     assert not is_finished(new)
     said = []
-    progress = Progress([old, new], num_jobs=1, say=said.append)
+    progress = StudyProgress([old, new], num_jobs=1, say=said.append)
     assert (progress.failures, progress.open, progress.finished) == ([old], [new], [])
     assert said[0].endswith("move result.json out of that folder to have the run scored again")
     (run.workdir / "result.json").rename(tmp_path / "moved.json")
@@ -270,7 +270,7 @@ def test_several_jobs_share_the_time_and_what_has_begun_is_said(tmp_path):
     finish(found[0], 10.0)
     (found[1].workdir / "checkpoints").mkdir(parents=True)
     for num_jobs, left in ((1, "00:50"), (2, "00:25")):
-        progress = Progress(found, num_jobs=num_jobs, say=lambda line: None)
+        progress = StudyProgress(found, num_jobs=num_jobs, say=lambda line: None)
         assert progress.summary().endswith(f"the others take about {left}")
     assert [progress.state(run) for run in found[1:3]] == ["started", "to do"]
 

@@ -22,7 +22,7 @@ from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.flags import parse_flags
 from aftrans_jax.studies import probe_rows
 from aftrans_jax.studies.definition import Row, Study
-from aftrans_jax.studies.features import Extracted, Features
+from aftrans_jax.studies.features import Features, SplitFeatures
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
 from aftrans_jax.workdir.predictions_csv import read_predictions
@@ -171,7 +171,7 @@ def test_of_two_classes_the_confidence_is_scikit_learns(rng, monkeypatch):
     boxes = np.zeros((20, 4), np.int32)
     train, test = (Features({"global": split}, labels, places, boxes) for split in tokens)
     dataset = synthetic_dataset(num_train=24, num_test=20, image_size=32)
-    extracted = Extracted(train, test, dataset, ())
+    extracted = SplitFeatures(train, test, dataset, ())
     monkeypatch.setattr("aftrans_jax.studies.probe.frozen_features", lambda config: extracted)
     shares = scipy.special.expit(decisions(tokens[0], labels, tokens[1]))
     confidence = probe(tiny_config()).outcomes["confidence"]["global"]

@@ -6,7 +6,7 @@ import pytest
 
 from aftrans_jax.studies import study
 from aftrans_jax.studies.plan import Run
-from aftrans_jax.studies.study import Table
+from aftrans_jax.studies.study import TableWriter
 
 RUN = Run("row", 0, Path("run"), None, ("global",))
 
@@ -25,7 +25,7 @@ def test_a_table_that_takes_long_is_written_seldom_and_at_the_end(clock):
         written.append(len(finished))
         clock[0] += 30
 
-    table, runs = Table(write, print), []
+    table, runs = TableWriter(write, print), []
     table.update(runs)
     assert written == []  # nothing is finished
     for _ in range(40):  # a run ends every 10 seconds
@@ -46,7 +46,7 @@ def test_a_table_that_cannot_be_written_is_said_and_tried_again(clock, kind):
         if not works:
             raise kind("full")
 
-    table = Table(write, said.append)
+    table = TableWriter(write, said.append)
     table.update([RUN])
     assert (table.problems, said) == (["the table"], [f"the table FAILED: {kind.__name__}: full"])
     works.append(True)

@@ -16,12 +16,17 @@ from aftrans_jax.data.examples import Dataset
 from aftrans_jax.json_files import DamagedRecordError
 from aftrans_jax.report.plots import curves, dots, scatter
 from aftrans_jax.studies import table_files
-from aftrans_jax.studies.comparison import changed, lines_between
+from aftrans_jax.studies.comparison import changed, rows_between
 from aftrans_jax.studies.definition import Row, Study
+from aftrans_jax.studies.finished_runs import (
+    paired,
+    read_annotated_run,
+    read_finished_run,
+    table_rows,
+)
 from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.table_files import layer_plots, plots, write_study
 from aftrans_jax.studies.tables import cells, comma_separated, figures, header, markdown
-from aftrans_jax.studies.trials import lines_of, paired, read_annotated, read_trial
 from aftrans_jax.workdir.predictions_csv import read_predictions, write_predictions
 
 CLASSES = ("one, two", "x\udcff")
@@ -36,8 +41,8 @@ def test_annotated_boxes_are_judged_by_the_logits_that_auto_means(tmp_path):
     row = Row({"region.method": "annotated"}, evaluates="run")
     study = Study("s", {"run": Row(), "boxes": row}, "run")
     *_, boxes = plan(study, tiny_config(), tmp_path, num_seeds=1, given=())
-    (line,) = lines_of("boxes", boxes.heads, [read_annotated(run)])
-    assert (line.head, line.trials[0].settings["region.method"]) == ("local", "annotated")
+    (line,) = table_rows("boxes", boxes.heads, [read_annotated_run(run)])
+    assert (line.head, line.runs[0].settings["region.method"]) == ("local", "annotated")
 
 
 def test_settings_are_those_that_the_scores_are_of(tmp_path):
@@ -49,11 +54,11 @@ def test_settings_are_those_that_the_scores_are_of(tmp_path):
     config = json.loads((run / "config.json").read_text())
     config["train"]["steps"], config["data"]["dir"] = 5000, "moved"
     (run / "config.json").write_text(json.dumps(config))
-    for trial in (read_trial(run), read_annotated(run)):
-        found = [trial.settings[key] for key in ("train.steps", "data.dir")]
+    for read in (read_finished_run(run), read_annotated_run(run)):
+        found = [read.settings[key] for key in ("train.steps", "data.dir")]
         assert found == [6, "moved"]  # where the photos lie now
     (run / "config.json").unlink()  # as a probe leaves none
-    assert read_trial(run).settings["data.dir"] == ""
+    assert read_finished_run(run).settings["data.dir"] == ""
 
 
 def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_given_logits(tmp_path):
@@ -62,9 +67,9 @@ def test_what_a_run_would_report_does_not_tell_runs_apart_that_are_judged_by_giv
         make_run(tmp_path / name, heads, seed=seed, eval__logits=name)
         for seed, name in enumerate(("sum", "local", "global"))
     ]
-    assert len(lines_between(runs, [])) == 3
-    (line,) = lines_between(runs, ["sum"])
-    assert (line.head, [trial.seed for trial in line.trials]) == ("sum", [0, 1, 2])
+    assert len(rows_between(runs, [])) == 3
+    (line,) = rows_between(runs, ["sum"])
+    assert (line.head, [run.seed for run in line.runs]) == ("sum", [0, 1, 2])
 
 
 def test_rows_are_judged_as_the_study_says_whatever_runs_record(tmp_path):
@@ -144,7 +149,7 @@ def test_images_of_one_name_are_refused(tmp_path):
     path = folder / "predictions.csv"
     path.write_bytes(path.read_bytes().replace(b"b.jpg", b"a.jpg"))
     with pytest.raises(DamagedRecordError, match=r"several images of one name, .* 'a\.jpg'"):
-        read_trial(folder)
+        read_finished_run(folder)
 
 
 def test_boxes_are_read_as_they_were_written_and_unknown_in_older_files(tmp_path):
@@ -176,7 +181,7 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
     ]
     base = [make_run(tmp_path / "b2", {"global": (0, 0, 0, 1)}, seed=2, order=(2, 0, 1, 3))]
     line, other = (
-        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
+        table_rows(name, ("global",), [read_finished_run(path) for path in paths])[0]
         for name, paths in (("a", ours), ("b", base))
     )
     found = paired(line, other)
@@ -187,11 +192,11 @@ def test_pairs_are_by_seed_and_image_whatever_the_order(tmp_path):
 
 def test_runs_of_other_seeds_are_paired_in_their_order(tmp_path):
     right = {1: (1, 1, 0, 0), 2: (1, 0, 0, 0), 3: (0, 0, 0, 1), 4: (0, 1, 1, 0)}
-    trials = [
-        read_trial(make_run(tmp_path / str(seed), {"global": hits}, seed=seed))
+    runs = [
+        read_finished_run(make_run(tmp_path / str(seed), {"global": hits}, seed=seed))
         for seed, hits in right.items()
     ]
-    line, other = (lines_of("a", ("global",), part)[0] for part in (trials[:2], trials[2:]))
+    line, other = (table_rows("a", ("global",), part)[0] for part in (runs[:2], runs[2:]))
     found = paired(line, other)
     np.testing.assert_array_equal(found.ours, [right[1], right[2]])
     np.testing.assert_array_equal(found.base, [right[3], right[4]])
@@ -203,7 +208,7 @@ def test_a_figure_is_the_mean_over_the_runs_that_have_it(tmp_path):
     path = runs[1] / "result.json"  # as of a run that resumed after its last step
     result = json.loads(path.read_text())
     path.write_text(json.dumps(result | {"images_per_second": None}))
-    (line,) = lines_of("a", ("global",), [read_trial(run) for run in runs])
+    (line,) = table_rows("a", ("global",), [read_finished_run(run) for run in runs])
     assert line.mean("images_per_second") == 11.5  # of 10 and 13
     assert line.mean("mfu") is None
 
@@ -215,7 +220,7 @@ def test_a_difference_of_some_seeds_or_images_says_so(tmp_path):
     base = [make_run(tmp_path / "b0", right, seed=0)]
     few = [make_run(tmp_path / f"c{k}", right, seed=k, order=(0, 1, 2)) for k in (0, 1, 2)]
     every, one, part = (
-        lines_of(name, ("global",), [read_trial(path) for path in paths])[0]
+        table_rows(name, ("global",), [read_finished_run(path) for path in paths])[0]
         for name, paths in (("a", ours), ("b", base), ("c", few))
     )
     assert paired(every, every).part == ""
@@ -234,15 +239,15 @@ def test_a_difference_of_some_seeds_or_images_says_so(tmp_path):
 
 def test_the_table_says_what_the_runs_say(tmp_path):
     both = {"global": (1, 1, 0, 0), "local": (1, 1, 1, 1)}
-    trials = [make_run(tmp_path / f"a{seed}", both, seed=seed) for seed in (0, 1)]
-    trials[1].joinpath("result.json").write_text(
-        trials[1]
+    runs = [make_run(tmp_path / f"a{seed}", both, seed=seed) for seed in (0, 1)]
+    runs[1].joinpath("result.json").write_text(
+        runs[1]
         .joinpath("result.json")
         .read_text()
         .replace('"global_accuracy": 0.5', '"global_accuracy": 1.0')
     )
     heads, paper = ("global", "local"), {"local": 90.6}
-    lines = lines_of("a|b", heads, [read_trial(path) for path in trials], paper)
+    lines = table_rows("a|b", heads, [read_finished_run(path) for path in runs], paper)
     with tiny_variants():
         table = figures(lines, lines[0])
     assert header(table)[:6] == [
@@ -302,9 +307,9 @@ def test_accuracies_and_curves_are_drawn_in_percent(tmp_path):
         ]
         text = "\n".join(map(json.dumps, records))
         (runs[0] / "metrics.jsonl").write_text(text + "\n")
-        trials = [read_trial(run) for run in runs]
-        own = [x._replace(settings={**x.settings, "region.method": method}) for x in trials]
-        lines += lines_of(name, ("global",), own)
+        runs = [read_finished_run(run) for run in runs]
+        own = [x._replace(settings={**x.settings, "region.method": method}) for x in runs]
+        lines += table_rows(name, ("global",), own)
     patch = mock.patch.object
     with (
         tiny_variants(),
@@ -333,7 +338,7 @@ def test_gates_are_drawn_as_means_over_seeds(tmp_path):
     lines = [
         line
         for name, paths in (("b", [other]), ("a", runs))
-        for line in lines_of(name, ("global",), [read_trial(path) for path in paths])
+        for line in table_rows(name, ("global",), [read_finished_run(path) for path in paths])
     ]
     with tiny_variants():
         found = plots(figures(lines, lines[0]))
@@ -350,7 +355,7 @@ def test_the_seed_of_curves_is_said_where_all_rows_share_it(tmp_path, seed, titl
     for name, own in (("a", 0), ("b", seed)):
         run = make_run(tmp_path / name, {"global": (1, 1, 0, 0)}, own)
         (run / "metrics.jsonl").write_text('{"split": "train", "step": 1, "loss": 2.0}\n')
-        lines += lines_of(name, ("global",), [read_trial(run)])
+        lines += table_rows(name, ("global",), [read_finished_run(run)])
     with tiny_variants():
         *_, loss = plots(figures(lines, lines[0]))
     assert loss.title == title
@@ -362,7 +367,7 @@ def test_accuracy_is_drawn_by_layer_where_rows_read_one(tmp_path):
     lines = []
     for name, hits in right.items():
         run = make_run(tmp_path / name, {"global": hits}, sacm__layers=layers[name])
-        lines += lines_of(name, ("global",), [read_trial(run)])
+        lines += table_rows(name, ("global",), [read_finished_run(run)])
     with tiny_variants():
         (shown, *more) = layer_plots(figures(lines, lines[0]))
         assert layer_plots(figures(lines[:2], lines[0])) == []
@@ -376,45 +381,45 @@ def test_compared_runs_share_a_line_where_seeds_alone_differ(tmp_path):
     right = {"global": (1, 1, 0, 0)}
     runs = [make_run(tmp_path / "r" / f"{seed}", right, seed=seed) for seed in (0, 1)]
     other = make_run(tmp_path / "other", right, sacm__keep_ratio=0.4)
-    lines = lines_between([*runs, other, runs[0]], [])
-    assert [(line.row, len(line.trials)) for line in lines] == [
+    lines = rows_between([*runs, other, runs[0]], [])
+    assert [(line.setting, len(line.runs)) for line in lines] == [
         ("r", 2),
         ("other", 1),
     ]
     assert changed(lines)[1:] == [["sacm.keep_ratio", "0.2", "0.4"]]
     result = json.loads((other / "result.json").read_text()) | {"num_classes": 3}
     (other / "result.json").write_text(json.dumps(result))
-    assert changed(lines_between([*runs, other], []))[1] == ["classes", "2", "3"]
-    line, _ = lines_between([runs[1], other, runs[0]], [])
-    assert [trial.seed for trial in line.trials] == [0, 1]
+    assert changed(rows_between([*runs, other], []))[1] == ["classes", "2", "3"]
+    line, _ = rows_between([runs[1], other, runs[0]], [])
+    assert [run.seed for run in line.runs] == [0, 1]
     beside = [
         make_run(tmp_path / "r" / f"4{seed}", right, seed=seed, sacm__keep_ratio=0.4)
         for seed in (0, 1)
     ]
-    lines = lines_between([*runs, *beside, other], [])
-    assert [line.row for line in lines] == ["r/0, r/1", "r/40, r/41", "other"]
+    lines = rows_between([*runs, *beside, other], [])
+    assert [line.setting for line in lines] == ["r/0, r/1", "r/40, r/41", "other"]
     by_name = make_run(tmp_path / "r" / "2", right, seed=2, eval__logits="global")  # as auto means
-    assert [len(line.trials) for line in lines_between([*runs, by_name, other], [])] == [3, 1]
+    assert [len(line.runs) for line in rows_between([*runs, by_name, other], [])] == [3, 1]
     with pytest.raises(ValueError, match="two or more finished runs"):
-        lines_between([other, other], [])
+        rows_between([other, other], [])
     with pytest.raises(FileNotFoundError, match="holds no run: expected the directory of a"):
-        lines_between([other, tmp_path], [])
+        rows_between([other, tmp_path], [])
     (tmp_path / "config.json").touch()
     with pytest.raises(FileNotFoundError, match=r"holds no finished run.* Finish it: python"):
-        lines_between([other, tmp_path], [])
+        rows_between([other, tmp_path], [])
     (tmp_path / "a.npz").touch()
     with pytest.raises(NotADirectoryError, match=r"a\.npz is a file: expected the directory of a"):
-        lines_between([other, tmp_path / "a.npz"], [])
+        rows_between([other, tmp_path / "a.npz"], [])
     (other / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match="of an earlier version"):
-        lines_between([*runs, other], [])
+        rows_between([*runs, other], [])
 
 
 def test_seeds_that_tell_lines_apart_are_among_what_was_changed(tmp_path):
     right = {"global": (1, 1, 0, 0)}
     one = make_run(tmp_path / "a", right, seed=3)
     other = make_run(tmp_path / "b", right, seed=5, sacm__keep_ratio=0.4)
-    header, *rows = changed(lines_between([one, other], []))
+    header, *rows = changed(rows_between([one, other], []))
     assert header == ["key", "a", "b"]
     assert sorted(rows) == [["sacm.keep_ratio", "0.2", "0.4"], ["seed", "3", "5"]]
 
@@ -435,7 +440,7 @@ def test_columns_hold_what_they_are_called(tmp_path, rng):
         result = json.loads((run / "result.json").read_text())
         more = {"global_accuracy": float(hits.mean()), "validation": {"global_accuracy": 0.125}}
         (run / "result.json").write_text(json.dumps(result | more))
-        lines += lines_of(name, ("global",), [read_trial(run)], paper=90.5)
+        lines += table_rows(name, ("global",), [read_finished_run(run)], paper=90.5)
     with tiny_variants():
         table = figures(lines, lines[1])
     row, _ = csv.DictReader(io.StringIO(comma_separated(table)))

@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from aftrans_jax.weights import download
-from aftrans_jax.weights.download import weights_file
+from aftrans_jax.weights.download import official_file
 from aftrans_jax.weights.names import is_official, weights_name
 from aftrans_jax.weights.npz import open_npz
-from aftrans_jax.weights.reading import open_weights
+from aftrans_jax.weights.reading import open_weights, weights_file
 
 NAME = "imagenet21k+imagenet2012/ViT-Ti_16"
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -89,10 +89,10 @@ def left_over(cache):
 
 
 def test_it_is_downloaded_once(server, cache):
-    path = weights_file(NAME, address=server.address)
+    path = official_file(NAME, address=server.address)
     assert path == cache / f"{NAME}.npz"
     assert path.read_bytes() == CONTENT
-    assert weights_file(f"{NAME}.npz", address="http://127.0.0.1:9") == path
+    assert official_file(f"{NAME}.npz", address="http://127.0.0.1:9") == path
     assert server.requests == [0]
     assert left_over(cache) == ["ViT-Ti_16.npz"]
 
@@ -100,7 +100,7 @@ def test_it_is_downloaded_once(server, cache):
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on_where_the_server_can(server, cache, ranges):
     server.cuts, server.ranges = [131_072, 65_536], ranges
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
     assert server.requests == ([0, 131_072, 196_608] if ranges else [0, 0, 0])
     assert left_over(cache) == ["ViT-Ti_16.npz"]
 
@@ -109,9 +109,9 @@ def test_what_broke_off_for_good_is_kept_for_the_next_command(server, cache):
     server.cuts = [65_536] * 4 + [1000]
     said = r"^the connection to 127\.0\.0\.1 broke off .*put it to .*ViT-Ti_16\.npz, or"
     with pytest.raises(OSError, match=said):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
     assert left_over(cache) == ["ViT-Ti_16.npz.part"]
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
     assert server.requests[-1] == 4 * 65_536
 
 
@@ -120,9 +120,9 @@ def test_a_part_that_is_not_of_this_file_is_found_by_the_digest(server, cache):
     part.parent.mkdir(parents=True)
     part.write_bytes(b"of another version")
     with pytest.raises(ValueError, match=r"came damaged .*MD5 hash.*try again"):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
     assert left_over(cache) == []
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("surplus", [0, 7])
@@ -130,37 +130,37 @@ def test_a_part_as_long_or_longer(server, cache, surplus):
     part = cache / f"{NAME}.npz.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + bytes(surplus))
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
     assert server.requests == ([0] if surplus else [])
 
 
 def test_a_wrong_digest_keeps_nothing(server, cache):
     server.digest = f"md5={base64.b64encode(bytes(16)).decode()}"
     with pytest.raises(ValueError, match="came damaged"):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
     assert left_over(cache) == []
 
 
 def test_without_a_digest_the_size_counts(server):
     server.digest = ""
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
 
 
 def test_a_server_without_a_size_is_refused(server, cache):
     server.tells_size = False
     with pytest.raises(OSError, match="does not tell the size"):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
 
 
 def test_what_the_server_does_not_have_is_named(server):
     with pytest.raises(FileNotFoundError, match=r"augreg/Ti_8\.npz does not exist: expected the "):
-        weights_file("augreg/Ti_8", address=server.address)
+        official_file("augreg/Ti_8", address=server.address)
 
 
 def test_offline_it_says_which_file_to_put_where(cache):
     address = "http://127.0.0.1:9"
     with pytest.raises(OSError, match="cannot be reached") as caught:
-        weights_file("augreg/Ti_8", address=address)
+        official_file("augreg/Ti_8", address=address)
     assert str(caught.value) == (
         "127.0.0.1 cannot be reached (Connection refused): download "
         f"{address}/augreg/Ti_8.npz elsewhere and put it to {cache}/augreg/Ti_8.npz, or give the "
@@ -174,17 +174,17 @@ def test_of_a_wrong_name_the_known_ones_are_told(server, is_there):
     address = server.address if is_there else "http://127.0.0.1:9"
     said = r"; Google's list of imagenet21k/ has no ViT-B_17, but ViT-B_8, ViT-B_16, .*ViT-H_14$"
     with pytest.raises(OSError, match=said):
-        weights_file("imagenet21k/ViT-B_17", address=address)
+        official_file("imagenet21k/ViT-B_17", address=address)
     for known in ("ViT-B_16", "R50+ViT-B_16"):
         with pytest.raises(OSError, match=r"put it to .*a file$"):
-            weights_file(f"imagenet21k/{known}", address="http://127.0.0.1:9")
+            official_file(f"imagenet21k/{known}", address="http://127.0.0.1:9")
 
 
 def test_what_the_server_refuses_is_not_a_missing_network(server, monkeypatch):
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.send_error(403))
     said = r"^127\.0\.0\.1 answers 403 Forbidden: download http://.* elsewhere"
     with pytest.raises(OSError, match=said):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
 
 
 def test_an_answer_that_leads_in_circles_is_no_broken_connection(server, monkeypatch):
@@ -196,7 +196,7 @@ def test_an_answer_that_leads_in_circles_is_no_broken_connection(server, monkeyp
     monkeypatch.setattr(Handler, "do_HEAD", lead_back)
     said = r"^the answer of 127\.0\.0\.1 cannot be used \(TooManyRedirects\): download http://"
     with pytest.raises(OSError, match=said):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
 
 
 def test_a_cache_without_locks_is_used_without(server, cache, monkeypatch):
@@ -204,14 +204,14 @@ def test_a_cache_without_locks_is_used_without(server, cache, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", without)
-    assert weights_file(NAME, address=server.address).read_bytes() == CONTENT
+    assert official_file(NAME, address=server.address).read_bytes() == CONTENT
     assert left_over(cache) == ["ViT-Ti_16.npz"]
 
 
 def test_there_must_be_a_place_for_it(monkeypatch):
     monkeypatch.setattr(download, "cache_folder", lambda: None)
     with pytest.raises(OSError, match="set AFTRANS_CACHE"):
-        weights_file(NAME)
+        official_file(NAME)
 
 
 @pytest.mark.parametrize("place", ["a file", "/proc/nope", "closed"])
@@ -225,14 +225,14 @@ def test_a_place_that_cannot_be_written_is_named(server, tmp_path, monkeypatch, 
         f"{place}/weights/{re.escape(folder)} cannot be written .*: set AFTRANS_CACHE to a folder"
     )
     with pytest.raises(OSError, match=said):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)
     assert server.requests == []
 
 
 def test_two_at_once_download_it_once(server):
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(weights_file(NAME, address=server.address)))
+        threading.Thread(target=lambda: found.append(official_file(NAME, address=server.address)))
         for _ in range(3)
     ]
     for thread in threads:
@@ -287,4 +287,4 @@ def test_requests_is_what_breaks(monkeypatch, server):
         requests, "head", lambda *_, **__: (_ for _ in ()).throw(requests.Timeout("too long"))
     )
     with pytest.raises(OSError, match=r"^127\.0\.0\.1 cannot be reached \(Timeout\): download "):
-        weights_file(NAME, address=server.address)
+        official_file(NAME, address=server.address)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from aftrans_jax.weights.download import weights_file
 from aftrans_jax.weights.hub import hub_notes
 from aftrans_jax.weights.names import is_downloaded, weights_name
-from aftrans_jax.weights.reading import open_weights
+from aftrans_jax.weights.reading import open_weights, weights_file
 
 constants = pytest.importorskip("huggingface_hub.constants")
 

@@ -15,7 +15,13 @@ from aftrans_jax.weights.arrays import to_float32
 from aftrans_jax.weights.fitting import fit_to_model, resize_positions
 from aftrans_jax.weights.layouts import POSITIONS, official_names
 from aftrans_jax.weights.npz import open_npz
-from aftrans_jax.weights.origins import DEIT, DEIT_IN_BIG_VISION, OFFICIAL, disagreements, origin
+from aftrans_jax.weights.origins import (
+    DEIT,
+    DEIT_IN_BIG_VISION,
+    OFFICIAL,
+    disagreements,
+    npz_origin,
+)
 
 
 def in_big_vision(arrays) -> dict[str, np.ndarray]:
@@ -262,7 +268,7 @@ def test_stacked_positions_of_another_grid_are_resized(expected, arrays, rng):
     ],
 )
 def test_a_file_s_name_tells_how_it_was_trained(name, big_vision, known):
-    found = origin(name, big_vision=big_vision)
+    found = npz_origin(name, big_vision=big_vision)
     assert found == known
     assert disagreements(found, gelu=found.gelu, mean=list(found.mean), std=found.std) == ()
 

@@ -19,7 +19,7 @@ from tiny import VARIANT, assert_same, param_shapes
 
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
-from aftrans_jax.weights.arrays import Stored
+from aftrans_jax.weights.arrays import StoredArray
 from aftrans_jax.weights.fitting import HEAD, fit_to_model, resize_positions, sizes
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.npz import open_npz, save_npz
@@ -447,7 +447,7 @@ def test_a_surplus_array_is_refused_from_its_header(tmp_path, expected, arrays):
 
 def test_arrays_that_are_left_out_are_not_read(expected, arrays):
     head = arrays["head/kernel"]
-    arrays["head/kernel"] = Stored(head.shape, head.dtype, lambda: pytest.fail("it was read"))
+    arrays["head/kernel"] = StoredArray(head.shape, head.dtype, lambda: pytest.fail("it was read"))
     assert "head" not in fit_to_model(arrays, expected, keep_head=False).params
     with pytest.raises(pytest.fail.Exception, match="it was read"):
         fit_to_model(arrays, expected, keep_head=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aftrans_jax.weights.patch_size import resize_kernel
+from aftrans_jax.weights.fitting import resize_kernel
 
 
 def resized(patch: np.ndarray, new: int) -> np.ndarray:

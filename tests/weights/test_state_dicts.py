@@ -11,7 +11,12 @@ import pytest
 from aftrans_jax.weights.arrays import to_float32
 from aftrans_jax.weights.layouts import POSITIONS
 from aftrans_jax.weights.origins import as_text, converted_origin, from_text
-from aftrans_jax.weights.sidecar_files import Size, Told, check_model_name, told_beside
+from aftrans_jax.weights.sidecar_files import (
+    ModelSize,
+    SidecarConfig,
+    check_model_name,
+    sidecar_config,
+)
 from aftrans_jax.weights.state_dicts import from_state_dict, size_of
 
 HIDDEN, MLP, LAYERS = 64, 96, 2
@@ -229,7 +234,7 @@ def told(tmp_path, config, pixels=None, size=None):
     (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     if pixels is not None:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(pixels))
-    return told_beside(tmp_path / "model.safetensors", size)
+    return sidecar_config(tmp_path / "model.safetensors", size)
 
 
 def test_hugging_face_s_files_tell(tmp_path):
@@ -288,10 +293,10 @@ OTHER_SIZES = [
 @pytest.mark.parametrize(("config", "given"), OTHER_SIZES)
 def test_a_configuration_of_another_size_is_passed_over(arrays, tmp_path, config, given):
     size = size_of({f"module.{name}": x for name, x in arrays.items()})
-    assert size == Size(HIDDEN, LAYERS)
+    assert size == ModelSize(HIDDEN, LAYERS)
     found = told(tmp_path, config, {"image_mean": [0.1, 0.2, 0.3]}, size)
     (note,) = found.notes
-    assert found._replace(notes=()) == Told()
+    assert found._replace(notes=()) == SidecarConfig()
     assert note.startswith(
         f"config.json beside it passed over, it is another model's: {given}, the"
     )
@@ -299,7 +304,7 @@ def test_a_configuration_of_another_size_is_passed_over(arrays, tmp_path, config
 
 def test_a_configuration_of_the_file_s_size_is_used(tmp_path):
     config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}, "architecture": "x", "num_features": 64}
-    found = told(tmp_path, config, size=Size(64, 2))
+    found = told(tmp_path, config, size=ModelSize(64, 2))
     assert (found.mean, found.notes) == ((0.1, 0.2, 0.3), ("told by config.json: x",))
 
 
@@ -310,7 +315,7 @@ def test_an_older_configuration_of_timm_has_all_in_one(tmp_path):
 
 
 def test_a_configuration_of_something_else_is_passed_over(tmp_path):
-    assert told(tmp_path, []) == told_beside(tmp_path / "y" / "x.pth", None) == Told()
+    assert told(tmp_path, []) == sidecar_config(tmp_path / "y" / "x.pth", None) == SidecarConfig()
     assert told(tmp_path, {"architecture": "x", "pretrained_cfg": None}).notes[0].endswith("Face's")
     (note,) = told(tmp_path, {"train": 1}).notes
     assert note == "config.json beside it passed over, it is neither timm's nor Hugging Face's"
@@ -354,7 +359,7 @@ STD = {HALVES: HALVES, IMAGENET: (0.229, 0.224, 0.225), (0.0, 0.0, 0.0): (1.0, 1
 )
 def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
     naming = from_state_dict(arrays, heads=None).naming
-    found = converted_origin(name, naming, Told())
+    found = converted_origin(name, naming, SidecarConfig())
     assert (found.gelu, found.mean, found.std) == ("exact", mean, STD[mean])
     assert ("not told" in found.reason) == (name in ("x.pth", "sample.pth"))
     assert from_text(as_text(found).encode()) == found
@@ -363,7 +368,7 @@ def test_without_configuration_the_name_tells_pixel_values(arrays, name, mean):
 
 
 def test_names_tell_before_hugging_face_s_architecture(arrays):
-    naming, vit = from_state_dict(arrays, heads=None).naming, Told(architecture="vit")
+    naming, vit = from_state_dict(arrays, heads=None).naming, SidecarConfig(architecture="vit")
     for name, mean in (("dino-vitb16", IMAGENET), ("vit-base", HALVES)):
         found = converted_origin(name, naming, vit)
         assert (found.mean, found.std) == (mean, STD[mean])

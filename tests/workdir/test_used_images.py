@@ -9,7 +9,7 @@ import pytest
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 from aftrans_jax.experiment.classes import leave_out_used
 from aftrans_jax.workdir.image_folders import used_images
-from aftrans_jax.workdir.image_lists import Listed, write_lists
+from aftrans_jax.workdir.image_lists import ListEntry, write_lists
 
 DECOMPOSED = "Gru\u0308n/1.jpg"
 COMPOSED = unicodedata.normalize("NFC", DECOMPOSED)
@@ -33,7 +33,7 @@ def plant(root: Path, **content: str) -> Path:
 def trained(tmp_path):
     """The directory of a run, and its photos; each file holds its own path."""
     (tmp_path / "run").mkdir()
-    write_lists(tmp_path / "run/lists.csv.gz", {n: Listed("a", s) for n, s in SPLITS.items()})
+    write_lists(tmp_path / "run/lists.csv.gz", {n: ListEntry("a", s) for n, s in SPLITS.items()})
     return tmp_path / "run", plant(tmp_path / "photos", **{name: name for name in SPLITS})
 
 

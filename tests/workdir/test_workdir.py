@@ -35,7 +35,7 @@ from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import (
-    Listed,
+    ListEntry,
     check_lists,
     compare_lists,
     joined,
@@ -360,10 +360,10 @@ def test_classes_are_matched_by_name():
 
 
 LISTS = {
-    "a/1.jpg": Listed("a", "train"),
-    "a/2.jpg": Listed("a", "test"),
-    'b/"3",\n.jpg': Listed("b", "validation"),
-    os.fsdecode(b"b/\xff4.jpg"): Listed("b", "train"),
+    "a/1.jpg": ListEntry("a", "train"),
+    "a/2.jpg": ListEntry("a", "test"),
+    'b/"3",\n.jpg': ListEntry("b", "validation"),
+    os.fsdecode(b"b/\xff4.jpg"): ListEntry("b", "train"),
 }
 
 
@@ -400,7 +400,7 @@ def test_truncated_lists_are_named(tmp_path):
 
 def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
     present = {name: listed for name, listed in LISTS.items() if name != "a/2.jpg"}
-    present |= {"a/5.jpg": Listed("a", "test"), 'b/"3",\n.jpg': Listed("a", "train")}
+    present |= {"a/5.jpg": ListEntry("a", "test"), 'b/"3",\n.jpg': ListEntry("a", "train")}
     lines = check_lists(tmp_path, LISTS, present)
     assert [line.split(" since")[0] for line in lines] == [
         "note: 1 images are added",
@@ -408,14 +408,14 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
         "note: 1 images are in another split",
         "note: 1 images are of another class",
     ]
-    leaking = LISTS | {"a/1.jpg": Listed("a", "test")}
+    leaking = LISTS | {"a/1.jpg": ListEntry("a", "test")}
     assert compare_lists(LISTS, leaking)[1] == ["a/1.jpg"]
     with pytest.raises(
         ValueError, match=r"1 images that were trained on, or chose .* be scored.*a/1\.jpg"
     ):
         check_lists(tmp_path, LISTS, leaking)
     with pytest.raises(ValueError, match=r"none of the 1 images, such as 'z.jpg', is one of"):
-        check_lists(tmp_path, LISTS, {"z.jpg": Listed("a", "train")})
+        check_lists(tmp_path, LISTS, {"z.jpg": ListEntry("a", "train")})
     # What was once used stays known when it is left out for a while.
     without = {name: listed for name, listed in LISTS.items() if name.startswith("a/2")}
     assert joined(LISTS, without) == LISTS
@@ -423,15 +423,15 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
 
 
 def test_photos_that_may_only_have_been_renamed_are_told_of():
-    recorded = {f"a/{n}.jpg": Listed("a", "train") for n in range(4)}
-    recorded |= {"a/8.jpg": Listed("a", "test"), "a/9.jpg": Listed("a", "test")}
+    recorded = {f"a/{n}.jpg": ListEntry("a", "train") for n in range(4)}
+    recorded |= {"a/8.jpg": ListEntry("a", "test"), "a/9.jpg": ListEntry("a", "test")}
     kept = {name: recorded[name] for name in ("a/0.jpg", "a/1.jpg", "a/8.jpg")}
-    tested = {"a/x.jpg": Listed("a", "test")}
+    tested = {"a/x.jpg": ListEntry("a", "test")}
     lines, leaked = compare_lists(recorded, kept | tested)
     assert lines[-1].startswith("note: 2 of the removed images were trained on, or chose")
     assert "and 1 of the added ones are tested" in lines[-1]
     assert leaked == []
-    trained = {"a/x.jpg": Listed("a", "train")}
+    trained = {"a/x.jpg": ListEntry("a", "train")}
     without = {name: x for name, x in recorded.items() if name != "a/9.jpg"}  # a test photo is gone
     for present in (kept | trained, kept, without | tested):
         assert not any("under other names" in line for line in compare_lists(recorded, present)[0])
@@ -443,22 +443,22 @@ SPLITS = ("train", "validation", "test")
 @pytest.mark.parametrize("then", SPLITS)
 @pytest.mark.parametrize("now", SPLITS)
 def test_an_image_may_come_nearer_to_training_alone(then, now):
-    recorded, present = ({"1.jpg": Listed("a", split)} for split in (then, now))
+    recorded, present = ({"1.jpg": ListEntry("a", split)} for split in (then, now))
     lines, leaked = compare_lists(recorded, present)
     assert len(lines) == (then != now)
     assert leaked == (["1.jpg"] if SPLITS.index(then) < SPLITS.index(now) else [])
 
 
 def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
-    recorded = {"b/Gr\u00fcn1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
-    moved = {"b/Gru\u0308n1.jpg": Listed("b", "train"), "b/2.jpg": Listed("b", "test")}
-    leaking = {"b/Gru\u0308n1.jpg": Listed("b", "test"), "b/2.jpg": Listed("b", "train")}
+    recorded = {"b/Gr\u00fcn1.jpg": ListEntry("b", "train"), "b/2.jpg": ListEntry("b", "test")}
+    moved = {"b/Gru\u0308n1.jpg": ListEntry("b", "train"), "b/2.jpg": ListEntry("b", "test")}
+    leaking = {"b/Gru\u0308n1.jpg": ListEntry("b", "test"), "b/2.jpg": ListEntry("b", "train")}
     assert check_lists(tmp_path, recorded, moved) == []
     assert joined(recorded, moved) == recorded
     with pytest.raises(ValueError, match=r"1 images that were trained on, or chose"):
         check_lists(tmp_path, recorded, leaking)
     # Where a disk has a file of either name, they are two images.
-    both = recorded | {"b/Gru\u0308n1.jpg": Listed("b", "test")}
+    both = recorded | {"b/Gru\u0308n1.jpg": ListEntry("b", "test")}
     assert check_lists(tmp_path, recorded, both) == [
         "note: 1 images are added since the run was started, such as 'b/Gru\u0308n1.jpg'"
     ]
@@ -473,7 +473,7 @@ def test_the_record_has_what_a_run_used_and_where_and_of_a_new_run_nothing_else(
         Image.new("RGB", (9, 9)).save(path)
     monkeypatch.chdir(tmp_path)
     dataset, _ = load_dataset(tiny_config(data__name="folder", data__dir="photos"))
-    earlier = {"train/a/0.png": Listed("a", "train"), "test/b/9.png": Listed("b", "test")}
+    earlier = {"train/a/0.png": ListEntry("a", "train"), "test/b/9.png": ListEntry("b", "test")}
     for is_resumed, kept in ((True, {"train/a/0.png"}), (False, set())):
         write_lists(tmp_path / "lists.csv.gz", earlier)
         record_lists(tmp_path, dataset, is_resumed=is_resumed)
@@ -650,7 +650,7 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
             place = tmp_path / folder / "photos" / name
             place.parent.mkdir(parents=True)
             place.write_bytes(content)
-    lists = {"a/1.jpg": Listed("a", "train"), "b/2.jpg": Listed("b", "test")}
+    lists = {"a/1.jpg": ListEntry("a", "train"), "b/2.jpg": ListEntry("b", "test")}
     write_lists(tmp_path / "lists.csv.gz", lists)
     then, copy, other = (tmp_path / name / "photos" for name in ("then", "copy", "other"))
     for new in (then, copy):
@@ -666,7 +666,7 @@ def test_a_set_that_was_moved_is_gone_on_with_and_another_one_is_refused(tmp_pat
 def test_photos_of_equal_size_and_time_are_told_apart_by_what_they_hold(tmp_path):
     """Every other one of forty photos is compared; the last of these is another photo."""
     names = [f"a/{number:02d}.jpg" for number in range(40)]
-    write_lists(tmp_path / "lists.csv.gz", {name: Listed("a", "train") for name in names})
+    write_lists(tmp_path / "lists.csv.gz", {name: ListEntry("a", "train") for name in names})
     for folder in ("then", "copy", "other"):
         for name in names:
             (path := tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -119,9 +119,9 @@ def decode_photo(
     except Exception as error:  # every format has its own: OSError, SyntaxError, RuntimeError...
         reason = unknown_content(data) if isinstance(error, UnidentifiedImageError) else error
         remedy = _CONVERT if isinstance(reason, KindError) else _FETCH
-        said = str(reason) or type(reason).__name__
+        text = str(reason) or type(reason).__name__
         raise ValueError(
-            f"cannot decode {name!r} ({len(data)} bytes): {said}. {remedy}, or take it off the "
+            f"cannot decode {name!r} ({len(data)} bytes): {text}. {remedy}, or take it off the "
             "list of images."
         ) from error
 
@@ -166,8 +166,8 @@ def _shrunk(image: ImageFile, size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 def _contents(data: bytes) -> _Contents:
     if data.startswith(b"\xff\xd8\xff"):
-        found = jpeg.read_jpeg(data)
-        return _Contents(*found, can_scale=not found.probe)
+        streams = jpeg.read_jpeg(data)
+        return _Contents(*streams, can_scale=not streams.probe)
     if data.startswith(png.SIGNATURE):
         stream, exif, xmp, bits = png.read_png(data)
         return _Contents(stream, b"", exif, xmp, bits=bits)

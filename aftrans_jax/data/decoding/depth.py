@@ -26,7 +26,9 @@ class Rgb(NamedTuple):
     guess: str = ""
 
 
-def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | None = None) -> Rgb:
+def to_rgb(
+    image: Image.Image, reopen: Callable[[], Image.Image], stated_bits: int | None = None
+) -> Rgb:
     """Returns an opened image as 8-bit RGB, on white where it is transparent.
 
     More than 8 bits a sample are reduced to the highest 8. Where the file does not say how many of
@@ -35,14 +37,15 @@ def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | No
     Args:
       image: as a rule not yet decoded; of one that is, the bits that it kept are used.
       reopen: opens the same image again.
-      told: bits of a sample by metadata that Pillow does not give: sBIT of PNG, JPEG 2000's SIZ.
+      stated_bits: bits of a sample by metadata that Pillow does not give: PNG's sBIT, JPEG 2000's
+        SIZ.
 
     Raises:
       ValueError: samples are infinite or NaN; or Pillow reads only bits that are not used.
     """
     if image.mode[0] in "IF":
         values = _grey_samples(image)  # decodes, before the file's tags are asked
-        grey, guess = _to_uint8(values, _known_bits(image, told, float(values.max())))
+        grey, guess = _to_uint8(values, _known_bits(image, stated_bits, float(values.max())))
         if _tag(image, _MEANING) == _WHITE_IS_ZERO:  # which Pillow turns up to 8 bits
             grey = 255 - grey
         key = image.info.get("transparency")
@@ -53,10 +56,10 @@ def to_rgb(image: Image.Image, reopen: Callable[[], Image.Image], told: int | No
     if raw_mode(image) in ("L;2", "L;4") and isinstance(key, int):
         # Pillow scales the samples to 8 bits, and not the one that is transparent.
         image.info["transparency"] = key * 255 // (2 ** int(raw_mode(image)[2]) - 1)
-    found = _from_16_bits(image, reopen, told) if ";16" in raw_mode(image) else None
-    if image.format == "JPEG2000" and told and told > 14:
-        _check_brightness(image, told)
-    return found or Rgb(np.array(_on_white(image)))
+    rgb = _from_16_bits(image, reopen, stated_bits) if ";16" in raw_mode(image) else None
+    if image.format == "JPEG2000" and stated_bits and stated_bits > 14:
+        _check_brightness(image, stated_bits)
+    return rgb or Rgb(np.array(_on_white(image)))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -76,15 +79,15 @@ def _tag(image: Image.Image, tag: int) -> object:
     return value[0] if isinstance(value, tuple) and value else value
 
 
-def _known_bits(image: Image.Image, told: int | None, largest: int | float) -> int | None:
+def _known_bits(image: Image.Image, stated_bits: int | None, largest: int | float) -> int | None:
     """Returns how many bits of a sample are used, None where the file does not say."""
     if image.format == "PPM":
         return 16 if image.mode == "I" else None  # Pillow scales to 16
     if image.format == "JPEG2000":
-        return 16 if told and told <= 14 else None  # to which Pillow scales these
+        return 16 if stated_bits and stated_bits <= 14 else None  # to which Pillow scales these
     if image.format != "TIFF":
         # By PNG's standard encoders scale to 16 bits, whatever sBIT is; not all of them do.
-        return told and (max(told, 8) if largest < 2**told else 16)
+        return stated_bits and (max(stated_bits, 8) if largest < 2**stated_bits else 16)
     white, bits = _tag(image, _MAX_SAMPLE_VALUE), _tag(image, _BITS_PER_SAMPLE)
     if isinstance(white, int) and white > 0:
         return max(white.bit_length(), 8)
@@ -104,19 +107,19 @@ def _to_uint8(
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise KindError("its samples are not finite numbers")
-    said = f"samples from {low:g} to {high:g} read as"
+    samples = f"samples from {low:g} to {high:g} read as"
     if low < 0:
         span = max(float(high) - float(low), 1e-30)
         scaled = (values.astype(np.float64) - float(low)) * (255 / span)
-        return np.rint(scaled).astype(np.uint8), f"{said} black to white"
+        return np.rint(scaled).astype(np.uint8), f"{samples} black to white"
     if values.dtype.kind == "f" and high <= _LARGEST_UNIT:
         unit = np.rint(np.minimum(values, 1) * 255)
-        return unit.astype(np.uint8), f"{said} 0 to 1"
+        return unit.astype(np.uint8), f"{samples} 0 to 1"
     if values.dtype.str[1:] == "u2" and high > _LARGEST_DARK:
         bits = bits or 16
     depth = bits or _fewest_bits(float(high) / (_OVERSHOOT if values.dtype.kind == "f" else 1))
     reduced = np.minimum(values.astype(np.float64) / 2 ** (depth - 8), 255)
-    return reduced.astype(np.uint8), "" if bits else f"{said} {depth} bits"
+    return reduced.astype(np.uint8), "" if bits else f"{samples} {depth} bits"
 
 
 def _fewest_bits(largest: int | float) -> int:
@@ -125,17 +128,17 @@ def _fewest_bits(largest: int | float) -> int:
 
 
 def _from_16_bits(
-    image: Image.Image, reopen: Callable[[], Image.Image], told: int | None
+    image: Image.Image, reopen: Callable[[], Image.Image], stated_bits: int | None
 ) -> Rgb | None:
     """Returns a colour image that needs more than the highest 8 bits; None for any other.
 
-    It uses the lower ones alone, or one of its colours, told as 16 bits, is transparent.
+    It uses the lower ones alone, or one of its colours, given as 16 bits, is transparent.
     """
     raw, key = raw_mode(image), image.info.get("transparency")
     high = highest_bits(image, reopen)
     num_colours = 4 if image.mode == "CMYK" else 3
     largest = int(high[..., :num_colours].max())
-    bits = _known_bits(image, told, largest << 8 | 255)
+    bits = _known_bits(image, stated_bits, largest << 8 | 255)
     if key is None and (bits == 16 or (bits is None and largest > _LARGEST_DARK >> 8)):
         return None
     if _tag(image, _PLANES) == _SEPARATE:
@@ -164,13 +167,13 @@ def _opacity(
     return _to_uint8(alpha, depth if int(alpha.max()) < 2**depth else 16)[0]
 
 
-def _check_brightness(image: Image.Image, told: int) -> None:
+def _check_brightness(image: Image.Image, stated_bits: int) -> None:
     """Raises an error where the bits that Pillow keeps of a JPEG 2000 may not be those in use."""
     if image.mode not in ("RGB", "RGBA", "LA", "CMYK"):
         return
     colours = np.asarray(image)[..., : len(image.getbands()) - image.mode.endswith("A")]
     if colours.max() <= _LARGEST_DARK >> 8:
         raise KindError(
-            f"its samples are stored as {told} bits and use the lower ones alone, of which Pillow "
-            "keeps none or few"
+            f"its samples are stored as {stated_bits} bits and use the lower ones alone, of which "
+            "Pillow keeps none or few"
         )

@@ -96,8 +96,8 @@ def _begun(data: bytes) -> Iterator[str]:
     first = data[:16].ljust(16, b"\0")
     for name in decodable_formats():
         _, accepts = Image.OPEN[name]
-        found = accepts is None or accepts(first)
-        if found and not isinstance(found, str):  # a text says why Pillow cannot read it
+        answer = accepts is None or accepts(first)
+        if answer and not isinstance(answer, str):  # a text says why Pillow cannot read it
             yield name
 
 
@@ -115,8 +115,8 @@ def unknown_content(data: bytes) -> Exception:
         if name == "TIFF":  # its list of tags was found to be whole
             return KindError("it is a TIFF whose kind of samples Pillow does not read")
         return ValueError(f"it begins as {name} does, and its header is damaged or cut off")
-    known = (said for form, said in _NO_PHOTOS.items() if re.match(form, data, re.IGNORECASE))
-    return ValueError(next(known, f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"))
+    reasons = (text for form, text in _NO_PHOTOS.items() if re.match(form, data, re.IGNORECASE))
+    return ValueError(next(reasons, f"its first bytes are of none of {', '.join(PHOTO_FORMATS)}"))
 
 
 def jpeg2000_bits(data: bytes) -> int | None:

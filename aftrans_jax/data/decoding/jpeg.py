@@ -86,8 +86,8 @@ def read_jpeg(data: bytes) -> Jpeg:
 
 def _segments(data: bytes) -> list[_Segment]:
     segments, position = [], 2
-    while found := _MARKER.search(data, position):
-        code, start = found[1][0], found.end()
+    while marker := _MARKER.search(data, position):
+        code, start = marker[1][0], marker.end()
         if code == _EOI:
             return segments
         if code == 0x01 or 0xD0 <= code <= 0xD8:  # these have no length

@@ -1,4 +1,4 @@
-"""Opens every image of a data set, and finds out which are usable.
+"""Opens every image of a data set, and tells which are usable.
 
 Two images are the same picture when all their decoded pixels are equal.
 """
@@ -27,7 +27,7 @@ UNKNOWN = -1  # label of a record that cannot be read
 _BOX_SLACK = 0.1
 
 
-class Listed(NamedTuple):
+class ListedImage(NamedTuple):
     """An image as the lists describe it; `split` is "train", "validation" or "test".
 
     `label` is `UNKNOWN` where only the record has it, and that is damaged.
@@ -38,7 +38,7 @@ class Listed(NamedTuple):
     label: int
 
 
-Group = tuple[Listed, ...]
+ListedImages = tuple[ListedImage, ...]
 
 
 class Diagnosis(NamedTuple):
@@ -76,23 +76,23 @@ class Diagnosis(NamedTuple):
     class_names: tuple[str, ...]
     official: tuple[int, int] | None
     tiny_px: int
-    listed: Group
-    missing: Group
+    listed: ListedImages
+    missing: ListedImages
     missing_remedy: str
     surplus: tuple[str, ...]
-    undecodable: Group
+    undecodable: ListedImages
     error: str
-    readable: Group
-    grey: Group
-    tiny: Group
-    twins: tuple[Group, ...]
-    guessed: Group
+    readable: ListedImages
+    grey: ListedImages
+    tiny: ListedImages
+    twins: tuple[ListedImages, ...]
+    guessed: ListedImages
     guess: str
-    astray: Group
+    astray: ListedImages
 
 
-class _Look(NamedTuple):
-    image: Listed
+class _Examined(NamedTuple):
+    image: ListedImage
     error: str = ""
     digest: bytes = b""
     is_grey: bool = False
@@ -120,15 +120,15 @@ def examine(
     missing, surplus, notes = _on_disk(lists) if lists else (set(), (), ())
     sources = _sources(listed, max_pixels)
     places = [
-        (Listed(split, name, label), source, index)
+        (ListedImage(split, name, label), source, index)
         for split, source in sources.items()
         for index, (name, label) in enumerate(zip(source.names, _labels(source), strict=True))
     ]
     present = [place for place in places if place[0].name not in missing]
     limits = {"num_threads": num_threads, "ahead": 4 * num_threads}
-    looks = in_threads(lambda place: _look(*place), present, **limits)
-    looks = list(tqdm(looks, "examining", len(present), leave=False, disable=None))
-    readable = [look for look in looks if not look.error]
+    results = in_threads(lambda place: _examined(*place), present, **limits)
+    examined = list(tqdm(results, "examining", len(present), leave=False, disable=None))
+    readable = [one for one in examined if not one.error]
     return Diagnosis(
         name=listed.name,
         splits=tuple(sources),
@@ -141,15 +141,15 @@ def examine(
         missing=tuple(image for image, _, _ in places if image.name in missing),
         missing_remedy=lists.missing_remedy if lists else "",
         surplus=surplus,
-        undecodable=tuple(look.image for look in looks if look.error),
-        error=next((look.error for look in looks if look.error), ""),
-        readable=tuple(look.image for look in readable),
-        grey=tuple(look.image for look in readable if look.is_grey),
-        tiny=tuple(look.image for look in readable if look.side_px < tiny_px),
+        undecodable=tuple(one.image for one in examined if one.error),
+        error=next((one.error for one in examined if one.error), ""),
+        readable=tuple(one.image for one in readable),
+        grey=tuple(one.image for one in readable if one.is_grey),
+        tiny=tuple(one.image for one in readable if one.side_px < tiny_px),
         twins=_twins(readable),
-        guessed=tuple(look.image for look in readable if look.guess),
-        guess=next((look.guess for look in readable if look.guess), ""),
-        astray=tuple(look.image for look in readable if look.is_astray),
+        guessed=tuple(one.image for one in readable if one.guess),
+        guess=next((one.guess for one in readable if one.guess), ""),
+        astray=tuple(one.image for one in readable if one.is_astray),
     )
 
 
@@ -176,13 +176,13 @@ def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str,
     surplus, notes = [], listed.notes
     if root.is_dir() and not listed.is_looked_through:
         folders = {name.partition("/")[0] for name in names}
-        found = find_files(root, folders)  # a list may be in a folder with many other files
-        surplus = [name for name in found.photos if composed(name) not in names]
-        notes = (*notes, *found.notes())
+        files = find_files(root, folders)  # a list may be in a folder with many other files
+        surplus = [name for name in files.photos if composed(name) not in names]
+        notes = (*notes, *files.notes())
     return {name for table in tables for name in table.missing()}, tuple(surplus), notes
 
 
-def _look(image: Listed, source: Source, index: int) -> _Look:
+def _examined(image: ListedImage, source: Source, index: int) -> _Examined:
     try:
         if isinstance(source, PhotoSource):
             photo = source.photo(index)
@@ -191,14 +191,14 @@ def _look(image: Listed, source: Source, index: int) -> _Look:
             example = source[index]
             pixels, guess, box = example.image, "", example.box
     except (OSError, ValueError) as error:
-        return _Look(image, str(error) or type(error).__name__)
+        return _Examined(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     is_grey = all(  # for most coloured images, a few rows are enough to see it
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
     side_px, is_astray = min(pixels.shape[:2]), _is_astray(box, pixels.shape)
-    return _Look(image, "", digest.digest(), is_grey, side_px, guess, is_astray)
+    return _Examined(image, "", digest.digest(), is_grey, side_px, guess, is_astray)
 
 
 def _is_astray(box: np.ndarray, shape: tuple[int, ...]) -> bool:
@@ -209,14 +209,14 @@ def _is_astray(box: np.ndarray, shape: tuple[int, ...]) -> bool:
     return bool(np.any(misses | (box[:2] < -slack) | (box[2:] > sides + slack)))
 
 
-def _twins(looks: Sequence[_Look]) -> tuple[Group, ...]:
+def _twins(examined: Sequence[_Examined]) -> tuple[ListedImages, ...]:
     groups = defaultdict(list)
-    for look in looks:
-        groups[look.digest].append(look.image)
+    for one in examined:
+        groups[one.digest].append(one.image)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def clean(diagnosis: Diagnosis) -> Group:
+def clean(diagnosis: Diagnosis) -> ListedImages:
     """Returns the images to use: readable, no picture twice in train or in two splits.
 
     A picture stays in test, else in validation, else in train. A picture that train has under two

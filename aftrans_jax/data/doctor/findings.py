@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from aftrans_jax.data.doctor.class_names import near_names
-from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, Group
+from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, ListedImages
 from aftrans_jax.data.names import summary
 
 _NUM_SHOWN = 3  # images named in each finding
@@ -114,11 +114,11 @@ def _findings(*findings: tuple[str, Sequence[str], str]) -> list[str]:
     return [summary(*finding) for finding in findings if finding[1]]
 
 
-def _names(images: Group) -> list[str]:
+def _names(images: ListedImages) -> list[str]:
     return [image.name for image in images]
 
 
-def _groups(diagnosis: Diagnosis, groups: Iterable[Group]) -> list[str]:
+def _groups(diagnosis: Diagnosis, groups: Iterable[ListedImages]) -> list[str]:
     """Returns one text for each group, with the names, splits and classes of its images."""
     return [
         " = ".join(
@@ -130,7 +130,7 @@ def _groups(diagnosis: Diagnosis, groups: Iterable[Group]) -> list[str]:
     ]
 
 
-def _of(group: Group, split: str) -> Group:
+def _of(group: ListedImages, split: str) -> ListedImages:
     return tuple(image for image in group if image.split == split)
 
 
@@ -152,9 +152,8 @@ def _shared(diagnosis: Diagnosis, one: str, other: str) -> list[str]:
 
 
 def _lonely(diagnosis: Diagnosis) -> list[str]:
-    known = [image.label for image in diagnosis.listed if image.label != UNKNOWN]
-    labels = np.array(known, int)
-    counts = np.bincount(labels, minlength=len(diagnosis.class_names))
+    labels = [image.label for image in diagnosis.listed if image.label != UNKNOWN]
+    counts = np.bincount(np.array(labels, int), minlength=len(diagnosis.class_names))
     return [diagnosis.class_names[label] for label in np.flatnonzero(counts == 1)]
 
 

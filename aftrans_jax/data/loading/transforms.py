@@ -126,8 +126,8 @@ def seen_part(
         side * (1 + sign * share) / 2 for sign, side in itertools.product((-1, 1), (width, height))
     )
     scale = min(1, longest / (share * max(height, width)))
-    shown = [max(1, round(scale * share * side)) for side in (width, height)]
-    return np.asarray(Image.fromarray(pixels).resize(shown, Image.Resampling.LANCZOS, box=box))
+    size = [max(1, round(scale * share * side)) for side in (width, height)]
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def _margin(image_size: int, resize_size: int) -> int:

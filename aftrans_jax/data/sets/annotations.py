@@ -143,10 +143,10 @@ def _check_each_once(
 def _file(root: Path, name: str) -> tuple[int, int] | str:
     """Returns what tells the file of an image from others, the name where there is none."""
     try:
-        found = locate(root, name).stat()
+        status = locate(root, name).stat()
     except OSError:
         return name
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _check_counts(

@@ -49,7 +49,7 @@ class FoundFiles(NamedTuple):
         """Returns a line for each kind of files that is left out."""
         heic = [name for name in self.others if _suffix(name) in HEIC_SUFFIXES]
         remedy = "" if HEIC else f" {HEIC_REMEDY}."
-        found = (
+        findings = (
             ("HEIC photos left out", heic, remedy),
             (
                 "files left out whose suffix is no photo's",
@@ -59,7 +59,7 @@ class FoundFiles(NamedTuple):
             ("hidden files and folders of other programs left out", self.helpers, ""),
             ("folders or links left out that cannot be read", self.closed, ""),
         )
-        return tuple(summary(*finding) for finding in found if finding[1])
+        return tuple(summary(*finding) for finding in findings if finding[1])
 
 
 def find_files(root: str | Path, within: Collection[str] | None = None) -> FoundFiles:
@@ -73,16 +73,16 @@ def find_files(root: str | Path, within: Collection[str] | None = None) -> Found
       root: the folder.
       within: names, in Unicode's form NFC, of the folders in it that are looked through; None: all.
     """
-    found: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
+    names: dict[str, list[str]] = {kind: [] for kind in FoundFiles._fields}
     for kind, name in _below(Path(root), "", (), within):
-        found[kind].append(name)
-    return FoundFiles(*(tuple(sorted(found[kind])) for kind in FoundFiles._fields))
+        names[kind].append(name)
+    return FoundFiles(*(tuple(sorted(names[kind])) for kind in FoundFiles._fields))
 
 
 def subfolders(root: str | Path) -> list[str]:
     """Returns the names of the folders in a folder, but for those of other programs."""
-    with os.scandir(root) as found:
-        entries = list(found)
+    with os.scandir(root) as scan:
+        entries = list(scan)
     helpers = _helpers(entry.name for entry in entries)
     return [entry.name for entry in entries if entry.name not in helpers and _is_folder(entry)]
 
@@ -107,14 +107,14 @@ def helpers_among(root: str, names: Iterable[str], asked: Collection[str] = ()) 
             return name in listed[folder]
         return _is_helper(name)
 
-    found = []
+    helpers = []
     for name in names:
         parts = name.split("/")
         folders = (os.path.join(root, *parts[:depth]) for depth in range(len(parts)))
         pairs = zip(folders, parts, strict=True)
         if any(part not in asked and is_helper(folder, part) for folder, part in pairs):
-            found.append(name)
-    return found
+            helpers.append(name)
+    return helpers
 
 
 def _below(
@@ -125,8 +125,8 @@ def _below(
     if any(parent.is_relative_to(here) for parent in above):
         return  # a link to a folder that contains it
     try:
-        with os.scandir(folder) as found:
-            entries = list(found)
+        with os.scandir(folder) as scan:
+            entries = list(scan)
     except OSError:
         yield "closed", prefix or "."
         return
@@ -156,10 +156,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _helpers(names: Iterable[str]) -> set[str]:
     """Returns which names of one folder are those of what other programs leave."""
     names = list(names)
-    found = {name for name in names if _is_helper(name)}
-    if any(_is_photo(name) for name in names if name not in found):
-        found.update(name for name in names if name.lower() in _WORDS)
-    return found
+    helpers = {name for name in names if _is_helper(name)}
+    if any(_is_photo(name) for name in names if name not in helpers):
+        helpers.update(name for name in names if name.lower() in _WORDS)
+    return helpers
 
 
 def _is_helper(name: str) -> bool:

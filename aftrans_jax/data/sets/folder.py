@@ -38,14 +38,14 @@ def read_folder(
         `from_names`.
     """
     root = Path(directory)
-    found = _found(root)
-    splits = _splits(root, found.photos)
+    files = _readable_files(root)
+    splits = _splits(root, files.photos)
     classes = {f"{split}/{name}" for split in splits for name in subfolders(root / split)}
     if not splits:
         classes = set(subfolders(root))
     depth = 2 if splits else 1
-    class_of = {path: "/".join(path.split("/")[:depth]) for path in found.photos}
-    _check_places(root, class_of, classes - _of_runs(classes, found), evaluates=evaluates)
+    class_of = {path: "/".join(path.split("/")[:depth]) for path in files.photos}
+    _check_places(root, class_of, classes - _of_runs(classes, files), evaluates=evaluates)
     photos = []
     for path, folder in class_of.items():
         split, _, class_name = folder.rpartition("/")
@@ -62,24 +62,24 @@ def read_folder(
     )
     remedy = "Restore these files, or remove the links that lead to them."
     return lists._replace(
-        notes=(*lists.notes, *found.notes()), missing_remedy=remedy, is_looked_through=True
+        notes=(*lists.notes, *files.notes()), missing_remedy=remedy, is_looked_through=True
     )
 
 
-def _found(root: Path) -> FoundFiles:
+def _readable_files(root: Path) -> FoundFiles:
     """Returns the files in a folder; raises where it is missing, or a part cannot be read."""
     if not root.is_dir():
         is_list = root.suffix.lower() == ".csv"
         remedy = "For a CSV list add --config.data.name=csv" if is_list else _REMEDY
         raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
-    found = find_files(root)
-    if found.closed:
+    files = find_files(root)
+    if files.closed:
         raise ValueError(
-            f"{root} has {len(found.closed)} folders or links that cannot be read, the first: "
-            f"{found.closed[0]!r}: expected to read all. Give yourself the permission to, attach "
+            f"{root} has {len(files.closed)} folders or links that cannot be read, the first: "
+            f"{files.closed[0]!r}: expected to read all. Give yourself the permission to, attach "
             "the disk that a link leads to, or move them elsewhere."
         )
-    return found
+    return files
 
 
 def _splits(root: Path, photos: Sequence[str]) -> list[str]:
@@ -93,11 +93,11 @@ def _splits(root: Path, photos: Sequence[str]) -> list[str]:
     return splits
 
 
-def _of_runs(classes: Collection[str], found: FoundFiles) -> set[str]:
+def _of_runs(classes: Collection[str], files: FoundFiles) -> set[str]:
     """Returns the folders without photos that hold runs of this program."""
-    records = [path for path in found.others if path.endswith("/config.json")]
+    records = [path for path in files.others if path.endswith("/config.json")]
     inside = {name for name in classes for path in records if path.startswith(f"{name}/")}
-    return {name for name in inside if not any(x.startswith(f"{name}/") for x in found.photos)}
+    return {name for name in inside if not any(x.startswith(f"{name}/") for x in files.photos)}
 
 
 def _check_places(

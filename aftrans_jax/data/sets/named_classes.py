@@ -144,8 +144,8 @@ def _named_splits(
     """Returns the split of each image, as named by the photos, and notes."""
     names, notes = sorted({photo.split.lower() for photo in photos}), []
     split_of = {name: SPLIT_NAMES[name] for name in names}
-    found = sorted(split_of.values())
-    if found == ["train", "validation"] or (evaluates and found == ["validation"]):
+    splits = sorted(split_of.values())
+    if splits == ["train", "validation"] or (evaluates and splits == ["validation"]):
         (name,) = (name for name, split in split_of.items() if split == "validation")
         split_of[name] = "test"
         notes.append(f"{printable(str(source))} has no test split: {name} is the test split")

@@ -63,16 +63,16 @@ class TfdsSource:
     @cached_property
     def _listed(self) -> tuple[tuple[str, int | ValueError], ...]:
         """Name and class of every record, or why it has none; its number where it is damaged."""
-        found: list[tuple[str, int | ValueError]] = []
+        listed: list[tuple[str, int | ValueError]] = []
         for index in range(len(self)):
             name = self._number(index)
             try:
                 record = self.record(index)
                 name = self._name(record, index)
-                found.append((name, self._label(record, index)))
+                listed.append((name, self._label(record, index)))
             except ValueError as error:
-                found.append((name, error))
-        return tuple(found)
+                listed.append((name, error))
+        return tuple(listed)
 
     def __len__(self) -> int:
         return len(self.records)

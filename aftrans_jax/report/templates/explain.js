@@ -143,9 +143,13 @@ function build(view, photo) {
     paintHeat(tile.querySelector("canvas"), photo.layerRows[layer]);
     body.querySelector(".layers").append(tile);
   });
-  for (const image of body.querySelectorAll("img")) image.src = thumb.src;
+  for (const image of body.querySelectorAll("img")) {
+    image.src = thumb.src;
+    image.className = thumb.className;
+  }
   const image = body.querySelector("image");
   image.setAttribute("href", thumb.src);
+  image.setAttribute("class", thumb.className);
   for (const side of ["width", "height"]) image.setAttribute(side, thumb.getAttribute(side));
   view.querySelector(".body").append(body);
 }

@@ -14,7 +14,7 @@ from PIL import Image
 from aftrans_jax.check_data import write_clean
 from aftrans_jax.data.doctor import class_names
 from aftrans_jax.data.doctor.class_names import near_names
-from aftrans_jax.data.doctor.examine import UNKNOWN, Listed, clean, examine
+from aftrans_jax.data.doctor.examine import UNKNOWN, ListedImage, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.sets.annotations import NO_BOX, Record, annotations, photo_dataset
@@ -285,8 +285,11 @@ def test_damaged_records_are_unreadable_images(tmp_path, monkeypatch):
         for records, split in ((train, "train"), (Records(None, record(4, 1)), "test"))
     )
     diagnosis = diagnose(Dataset("tfds:birds", *sources, ("Crow", "Gull")))
-    damaged = [Listed("train", "train/00001", UNKNOWN), Listed("train", "train/00003", UNKNOWN)]
-    damaged += [Listed("train", "train/00004", 1), Listed("test", "test/00000", UNKNOWN)]
+    damaged = [
+        ListedImage("train", "train/00001", UNKNOWN),
+        ListedImage("train", "train/00003", UNKNOWN),
+    ]
+    damaged += [ListedImage("train", "train/00004", 1), ListedImage("test", "test/00000", UNKNOWN)]
     assert list(diagnosis.undecodable) == damaged
     (said,) = problems(diagnosis)
     assert said.startswith(

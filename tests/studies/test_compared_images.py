@@ -9,15 +9,15 @@ from PIL import Image
 
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.experiment.data import load_dataset
-from aftrans_jax.report.comparison import Answer
+from aftrans_jax.report.gallery import PredictedClass
 from aftrans_jax.studies import pictures
 from aftrans_jax.studies.definition import Row, Study
-from aftrans_jax.studies.pictures import NUM_SIGHTS, PHOTO_PX, disagreements, sights
+from aftrans_jax.studies.finished_runs import TableRow, read_finished_run, table_rows
+from aftrans_jax.studies.pictures import NUM_COMPARED, PHOTO_PX, compared_images, disagreements
 from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.study import run_study
 from aftrans_jax.studies.table_files import write_study
 from aftrans_jax.studies.tables import figures
-from aftrans_jax.studies.trials import Line, lines_of, read_trial
 from aftrans_jax.workdir.image_lists import record_lists
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import read_settings
@@ -27,7 +27,7 @@ LABELS = np.array(BIRDS.test.labels)
 BOXES = np.tile([4, 8, 20, 32], (NUM_TEST, 1)) + np.arange(NUM_TEST)[:, None] // 10
 
 
-def lines(
+def rows_of(
     folder,
     row,
     heads=("global",),
@@ -37,7 +37,7 @@ def lines(
     dataset=BIRDS,
     **changes,
 ):
-    """The lines of a row of one run, which names the images at the places in `wrong` wrongly."""
+    """The table's rows of one run, which names the images at the places in `wrong` wrongly."""
     folder = folder / row
     folder.mkdir()
     config = tiny_config(**changes).to_dict()
@@ -56,48 +56,49 @@ def lines(
     (folder / "result.json").write_text(
         json.dumps({"step": 6, "config": config, "num_classes": 12, "global_accuracy": 0.5})
     )
-    return lines_of(row, heads, [read_trial(folder)])
+    return table_rows(row, heads, [read_finished_run(folder)])
 
 
 def test_the_same_evenly_spaced_images_through_every_row(tmp_path):
-    plain = lines(tmp_path, "ViT", model__name="vit", wrong=[0])
-    ours = lines(tmp_path, "AFTrans", ("local", "sum"), BOXES, wrong=[19])
-    found = sights([*plain, *ours])
+    plain = rows_of(tmp_path, "ViT", model__name="vit", wrong=[0])
+    ours = rows_of(tmp_path, "AFTrans", ("local", "sum"), BOXES, wrong=[19])
+    found = compared_images([*plain, *ours])
     places = [0, 3, 5, 8, 11, 14, 16, 19]  # 19 / 7 apart, rounded
-    assert len(places) == NUM_SIGHTS
-    assert [sight.name for sight in found] == [BIRDS.test.names[place] for place in places]
-    for sight, place in zip(found, places, strict=True):
+    assert len(places) == NUM_COMPARED
+    assert [image.name for image in found] == [BIRDS.test.names[place] for place in places]
+    for image, place in zip(found, places, strict=True):
         true = BIRDS.class_names[LABELS[place]]
         other = BIRDS.class_names[(LABELS[place] + 1) % 12]
-        assert sight.true == true
-        assert (sight.panel.width, sight.panel.height) == (320, 320)  # ten times as large
-        top, left, bottom, right = 10 * BIRDS.test[place].box
-        assert sight.annotated == pytest.approx((left, top, right - left, bottom - top), abs=0.2)
-        none, own = sight.looks
-        assert (none.series, none.row, none.box) == (0, "ViT", None)
-        assert none.answers == [Answer("global", other if place == 0 else true, place != 0)]
-        assert (own.series, own.row) == (1, "AFTrans")
+        assert image.true == true
+        assert (image.photo.width, image.photo.height) == (32, 32)
+        top, left, bottom, right = BIRDS.test[place].box
+        assert image.annotated == pytest.approx((left, top, right - left, bottom - top), abs=0.2)
+        none, own = image.rows
+        assert (none.series, none.setting, none.box) == (0, "ViT", None)
+        named = other if place == 0 else true
+        assert none.predictions == [PredictedClass("global", named, place != 0)]
+        assert (own.series, own.setting) == (1, "AFTrans")
         shift = place // 10
-        assert own.box == (10 * (8 + shift), 10 * (4 + shift), 240, 160)
-        said = other if place == 19 else true
-        assert own.answers == [Answer(head, said, place != 19) for head in ("local", "sum")]
+        assert own.box == (8 + shift, 4 + shift, 24, 16)
+        named, right = other if place == 19 else true, place != 19
+        assert own.predictions == [PredictedClass(head, named, right) for head in ("local", "sum")]
 
 
 def test_boxes_of_smaller_photos_and_of_central_crops_lie_where_they_were(tmp_path):
-    """On a photo of 64 px, 5 px of which are 1 px of the panel.
+    """On a photo of 64 px.
 
     A box of the whole photo at 32 px is twice as large there. One of the central 32 px of 48 px
     begins 8 px further, and is then 64/48 as large.
     """
-    sharp = lines(tmp_path, "sharp", boxes=np.tile([0, 0, 64, 64], (20, 1)), data__source_size=64)
-    plain = lines(tmp_path, "plain", boxes=BOXES)
-    central = lines(tmp_path, "central", boxes=BOXES, data__resize_ratio=1.5)
-    first = sights([*plain, *central, *sharp])[0]
-    plain_box, central_box, whole = (look.box for look in first.looks)
-    assert first.panel.width == 320
-    assert whole == (0, 0, 320, 320)
-    assert plain_box == (80, 40, 240, 160)
-    scale = 5 * 64 / 48
+    sharp = rows_of(tmp_path, "sharp", boxes=np.tile([0, 0, 64, 64], (20, 1)), data__source_size=64)
+    plain = rows_of(tmp_path, "plain", boxes=BOXES)
+    central = rows_of(tmp_path, "central", boxes=BOXES, data__resize_ratio=1.5)
+    first = compared_images([*plain, *central, *sharp])[0]
+    plain_box, central_box, whole = (row.box for row in first.rows)
+    assert first.photo.width == 64
+    assert whole == (0, 0, 64, 64)
+    assert plain_box == (16, 8, 48, 32)
+    scale = 64 / 48
     expected = [scale * (8 + 8), scale * (4 + 8), scale * 24, scale * 16]
     assert central_box == pytest.approx(expected, abs=0.11)
 
@@ -114,12 +115,12 @@ def test_photos_keep_their_shape_and_boxes_their_place(tmp_path):
     """A model's square of 32 px, on a photo of 600 x 150 px that is shown at 448 x 112."""
     changes = photos(tmp_path / "photos")
     dataset, _ = load_dataset(tiny_config(**changes))
-    own = lines(tmp_path, "AFTrans", boxes=BOXES, tested=2, dataset=dataset, **changes)
-    first = sights(own)[0]
-    assert (first.panel.width, first.panel.height) == (PHOTO_PX, 112)
+    own = rows_of(tmp_path, "AFTrans", boxes=BOXES, tested=2, dataset=dataset, **changes)
+    first = compared_images(own)[0]
+    assert (first.photo.width, first.photo.height) == (PHOTO_PX, 112)
     assert first.annotated is None
     top, left, bottom, right = BOXES[0] / 32  # of the model's square
-    assert first.looks[0].box == (448 * left, 112 * top, 448 * (right - left), 112 * (bottom - top))
+    assert first.rows[0].box == (448 * left, 112 * top, 448 * (right - left), 112 * (bottom - top))
 
 
 def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_path):
@@ -128,7 +129,7 @@ def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_p
     dataset, _ = load_dataset(tiny_config(**changes))
     own = tmp_path / "out" / "a"
     own.mkdir(parents=True)
-    lines(own, "seed0", boxes=BOXES, tested=2, dataset=dataset, **changes)
+    rows_of(own, "seed0", boxes=BOXES, tested=2, dataset=dataset, **changes)
     record_lists(own / "seed0", dataset, is_resumed=False)
 
     def restarted(**changes):
@@ -156,66 +157,66 @@ def test_a_finished_study_shows_photos_from_where_it_is_told_that_they_are(tmp_p
 
 
 def test_images_that_all_have_tested_are_shown(tmp_path):
-    found = sights([*lines(tmp_path, "a", boxes=BOXES), *lines(tmp_path, "b", tested=3)])
-    assert [sight.name for sight in found] == list(BIRDS.test.names[:3])
+    found = compared_images(
+        [*rows_of(tmp_path, "a", boxes=BOXES), *rows_of(tmp_path, "b", tested=3)]
+    )
+    assert [image.name for image in found] == list(BIRDS.test.names[:3])
 
 
 def test_nothing_is_shown_without_boxes_or_images(tmp_path):
-    plain = lines(tmp_path, "a")
-    assert sights(plain) == []
+    plain = rows_of(tmp_path, "a")
+    assert compared_images(plain) == []
     elsewhere = {"data__name": "folder", "data__dir": str(tmp_path / "absent")}
-    assert (
-        sights([*plain, *lines(tmp_path, "b", boxes=BOXES, data__source_size=64, **elsewhere)])
-        == []
-    )
+    boxed = rows_of(tmp_path, "b", boxes=BOXES, data__source_size=64, **elsewhere)
+    assert compared_images([*plain, *boxed]) == []
 
 
 def seeds(folder, row, wrong, tested=(NUM_TEST, NUM_TEST)):
-    """The line of a row of two runs."""
-    found = [
-        lines(folder, f"{row}{seed}", wrong=missed, tested=count, seed=seed, model__name="vit")[0]
+    """The table's row of two runs."""
+    single = [
+        rows_of(folder, f"{row}{seed}", wrong=missed, tested=count, seed=seed, model__name="vit")[0]
         for seed, (missed, count) in enumerate(zip(wrong, tested, strict=True))
     ]
-    return Line(row, "global", [line.trials[0] for line in found])
+    return TableRow(row, "global", [one.runs[0] for one in single])
 
 
-def groups(line, base):
+def groups(ours, base):
     with tiny_variants():
-        return disagreements(figures([line], base), base)
+        return disagreements(figures([ours], base), base)
 
 
 def test_an_image_is_said_by_the_runs_that_tested_it(tmp_path):
     """Seed 1 of the base is not paired, and has tested other images."""
-    line = lines(tmp_path, "a", model__name="vit")[0]
+    ours = rows_of(tmp_path, "a", model__name="vit")[0]
     base = seeds(tmp_path, "b", wrong=([5], []), tested=(NUM_TEST, 3))
-    (group,), _ = groups(line, base)
+    (group,), _ = groups(ours, base)
     (card,) = group.cards
     assert group.title == f"a (global) right, b (global) wrong (1 of {NUM_TEST})"
     true, other = (BIRDS.class_names[(LABELS[5] + missed) % 12] for missed in (0, 1))
     assert card.name == BIRDS.test.names[5]
-    assert card.said == [("true", true), ("a (global)", true), ("b (global)", other)]
+    assert card.predictions == [("true", true), ("a (global)", true), ("b (global)", other)]
 
 
-def test_of_several_seeds_one_line_is_right_more_often(tmp_path):
-    """Seed 0 of both has image 5 wrong: the base is wrong of it twice, the line once."""
-    line = seeds(tmp_path, "a", wrong=([5], []))
+def test_of_several_seeds_one_row_is_right_more_often(tmp_path):
+    """Seed 0 of both has image 5 wrong: the base is wrong of it twice, the other once."""
+    ours = seeds(tmp_path, "a", wrong=([5], []))
     base = seeds(tmp_path, "b", wrong=([5], [5]))
-    (group,), _ = groups(line, base)
+    (group,), _ = groups(ours, base)
     assert group.title == f"a (global) right more often than b (global) (1 of {NUM_TEST})"
     assert [card.name for card in group.cards] == [BIRDS.test.names[5]]
 
 
-def test_images_on_which_most_seeds_agree_come_first_whichever_line_is_right(tmp_path):
-    line = seeds(tmp_path, "a", wrong=([3, 9], [9]))
-    base = seeds(tmp_path, "b", wrong=([4, 12], [12]))
-    for one, other in ((line, base), (base, line)):
+def test_images_on_which_most_seeds_agree_come_first_whichever_row_is_right(tmp_path):
+    first = seeds(tmp_path, "a", wrong=([3, 9], [9]))
+    second = seeds(tmp_path, "b", wrong=([4, 12], [12]))
+    for one, other in ((first, second), (second, first)):
         shown = [[card.name for card in group.cards] for group in groups(one, other)[0]]
         ours, theirs = ([BIRDS.test.names[n] for n in places] for places in ((12, 4), (9, 3)))
-        assert shown == ([ours, theirs] if one is line else [theirs, ours])
+        assert shown == ([ours, theirs] if one is first else [theirs, ours])
 
 
 def test_the_names_of_a_split_are_read_once(tmp_path, monkeypatch):
-    line, base = (lines(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [1, 2, 3])))
+    ours, base = (rows_of(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [1, 2, 3])))
     read = []
 
     class Names(tuple):
@@ -227,14 +228,14 @@ def test_the_names_of_a_split_are_read_once(tmp_path, monkeypatch):
     test.names = Names(test.names)
     dataset = BIRDS._replace(test=test)
     monkeypatch.setattr(pictures, "load_dataset", lambda *_: (dataset, None))
-    (group,), _ = groups(line, base)
+    (group,), _ = groups(ours, base)
     assert (len(group.cards), len(read)) == (3, 1)
 
 
 def test_an_image_that_is_gone_is_named(tmp_path, monkeypatch):
-    line, base = (lines(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [7])))
+    ours, base = (rows_of(tmp_path, row, wrong=x)[0] for row, x in (("a", []), ("b", [7])))
     fewer = synthetic_dataset(num_train=24, num_test=3, image_size=32)
     monkeypatch.setattr(pictures, "load_dataset", lambda *_: (fewer, None))
-    none, why = groups(line, base)
+    none, why = groups(ours, base)
     assert none == []
     assert f"{BIRDS.test.names[7]!r} was tested and is not" in why

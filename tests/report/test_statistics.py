@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pages import answers
+from pages import predictions
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
-from aftrans_jax.report.answers import (
+from aftrans_jax.report.statistics import (
     agreement,
     by_class,
     by_head,
@@ -30,7 +30,7 @@ def random_answers(draw):
     count, classes = draw(st.integers(1, 60)), draw(st.integers(1, 6))
     labels, first, second = rng.integers(0, classes, (3, count))
     names = [f"class {label}" for label in range(classes)]
-    return answers(labels, first, names, rng.random(count), local=second)
+    return predictions(labels, first, names, rng.random(count), local=second)
 
 
 @pytest.mark.filterwarnings("ignore:A single label")  # of scikit-learn
@@ -84,7 +84,7 @@ def test_the_mean_over_classes_counts_a_rare_class_as_much_as_a_frequent_one():
 
 def test_calibration_golden():
     """Two images in 0.9 to 1, one right: off by 0.45; two in 0.6 to 0.7, both right: by 0.35."""
-    said = answers([0] * 4, [0, 1, 0, 0], confidence=[0.95, 0.95, 0.65, 0.65])
+    said = predictions([0] * 4, [0, 1, 0, 0], confidence=[0.95, 0.95, 0.65, 0.65])
     found = calibration(said)
     assert found.counts.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
     assert found.error == pytest.approx((2 * 0.45 + 2 * 0.35) / 4)
@@ -92,7 +92,7 @@ def test_calibration_golden():
 
 
 def test_a_confidence_of_one_is_in_the_last_bin_and_nan_in_none():
-    found = calibration(answers([0] * 3, [0] * 3, confidence=[1.0, math.nan, 0.0]))
+    found = calibration(predictions([0] * 3, [0] * 3, confidence=[1.0, math.nan, 0.0]))
     assert found.counts.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
 
 
@@ -116,13 +116,13 @@ def test_a_share_of_nothing_is_nan():
 
 
 def test_the_reported_head_is_first_whatever_its_name():
-    said = answers([0], [0], local=[0], sum=[0])
+    said = predictions([0], [0], local=[0], sum=[0])
     assert said.heads() == ["global", "local", "sum"]
     assert said._replace(reported="sum").heads() == ["sum", "global", "local"]
 
 
 def test_the_reported_head_is_first_and_classes_begin_with_the_worst():
-    said = answers([0, 0, 1, 1], [1, 1, 1, 0], local=[0, 0, 1, 1])._replace(reported="local")
+    said = predictions([0, 0, 1, 1], [1, 1, 1, 0], local=[0, 0, 1, 1])._replace(reported="local")
     assert list(by_head(said)) == ["local", "global"]
     worst, best = by_class(said._replace(reported="global"))
     assert (worst.name, worst.share.hits, worst.taken_for, worst.times) == ("Tern", 0, "Gull", 2)
@@ -130,25 +130,25 @@ def test_the_reported_head_is_first_and_classes_begin_with_the_worst():
 
 
 def test_of_pairs_as_frequent_the_larger_share_of_its_class_is_first():
-    said = answers([0, 0, 0, 1, 1, 2, 2], [1, 0, 0, 0, 1, 0, 0], ("a", "b", "c"))
+    said = predictions([0, 0, 0, 1, 1, 2, 2], [1, 0, 0, 0, 1, 0, 0], ("a", "b", "c"))
     assert confused(said) == [(2, 0, 2, 2), (1, 0, 1, 2), (0, 1, 1, 3)]
 
 
 def test_cells_are_shares_of_their_row_also_of_one_image_and_of_none():
-    found = summary(answers([0], [1]), None)
+    found = summary(predictions([0], [1]), None)
     assert found.matrix == [("Tern", [(0, 0), (1, 100)]), ("Gull", [(0, 0), (0, 0)])]
 
 
 def test_a_cell_of_a_large_matrix_has_a_shade_however_small_its_share():
     """One of 100 images is wrong: it gets an eighth of the full shade; the others all of it."""
     names = [str(label) for label in range(21)]
-    found = summary(answers([0] * 100, [1] + [0] * 99, names), None)
+    found = summary(predictions([0] * 100, [1] + [0] * 99, names), None)
     assert (found.side, found.matrix) == (21, ())
     assert found.shades == [(12, "M1 0h1v1h-1z"), (100, "M0 0h1v1h-1z")]
 
 
 def test_agreement_golden():
-    said = answers([0] * 5, [0, 0, 1, 1, 0], local=[0, 1, 0, 1, 1])
+    said = predictions([0] * 5, [0, 0, 1, 1, 0], local=[0, 1, 0, 1, 1])
     found = {key: rows.tolist() for key, rows in agreement(said, "global", "local").items()}
     assert found == {
         (True, True): [0],

@@ -1,4 +1,4 @@
-"""The arrays of a batch that predictions and pages show."""
+"""What a model gives for a batch: probabilities, and what is wanted of its region."""
 
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -17,7 +17,7 @@ from aftrans_jax.model.rams import RAMS
 from aftrans_jax.training.metrics import prediction_logits
 
 
-def answers(
+def batch_outputs(
     model: Model,
     head: str,
     wanted: Collection[str],
@@ -25,7 +25,7 @@ def answers(
     images: Images,
     mirror: bool = False,
 ) -> dict[str, Any]:
-    """Returns the arrays of a batch that predictions and pages show.
+    """Returns a model's probabilities for a batch, and what is wanted of its region.
 
     Args:
       model: the module.
@@ -33,7 +33,7 @@ def answers(
       wanted: names of what to return: "box", "relevance", "gates", "mask" and "rows", see
         `model.outputs.Region`, and "crop" [batch size size 3].
       params: parameters of the module.
-      images: images as in `Prepared`.
+      images: images as the model takes them, see `preprocessing.Prepared`.
       mirror: whether to average the logits of each image and its mirror image.
 
     Returns:
@@ -47,15 +47,15 @@ def answers(
     apply = partial(passes, model, params)
     output = (mirrored(apply) if mirror else apply)(images)
     shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
-    found: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
+    outputs: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
     if (region := output.region) is None:
-        return found
-    known = region._asdict() | {"gates": region.gate, "crop": None}
+        return outputs
+    of_region = region._asdict() | {"gates": region.gate, "crop": None}
     if "crop" in wanted and isinstance(model, AFTrans | RAMS):
         pixels = jnp.asarray(images, jnp.float32)
         crop = crop_and_resize(pixels, region.box, model.local_size, model.resample)
-        known["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
-    return found | {name: known[name] for name in wanted}
+        of_region["crop"] = jnp.clip(jnp.round(crop), 0, 255).astype(jnp.uint8)
+    return outputs | {name: of_region[name] for name in wanted}
 
 
 def _global_pass(model: Model, params: Mapping[str, Any], images: Images) -> ModelOutput:

@@ -1,4 +1,4 @@
-"""Statistics of a model's predictions on a test split: intervals, confused pairs, calibration.
+"""Statistics of a model's predictions for the images of a split: intervals, pairs, calibration.
 
 They are computed with numpy; tests compare them with scikit-learn, which a run does not need.
 """
@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 NUM_BINS = 10  # bins of confidence
 
 
-class Answers(NamedTuple):
-    """The predictions of each head for all test images.
+class SplitPredictions(NamedTuple):
+    """The predictions of each head for all images of a split.
 
     Attributes:
       labels: class of each image.
@@ -50,7 +50,7 @@ class Share(NamedTuple):
 
 
 class ClassScore(NamedTuple):
-    """A class, how many of its images are right, and the class most often predicted for others."""
+    """A class, its accuracy, and the class most often predicted for the images that are wrong."""
 
     name: str
     share: Share
@@ -92,14 +92,14 @@ def share(hits: int, total: int) -> Share:
 
     if not total:
         return Share(math.nan, math.nan, math.nan, 0, 0)
-    found = binomtest(hits, total).proportion_ci(method="wilson")
-    return Share(hits / total, float(found.low), float(found.high), hits, total)
+    interval = binomtest(hits, total).proportion_ci(method="wilson")
+    return Share(hits / total, float(interval.low), float(interval.high), hits, total)
 
 
-def by_head(answers: Answers) -> dict[str, Share]:
+def by_head(predictions: SplitPredictions) -> dict[str, Share]:
     """Returns the accuracy of each head, the reported one first."""
-    total = len(answers.labels)
-    return {head: share(int(answers.right(head).sum()), total) for head in answers.heads()}
+    total = len(predictions.labels)
+    return {head: share(int(predictions.right(head).sum()), total) for head in predictions.heads()}
 
 
 def mean_per_class(
@@ -121,29 +121,29 @@ def mean_per_class(
     return {head: float((x[tested] / totals[tested]).mean()) for head, x in hits.items()}
 
 
-def by_class(answers: Answers) -> list[ClassScore]:
+def by_class(predictions: SplitPredictions) -> list[ClassScore]:
     """Returns the score of each class that has images, the least accurate first."""
-    right, labels = answers.right(), answers.labels
-    often: dict[int, Pair] = {}
-    for pair in confused(answers):
-        often.setdefault(pair.true, pair)
+    right, labels = predictions.right(), predictions.labels
+    most_frequent: dict[int, Pair] = {}
+    for pair in confused(predictions):
+        most_frequent.setdefault(pair.true, pair)
     scores = []
     for label in np.unique(labels).tolist():
-        own, pair = labels == label, often.get(label)
-        name = answers.class_names[int(label)]
-        taken_for = "" if pair is None else answers.class_names[pair.named]
+        own, pair = labels == label, most_frequent.get(label)
+        name = predictions.class_names[int(label)]
+        taken_for = "" if pair is None else predictions.class_names[pair.named]
         times = 0 if pair is None else pair.times
-        found = share(int(right[own].sum()), int(own.sum()))
-        scores.append(ClassScore(name, found, taken_for, times))
+        accuracy = share(int(right[own].sum()), int(own.sum()))
+        scores.append(ClassScore(name, accuracy, taken_for, times))
     return sorted(scores, key=lambda score: score.share.value)
 
 
-def confused(answers: Answers) -> list[Pair]:
+def confused(predictions: SplitPredictions) -> list[Pair]:
     """Returns the pairs of classes that are confused, the most frequent first."""
-    wrong, count = ~answers.right(), len(answers.class_names)
-    named = answers.predicted[answers.reported]
-    keys, times = np.unique(answers.labels[wrong] * count + named[wrong], return_counts=True)
-    totals = np.bincount(answers.labels, minlength=count)
+    wrong, count = ~predictions.right(), len(predictions.class_names)
+    named = predictions.predicted[predictions.reported]
+    keys, times = np.unique(predictions.labels[wrong] * count + named[wrong], return_counts=True)
+    totals = np.bincount(predictions.labels, minlength=count)
     pairs = [
         Pair(key // count, key % count, often, int(totals[key // count]))
         for key, often in zip(keys.tolist(), times.tolist(), strict=True)
@@ -151,21 +151,21 @@ def confused(answers: Answers) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-pair.times, -pair.times / pair.total))
 
 
-def confusion(answers: Answers) -> Int[np.ndarray, "classes classes"]:
+def confusion(predictions: SplitPredictions) -> Int[np.ndarray, "classes classes"]:
     """Returns how many images of each class (row) are predicted as each class (column)."""
-    count = len(answers.class_names)
-    keys = answers.labels.astype(np.int64) * count + answers.predicted[answers.reported]
+    count = len(predictions.class_names)
+    keys = predictions.labels.astype(np.int64) * count + predictions.predicted[predictions.reported]
     return np.bincount(keys, minlength=count**2).reshape(count, count)
 
 
-def calibration(answers: Answers) -> Calibration:
-    """Returns how well the reported head's confidence matches its accuracy.
+def calibration(predictions: SplitPredictions) -> Calibration:
+    """Returns the calibration of the reported head, see `Calibration`.
 
     Confidences that are not finite, as from a model that diverged, are left out.
     """
-    sure = answers.confidence[answers.reported].astype(np.float64)
-    known = np.isfinite(sure)
-    sure, right = sure[known], answers.right()[known]
+    sure = predictions.confidence[predictions.reported].astype(np.float64)
+    is_finite = np.isfinite(sure)
+    sure, right = sure[is_finite], predictions.right()[is_finite]
     bins = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
     counts, confidences, hits = (
         np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, right)
@@ -178,9 +178,9 @@ def calibration(answers: Answers) -> Calibration:
 
 
 def agreement(
-    answers: Answers, one: str, other: str
+    predictions: SplitPredictions, one: str, other: str
 ) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
-    """Returns images grouped by whether one head is right and whether another is."""
+    """Returns the rows of images by whether one head is right and whether another is."""
     pairs = [(True, True), (True, False), (False, True), (False, False)]
-    first, second = answers.right(one), answers.right(other)
+    first, second = predictions.right(one), predictions.right(other)
     return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

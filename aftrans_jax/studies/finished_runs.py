@@ -1,4 +1,4 @@
-"""Finished runs for the tables, and two settings paired on the same images."""
+"""Finished runs, read and grouped to rows of a table; two rows paired on the same images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from aftrans_jax.workdir.record import (
 )
 
 
-class Trial(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run: its directory, settings by key, scores and predictions."""
 
     workdir: Path
@@ -35,41 +35,41 @@ class Trial(NamedTuple):
         return self.settings["seed"]
 
 
-class Line(NamedTuple):
-    """A line of a table: one setting, with one run per seed, judged by one kind of logits.
+class TableRow(NamedTuple):
+    """A row of a table: one setting, with one run per seed, judged by one kind of logits.
 
     Attributes:
-      row: name of the setting.
+      setting: name of the setting: of a study's row, or of the runs' folders.
       head: "global", "local" or "sum".
-      trials: runs in the order of their seeds, at least one.
+      runs: runs in the order of their seeds, at least one.
       paper: the paper's accuracy in percent, None where it has none.
     """
 
-    row: str
+    setting: str
     head: str
-    trials: Sequence[Trial]
+    runs: Sequence[FinishedRun]
     paper: float | None = None
 
     @property
     def name(self) -> str:
         """The names of the setting and the logits."""
-        return f"{self.row} ({self.head})"
+        return f"{self.setting} ({self.head})"
 
     def accuracies(
         self, head: str, *, validation: bool = False
     ) -> Float[np.ndarray, " seeds"] | None:
         """Returns the accuracies in percent by seed; None where the model has no such logits."""
-        results = [trial.result for trial in self.trials]
+        results = [run.result for run in self.runs]
         if validation:
             results = [result.get("validation") or {} for result in results]
-        found = [result.get(f"{head}_accuracy") for result in results]
-        return None if None in found else 100 * np.array(found, np.float64)
+        values = [result.get(f"{head}_accuracy") for result in results]
+        return None if None in values else 100 * np.array(values, np.float64)
 
     def mean(self, key: str) -> float | None:
         """Returns the mean of a figure in result.json, over the runs that have it."""
-        found = [trial.result.get(key) for trial in self.trials]
-        found = [value for value in found if isinstance(value, int | float)]
-        return float(np.mean(found)) if found else None
+        values = [run.result.get(key) for run in self.runs]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        return float(np.mean(numbers)) if numbers else None
 
 
 class Pairing(NamedTuple):
@@ -79,7 +79,7 @@ class Pairing(NamedTuple):
       names: names of the images, in the order of their split.
       ours: whether each image is classified correctly, by seed.
       base: the same for the setting to compare with.
-      most: number of seeds and of images, each of the line that has more.
+      most: number of seeds and of images, each of the row that has more.
     """
 
     names: Sequence[str]
@@ -95,7 +95,7 @@ class Pairing(NamedTuple):
         return f"of {' and '.join(fewer)}" if fewer else ""
 
 
-def read_trial(workdir: Path) -> Trial:
+def read_finished_run(workdir: Path) -> FinishedRun:
     """Returns the finished run of a directory.
 
     Raises:
@@ -124,27 +124,27 @@ def read_trial(workdir: Path) -> Trial:
             f"{error.filename} is absent: the run is of an earlier version. Move result.json away "
             f"and run python -m aftrans_jax.main --workdir={workdir}, which evaluates it again"
         ) from error
-    return Trial(workdir, _settings(workdir, result), result, predictions)
+    return FinishedRun(workdir, _settings(workdir, result), result, predictions)
 
 
-def read_annotated(workdir: Path) -> Trial:
-    """Returns the finished run of a directory as evaluated with annotated boxes.
+def read_annotated_run(workdir: Path) -> FinishedRun:
+    """Returns the finished run of a directory with its scores on annotated boxes as crops.
 
     Raises:
       FileNotFoundError: it was not evaluated in this way.
       DamagedRecordError: its files cannot be read.
       ValueError: it has settings that this version does not know.
     """
-    found = annotated_scores(workdir)
-    if found is None:
+    scores = annotated_scores(workdir)
+    if scores is None:
         raise FileNotFoundError(
             f"{workdir} holds no finished run that was evaluated by the annotated boxes: "
             f"python -m aftrans_jax.main --mode=eval --workdir={workdir} "
             "--config.region.method=annotated"
         )
-    result, predictions = found
+    result, predictions = scores
     settings = {**_settings(workdir, result), **ANNOTATED_BOXES}
-    return Trial(workdir, settings, result, read_predictions(predictions))
+    return FinishedRun(workdir, settings, result, read_predictions(predictions))
 
 
 def _settings(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,44 +158,44 @@ def _settings(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     return settings | {"data.dir": place, "eval.logits": logits}
 
 
-def judged_by(trial: Trial, heads: Sequence[str]) -> list[str]:
+def judged_by(run: FinishedRun, heads: Sequence[str]) -> list[str]:
     """Returns the logits that a run is judged by: those given, or else its `eval.logits`.
 
     Raises:
       ValueError: the model has no such logits.
     """
-    chosen = list(heads) or [trial.settings["eval.logits"]]
-    absent = [head for head in chosen if head not in trial.predictions.predicted]
+    chosen = list(heads) or [run.settings["eval.logits"]]
+    absent = [head for head in chosen if head not in run.predictions.predicted]
     if absent:
         raise ValueError(
-            f"{trial.workdir} has no {absent[0]} logits: choose of "
-            f"{', '.join(head for head in HEADS if head in trial.predictions.predicted)}"
+            f"{run.workdir} has no {absent[0]} logits: choose of "
+            f"{', '.join(head for head in HEADS if head in run.predictions.predicted)}"
         )
     return chosen
 
 
-def lines_of(
+def table_rows(
     name: str,
     heads: Sequence[str],
-    trials: Sequence[Trial],
+    runs: Sequence[FinishedRun],
     paper: float | Mapping[str, float] | None = None,
-) -> list[Line]:
-    """Returns the lines of a row: one for each of the logits that it is judged by.
+) -> list[TableRow]:
+    """Returns the table's rows of a study's row: one for each of the logits that it is judged by.
 
     Args:
-      name: name of the row.
+      name: name of the study's row.
       heads: logits that it is judged by.
-      trials: finished runs of the row, at least one.
+      runs: its finished runs, at least one.
       paper: see `Row`.
 
     Raises:
       ValueError: the model has no such logits.
     """
     papers = paper if isinstance(paper, Mapping) else dict.fromkeys(heads, paper)
-    return [Line(name, head, trials, papers.get(head)) for head in judged_by(trials[0], heads)]
+    return [TableRow(name, head, runs, papers.get(head)) for head in judged_by(runs[0], heads)]
 
 
-def paired(line: Line, base: Line) -> Pairing:
+def paired(row: TableRow, base: TableRow) -> Pairing:
     """Returns both settings on the images that all of their runs tested.
 
     Runs of equal seeds are paired; where no seeds are equal, in their order.
@@ -203,28 +203,28 @@ def paired(line: Line, base: Line) -> Pairing:
     Raises:
       ValueError: they have no image in common.
     """
-    by_seed = {trial.seed: trial for trial in base.trials}
-    pairs = [(trial, by_seed[trial.seed]) for trial in line.trials if trial.seed in by_seed]
-    pairs = pairs or list(zip(line.trials, base.trials, strict=False))
-    everything = [trial.predictions for pair in pairs for trial in pair]
-    shared = set(everything[0].names).intersection(*(other.names for other in everything))
+    by_seed = {run.seed: run for run in base.runs}
+    pairs = [(run, by_seed[run.seed]) for run in row.runs if run.seed in by_seed]
+    pairs = pairs or list(zip(row.runs, base.runs, strict=False))
+    predictions = [run.predictions for pair in pairs for run in pair]
+    shared = set(predictions[0].names).intersection(*(other.names for other in predictions))
     if not shared:
         raise ValueError(
             f"{pairs[0][0].workdir} and {pairs[0][1].workdir} have no test image in common: "
             "compare runs of the same data set"
         )
-    names = [name for name in everything[0].names if name in shared]
+    names = [name for name in predictions[0].names if name in shared]
 
-    def right(trial: Trial, head: str) -> Bool[np.ndarray, " images"]:
-        by_name = dict(zip(trial.predictions.names, trial.predictions.correct(head), strict=True))
+    def right(run: FinishedRun, head: str) -> Bool[np.ndarray, " images"]:
+        by_name = dict(zip(run.predictions.names, run.predictions.correct(head), strict=True))
         return np.array([by_name[name] for name in names])
 
     return Pairing(
         names,
-        np.stack([right(trial, line.head) for trial, _ in pairs]),
-        np.stack([right(trial, base.head) for _, trial in pairs]),
+        np.stack([right(run, row.head) for run, _ in pairs]),
+        np.stack([right(run, base.head) for _, run in pairs]),
         (
-            max(len(line.trials), len(base.trials)),
-            max(len(trial.predictions.names) for trial in (*line.trials, *base.trials)),
+            max(len(row.runs), len(base.runs)),
+            max(len(run.predictions.names) for run in (*row.runs, *base.runs)),
         ),
     )
