@@ -60,7 +60,7 @@ def base_config() -> Config:
     # s8 | b16 | b32 | b8 | l16 | l32 | h14 | s14 | b14 | l14 | s14_reg4 | b14_reg4 | l14_reg4 |
     # ti16_reg1 | s16_reg1 | b16_reg1.
     config.model.variant = "auto"  # Paper: section 3.2 has b16
-    # Px from one patch to the next; 0: the patch size (no overlap), or that of a whole model.
+    # Px from one patch to the next; 0: the patch size (no overlap), or a whole model's own stride.
     config.model.stride = 0  # Choice: no overlap; section 3.2: patches of 16 px every 12 px
     # Form of the GELU: auto (that of the weights) | tanh (official npz) | exact (DeiT).
     config.model.gelu = "auto"

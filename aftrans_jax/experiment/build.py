@@ -101,7 +101,7 @@ def build(
       ValueError: a value is unknown, contradicts others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
-    # Of runs, `launch` has settled all but keys that are newer than their record.
+    # Of trainings, `launch` has settled all but keys that are newer than their record.
     config, left = settled(config)
     mesh, trains, skips = sharding.device_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches

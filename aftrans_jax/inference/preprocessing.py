@@ -1,4 +1,4 @@
-"""Makes images as a trained model takes them of photos of any kind and size."""
+"""Turns photos of any kind and size into the images that a trained model takes."""
 
 import os
 import re

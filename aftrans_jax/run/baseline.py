@@ -26,7 +26,7 @@ _NOT_ITS = (
 
 
 def find_baseline(
-    workdir: Path, settings: Mapping[str, Any], answers: SplitPredictions, names: list[str]
+    workdir: Path, settings: Mapping[str, Any], predictions: SplitPredictions, names: list[str]
 ) -> tuple[Baseline | None, str]:
     """Returns a finished plain ViT of the same settings, or None and a note that says so.
 
@@ -37,8 +37,8 @@ def find_baseline(
     Args:
       workdir: directory of the run, whose predictions are not needed.
       settings: settings of the run, nested.
-      answers: predictions of the run.
-      names: names of the test images, in the order of `answers`.
+      predictions: predictions of the run.
+      names: names of the test images, in the order of `predictions`.
     """
     ours = flat(settings)
     if ours["model.name"] == _PLAIN:
@@ -46,7 +46,7 @@ def find_baseline(
     place = workdir.absolute()
     same_name = place.parent.parent.glob(f"*/{glob.escape(place.name)}")
     for path in sorted(itertools.chain(place.parent.glob("*"), same_name)):
-        found = _compared(path, place, ours, answers, names) if path != place else None
+        found = _compared(path, place, ours, predictions, names) if path != place else None
         if found is not None:
             return found, ""
     return None, (
@@ -58,7 +58,11 @@ def find_baseline(
 
 
 def _compared(
-    path: Path, workdir: Path, ours: Mapping[str, Any], answers: SplitPredictions, names: list[str]
+    path: Path,
+    workdir: Path,
+    ours: Mapping[str, Any],
+    predictions: SplitPredictions,
+    names: list[str],
 ) -> Baseline | None:
     """Returns the run in a directory as a baseline, None where it cannot serve as one."""
     try:
@@ -72,10 +76,10 @@ def _compared(
         said = read_predictions(path / "predictions.csv")
     except (OSError, ValueError):  # another version's, damaged, or being written
         return None
-    true = [answers.class_names[label] for label in answers.labels]
+    true = [predictions.class_names[label] for label in predictions.labels]
     if list(said.names) != names or list(said.true) != true:
         return None
-    right, own = said.correct("global"), answers.right()
+    right, own = said.correct("global"), predictions.right()
     return Baseline(
         name=_from_here(path),
         accuracy=share(int(right.sum()), len(right)),

@@ -22,12 +22,12 @@ class ShownImages(NamedTuple):
     """The test images that the report shows, with the model's outputs for them.
 
     Attributes:
-      answers: predictions on the full split.
+      predictions: predictions on the full split.
       chosen: rows of the images to show.
       relevance: relevance of the chosen rows in ascending order; None for a model without regions.
     """
 
-    answers: SplitPredictions
+    predictions: SplitPredictions
     chosen: Chosen
     relevance: Float[np.ndarray, "images rows cols"] | None
 
@@ -39,17 +39,17 @@ def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluati
     memory of the split; a second pass takes only as many batches as the chosen ones fill.
     """
     outcomes, config = evaluation.outcomes, experiment.config
-    answers = SplitPredictions(
+    predictions = SplitPredictions(
         labels=outcomes["label"],
         predicted=outcomes["predicted"],
         confidence=outcomes["confidence"],
         reported=predicting_logits(config),
         class_names=experiment.dataset.class_names,
     )
-    chosen = choose(answers, config.report.num_images)
+    chosen = choose(predictions, config.report.num_images)
     indices = outcomes["index"][chosen.rows()].tolist()
     relevance = experiment.evaluator.relevance(state, indices) if indices else None
-    return ShownImages(answers, chosen, relevance)
+    return ShownImages(predictions, chosen, relevance)
 
 
 def pictures(

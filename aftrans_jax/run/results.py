@@ -117,15 +117,15 @@ def write_results(
     settings = flat(result["config"])
     photos = pictures(shown, dataset, evaluation, image_sizes(configured(settings)))
     names = [dataset.test.names[int(index)] for index in evaluation.outcomes["index"]]
-    baseline, no_baseline = find_baseline(workdir, settings, shown.answers, names)
+    baseline, no_baseline = find_baseline(workdir, settings, shown.predictions, names)
     report = PageContents(
         title=f"{settings['model.name']} on {dataset.name}",
-        predictions=shown.answers,
+        predictions=shown.predictions,
         baseline=baseline,
         no_baseline=no_baseline,
         top5={
             head: found
-            for head in shown.answers.heads()
+            for head in shown.predictions.heads()
             if (found := result[f"{head}_top5_accuracy"]) is not None
         },
         facts=_facts(result),

@@ -12,7 +12,7 @@ from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.model import predicting_logits
 from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.run.results import skipped_images
-from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training.actions import Profile, Report, Stopwatch, show_scores
 from aftrans_jax.training.checkpoint_writing import check_room
 from aftrans_jax.training.checkpoints import Checkpoints
@@ -24,7 +24,7 @@ from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState
 
 
-class Session:
+class Session(contextlib.AbstractContextManager["Session"]):
     """The checkpoints, the log and the actions of a training in its directory.
 
     Attributes:
@@ -37,7 +37,7 @@ class Session:
     ) -> None:
         """Opens the directory; nothing is written before `train` or `evaluate`."""
         config = experiment.config
-        self._experiment, self._workdir, self._stop = experiment, workdir, stop
+        self._experiment, self._workdir, self.stop = experiment, workdir, stop
         self.progress = progress
         self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
         chooses = experiment.dataset.validation is not None
@@ -52,7 +52,7 @@ class Session:
             precision=experiment.dtype,
             say=progress.say,
         )
-        self._stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch()
         self._report = Report(
             every=config.train.report_every,
             batch_size=config.train.batch_size,
@@ -60,7 +60,7 @@ class Session:
             schedule=jax.jit(experiment.schedule),  # one program instead of one for each operation
             largest_loss=experiment.largest_loss,
             recovery_advice=self._checkpoints.recovery_advice,
-            stopwatch=self._stopwatch,
+            stopwatch=self.stopwatch,
             log=self.log,
             progress=progress,
         )
@@ -73,7 +73,7 @@ class Session:
         self._checkpoints.scores.forget_after(self._checkpoints.latest or 0)
         state = self._experiment.state if restored is None else restored.state
         if restored is not None:
-            self._stop.saved = _saved(state)
+            self.stop.saved = _saved(state)
         return self._placed(state), restored is not None
 
     def train(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
@@ -83,9 +83,9 @@ class Session:
           Stopped: a signal has come; the state is saved.
           FloatingPointError: the training diverged.
         """
-        with self._stop.deferring(), contextlib.closing(self.progress):
+        with self.stop.deferring(), contextlib.closing(self.progress):
             self._catch_up(state)
-            if not (self._stop(0) or self.stops_early(state)):
+            if not (self.stop(0) or self.stops_early(state)):
                 state = self._trained(state)
             if self.stops_early(state):
                 patience = self._experiment.config.train.patience
@@ -111,7 +111,7 @@ class Session:
           OSError: the state cannot be written; else a run could be called finished without it.
         """
         figures: dict[str, Any] = {}
-        with self._stop.deferring():
+        with self.stop.deferring():
             if self._split == "test":
                 evaluation = self._evaluate_saved(state)
             else:
@@ -134,9 +134,6 @@ class Session:
             for split, names in now.items()
         }
 
-    def __enter__(self) -> "Session":
-        return self
-
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Waits until everything is written.
 
@@ -144,7 +141,8 @@ class Session:
         it would wait for the others; it is skipped when the run resumes.
         """
         together = error is None or jax.process_count() == 1 or getattr(error, "agreed", False)
-        with self._stop.deferring(agreeing=together):
+        stops = error is None or isinstance(error, Stopped)
+        with self.stop.deferring(agreeing=together, raising=stops):
             if together:
                 self._checkpoints.close()
             self.log.close()
@@ -154,7 +152,7 @@ class Session:
 
     def _scored(self, state: TrainState, split: str) -> Evaluation:
         """Returns the evaluation of a saved state on a split, written and shown."""
-        with self._stop.immediate():
+        with self.stop.immediate():
             self.progress.say(f"evaluating the {split} images")
             evaluation = self._experiment.evaluator.evaluate(state, split)
         self.log.write(int(state.step), split, evaluation.scores)
@@ -163,7 +161,7 @@ class Session:
 
     def _trained(self, state: TrainState) -> TrainState:
         """Returns the saved state after the last step, or after the step of a stop."""
-        config, stop = self._experiment.config, self._stop
+        config, stop = self._experiment.config, self.stop
         stop.agree_every = config.train.report_every
         check_room(self._checkpoints.directory, state)  # before the minutes of compiling
         self.progress.say("loading the first batch")
@@ -174,7 +172,7 @@ class Session:
         actions: list[Action] = [self._report, self._save_and_evaluate]
         with contextlib.ExitStack() as until_trained:
             if config.train.profile and jax.process_index() == 0:
-                profile = Profile(self._workdir / "profile", self._stopwatch)
+                profile = Profile(self._workdir / "profile", self.stopwatch)
                 actions.append(until_trained.enter_context(contextlib.closing(profile)))
             state = train(
                 state,
@@ -200,7 +198,7 @@ class Session:
         evaluate, save = self._is_due(number), number % config.train.save_every == 0
         if not (evaluate or save) or int(state.step) >= config.train.steps:
             return  # nothing is due, or it is the last state
-        with self._stopwatch.paused(state):
+        with self.stopwatch.paused(state):
             self._save(state)
             if evaluate:
                 self._evaluate_saved(state)
@@ -226,7 +224,7 @@ class Session:
         number = int(state.batch_number)
         if number != self._checkpoints.latest:
             self._checkpoints.save(number, state, sound=self._report.in_range())
-        self._stop.saved = _saved(state)
+        self.stop.saved = _saved(state)
         if self._experiment.skipped:
             names = self.skipped_images()
             if jax.process_index() == 0:

@@ -32,7 +32,7 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, message: str, number: int, *, agreed: bool) -> None:
-        """Takes the line for the user, the number of the signal, and the attribute."""
+        """Takes the line for the user, the number of the signal, and `agreed`."""
         super().__init__(message)
         self.exit_code, self.agreed = 128 + number, agreed
 
@@ -79,15 +79,16 @@ class StopRequest:
             self._sending.close()  # ends the thread
 
     @contextlib.contextmanager
-    def deferring(self, *, agreeing: bool = True) -> Iterator[None]:
+    def deferring(self, *, agreeing: bool = True, raising: bool = True) -> Iterator[None]:
         """Lets a `with` block run to its end; then raises `Stopped` where a signal has come.
 
         Args:
           agreeing: whether signals of other processes count; then all processes must get here.
+          raising: whether it raises; False while an error is on its way.
         """
         with self._set_deferred(True):
             yield
-            if self(0) if agreeing else self._requested:
+            if (self(0) if agreeing else self._requested) and raising:
                 raise self._stopped(agreed=agreeing)
 
     @contextlib.contextmanager
@@ -95,7 +96,7 @@ class StopRequest:
         """Within `deferring()`, marks a `with` block in which nothing is unsaved.
 
         A signal ends it where it is. Several processes, which must all get here, agree before it,
-        and then after it.
+        run to its end, and agree again where they next do.
         """
         with self._set_deferred(jax.process_count() > 1):
             if self(0):

@@ -118,9 +118,10 @@ def _result(
     result = summary(experiment, *evaluation) | figures
     result["skipped_images"] = session.skipped_images()
     progress.say("writing the report")
-    seen = shown_images(experiment, *evaluation)
-    if jax.process_index() == 0:
-        write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
+    with session.stop.deferring():
+        seen = shown_images(experiment, *evaluation)
+        if jax.process_index() == 0:
+            write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
     for split, names in result["skipped_images"].items():
         if names:
             shown = ", ".join(names[:3])
@@ -141,7 +142,7 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
     try:
         recorded = read_settings(workdir, notes.append)
         changed = changes(recorded or {}, flat(experiment.config.to_dict()))
-        # Again after `launch`: now under the lock, and with what the data set, such as the warm-up.
+        # Again after `launch`: now under the lock, and with what the data decided.
         check_same_training(workdir, changed)
         if "data.dir" in changed:
             check_moved(workdir, *map(Path, changed["data.dir"]))

@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     Attributes:
       changes: new values by key, such as "sacm.keep_ratio", or functions of the base's values.
-      heads: logits that the row is judged by, with one line of the table each; none: the run's
+      heads: logits that the row is judged by, with one row of the table each; none: the run's
         `eval.logits`.
       paper: accuracy in percent that the paper reports, by name of the logits, or for all of them.
       evaluates: name of a row above, whose runs are evaluated with annotated boxes as crops instead

@@ -1,4 +1,4 @@
-"""Finished runs, read and grouped to rows of a table; two rows paired on the same images."""
+"""Finished runs, read and grouped into rows of a table; two rows paired on the same images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

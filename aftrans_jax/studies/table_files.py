@@ -56,9 +56,9 @@ def write_study(study: Study, workdir: Path, finished: Sequence[Run], command: s
         heads[run.row] = run.heads
     rows = [
         row
-        for name, row in study.rows.items()
+        for name, setting in study.rows.items()
         if name in runs
-        for row in table_rows(name, heads[name], runs[name], row.paper)
+        for row in table_rows(name, heads[name], runs[name], setting.paper)
     ]
     base = next((row for row in rows if row.setting == study.base), None)
     write_table(workdir, study.title, rows, base, command)

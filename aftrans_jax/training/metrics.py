@@ -53,9 +53,8 @@ def prediction_logits(
 def correct(
     logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """Returns 1 where the highest logit is the label's, else 0; 0 where one is NaN."""
-    highest = (logits.argmax(axis=-1) == labels) & ~jnp.isnan(logits).any(axis=-1)
-    return highest.astype(jnp.float32)
+    """Returns 1 where the highest logit is the label's, else 0; a NaN counts as highest."""
+    return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
 
 
 def in_top5(
@@ -64,7 +63,7 @@ def in_top5(
     """Returns 1 where fewer than five logits come before the label's, else 0.
 
     Equal logits come in the order of their classes, as they do for `correct`. NaN comes before
-    every number, and a label whose own logit is NaN does not count.
+    every number, and a label whose own logit is NaN does not count, unlike in `correct`.
     """
     label, classes = labels[:, None], jnp.arange(logits.shape[-1])
     own = jnp.take_along_axis(logits, label, axis=-1)

@@ -177,7 +177,7 @@ def share_note(name: str, state: TrainState, specs: Specs, mesh: Mesh) -> list[s
     held = jax.tree.map(lambda leaf, is_split: leaf.size / (size if is_split else 1), state, split)
     share = sum(jax.tree.leaves(held)) / sum(leaf.size for leaf in jax.tree.leaves(state))
     line = f"train.sharding=fsdp: each of {mesh.size} devices holds {share:.0%} of the state"
-    return [f"{line}; of 2, 4, 8 or a multiple of 8 it would be a part" if share > 0.9 else line]
+    return [f"{line}; of 2, 4 or 8 devices, each would hold a part" if share > 0.9 else line]
 
 
 def _spec(leaf: Any, group_size: int) -> PartitionSpec:

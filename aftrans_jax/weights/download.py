@@ -20,8 +20,8 @@ ADDRESS = "https://storage.googleapis.com/vit_models"  # Google Research's files
 _CHUNK = 1 << 16  # bytes; at most this much is lost when a connection breaks
 _PATIENCE = 30  # seconds without a byte
 _TRIES = 5
-_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-_BROKEN_OFF = (
+_RETRIED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_INCOMPLETE = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
 )
@@ -141,7 +141,7 @@ def _resume(url: str, part: Path, size: int) -> Path:
                     file.seek(have)
                     for block in answer.iter_content(_CHUNK):
                         bar.update(file.write(block))
-        except _BROKEN:
+        except _RETRIED:
             if attempt == _TRIES:
                 raise
     if (have := part.stat().st_size) != size:
@@ -162,7 +162,7 @@ def why_failed(url: str, error: requests.RequestException) -> str:
         return f"{host} answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return f"{host} cannot be reached ({_first_cause(error)})"
-    if isinstance(error, _BROKEN_OFF):
+    if isinstance(error, _INCOMPLETE):
         return f"the connection to {host} broke off ({_first_cause(error)})"
     return f"the answer of {host} cannot be used ({_first_cause(error)})"
 

@@ -73,9 +73,8 @@ def measure(settings: Settings) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         photos = write_large_photos(Path(folder)) * PASSES
         deque(classifier.stream(photos[:NUM_FILES]), maxlen=0)  # compiles
-        memory = {}
+        memory, start = {}, forget_peak()
         for number in (len(photos) // 10, len(photos)):
-            start = forget_peak()
             deque(classifier.stream(photos[:number]), maxlen=0)
             memory[number] = status_bytes("VmHWM") - start
         speeds: dict[str, list[float]] = {"reader": [], "predict": []}

@@ -1,4 +1,4 @@
-"""AFTrans beside the strongest model without attention: a plain ViT trained on random crops.
+"""AFTrans beside its strongest rival at this size: a plain ViT trained on random crops.
 
     python -m aftrans_jax.study --study=configs/studies/vit_crops.py --workdir=studies/vit_crops \
         --config.data.name=cub --config.data.dir=data/CUB_200_2011 \

@@ -91,6 +91,20 @@ def test_a_signal_at_the_start_of_a_thread_does_not_keep_the_process(tmp_path):
     assert done.stderr.startswith("SIGTERM: ")
 
 
+def test_a_signal_does_not_replace_an_error_that_is_on_its_way():
+    def failing():
+        with StopRequest() as stop:
+            try:
+                raise OSError("the disk is full")
+            finally:
+                with stop.deferring(raising=False):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(0)
+
+    with pytest.raises(OSError, match="full"):
+        failing()
+
+
 def test_what_was_there_before_is_there_again_and_the_first_signal_counts():
     numbers = (signal.SIGTERM, signal.SIGINT)
     handlers = [signal.getsignal(number) for number in numbers]
