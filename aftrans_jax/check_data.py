@@ -36,13 +36,13 @@ def main(argv: list[str]) -> None:
     """Prints the report; exits with 1 where the data cannot be read or has problems."""
     del argv
     # Not needed for --help.
-    from aftrans_jax.experiment.auto_settings import settled
+    from aftrans_jax.experiment.auto_settings import resolve_auto
     from aftrans_jax.experiment.data import lists_as_trained
 
     target = Path(_WRITE.value) if _WRITE.value else None
     with one_line_errors():
         CONFIG.value.pretrained = ""  # no weights are needed
-        config, _ = settled(CONFIG.value)
+        config, _ = resolve_auto(CONFIG.value)
         listed = lists_as_trained(config)
         if target:  # before opening, which takes minutes or hours
             _check(target, listed)

@@ -77,7 +77,7 @@ def _write(args: argparse.Namespace) -> None:
     elif args.format == "aftrans":
         save_trained(path, trained)
     else:
-        logits = args.logits or ("global" if args.format == "onnx" else trained.predict_from)
+        logits = args.logits or ("global" if args.format == "onnx" else trained.head)
         write_program(path, trained, args.format, logits, with_region=args.region)
     if replaced:
         say(f"note: the earlier {path} is replaced")

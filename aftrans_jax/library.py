@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
 from aftrans_jax.config_files import check_argument, get_config_of, packaged
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import Model, initial_params
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.options import BATCH_SIZE
@@ -103,7 +103,7 @@ def create(
     if weights is not None:
         keys.pretrained = os.fspath(weights)
     expand_paths(keys)
-    keys, left = settled(keys)
+    keys, left = resolve_auto(keys)
     model = suited_model(keys, num_classes)
     params, notes = initial_params(keys, model)
     for note in (*left, *notes):

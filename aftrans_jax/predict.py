@@ -75,7 +75,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     from aftrans_jax.inference.prediction_page import PredictionPage
     from aftrans_jax.inference.prediction_table import prediction_table
     from aftrans_jax.inference.preprocessing import why_unread
-    from aftrans_jax.inference.trained_model import check_logits, load_trained
+    from aftrans_jax.inference.trained_model import check_head, load_trained
     from aftrans_jax.workdir.contents import check_output
 
     for option in ("out", "report"):
@@ -85,7 +85,7 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)), precision=args.precision)
     if args.logits:
-        check_logits(trained, args.logits)
+        check_head(trained, args.logits)
     model = Classifier(
         trained,
         head=args.logits,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from aftrans_jax.config import Config, recipe_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.model.attention import KERNELS, automatic_kernel, check_kernel
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.training.precision import PRECISIONS
@@ -77,7 +77,7 @@ class Settings:
         config.model.attention, config.train.precision = self.attention, self.precision
         config.data.image_size = config.data.source_size = self.image_size
         config.data.local_size = self.local_size
-        return settled(config)[0]
+        return resolve_auto(config)[0]
 
     def resolved(self) -> dict[str, str]:
         """Returns the names of the type and of the attention kernel in use.

@@ -34,14 +34,14 @@ def _compile_once(monkeypatch) -> None:
     def compiled(model: Trained, *, head, batch_size, wanted) -> Classifier:
         assert batch_size >= 1
         records = [(folders[-1] / name).read_bytes() for name in ("config.json", "classes.json")]
-        everything = {} if wanted or (head or model.predict_from) != "global" else {"wanted": ()}
+        everything = {} if wanted or (head or model.head) != "global" else {"wanted": ()}
         precision = model.model.vit.dtype.name.encode()
         key = (*records, precision, bytes([not everything]))
         if key not in _compiled:
             _compiled[key] = Classifier(model, head=head, **everything)
         found = object.__new__(Classifier)  # a copy would compile anew
         found.__dict__.update(_compiled[key].__dict__)
-        found.head = head or model.predict_from
+        found.head = head or model.head
         whole, kept = found._outputs, {"probabilities", *wanted}
         found._outputs = lambda *given: {x: y for x, y in whole(*given).items() if x in kept}
         return found

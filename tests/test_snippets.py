@@ -11,7 +11,7 @@ from PIL import Image
 from places import ROOT
 
 from aftrans_jax import library
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.checks import check
 from aftrans_jax.experiment.data import read_lists
 from aftrans_jax.model.variants import Variant
@@ -33,8 +33,8 @@ WITH_SNIPPETS = [page for page in PAGES if snippets(page.read_text(encoding="utf
 
 def trained(run, config, workdir, stop) -> None:
     """Leaves a run that is there: `trained_run` was trained by `aft.train` from its start."""
-    settled_config, _ = settled(config)
-    check(settled_config, num_devices=1)
+    resolved, _ = resolve_auto(config)
+    check(resolved, num_devices=1)
     read_lists(config)  # the photos are there
     shutil.copytree(run, workdir)
 

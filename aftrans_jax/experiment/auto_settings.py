@@ -31,7 +31,7 @@ class _Facts(NamedTuple):
     whole: WholeModel | None = None
 
 
-def settled(
+def resolve_auto(
     config: Config, recorded: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a configuration with the keys that are left to the weights set, locked.
@@ -102,7 +102,7 @@ def _found(config: Config, facts: _Facts) -> dict[str, Any]:
     if (whole := facts.whole) is not None:
         stride, local_size, source_size = whole.stride, whole.local_size, whole.source_size
     image_size = _given(config, "data.image_size") or size
-    crops = config.model.name in MODELS and "local" in MODELS[config.model.name].logits
+    crops = config.model.name in MODELS and "local" in MODELS[config.model.name].heads
     return {
         "model.variant": facts.variant,
         "model.stride": stride,

@@ -16,7 +16,7 @@ from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.agreement import check_agreement
-from aftrans_jax.experiment.auto_settings import settled, with_steps
+from aftrans_jax.experiment.auto_settings import resolve_auto, with_steps
 from aftrans_jax.experiment.batches import (
     global_train_batches,
     processes_here,
@@ -32,7 +32,7 @@ from aftrans_jax.experiment.model import (
     build_model,
     initial_params,
     loss_weights,
-    predicting_logits,
+    predicting_head,
 )
 from aftrans_jax.experiment.optimization import build_optimizer, build_state, rate_notes
 from aftrans_jax.experiment.recipe import Recipe, build_recipe, check_evaluations
@@ -101,8 +101,8 @@ def build(
       ValueError: a value is unknown, contradicts others, or differs between processes.
       FileNotFoundError: the data or the weights are not where the configuration says.
     """
-    # Of trainings, `launch` has settled all but keys that are newer than their record.
-    config, left = settled(config)
+    # Of trainings, `launch` has resolved all but keys that are newer than their record.
+    config, left = resolve_auto(config)
     mesh, trains, skips = sharding.device_mesh(), evaluated is None, config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
@@ -177,7 +177,7 @@ def _gradients(config: Config, recipe: Recipe, **parts: Any) -> Callable[..., An
         mean_gradients,
         **parts,
         loss_weights=loss_weights(config),
-        predict_from=predicting_logits(config),
+        head=predicting_head(config),
         accumulation_steps=config.train.accumulation_steps,
         cross_entropy=recipe.cross_entropy,
     )
@@ -189,7 +189,7 @@ def _largest_loss(config: Config, num_classes: int) -> float:
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
     # Further terms stay below that, and are 0 where they have no weight.
     weights = loss_weights(config)
-    if "local" not in MODELS[config.model.name].logits:
+    if "local" not in MODELS[config.model.name].heads:
         del weights["local"]
     return 3 * sum(weights.values()) * math.log(num_classes)
 

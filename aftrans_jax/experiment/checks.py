@@ -12,7 +12,7 @@ from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.heads import HEADS
-from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_logits
+from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_head
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.model.attention import KERNELS, check_kernel
 from aftrans_jax.model.class_row import DESCRIPTORS
@@ -136,7 +136,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"data.supercategory={config.data.supercategory!r}: data.name={config.data.name!r} has "
             "none; leave it empty, or use --config.data.name=inat17"
         )
-    if predicting_logits(config) not in MODELS[config.model.name].logits:
+    if predicting_head(config) not in MODELS[config.model.name].heads:
         raise ValueError(
             f"eval.logits={config.eval.logits!r}: model.name={config.model.name!r} has global "
             "logits only; use --config.eval.logits=auto"
@@ -152,7 +152,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"evaluate with --mode=eval --workdir=... --config.region.method={ANNOTATED}"
         )
     _check_trunk(config)
-    if config.loss.distill and "local" not in MODELS[config.model.name].logits:
+    if config.loss.distill and "local" not in MODELS[config.model.name].heads:
         raise ValueError(
             f"loss.distill={config.loss.distill}: model.name={config.model.name!r} has no local "
             "branch to teach the global one; use --config.loss.distill=0, or "

@@ -37,18 +37,18 @@ Model = AFTrans | Baseline | TransFG | RAMS
 ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated box
 
 
-class Kind(NamedTuple):
+class ModelKind(NamedTuple):
     """A kind of model.
 
     build: makes the model around its trunk.
-    logits: names of the logits that can predict.
-    answers: the logits among these that predict where `eval.logits` is auto.
+    heads: names of the logits that can predict.
+    default_head: which of these predicts where `eval.logits` is auto.
     registers: whether its trunk may have them; other models would take them for patches.
     """
 
     build: Callable[[Config, ViT], Model]
-    logits: tuple[str, ...]
-    answers: str
+    heads: tuple[str, ...]
+    default_head: str
     registers: bool
 
 
@@ -87,24 +87,24 @@ def _rams(config: Config, vit: ViT) -> RAMS:
 
 _ONE_BRANCH = ("global",)
 
-MODELS: Mapping[str, Kind] = MappingProxyType(
+MODELS: Mapping[str, ModelKind] = MappingProxyType(
     {
-        "aftrans": Kind(_aftrans, HEADS, "local", registers=True),
-        "vit": Kind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global", registers=True),
-        "transfg": Kind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global", registers=False),
-        "rams": Kind(_rams, HEADS, "sum", registers=False),
+        "aftrans": ModelKind(_aftrans, HEADS, "local", registers=True),
+        "vit": ModelKind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global", registers=True),
+        "transfg": ModelKind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global", registers=False),
+        "rams": ModelKind(_rams, HEADS, "sum", registers=False),
     }
 )
 
 
-def predicting_logits(config: Config) -> str:
-    """Returns the logits that `eval.logits` names; for "auto" the model's own choice.
+def predicting_head(config: Config) -> str:
+    """Returns the head that `eval.logits` names; for "auto" the model's own choice.
 
     With a single branch, "sum" means that branch's logits.
     """
     kind, chosen = MODELS[config.model.name], config.eval.logits
-    if chosen == "auto" or (chosen == "sum" and kind.logits == _ONE_BRANCH):
-        return kind.answers
+    if chosen == "auto" or (chosen == "sum" and kind.heads == _ONE_BRANCH):
+        return kind.default_head
     return chosen
 
 

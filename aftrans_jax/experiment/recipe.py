@@ -97,7 +97,7 @@ def check_recipe(config: Config, num_devices: int) -> None:
       num_devices: number of devices that a batch is split over.
     """
     weights = loss_weights(config)
-    branches = [name for name in MODELS[config.model.name].logits if name in weights]
+    branches = [name for name in MODELS[config.model.name].heads if name in weights]
     if not sum(weights[name] for name in branches):
         keys = " + ".join({"global": "loss.alpha", "local": "loss.beta"}[x] for x in branches)
         raise ValueError(

@@ -87,8 +87,8 @@ class Classifier:
         Raises:
           ValueError: the model has no such head, or the batch size is not positive.
         """
-        self.heads = MODELS[trained.name].logits
-        self.head = trained.predict_from if head is None else head
+        self.heads = MODELS[trained.name].heads
+        self.head = trained.head if head is None else head
         if self.head not in self.heads:
             raise ValueError(
                 f"head={head!r}: the model is {trained.name!r}, whose heads are "

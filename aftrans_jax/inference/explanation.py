@@ -87,7 +87,7 @@ def explain(
             fail(f"error: {photo}")
         done()
     if photos:
-        said = heading(trained, trained.predict_from)
+        said = heading(trained, trained.head)
         write_explanation(out, title=title, said=said, rules=model_rules, photos=photos)
     return len(photos)
 
@@ -120,7 +120,7 @@ def _explained(trained: Trained, path: str, found: Prepared, row: Mapping[str, A
     for head, shares in row["probabilities"].items():
         best = np.argsort(-shares, kind="stable")[:NUM_CLASSES]
         likeliest = [(trained.class_names[label], float(shares[label])) for label in best]
-        answers.append(Answer(head, head == trained.predict_from, likeliest))
+        answers.append(Answer(head, head == trained.head, likeliest))
     return Explained(
         name=os.path.basename(path),
         photo=found.photo,

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.files import write_bytes
 from aftrans_jax.inference.batch_outputs import batch_outputs
-from aftrans_jax.inference.trained_model import Trained, check_logits
+from aftrans_jax.inference.trained_model import Trained, check_head
 from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.outputs import Images
@@ -50,8 +50,8 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
     Raises:
       ValueError: the model has no such logits, or no region.
     """
-    check_logits(trained, logits)
-    if with_region and "local" not in MODELS[trained.name].logits:
+    check_head(trained, logits)
+    if with_region and "local" not in MODELS[trained.name].heads:
         raise ValueError(
             f"--region: the run's model.name is {trained.name!r}, which looks at no region; leave "
             "it out"

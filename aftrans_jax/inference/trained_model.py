@@ -15,7 +15,7 @@ from aftrans_jax.experiment.model import (
     Model,
     blank_params,
     build_model,
-    predicting_logits,
+    predicting_head,
 )
 from aftrans_jax.inference.options import PRECISIONS
 from aftrans_jax.inference.single_file import read_saved, save
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
       params: its parameters.
       class_names: names of the classes, in the order of the head.
       sizes: `image_size` and `resize_size` in pixels, see `data.loading.transforms.test_transform`.
-      predict_from: logits that the run reports.
+      head: logits that the run reports.
       result: contents of result.json, or only the step where the file is missing, damaged or of
         another step.
       max_pixels: most pixels that a photo may have.
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
     params: Mapping[str, Any]
     class_names: tuple[str, ...]
     sizes: Mapping[str, int]
-    predict_from: str
+    head: str
     result: Mapping[str, Any]
     max_pixels: int
     settings: Mapping[str, Any]
@@ -122,11 +122,11 @@ def save_trained(path: Path, trained: Trained) -> None:
     save(path, trained.params, trained.settings, trained.class_names, trained.result)
 
 
-def check_logits(trained: Trained, logits: str) -> None:
-    """Raises a ValueError where a model has no such logits."""
-    if logits not in MODELS[trained.name].logits:
+def check_head(trained: Trained, head: str) -> None:
+    """Raises a ValueError where a model has no such head."""
+    if head not in MODELS[trained.name].heads:
         raise ValueError(
-            f"--logits={logits}: the run's model.name is {trained.name!r}, which has global logits "
+            f"--logits={head}: the run's model.name is {trained.name!r}, which has global logits "
             "only; use --logits=global"
         )
 
@@ -146,7 +146,7 @@ def _untrained(
         params=blank_params(config, model),
         class_names=tuple(class_names),
         sizes=image_sizes(config),
-        predict_from=predicting_logits(config),
+        head=predicting_head(config),
         result=result,
         max_pixels=config.data.max_pixels,
         settings=settings,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config, is_left
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.checks import check_one_length, check_values
 from aftrans_jax.experiment.classes import Evaluated
@@ -76,7 +76,7 @@ def launch_training(
         if not config.data.dir or not place.exists() or place.is_file() != is_list:
             read_lists(config)  # reports errors before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
-    config, notes = settled(config, recorded)
+    config, notes = resolve_auto(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))  # `run` does again, once it has the lock
     train = config.train
     if not restores and (result := read_result(workdir)):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from aftrans_jax.data.examples import Dataset, Example, at_size
 from aftrans_jax.data.loading.transforms import seen_part
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.experiment.model import predicting_logits
+from aftrans_jax.experiment.model import predicting_head
 from aftrans_jax.report.photos import SIDES_PX
 from aftrans_jax.report.pictures import Box, Picture, Pixels
 from aftrans_jax.report.shown_images import Chosen, choose
@@ -43,7 +43,7 @@ def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluati
         labels=outcomes["label"],
         predicted=outcomes["predicted"],
         confidence=outcomes["confidence"],
-        reported=predicting_logits(config),
+        reported=predicting_head(config),
         class_names=experiment.dataset.class_names,
     )
     chosen = choose(predictions, config.report.num_images)

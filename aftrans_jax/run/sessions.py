@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from aftrans_jax.experiment.build import Experiment
-from aftrans_jax.experiment.model import predicting_logits
+from aftrans_jax.experiment.model import predicting_head
 from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import Stopped, StopRequest
@@ -42,7 +42,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
         chooses = experiment.dataset.validation is not None
         self._split = "validation" if chooses else "test"
-        self._best_by = f"{predicting_logits(config)}_accuracy" if chooses else None
+        self._best_by = f"{predicting_head(config)}_accuracy" if chooses else None
         # Scores in another precision differ by rounding alone; with mirror images they are higher.
         protocol = "an image and its mirror image" if config.eval.mirror else ""
         self._checkpoints = Checkpoints(

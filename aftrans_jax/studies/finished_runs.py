@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from aftrans_jax.experiment.heads import HEADS
-from aftrans_jax.experiment.model import predicting_logits
+from aftrans_jax.experiment.model import predicting_head
 from aftrans_jax.run.evaluation import annotated_scores
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.workdir.predictions_csv import Predictions, read_predictions
@@ -154,7 +154,7 @@ def _settings(workdir: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = completed(flat(result["config"]), workdir)
     place = written_settings(workdir).get("data.dir", settings["data.dir"])
-    logits = predicting_logits(configured(settings))
+    logits = predicting_head(configured(settings))
     return settings | {"data.dir": place, "eval.logits": logits}
 
 

@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from aftrans_jax.config import Config, expand_paths, is_left
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.checks import check, check_one_length
-from aftrans_jax.experiment.model import MODELS, predicting_logits
+from aftrans_jax.experiment.model import MODELS, predicting_head
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.workdir.record import configured, flat
 
@@ -65,7 +65,7 @@ def row_config(
             ) from error
     try:
         expand_paths(config)
-        config = settled(config, recorded)[0]
+        config = resolve_auto(config, recorded)[0]
         check_one_length(config)
         # The run itself checks what its devices can do.
         settings = flat(config.to_dict()) | {"model.attention": "auto"}
@@ -99,11 +99,11 @@ def heads_of(name: str, row: Row, config: Config) -> tuple[str, ...]:
     Raises:
       ValueError: its model has no such logits.
     """
-    heads = row.heads or (predicting_logits(config),)
-    logits = MODELS[config.model.name].logits
-    if absent := [head for head in heads if head not in logits]:
+    heads = row.heads or (predicting_head(config),)
+    known = MODELS[config.model.name].heads
+    if absent := [head for head in heads if head not in known]:
         raise ValueError(
             f"row {name!r} has heads={list(heads)}: model.name={config.model.name!r} has no "
-            f"{absent[0]} logits; choose of {', '.join(logits)}"
+            f"{absent[0]} logits; choose of {', '.join(known)}"
         )
     return heads

@@ -67,7 +67,7 @@ def mean_gradients(
     *,
     model: nn.Module,
     loss_weights: Mapping[str, float],
-    predict_from: str,
+    head: str,
     accumulation_steps: int,
     strategy: ShardingStrategy,
     cross_entropy: CrossEntropy = label_losses,
@@ -84,7 +84,7 @@ def mean_gradients(
       rng: random key of this device; dropout folds the batch's number into it.
       model: module that maps images and `train` to a `ModelOutput`.
       loss_weights: weights of the terms, see `losses.loss_terms`.
-      predict_from: logits whose accuracy is reported.
+      head: logits whose accuracy is reported.
       accumulation_steps: chunks that the rows are processed in, one after another, to save memory.
       strategy: how the state is sharded, and what devices exchange.
       cross_entropy: cross-entropy of each branch in the loss; reported is that to the labels, as in
@@ -94,7 +94,7 @@ def mean_gradients(
     """
     dropout = jax.random.fold_in(rng, state.batch_number)
     scale = state.loss_scale.scale / len(batch["mask"])
-    summed = partial(_summed_loss, model, loss_weights, predict_from, cross_entropy)
+    summed = partial(_summed_loss, model, loss_weights, head, cross_entropy)
 
     def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
         whole = strategy.gather(state.whole(params))
@@ -110,7 +110,7 @@ def mean_gradients(
 def _summed_loss(
     model: nn.Module,
     loss_weights: Mapping[str, float],
-    predict_from: str,
+    head: str,
     cross_entropy: CrossEntropy,
     params: Any,
     batch: Mapping[str, Array],
@@ -119,7 +119,7 @@ def _summed_loss(
     """Returns the summed loss of the rows that count, and the averages over them."""
     variables, rngs = {"params": params}, {"dropout": dropout}
     output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
-    logits, mask = prediction_logits(output.logits)[predict_from], batch["mask"]
+    logits, mask = prediction_logits(output.logits)[head], batch["mask"]
     terms = loss_terms(output, batch, loss_weights, cross_entropy)
     losses = total_loss(terms, loss_weights)
     reported = terms | branch_losses(output.logits, batch["label"])

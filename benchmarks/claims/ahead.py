@@ -21,7 +21,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from aftrans_jax.config import recipe_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import Summary, class_row_descriptor
@@ -142,7 +142,7 @@ def steps() -> dict[str, Part]:
     """Returns training steps by case, attention and batch."""
     parts = {}
     for case, attention, batch in STEPS:
-        config, _ = settled(recipe_config("recipe=paper"))
+        config, _ = resolve_auto(recipe_config("recipe=paper"))
         config.model.attention = attention
         model = CASES[case].make(config, jnp.dtype(jnp.bfloat16))
         _, optimizer = build_optimizer(config)

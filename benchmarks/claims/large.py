@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from aftrans_jax.config import base_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.variants import VARIANTS
@@ -58,7 +58,7 @@ def compiled(target: Target, variant: str, sharding: str, remat: str) -> jax.sta
     config.model.attention, config.model.remat = target.attention, remat
     config.data.image_size = config.data.source_size = IMAGE_SIZE
     config.data.local_size, config.train.sharding = LOCAL_SIZE, sharding
-    config, _ = settled(config)
+    config, _ = resolve_auto(config)
     model = build_model(config, NUM_CLASSES, jnp.dtype(jnp.bfloat16))
     _, optimizer = build_optimizer(config)
     create = partial(create_state, optimizer=optimizer, loss_scale=NoLossScale())

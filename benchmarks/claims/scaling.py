@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from aftrans_jax.config import recipe_config
 from aftrans_jax.configs.demo import get_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.build import build
 from benchmarks.harness.figures import Figure, Result, take_turns
 from benchmarks.harness.hlo import Collective, collectives, num_loops
@@ -158,7 +158,7 @@ def weak_scaling(num_bytes: int, step_ms: float, gb_per_s: float) -> list[dict[s
 
 def b16_params() -> int:
     """Returns the number of parameters of AFTrans on ViT-B/16 at 448 px, for CUB's classes."""
-    config, _ = settled(recipe_config("recipe=paper"))
+    config, _ = resolve_auto(recipe_config("recipe=paper"))
     model = CASES["aftrans"].make(config, jnp.dtype("float32"))
     return sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model, config.data.image_size)))
 

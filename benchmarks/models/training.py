@@ -65,7 +65,7 @@ def gradients_function(model: nn.Module, config: Config, strategy: ShardingStrat
         mean_gradients,
         model=model,
         loss_weights=loss_weights(config),
-        predict_from="global",
+        head="global",
         accumulation_steps=config.train.accumulation_steps,
         strategy=strategy,
     )

@@ -7,7 +7,7 @@ import pytest
 from experiments import tiny_config, tiny_variants
 
 from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
-from aftrans_jax.experiment.auto_settings import settled, with_steps
+from aftrans_jax.experiment.auto_settings import resolve_auto, with_steps
 from aftrans_jax.json_files import write_json
 from aftrans_jax.run import launch
 from aftrans_jax.run.launch import launch_training
@@ -40,7 +40,7 @@ def left(**changed):
     for name, value in changed.items():
         group, _, key = name.rpartition("__")
         (config[group] if group else config)[key] = value
-    config, notes = settled(config)
+    config, notes = resolve_auto(config)
     return {key: config[(parts := key.split("."))[0]][parts[1]] for key in LEFT_TO_WEIGHTS}, notes
 
 
@@ -144,13 +144,13 @@ def test_what_is_absent_or_unknown_is_named(tmp_path):
 def test_the_record_goes_before_the_file_which_may_be_gone(tmp_path):
     config = base_config()
     config.pretrained = write_npz(tmp_path / "deit_tiny.npz")
-    recorded = flat(settled(config)[0].to_dict())
+    recorded = flat(resolve_auto(config)[0].to_dict())
     config.pretrained = str(tmp_path / "gone" / "deit_tiny.npz")
-    resumed, notes = settled(config, recorded)
+    resumed, notes = resolve_auto(config, recorded)
     assert flat(resumed.to_dict()) == recorded | {"pretrained": config.pretrained}
     assert notes == ()
     assert changes(recorded, flat(config.to_dict())) == {}
-    assert settled(resumed) == (resumed, ())
+    assert resolve_auto(resumed) == (resumed, ())
     config.data.local_size = 112
     assert changes(recorded, flat(config.to_dict())) == {"data.local_size": (224, 112)}
 

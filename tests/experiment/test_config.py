@@ -27,10 +27,10 @@ from aftrans_jax.experiment import (
     recipe,
 )
 from aftrans_jax.experiment import build as building
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.data import READERS
-from aftrans_jax.experiment.model import MODELS, build_model, predicting_logits
+from aftrans_jax.experiment.model import MODELS, build_model, predicting_head
 from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.inference import trained_model
@@ -78,7 +78,7 @@ KEYS = leaves(base_config())
 
 def base() -> ConfigDict:
     """The base configuration with what it leaves to the weights, of which there are none."""
-    return settled(base_config())[0]
+    return resolve_auto(base_config())[0]
 
 
 def changed(**values) -> ConfigDict:
@@ -221,7 +221,7 @@ def test_configs_are_locked_and_have_the_base_keys(get_config):
     types = {key: type(value) for key, value in leaves(config).items()}
     assert types == {key: type(value) for key, value in KEYS.items()}
     config.pretrained = ""
-    checks.check(settled(config)[0], num_devices=1)
+    checks.check(resolve_auto(config)[0], num_devices=1)
 
 
 # Training and test images, as published; of a folder of photos, a fifth is kept for the test.
@@ -406,7 +406,7 @@ def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
     def logits_of():
         params = model.init(jax.random.key(0), images, train=False)["params"]
         output = model.apply({"params": params}, images, train=False)
-        return prediction_logits(output.logits)[predicting_logits(config)]
+        return prediction_logits(output.logits)[predicting_head(config)]
 
     assert jax.eval_shape(logits_of).shape == (2, 3)
 
@@ -425,7 +425,7 @@ def test_each_choice_is_taken_where_it_is_used(tiny_variant, row):
 def test_the_logits_that_answer(name, logits, expected):
     config = changed(model__name=name, eval__logits=logits)
     checks.check(config, num_devices=1)
-    assert predicting_logits(config) == expected
+    assert predicting_head(config) == expected
 
 
 # -------------------------------------------------------------------------------------- the ranges

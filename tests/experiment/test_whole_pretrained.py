@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aftrans_jax import convert
 from aftrans_jax.config import base_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
 from aftrans_jax.inference.single_file import save
 from aftrans_jax.weights.fitting import fit_beside
@@ -158,7 +158,7 @@ def test_settings_that_are_left_open_are_the_files(path):
     config = base_config()
     config.pretrained = str(path)
     with tiny_variants():
-        found, notes = settled(config)
+        found, notes = resolve_auto(config)
     data, model = found.data, found.model
     assert (model.variant, model.stride, model.gelu) == ("mini8", 4, "exact")
     assert (data.image_size, data.source_size, data.local_size) == (40, 96, 24)
@@ -166,7 +166,7 @@ def test_settings_that_are_left_open_are_the_files(path):
     assert notes[0].endswith("(a trained aftrans of 3 classes, by its settings)")
     config.data.image_size = 104
     with tiny_variants():
-        assert settled(config)[0].data.source_size == 104
+        assert resolve_auto(config)[0].data.source_size == 104
 
 
 def test_crops_of_a_file_without_a_local_branch_are_as_large_as_its_images(path):

@@ -37,7 +37,7 @@ def some_model(name="aftrans", **changes):
         params=params,
         class_names=NAMES,
         sizes={"image_size": SIDE, "resize_size": SIDE},
-        predict_from="sum" if name == "aftrans" else "global",
+        head="sum" if name == "aftrans" else "global",
         result={"step": 6, "num_test": 20, "sum_accuracy": 0.75, "device": "left out"},
         max_pixels=1000,
         settings=by_key(config.to_dict()) | {"data.max_pixels": 1000},
@@ -72,7 +72,7 @@ def test_a_file_holds_all_that_was_trained(trained, saved):
         np.testing.assert_array_equal(array, expected[name])
     assert found.result == {"step": 6, "num_test": 20, "sum_accuracy": 0.75}
     assert found.model.vit == trained.model.vit
-    same = ("name", "class_names", "sizes", "predict_from", "max_pixels", "settings")
+    same = ("name", "class_names", "sizes", "head", "max_pixels", "settings")
     assert [getattr(found, key) for key in same] == [getattr(trained, key) for key in same]
 
 

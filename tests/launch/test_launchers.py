@@ -17,7 +17,7 @@ from slurm import job, outputs
 
 from aftrans_jax import flags, get_config, main
 from aftrans_jax.experiment import checks
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), *(ROOT / "benchmarks").glob("*.sh"), ROOT / ".ci" / "run"])
@@ -108,7 +108,7 @@ def check_trains(arguments: list[str], num_devices: int) -> None:
     config.pretrained = ""  # it would be downloaded
     if batch_size := given.get("config.train.batch_size"):
         config.train.batch_size = int(batch_size)
-    checks.check(settled(config)[0], num_devices=num_devices)
+    checks.check(resolve_auto(config)[0], num_devices=num_devices)
 
 
 def shown(text: str, command: str) -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from aftrans_jax import main
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import checks, model, weights_checks
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.run import results
@@ -228,14 +228,14 @@ def test_a_value_that_cannot_work_is_named(seen, argument, message):
 def test_what_needs_no_weights_is_refused_before_they_are_downloaded(
     seen, cub, monkeypatch, argument, message
 ):
-    monkeypatch.setattr("aftrans_jax.run.launch.settled", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr("aftrans_jax.run.launch.resolve_auto", lambda *_: pytest.fail("downloaded"))
     given = (f"--config.data.dir={cub}", "--config.pretrained=imagenet21k/ViT-B_16")
     assert seen(*given, f"--config.{argument}") == f"error: {message}"
 
 
 def test_a_list_without_its_kind_is_refused_before_weights_are_downloaded(seen, monkeypatch):
     Path("photos.csv").touch()
-    monkeypatch.setattr("aftrans_jax.run.launch.settled", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr("aftrans_jax.run.launch.resolve_auto", lambda *_: pytest.fail("downloaded"))
     message = seen("--config.data.name=folder", "--config.data.dir=photos.csv")
     assert message.endswith("For a CSV list add --config.data.name=csv")
 
@@ -317,7 +317,7 @@ def test_a_workdir_that_cannot_be_made_is_named(call, cub, monkeypatch):
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    config, _ = settled(base_config())
+    config, _ = resolve_auto(base_config())
     config.model.name, config.model.variant, config.model.stride = "vit", "mini8", 8
     config.data.image_size = config.data.source_size = config.data.local_size = 16
     with pytest.MonkeyPatch.context() as patch:

@@ -64,7 +64,7 @@ def step_of(model, rules, strategy, mesh, parts=1, weights=MappingProxyType({"gl
         mean_gradients,
         model=model,
         loss_weights=weights,
-        predict_from="global",
+        head="global",
         accumulation_steps=parts,
         strategy=strategy,
     )

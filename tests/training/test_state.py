@@ -30,7 +30,7 @@ def gradients_of(model, strategy=SINGLE_DEVICE):
         mean_gradients,
         model=model,
         loss_weights={"global": 0.7, "local": 1.9},
-        predict_from="global",
+        head="global",
         accumulation_steps=1,
         strategy=strategy,
     )

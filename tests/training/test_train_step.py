@@ -37,7 +37,7 @@ def compiled_step(
     schedule,
     *,
     dtype=jnp.float32,
-    predict_from="sum",
+    head="sum",
     clip_norm=1.0,
     parts=1,
     weights=WEIGHTS,
@@ -50,7 +50,7 @@ def compiled_step(
         mean_gradients,
         model=linear.Linear(dtype),
         loss_weights=weights,
-        predict_from=predict_from,
+        head=head,
         accumulation_steps=parts,
         strategy=SINGLE_DEVICE,
         cross_entropy=cross_entropy,
@@ -192,7 +192,7 @@ def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
             RNG,
             model=Noisy(),
             loss_weights={"global": 1.0},
-            predict_from="global",
+            head="global",
             accumulation_steps=parts,
             strategy=SINGLE_DEVICE,
         )
@@ -204,9 +204,9 @@ def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
     assert abs(loss(twice, 0, 2) - first) > 1e-3  # were it drawn alike, both parts would be
 
 
-@pytest.mark.parametrize("predict_from", ["global", "local", "sum"])
-def test_accuracy_is_that_of_the_chosen_logits(rng, predict_from):
-    step, sgd = compiled_step(lambda count: 0.0 * count, predict_from=predict_from)
+@pytest.mark.parametrize("head", ["global", "local", "sum"])
+def test_accuracy_is_that_of_the_chosen_logits(rng, head):
+    step, sgd = compiled_step(lambda count: 0.0 * count, head=head)
     params, batch = linear.random_params(rng), linear.random_batch(rng, 64)
     state = create_state(on_device(params), sgd, NoLossScale())
     logits = linear.logits(params, batch["image"])
@@ -214,7 +214,7 @@ def test_accuracy_is_that_of_the_chosen_logits(rng, predict_from):
     hits = {name: (branch.argmax(1) == batch["label"]).sum() for name, branch in logits.items()}
     assert len(set(hits.values())) == 3  # so that no branch can stand in for another
     accuracy = step(state, batch, RNG)[1]["accuracy"]
-    assert (float(accuracy.total), int(accuracy.count)) == (hits[predict_from], 64)
+    assert (float(accuracy.total), int(accuracy.count)) == (hits[head], 64)
 
 
 @settings(deadline=None, max_examples=30)

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from aftrans_jax.config import base_config
 from aftrans_jax.experiment import model as experiment_model
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.baseline import Baseline
@@ -59,7 +59,7 @@ def deit_tiny(**changes):
     for key, value in changes.items():
         group, _, name = key.partition("__")
         config[group][name] = value
-    return settled(config)[0]
+    return resolve_auto(config)[0]
 
 
 def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():

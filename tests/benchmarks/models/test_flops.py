@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from aftrans_jax.config import recipe_config
-from aftrans_jax.experiment.auto_settings import settled
+from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.model.variants import VARIANTS
 from benchmarks.models.cases import CASES, case_flops, flops
 
@@ -21,7 +21,7 @@ def test_flops_of_the_papers_sizes():
 
 
 def test_flops_of_a_case_are_its_branches():
-    config, _ = settled(recipe_config("recipe=paper"))
+    config, _ = resolve_auto(recipe_config("recipe=paper"))
     counts = {name: case_flops(case, config) for name, case in CASES.items()}
     assert counts["vit_global"] + counts["vit_local"] == counts["naive"]
     assert counts["aftrans_every_token"] == counts["naive"] > counts["aftrans"]
@@ -30,7 +30,7 @@ def test_flops_of_a_case_are_its_branches():
 
 def test_flops_agree_with_the_compiler_on_a_tiny_trunk():
     """XLA counts element-wise work too, so it finds more, but not by much."""
-    config, _ = settled(recipe_config("recipe=paper"))
+    config, _ = resolve_auto(recipe_config("recipe=paper"))
     config.model.variant, config.model.stride = "mini8", 8
     config.data.image_size = config.data.source_size = 64
     model = CASES["vit_global"].make(config, jnp.dtype("float32"))
