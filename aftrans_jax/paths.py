@@ -21,12 +21,13 @@ def expand(path: str) -> str:
     return expanded
 
 
-def check_place(folder: Path, given: str) -> None:
+def check_place(folder: Path, given: str, remedy: str = "") -> None:
     """Checks that files can be written in a folder, or that it can be made; does not make it.
 
     Args:
       folder: folder to check.
       given: the user's own spelling of it or of a file in it, such as "--out=x.html".
+      remedy: what to do where they cannot be written; "" proposes another folder.
 
     Raises:
       OSError: they cannot; the message says why.
@@ -37,8 +38,8 @@ def check_place(folder: Path, given: str) -> None:
             f"{given}: {there} is a file: expected a folder, or a name that is free"
         )
     if not os.access(there, os.W_OK | os.X_OK):
-        option = given.partition("=")[0]
-        raise PermissionError(f"{given}: {there} cannot be written: choose another {option}")
+        remedy = remedy or f"choose another {given.partition('=')[0]}"
+        raise PermissionError(f"{given}: {there} cannot be written: {remedy}")
 
 
 def check_file(path: Path, given: str) -> None:

@@ -20,9 +20,9 @@ from aftrans_jax.experiment.model import (
 from aftrans_jax.inference.options import PRECISIONS
 from aftrans_jax.inference.single_file import read_saved, save
 from aftrans_jax.training.state import EVAL_PARAMS
+from aftrans_jax.workdir.class_names import run_classes
 from aftrans_jax.workdir.record import (
     configured,
-    read_classes,
     read_result,
     read_settings,
 )
@@ -86,13 +86,12 @@ def load_trained(
         trained = _untrained(saved.settings, saved.class_names, saved.result, precision)
         return trained._replace(params=saved.fitted(trained.params))
     settings = read_settings(path)
-    if settings is None or not (path / "classes.json").exists():
-        absent = path / ("classes.json" if settings else "config.json")
+    if settings is None:
         raise FileNotFoundError(
-            f"{absent} is absent: expected the folder of a training run, as its --workdir was, or "
-            "a file of python -m aftrans_jax.export --format=aftrans"
+            f"{path / 'config.json'} is absent: expected the folder of a training run, as "
+            "its --workdir was, or a file of python -m aftrans_jax.export --format=aftrans"
         )
-    trained = _untrained(settings, read_classes(path), {}, precision)
+    trained = _untrained(settings, run_classes(path, settings, say), {}, precision)
     restored = restore_reported(path, trained.params, say=say, parts=EVAL_PARAMS)
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened

@@ -1,7 +1,9 @@
 """From flags to a run: directory, configuration, and whether to train or evaluate."""
 
+import contextlib
 import copy
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.weights.names import is_downloaded
+from aftrans_jax.workdir.class_names import run_classes
 from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
@@ -34,7 +37,6 @@ from aftrans_jax.workdir.record import (
     configured,
     finished_result,
     flat,
-    read_classes,
     read_result,
     read_settings,
     trained_settings,
@@ -76,7 +78,8 @@ def launch_training(
         if not config.data.dir or not place.exists() or place.is_file() != is_list:
             read_lists(config)  # reports errors before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
-    config, notes = resolve_auto(config, recorded)
+    with _remedy_where_moved(workdir, config, recorded):
+        config, notes = resolve_auto(config, recorded)
     check_may_train(workdir, flat(config.to_dict()))  # `run` does again, once it has the lock
     train = config.train
     if not restores and (result := read_result(workdir)):
@@ -95,7 +98,8 @@ def launch_training(
         return result
     for line in notes:
         progress.say(line)
-    experiment = build(config, restores=restores, say=progress.say)
+    with _remedy_where_moved(workdir, config, recorded):
+        experiment = build(config, restores=restores, say=progress.say)
     return run(experiment, workdir, stop, command)
 
 
@@ -118,21 +122,43 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
         raise FileNotFoundError(
             f"--mode=eval: {absent_checkpoints(workdir)}, or pass the --workdir of a trained run"
         )
-    check_place(workdir, f"--workdir={workdir}")
+    remedy = (
+        "the scores are written there. Give yourself the permission to, or evaluate a copy of the "
+        "run"
+    )
+    check_place(workdir, f"--workdir={workdir}", remedy)
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
     name, config = free_name(workdir, recorded, chosen), configured(chosen)
-    evaluated = Evaluated(read_classes(workdir))
+    evaluated = Evaluated(run_classes(workdir, recorded, notes.append))
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on
         used, unknown = used_images(workdir, Path(recorded["data.dir"]))
         evaluated, notes = evaluated._replace(is_own=False, used=used), notes + unknown
     progress = Progress(config.train.steps)
-    experiment = build(config, restores=True, evaluated=evaluated, say=progress.say)
+    with _remedy_where_moved(workdir, config, recorded):
+        experiment = build(config, restores=True, evaluated=evaluated, say=progress.say)
     if evaluated.is_own:
         notes += list_notes(workdir, experiment.dataset)
     for line in (*experiment.notes, *notes):
         progress.say(line)
     return evaluate_run(experiment, workdir, name=name)
+
+
+@contextlib.contextmanager
+def _remedy_where_moved(
+    workdir: Path, config: Config, recorded: Mapping[str, Any]
+) -> Iterator[None]:
+    """Gives an error the remedy for a run that exists where its data are gone from their place."""
+    try:
+        yield
+    except OSError as error:
+        place = config.data.dir
+        if not place or place != recorded.get("data.dir") or os.path.exists(place):
+            raise
+        raise FileNotFoundError(
+            f"data.dir={place} is not there: expected the photos that {workdir} was trained with; "
+            "if the photos were moved, give --config.data.dir=NEW"
+        ) from error
 
 
 def _with_length(config: Config, recorded: Mapping[str, Any]) -> Config:

@@ -20,6 +20,7 @@ from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.class_names import class_notes, restore_classes
 from aftrans_jax.workdir.contents import forget_earlier
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import list_notes, record_lists
@@ -29,7 +30,6 @@ from aftrans_jax.workdir.record import (
     flat,
     holds_run,
     note_command,
-    read_classes,
     read_settings,
     trained_settings,
 )
@@ -101,6 +101,7 @@ def _result(
     if is_trained and earlier:
         if jax.process_index() == 0:
             record_kept(workdir, changed)
+            restore_classes(workdir, experiment.dataset)
         early = " early (train.patience)" if stops_early else ""
         progress.say(f"already finished{early} at step {int(state.step)}: nothing to train")
         progress.say(recorded_line(earlier))
@@ -146,18 +147,9 @@ def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
         check_same_training(workdir, changed)
         if "data.dir" in changed:
             check_moved(workdir, *map(Path, changed["data.dir"]))
-        class_names = read_classes(workdir)
-    except FileNotFoundError:
-        class_names = None
     except DamagedRecordError as error:
-        notes.append(f"note: {error}. Going on with the settings and classes of this command")
-        class_names = None
-    if class_names not in (None, list(experiment.dataset.class_names)):
-        raise ValueError(
-            f"{workdir / 'classes.json'} names other classes, or in another order, than the data: "
-            "expected the data set that this workdir was trained on. Name it, choose another "
-            "--workdir, or delete the file where it is what is damaged"
-        )
+        notes.append(f"note: {error}. Going on with the settings of this command")
+    notes += class_notes(workdir, experiment.dataset)
     return notes + list_notes(workdir, experiment.dataset)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from jaxtyping import Num
 
 from aftrans_jax.data.examples import Source, at_size
@@ -22,7 +23,8 @@ from aftrans_jax.report.pictures import Picture
 from aftrans_jax.run.report_images import seen
 from aftrans_jax.studies.finished_runs import FinishedRun, TableRow
 from aftrans_jax.studies.tables import RowFigures
-from aftrans_jax.workdir.record import configured, read_classes
+from aftrans_jax.workdir.class_names import run_classes
+from aftrans_jax.workdir.record import configured
 
 NUM_SHOWN = 4  # images for each row and direction
 NUM_COMPARED = 8  # images that are shown for every setting
@@ -177,7 +179,8 @@ def _photos(run: FinishedRun) -> _Photos:
     config = configured(run.settings)
     config.data.cache = "none"
     config.data.validation_fraction = 0.0  # the test split does not depend on it
-    dataset, _ = load_dataset(config, Evaluated(read_classes(run.workdir)))
+    classes = run_classes(run.workdir, run.settings, logging.warning)
+    dataset, _ = load_dataset(config, Evaluated(classes))
     test = at_size(dataset.test, None)
     places = {name: place for place, name in enumerate(test.names)}
     return _Photos(test, places, image_sizes(config))

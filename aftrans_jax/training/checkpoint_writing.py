@@ -15,6 +15,8 @@ from absl import logging as absl_logging
 
 # What orbax takes for a glob pattern, TensorStore for a slash, or neither can encode.
 _UNFIT = re.compile(r"\[[^/]+\]|\*\*|\\|[\udc80-\udcff]")
+_DETAILS = re.compile(r"( \[[^\[\]]*\])+$")  # as TensorStore ends its messages
+_LONGEST = 300  # characters of what a library says, unless one clause has more
 
 
 def check_path(folder: Path, given: str) -> None:
@@ -43,11 +45,23 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
+        reason = _first_line(str(error)) or type(error).__name__
         raise OSError(
             f"no checkpoint can be written to {directory}: {reason}. Check its disk and "
             "run the same command again; what was saved before is intact"
         ) from error
+
+
+def _first_line(text: str) -> str:
+    """Returns the first line of a message, without TensorStore's details in brackets.
+
+    Of a long one the last clauses are left, which have the file and the cause: no path is cut.
+    """
+    line = text.strip().partition("\n")[0]
+    clauses = _DETAILS.sub("", line).removesuffix(".").split(": ")
+    while len(clauses) > 1 and len(": ".join(clauses)) > _LONGEST:
+        clauses = clauses[1:]
+    return ": ".join(clauses)
 
 
 def check_room(directory: Path, state: Any) -> None:

@@ -18,7 +18,7 @@ from aftrans_jax.run.evaluation import evaluate_run
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training import checkpoint_reading
 from aftrans_jax.training.checkpoint_reading import checksum, flat_arrays
-from aftrans_jax.training.checkpoint_writing import check_path, check_room
+from aftrans_jax.training.checkpoint_writing import check_path, check_room, writing
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.workdir.record import read_result
 
@@ -435,6 +435,19 @@ def test_a_disk_needs_a_fifth_more_than_the_state(tmp_path, monkeypatch, megabyt
         with pytest.raises(OSError, match=r"1\.2 MB are free, it needs 1\.2 MB\. Check its disk"):
             check_room(tmp_path / "run" / "checkpoints", state)
     assert asked == [tmp_path]
+
+
+def test_a_long_error_of_the_disk_is_not_cut_within_a_path(tmp_path):
+    """As TensorStore says it where a file may not grow: the cause comes last."""
+    place = "/runs/" + "d" * 150
+    said = (
+        f'OUT_OF_RANGE: Error writing "opt_state.2/0" in OCDBT database at local file "{place}/": '
+        f'Failed writing: "{place}/d/f2": Failed to write 1796052 bytes to file 8: File too large '
+        "[os_error_code='27'] [source locations='x.cc:1']\nmore"
+    )
+    cause = f'"{place}/d/f2": Failed to write 1796052 bytes to file 8: File too large'
+    with pytest.raises(OSError, match=rf": {re.escape(cause)}\. Check its disk"), writing(tmp_path):
+        raise ValueError(said)
 
 
 def test_a_full_disk_leaves_what_was_there(directory, monkeypatch):
