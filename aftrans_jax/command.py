@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,6 +31,9 @@ _REMEDIES = {  # part of what JAX or the system says -> what to do about it
     "Read-only file system": "Choose another place",
     "No space left on device": "Make room, or choose another place",
 }
+
+# What writing fails with once the reader of a pipe or a socket, or the terminal, is gone.
+_UNREAD = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 
 # Types whose messages are made for users; any other is a bug in the program.
 _SPEAKING = (ValueError, OSError, ArithmeticError, RuntimeError, ImportError)
@@ -71,6 +76,44 @@ def say(line: str) -> None:
 def show(line: str) -> None:
     """Writes a line to standard output, above a bar of tqdm's."""
     tqdm.write(line, file=sys.stdout)
+
+
+def outlive_readers() -> None:
+    """Lets this process go on where what reads its output goes away: `| head`, a terminal.
+
+    Standard output and error then discard what is written. They stay the same objects, since
+    handlers of logs hold them.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        kept = {
+            name: getattr(stream, name)
+            for name in ("encoding", "errors", "line_buffering", "write_through")
+        }
+        before = stream.detach()
+        raw = _Outliving(before)
+        is_buffered = not isinstance(before, io.RawIOBase)  # `python -u` has no buffer
+        io.TextIOWrapper.__init__(stream, io.BufferedWriter(raw) if is_buffered else raw, **kept)
+
+
+class _Outliving(io.FileIO):
+    """Writes to a descriptor, which becomes that of /dev/null once nobody can read it."""
+
+    def __init__(self, before: Any) -> None:
+        super().__init__(before.fileno(), "w", closefd=False)
+        self._before = before  # may close the descriptor when it is dropped
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _UNREAD:
+                raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        return memoryview(data).nbytes
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
       workdir: directory of the run.
 
     Raises:
-      KeyboardInterrupt: Ctrl-C or SIGTERM ended it; the training so far is saved.
+      KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP ended it; the training so far is saved.
       ValueError, OSError, FloatingPointError: the configuration, the data, the weights or the
         contents of the directory cannot be used, or the training diverged.
       TypeError: `config` is no configuration.

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from aftrans_jax import __version__
 from aftrans_jax.cache import keep_compiled
-from aftrans_jax.command import one_line_errors
+from aftrans_jax.command import one_line_errors, outlive_readers
 from aftrans_jax.flags import CONFIG, given_keys, parse_flags, unchanged_config
 from aftrans_jax.hosts import joined, leave_at_once
 from aftrans_jax.workdir.record import read_commands
@@ -123,5 +123,6 @@ def _workdir() -> Path:
 
 if __name__ == "__main__":
     with one_line_errors():
+        outlive_readers()
         logging.set_verbosity(logging.WARNING)
         app.run(main, flags_parser=parse_flags)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT between start and exit: unsaved work is saved, then the program ends."""
+"""SIGTERM, SIGINT and SIGHUP between start and exit: unsaved work is saved, then it ends."""
 
 import contextlib
 import math
@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ASKED = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_ASKED, signal.SIGHUP)  # the last one: the terminal or the connection is gone
 _SAME = 0.5  # seconds: timeout(1) signals the process and its group, so the process twice
 _AGAIN = 0.05  # seconds until an exception that Python had to drop is raised again
 
@@ -38,12 +39,14 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """A handler that turns the first SIGTERM or SIGINT into `Stopped`, once nothing is unsaved.
+    """A handler that turns the first signal into `Stopped`, once nothing is unsaved.
 
     In its `with` block a signal raises `Stopped` at once; within `deferring()` it only sets a flag,
     which is never reset, and on which several processes agree: one that left alone would keep the
     others waiting. A later second signal ends the process, also during compilation, when Python
-    runs no handlers. Off the main thread, where Python takes no signals, it does nothing.
+    runs no handlers. SIGHUP is neither first nor second of two: shell and kernel send one each, and
+    a session's end another signal. Where it is ignored, as by nohup, it stays so. Off the main
+    thread, where Python takes no signals, this does nothing.
 
     Attributes:
       saved: part of the message that says what is saved so far.
@@ -61,10 +64,13 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
+            before = {number: signal.getsignal(number) for number in _SIGNALS}
+            if before[signal.SIGHUP] == signal.SIG_IGN:
+                del before[signal.SIGHUP]
+            self._previous = before
             self._watch()
             self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
-            for number in _SIGNALS:
+            for number in before:
                 signal.signal(number, self._note)
         return self
 
@@ -143,7 +149,7 @@ class StopRequest:
         self._again.start()
 
     def _send_again(self) -> None:
-        self._resent += 1
+        self._resent += self._requested in _ASKED  # the thread of `_watch` counts no other
         # A real signal, which also interrupts a blocking call.
         signal.pthread_kill(threading.main_thread().ident or 0, self._requested)
 
@@ -163,14 +169,16 @@ class StopRequest:
             first = math.inf
             with receiving:
                 while number := receiving.recv(1):  # empty once the other end is closed
-                    if number[0] in _SIGNALS and self._resent:
+                    if number[0] not in _ASKED:
+                        continue
+                    if self._resent:
                         self._resent -= 1  # sent by ourselves, so not a second one
                         continue
-                    if number[0] in _SIGNALS:
-                        first = min(first, time.monotonic())
+                    first = min(first, time.monotonic())
                     if time.monotonic() - first > _SAME:
                         name = signal.Signals(number[0]).name
-                        sys.stderr.write(f"{name} again: ended without saving\n")
+                        with contextlib.suppress(OSError):  # where nobody can read it
+                            sys.stderr.write(f"{name} again: ended without saving\n")
                         os._exit(128 + number[0])
 
         threading.Thread(target=watch, daemon=True, name="second signal").start()

@@ -134,14 +134,21 @@ def record_moved(run: Run) -> None:
 
 
 class Stop:
-    """Notes the first signal that would end the program while its `with` block runs."""
+    """Notes the first signal that would end the program while its `with` block runs.
+
+    SIGHUP stays ignored where it is, as by nohup.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stop":
-        self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._previous = {
+            number: signal.signal(number, self._note)
+            for number in _SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        }
         return self
 
     def __exit__(self, *error: object) -> None:

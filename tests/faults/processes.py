@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -52,6 +53,7 @@ def _announce(module: Any, name: str, phase: str, phases: Any) -> None:
 
 def _work(arguments: list[str], output: str, phases: Any, limit: int) -> None:
     """Does the same as `python -m aftrans_jax.main`, with the tiny trunk."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's ignoring it is inherited
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at random moments: no step is lost, one line, the right exit code."""
+"""SIGTERM, SIGINT and SIGHUP at random moments: no step is lost, one line, the right exit code."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def run_one(kind: str, seed: int) -> str | None:
     from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
     chance = random.Random(seed)
-    number = chance.choice((signal.SIGTERM, signal.SIGINT))
+    number = chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder, "run")
         run = Run(workdir)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -13,7 +14,15 @@ import pytest
 from aftrans_jax.run.signals import Stopped, StopRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.fixture(autouse=True)
+def heeded():
+    """SIGHUP is not ignored, also where the tests run under nohup; their processes inherit it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_within_a_collection_of_garbage_is_not_lost(number, monkeypatch):
     """Python drops what is raised there; JAX has such a callback."""
     printed, sent = [], []
@@ -106,7 +115,7 @@ def test_a_signal_does_not_replace_an_error_that_is_on_its_way():
 
 
 def test_what_was_there_before_is_there_again_and_the_first_signal_counts():
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     handlers = [signal.getsignal(number) for number in numbers]
 
     def interrupted():
@@ -126,3 +135,99 @@ def test_what_was_there_before_is_there_again_and_the_first_signal_counts():
         assert found == own.fileno()
     assert caught.value.exit_code == 128 + signal.SIGTERM
     assert [signal.getsignal(number) for number in numbers] == handlers
+
+
+def test_a_hang_up_that_is_ignored_stays_so():
+    """As by nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0)
+        assert not stop(0)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+# Runs `aftrans_jax.main` with this in the place of a training.
+AS_MAIN = """
+import os, runpy, signal, sys, time
+from pathlib import Path
+from aftrans_jax.run import launch
+from aftrans_jax.training.reporting import Progress
+
+def launch_training(config, workdir, stop, command):
+    progress = Progress(10000)
+    {body}
+
+launch.launch_training = launch_training
+sys.argv[0] = "main"
+runpy.run_module("aftrans_jax.main", run_name="__main__")
+"""
+
+
+def started(tmp_path, body, **streams):
+    flags = ["--config=configs/demo.py", f"--workdir={tmp_path}"]
+    code = AS_MAIN.format(body="\n    ".join(body.strip().splitlines()))
+    return subprocess.Popen([sys.executable, "-c", code, *flags], **streams)
+
+
+def read_until(descriptor, text):
+    seen = b""
+    while text not in seen:
+        seen += os.read(descriptor, 4096)
+
+
+HANGS_UP = """
+os.close(os.open(os.ttyname(1), os.O_RDWR))  # so it is the terminal of this session
+progress.start(0)
+with stop.deferring():
+    print("begun", flush=True)
+    while not stop(0):
+        time.sleep(0.01)
+    time.sleep(0.7)  # more than between two signals that are one
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    progress.advance()
+    progress.report(1, dict(loss=1.0))
+    progress.say("saving")
+    Path(workdir, "saved").touch()
+"""
+
+
+def test_a_terminal_that_closes_has_the_run_saved(tmp_path):
+    """It may get SIGHUP twice, and SIGTERM when the session ends; what it writes fails."""
+    ours, theirs = pty.openpty()
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = started(tmp_path, HANGS_UP, start_new_session=True, **streams)
+    os.close(theirs)
+    read_until(ours, b"begun")
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+SAYS_MUCH = """
+from absl import logging
+os.read(0, 1)
+for step in range(3000):
+    progress.report(step, dict(loss=1.0))
+    logging.warning("step %d", step)
+    sys.stderr.write("more")
+Path(workdir, "saved").touch()
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path, monkeypatch, unbuffered):
+    """Such as `| head`."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    pipe, streams = subprocess.PIPE, {"stderr": subprocess.STDOUT}
+    with started(tmp_path, SAYS_MUCH, stdin=pipe, stdout=pipe, **streams) as process:
+        assert process.stdout.readline().startswith(b"aftrans_jax ")
+        process.stdout.close()
+        process.stdin.write(b"x")
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]

@@ -135,6 +135,19 @@ def test_a_signal_has_trainings_save_and_starts_no_other(tmp_path, number):
     assert handlers == before
 
 
+def test_a_hang_up_that_is_ignored_stays_so():
+    """As by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with processes.Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0)
+            assert not stop.signal
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_record_of_what_was_trained_is_left_and_what_differs_given(tmp_path):
     study = Study("t", {"b": Row({"train.epochs": 40.0})}, "b")
     base = tiny_config(train__steps=0, train__warmup_steps=-1, data__dir="b c", eval__mirror=True)
