@@ -10,7 +10,7 @@ import numpy as np
 
 from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, locate, printable
+from aftrans_jax.data.names import composed, counted, locate, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]
@@ -135,8 +135,8 @@ def _check_each_once(
     ]
     if repeated:
         raise ValueError(
-            f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
-            f"expected each image once. {remedy}"
+            f"{source}: {counted(len(repeated), 'image')} listed twice, the first: "
+            f"{repeated[0]!r}: expected each image once. {remedy}"
         )
 
 
