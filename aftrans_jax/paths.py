@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 
@@ -37,8 +38,16 @@ def check_place(folder: Path, given: str) -> None:
             f"{given}: {there} is a file: expected a folder, or a name that is free"
         )
     if not os.access(there, os.W_OK | os.X_OK):
-        option = given.partition("=")[0]
-        raise PermissionError(f"{given}: {there} cannot be written: choose another {option}")
+        raise PermissionError(_unwritable(given, there))
+    try:  # of /proc, permissions say nothing
+        tempfile.TemporaryFile(dir=there).close()
+    except (FileNotFoundError, PermissionError) as error:
+        raise PermissionError(_unwritable(given, there)) from error
+
+
+def _unwritable(given: str, folder: Path) -> str:
+    option = given.partition("=")[0]
+    return f"{given}: {folder} cannot be written: choose another {option}"
 
 
 def check_file(path: Path, given: str) -> None:

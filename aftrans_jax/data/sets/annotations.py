@@ -1,6 +1,7 @@
 """What every reader of a photo set returns: its splits as tables, checked."""
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -199,7 +200,10 @@ def photo_dataset(
         raise FileNotFoundError(
             f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
-            f"every listed image. {lists.missing_remedy}"
+            f"every listed image. {lists.missing_remedy} data.on_error='skip' is for images that "
+            "cannot be decoded; a list without the missing ones is written by python -m "
+            "aftrans_jax.check_data with the same settings and --write="
+            f"{shlex.quote(str(lists.train.root / 'clean.csv'))}"
         )
     sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)

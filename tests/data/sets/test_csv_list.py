@@ -51,7 +51,9 @@ def test_a_tiny_copy_end_to_end(tmp_path):
     np.testing.assert_array_equal(image, np.full((6, 8, 3), [60, 0, 0]))
     assert (dataset.class_names[label], np.isnan(box).all()) == ("Owl", True)
     (tmp_path / "b" / "e.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 4 images of csv .*first: b/e\.png"):
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of 4 images of csv .*first: b/e\.png.*--write=/.*clean\.csv$"
+    ):
         photo_dataset(read_csv(tmp_path / "list.csv"))
 
 
