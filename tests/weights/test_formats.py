@@ -157,7 +157,7 @@ def test_a_folder_of_another_kind_is_named_with_what_to_do(tmp_path, kind):
 
 def test_a_folder_without_weights_is_said_to_be_one(tmp_path):
     with (
-        pytest.raises(FileNotFoundError, match="is a folder without weights: expected model.safe"),
+        pytest.raises(FileNotFoundError, match="is a folder without weights: expected"),
         open_weights(str(tmp_path)),
     ):
         pass

@@ -197,13 +197,18 @@ def photo_dataset(
     checked = {"test": lists.test} if only_test else tables
     missing = [name for table in checked.values() for name in table.missing()]
     if missing:
+        number, without = sum(map(len, checked.values())), ""
+        if len(missing) < number:
+            place = shlex.quote(str(lists.train.root / "clean.csv"))
+            without = (
+                " data.on_error='skip' is for images that cannot be decoded; a list without the "
+                "missing ones is written by python -m aftrans_jax.check_data with the same "
+                f"settings and --write={place}"
+            )
         raise FileNotFoundError(
-            f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
+            f"{len(missing)} of {number} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
-            f"every listed image. {lists.missing_remedy} data.on_error='skip' is for images that "
-            "cannot be decoded; a list without the missing ones is written by python -m "
-            "aftrans_jax.check_data with the same settings and --write="
-            f"{shlex.quote(str(lists.train.root / 'clean.csv'))}"
+            f"every listed image. {lists.missing_remedy}{without}"
         )
     sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)
