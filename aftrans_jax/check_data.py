@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from absl import app, flags
 
 from aftrans_jax.command import one_line_errors
+from aftrans_jax.data.doctor.class_folders import too_deep
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, printable
+from aftrans_jax.data.names import composed, counted, printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.csv_list import check_rows, write_csv
 from aftrans_jax.data.sets.named_classes import in_order
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
             _print(write_clean(target, diagnosis))
     if wrong:
         hint = ""
-        if diagnosis.root and not target:
+        if diagnosis.root and not target and wrong != too_deep(diagnosis):
             place = shlex.quote(str(diagnosis.root / "clean.csv"))
             hint = f" --write={place} lists what is usable."
         sys.exit(f"Training on this set as it is would be wrong.{hint}")
@@ -109,8 +110,9 @@ def write_clean(target: Path, diagnosis: Diagnosis) -> str:
     num_classes = len(used)
     if num_classes < 2 or not number["test"]:
         raise ValueError(
-            f"--write: {number['train']} training and {number['test']} test images of {num_classes}"
-            " classes are usable: expected at least two classes and a test image. See above."
+            f"--write: {number['train']} training and {number['test']} test images of "
+            f"{counted(num_classes, 'class')} are usable: expected at least two "
+            "classes and a test image. See above."
         )
     if used != in_order(set(used)):  # numbered, since classes of a CSV file are sorted by name
         width = len(str(len(names)))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 
@@ -37,9 +38,14 @@ def check_place(folder: Path, given: str, remedy: str = "") -> None:
         raise NotADirectoryError(
             f"{given}: {there} is a file: expected a folder, or a name that is free"
         )
+    remedy = remedy or f"choose another {given.partition('=')[0]}"
+    refused = PermissionError(f"{given}: {there} cannot be written: {remedy}")
     if not os.access(there, os.W_OK | os.X_OK):
-        remedy = remedy or f"choose another {given.partition('=')[0]}"
-        raise PermissionError(f"{given}: {there} cannot be written: {remedy}")
+        raise refused
+    try:  # of /proc, permissions say nothing
+        tempfile.TemporaryFile(dir=there).close()
+    except (FileNotFoundError, PermissionError) as error:
+        raise refused from error
 
 
 def check_file(path: Path, given: str) -> None:

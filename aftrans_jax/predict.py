@@ -23,7 +23,7 @@ from aftrans_jax.command import (
     say,
     show,
 )
-from aftrans_jax.data.names import printable
+from aftrans_jax.data.names import counted, printable
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.inference.options import add_options, filled
 from aftrans_jax.paths import check_file, expand
@@ -113,10 +113,10 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
                 page.add(path, prediction, image)
             bar.update()
     if args.out:
-        print(f"table of {len(paths)} images: {printable(expand(args.out))}")
+        print(f"table of {counted(len(paths), 'image')}: {printable(expand(args.out))}")
     if page:
         page.write(Path(expand(args.report)), accuracy, has_table=bool(args.out))
-        print(f"page of {len(paths)} images: {printable(expand(args.report))}")
+        print(f"page of {counted(len(paths), 'image')}: {printable(expand(args.report))}")
     return num_failed
 
 

@@ -128,6 +128,20 @@ def test_the_page_is_written_and_its_size_is_said(call, photos, tmp_path):
     assert "--aspect: 240 / 180" in text
 
 
+def test_photos_of_one_name_are_told_apart_by_their_folders(call, photos, tmp_path):
+    for folder in ("wren", "gull"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "0.jpg").write_bytes((photos / "000.jpg").read_bytes())
+    page = tmp_path / "a" / "b.html"
+    call(tmp_path / "set")
+    text = page.read_text(encoding="utf-8")
+    assert "wren/0.jpg" in text
+    assert "gull/0.jpg" in text
+    assert str(tmp_path) not in text
+    call(tmp_path / "set" / "wren" / "0.jpg")
+    assert "wren/" not in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("count", "said_of_it"), [(1, "1 photo"), (7, "7 photos")])
 def test_more_photos_than_wanted_are_left_out_and_said(
     call, photos, monkeypatch, tmp_path, count, said_of_it

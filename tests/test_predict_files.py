@@ -238,6 +238,11 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_read(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_whose_permissions_say_nothing_is_tried(call, photos):
+    code = "error: --out=/proc/x.csv: /proc cannot be written: choose another --out"
+    call(*some(photos, 1), "--out=/proc/x.csv", code=code)
+
+
 def test_bad_names_of_files_are_refused_before_anything_is_read(call, photos, tmp_path):
     for flag in ("--out=p.txt", "--out=p", "--report=p.pdf"):
         _, said = call(photos, flag, code=2)

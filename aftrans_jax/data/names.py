@@ -44,6 +44,12 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun in the right form: "1 image", "2 classes"."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def summary(what: str, names: Sequence[str], remedy: str = "") -> str:
     """Returns one line: a finding with the number of names, the first few, and a remedy."""
     shown = ", ".join(printable(name) for name in names[:_NUM_SHOWN])

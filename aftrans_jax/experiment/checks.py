@@ -210,7 +210,10 @@ def _check_trunk(config: Config) -> None:
 
 
 def _check_geometry(config: Config) -> None:
-    """A box ends on a patch's last pixel, so the patches must reach the image's edge."""
+    """Checks how patches, images, crops and boxes fit together.
+
+    A box ends on a patch's last pixel, so the patches must reach the image's edge.
+    """
     variant, size, stride = (
         VARIANTS[config.model.variant],
         config.data.image_size,
@@ -234,4 +237,11 @@ def _check_geometry(config: Config) -> None:
         raise ValueError(
             f"data.local_size={config.data.local_size} is smaller than one patch of "
             f"{variant.patch_size} px: raise it, or use a model.variant with smaller patches"
+        )
+    crops, min_box = "local" in MODELS[config.model.name].heads, config.region.min_box
+    if crops and min_box > size:
+        raise ValueError(
+            f"region.min_box={min_box} is above data.image_size={size}: every box would be too "
+            "small, and every crop the whole photo; use two patches, --config.region.min_box="
+            f"{min(2 * variant.patch_size, size)}"
         )

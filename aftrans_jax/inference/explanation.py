@@ -98,13 +98,19 @@ def explanations(
     """Yields what the page shows of each photo, in order, or why it cannot be read."""
     model = Classifier(trained, wanted=("rows", "relevance", "mask", "box"))
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    size = filled(len(paths), batch_size)
+    size, folder = filled(len(paths), batch_size), _common_folder(paths)
     for (path, found), row in model.in_batches(paths, load, size):
         path = str(path)
         if isinstance(found, Exception):
             yield why_unread(path, found)
         else:
-            yield _explained(trained, path, found, row)
+            yield _explained(trained, os.path.relpath(path, folder), found, row)
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """Returns the deepest folder that all photos are below, by their paths as they are written."""
+    folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
+    return os.path.commonpath(folders) if folders else os.curdir
 
 
 def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> Prepared:
@@ -114,7 +120,7 @@ def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> Prepared:
     return found._replace(photo=seen_part(pixels, sizes, PHOTO_PX))
 
 
-def _explained(trained: Trained, path: str, found: Prepared, row: Mapping[str, Any]) -> Explained:
+def _explained(trained: Trained, name: str, found: Prepared, row: Mapping[str, Any]) -> Explained:
     assert found.photo is not None
     answers = []
     for head, shares in row["probabilities"].items():
@@ -122,7 +128,7 @@ def _explained(trained: Trained, path: str, found: Prepared, row: Mapping[str, A
         likeliest = [(trained.class_names[label], float(shares[label])) for label in best]
         answers.append(Answer(head, head == trained.head, likeliest))
     return Explained(
-        name=os.path.basename(path),
+        name=name,
         photo=found.photo,
         gate=row["rows"].gate,
         layer_rows=row["rows"].layer_rows,

@@ -79,7 +79,7 @@ class Explained(NamedTuple):
     """A photo with the model's attention, region and predictions.
 
     Attributes:
-      name: file name.
+      name: path of its file below the folder that all photos of the page share.
       photo: the part that the model saw, at its own aspect ratio.
       gate: gate of every layer.
       layer_rows: class row of every layer, fused over heads; each sums to 1.

@@ -94,6 +94,8 @@ NAMINGS = (
 # Names that reveal models of another function, and what they would need.
 _FOREIGN: Mapping[str, str] = MappingProxyType(
     {
+        r"(^|\.)layers\.\d+\.(blocks\.\d|downsample)|(^|\.)features\.\d+\.\d+\.attn\.": "is a Swin "
+        "Transformer or another of several stages, where this trunk has one",
         r"rel(ative)?_pos": "has relative positions in its attention (BEiT), which this trunk's "
         "attention would have to add",
         r"\brope\b|rope\.|freqs|periods": "has rotary positions (RoPE), which this trunk's queries "
@@ -117,6 +119,9 @@ _FOREIGN: Mapping[str, str] = MappingProxyType(
         r"attn\.(q_bias|v_bias)$": "is of BEiT's or EVA's kind, with rotary or relative positions",
         r"patch_embed(dings)?\.(conv|norm|proj\.\d|backbone)": "has more than one convolution or a "
         "norm before the first block",
+        r"(^|\.)layer[1-4]\.\d+\.(conv|bn)\d|(^|\.)conv_stem\.|\.convolution\.weight$|"
+        r"^stages\.\d+\.(blocks\.)?\d+\.(dwconv|conv_dw)\.": "is a ResNet or another convolutional "
+        "network",
     }
 )
 

@@ -90,6 +90,7 @@ _FIRST_BYTES: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "compressed by bzip2"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the file"),
 )
+_LONGEST_HEADER = 100_000_000  # bytes that safetensors allows
 _TABLE_END = bytes.fromhex("57fb808b247547db")  # of TensorFlow's index files
 _MSGPACK_TEXT = frozenset({*range(0xA1, 0xC0), 0xD9, 0xDA})  # first byte of a key
 
@@ -117,6 +118,11 @@ def file_kind(path: str | PathLike[str]) -> str:
     path = Path(path)
     if path.is_dir() and (kind := _folder_kind(path)):
         return kind
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"{str(path)!r} is a folder without weights: expected model.safetensors or "
+            "pytorch_model.bin in it, or the path of another file of a ViT's weights"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{str(path)!r} is not a file: expected one of a ViT's weights, or the name of "
@@ -158,8 +164,8 @@ def _file_kind(head: bytes, size: int) -> str:
     for first, kind in _FIRST_BYTES:
         if head.startswith(first):
             return kind
-    # The length of a JSON header, then the header.
-    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8:
+    # The length of a JSON header, then the header, or what a cut left of it.
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= max(size, _LONGEST_HEADER):
         return _SAFETENSORS
     if head[257:262] == b"ustar":
         return "a tar archive"

@@ -15,6 +15,7 @@ _DTYPES = MappingProxyType(
     {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "V2", "I64": "i8", "I32": "i4", "I16": "i2"}
     | {"I8": "i1", "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}
 )
+_FORM = "a safetensors file: it is cut off or damaged"  # in messages
 _UNKNOWN = "V1"  # types of 8 bits and fewer
 
 
@@ -30,7 +31,7 @@ def open_safetensors(path: str | PathLike[str]) -> Iterator[dict[str, StoredArra
     from safetensors import safe_open  # imported only for such a file
 
     with contextlib.ExitStack() as opened:
-        with readable("a safetensors file"):
+        with readable(_FORM):
             file = opened.enter_context(safe_open(fspath(path), "numpy"))
             stored = {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118
         yield stored
@@ -43,7 +44,7 @@ def _stored(file: Any, name: str) -> StoredArray:
 
 
 def _read(file: Any, name: str) -> np.ndarray:
-    with readable("a safetensors file"):
+    with readable(_FORM):
         array = file.get_tensor(name)
     # The library returns bfloat16 as a type of ml_dtypes.
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed
+from aftrans_jax.data.names import composed, counted
 from aftrans_jax.data.sets.subsets import photo_table
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.json_files import DamagedRecordError
@@ -94,7 +94,8 @@ def compare_lists(recorded: Lists, present: Lists) -> tuple[list[str], list[str]
         "of another class": renamed,
     }
     lines = [
-        f"note: {len(names)} images are {what} since the run was started, such as {min(names)!r}"
+        f"note: {counted(len(names), 'image')} {'is' if len(names) == 1 else 'are'} {what} since "
+        f"the run was started, such as {min(names)!r}"
         for what, names in counts.items()
         if names
     ]

@@ -677,6 +677,15 @@ def test_what_does_not_go_together_is_named(values, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["aftrans", "rams"])
+def test_a_box_must_fit_into_the_image_where_a_model_crops(name):
+    message = r"region\.min_box=225 is above data\.image_size=224: .*--config\.region\.min_box=32$"
+    with pytest.raises(ValueError, match=message):
+        checks.check(changed(model__name=name, region__min_box=225), num_devices=1)
+    checks.check(changed(model__name=name, region__min_box=224), num_devices=1)
+    checks.check(changed(model__name="vit", region__min_box=225), num_devices=1)
+
+
 def test_two_images_a_device_are_enough_to_mix_and_to_compare():
     for values in ({"data__mixing": "both"}, {"loss__contrastive": 1.0}):
         checks.check(changed(train__batch_size=8, **values), num_devices=4)

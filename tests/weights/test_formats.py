@@ -155,6 +155,23 @@ def test_a_folder_of_another_kind_is_named_with_what_to_do(tmp_path, kind):
     assert re.search(rf"x': it is {message}", refused(tmp_path / "x"))
 
 
+def test_a_folder_without_weights_is_said_to_be_one(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="is a folder without weights: expected"),
+        open_weights(str(tmp_path)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("length", [40, 64])
+def test_a_safetensors_file_that_was_cut_off_is_said_to_be(tmp_path, length):
+    safetensors(tmp_path / "x.safetensors")
+    whole = (tmp_path / "x.safetensors").read_bytes()
+    (tmp_path / "x.safetensors").write_bytes(whole[:length])
+    assert len(whole) > length
+    assert "a safetensors file: it is cut off or damaged (" in refused(tmp_path / "x.safetensors")
+
+
 def test_the_lines_that_messages_name_make_an_npz(tmp_path, monkeypatch):
     """Those for msgpack and orbax, whose libraries are here."""
     from flax.serialization import msgpack_restore

@@ -327,6 +327,21 @@ def test_a_name_of_another_function_is_refused(name):
         check_model_name(name)
 
 
+OTHERS = {
+    "layer1.0.conv1.weight": "is a ResNet or another convolutional network",
+    "stages.0.blocks.0.conv_dw.weight": "is a ResNet or another convolutional network",
+    "layers.0.blocks.0.attn.relative_position_bias_table": "is a Swin Transformer or another",
+    "features.1.0.attn.relative_position_bias_table": "is a Swin Transformer or another",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_model_of_another_architecture_is_named(name):
+    arrays = {name: np.ones(3, "f4"), "norm.weight": np.ones(3, "f4")}
+    with pytest.raises(ValueError, match=OTHERS[name]):
+        from_state_dict(arrays, heads=None)
+
+
 def test_other_names_are_passed():
     for name in ("europe_birds", "ropes", "deit_small_patch16_224", "tropen.pth"):
         check_model_name(name)

@@ -403,10 +403,10 @@ def test_what_differs_is_counted_and_trained_images_are_not_tested(tmp_path):
     present |= {"a/5.jpg": ListEntry("a", "test"), 'b/"3",\n.jpg': ListEntry("a", "train")}
     lines = check_lists(tmp_path, LISTS, present)
     assert [line.split(" since")[0] for line in lines] == [
-        "note: 1 images are added",
-        "note: 1 images are removed",
-        "note: 1 images are in another split",
-        "note: 1 images are of another class",
+        "note: 1 image is added",
+        "note: 1 image is removed",
+        "note: 1 image is in another split",
+        "note: 1 image is of another class",
     ]
     leaking = LISTS | {"a/1.jpg": ListEntry("a", "test")}
     assert compare_lists(LISTS, leaking)[1] == ["a/1.jpg"]
@@ -460,7 +460,7 @@ def test_a_path_in_another_form_of_unicode_is_the_same_image(tmp_path):
     # Where a disk has a file of either name, they are two images.
     both = recorded | {"b/Gru\u0308n1.jpg": ListEntry("b", "test")}
     assert check_lists(tmp_path, recorded, both) == [
-        "note: 1 images are added since the run was started, such as 'b/Gru\u0308n1.jpg'"
+        "note: 1 image is added since the run was started, such as 'b/Gru\u0308n1.jpg'"
     ]
     assert joined(recorded, both) == both
 

@@ -5,22 +5,24 @@ from itertools import combinations
 
 import numpy as np
 
+from aftrans_jax.data.doctor.class_folders import too_deep
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, ListedImages
-from aftrans_jax.data.names import summary
+from aftrans_jax.data.names import counted, printable, summary
 
 _NUM_SHOWN = 3  # images named in each finding
+_NUM_CLASSES = 10  # up to so many classes are all named, of more the first few
 
 
 def report(diagnosis: Diagnosis) -> list[str]:
-    """Returns the lines of a table of counts, then notes on what is not a problem.
+    """Returns the classes and a table of counts as lines, then notes on what is not a problem.
 
     A note gives a number and at most three names, however many images it concerns.
     """
     where = f" below {diagnosis.root}" if diagnosis.root else ""
-    title = f"{diagnosis.name}: {len(diagnosis.listed)} images{where}"
+    title = f"{diagnosis.name}: {counted(len(diagnosis.listed), 'image')}{where}"
     notes = [f"note: {note}" for note in (*diagnosis.notes, *_notes(diagnosis))]
-    return [title, "", *_table(diagnosis), *([""] if notes else []), *notes]
+    return [title, _class_line(diagnosis), "", *_table(diagnosis), *([""] if notes else []), *notes]
 
 
 def problems(diagnosis: Diagnosis) -> list[str]:
@@ -31,7 +33,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
-    return _findings(
+    return too_deep(diagnosis) + _findings(
         (
             "missing images",
             _names(diagnosis.missing),
@@ -66,6 +68,12 @@ def problems(diagnosis: Diagnosis) -> list[str]:
             " Scores of boxes would be wrong: correct them, or take away the list of boxes.",
         ),
     )
+
+
+def _class_line(diagnosis: Diagnosis) -> str:
+    names = diagnosis.class_names
+    shown = names if len(names) <= _NUM_CLASSES else (*names[:_NUM_SHOWN], "...")
+    return f"{counted(len(names), 'class')}: {', '.join(map(printable, shown))}"
 
 
 def _notes(diagnosis: Diagnosis) -> list[str]:

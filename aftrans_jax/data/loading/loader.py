@@ -159,6 +159,12 @@ def _read(source: Source, index: int, skipped: Skipped | None) -> Example | None
             skipped.saw(index)
         return source[index]
     except (ValueError, OSError) as error:
+        if skipped is None and isinstance(error, PermissionError):
+            raise PermissionError(
+                f"the photo {error.filename or source.names[index]!r} cannot be opened: expected "
+                "the permission to read it. Change its permissions, or train without it by "
+                "--config.data.on_error=skip"
+            ) from error
         if skipped is None:
             raise
         skipped.note(index, error)

@@ -1,6 +1,7 @@
 """What every reader of a photo set returns: its splits as tables, checked."""
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, locate, printable
+from aftrans_jax.data.names import composed, counted, locate, printable
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
 
 Box = tuple[float, float, float, float]
@@ -135,8 +136,8 @@ def _check_each_once(
     ]
     if repeated:
         raise ValueError(
-            f"{source}: {len(repeated)} images are listed twice, the first: {repeated[0]!r}: "
-            f"expected each image once. {remedy}"
+            f"{source}: {counted(len(repeated), 'image')} listed twice, the first: "
+            f"{repeated[0]!r}: expected each image once. {remedy}"
         )
 
 
@@ -196,10 +197,18 @@ def photo_dataset(
     checked = {"test": lists.test} if only_test else tables
     missing = [name for table in checked.values() for name in table.missing()]
     if missing:
+        number, without = sum(map(len, checked.values())), ""
+        if len(missing) < number:
+            place = shlex.quote(str(lists.train.root / "clean.csv"))
+            without = (
+                " data.on_error='skip' is for images that cannot be decoded; a list without the "
+                "missing ones is written by python -m aftrans_jax.check_data with the same "
+                f"settings and --write={place}"
+            )
         raise FileNotFoundError(
-            f"{len(missing)} of {sum(map(len, checked.values()))} images of {lists.name} are not "
+            f"{len(missing)} of {number} images of {lists.name} are not "
             f"below {lists.train.root}, the first: {printable(', '.join(missing[:3]))}: expected "
-            f"every listed image. {lists.missing_remedy}"
+            f"every listed image. {lists.missing_remedy}{without}"
         )
     sources = {name: PhotoSource(table, max_pixels) for name, table in tables.items()}
     return Dataset(lists.name, class_names=lists.class_names, **sources)

@@ -168,6 +168,8 @@ def _columns(path: Path, number: int, header: list[str], separator: str) -> list
     """Returns the names of the columns in lower case, after checking that none is missing."""
     columns = [field.lower() for field in header]
     others = [field for field in header if field.lower() not in _COLUMNS]
+    if not header:
+        raise ValueError(f"{path} is empty: expected a header and a row for each image. {_REMEDY}")
     once = all(columns.count(name) == 1 for name in ("path", "label"))
     if once and columns.count("split") <= 1 and ("split" in columns or not others):
         return columns
@@ -176,10 +178,20 @@ def _columns(path: Path, number: int, header: list[str], separator: str) -> list
         number,
         separator.join(header),
         "a header with the columns path, label and perhaps split, each once and separated by "
-        f"commas, semicolons or tabs; unknown are {shortened(str(others))}",
+        f"commas, semicolons or tabs; {_wrong(columns, others)}",
         "Rename the column of image paths to path, that of class names to label, and that of train "
         "or test to split; without a split, remove all others.",
     )
+
+
+def _wrong(columns: list[str], others: list[str]) -> str:
+    """Returns what is wrong with the columns of a header, in words."""
+    parts = {
+        "missing": [name for name in _COLUMNS[:2] if name not in columns],
+        "more than once": [name for name in _COLUMNS if columns.count(name) > 1],
+        "unknown": others,
+    }
+    return "; ".join(f"{what}: {shortened(str(names))}" for what, names in parts.items() if names)
 
 
 def _separator(text: str) -> str:

@@ -3,10 +3,12 @@
 Either `train/<class>/` beside `test/<class>/`, or only `<class>/`, with a fraction held out.
 """
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from aftrans_jax.data.decoding.formats import photo_suffixes
+from aftrans_jax.data.names import counted
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import FoundFiles, find_files, subfolders
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
@@ -55,7 +57,7 @@ def read_folder(
         root,
         photos,
         source=root,
-        remedy=_REMEDY,
+        remedy=_hint(root, splits) + _REMEDY,
         test_fraction=test_fraction,
         seed=seed,
         evaluates=evaluates,
@@ -66,6 +68,15 @@ def read_folder(
     )
 
 
+def _hint(root: Path, splits: Sequence[str]) -> str:
+    """Returns advice to name a folder deeper down, where the only one holds several."""
+    only = [root / name for name in subfolders(root)]
+    if splits or len(only) != 1 or len(subfolders(only[0])) < 2:
+        return ""
+    place = shlex.quote(str(only[0]))
+    return f"If the classes or splits are in {only[0].name}/, use --config.data.dir={place}. "
+
+
 def _readable_files(root: Path) -> FoundFiles:
     """Returns the files in a folder; raises where it is missing, or a part cannot be read."""
     if not root.is_dir():
@@ -74,8 +85,10 @@ def _readable_files(root: Path) -> FoundFiles:
         raise FileNotFoundError(f"{root} is not a folder: expected one with images. {remedy}")
     files = find_files(root)
     if files.closed:
+        number = len(files.closed)
+        what = "folder or link" if number == 1 else "folders or links"
         raise ValueError(
-            f"{root} has {len(files.closed)} folders or links that cannot be read, the first: "
+            f"{root} has {number} {what} that cannot be read, the first: "
             f"{files.closed[0]!r}: expected to read all. Give yourself the permission to, attach "
             "the disk that a link leads to, or move them elsewhere."
         )
@@ -110,13 +123,13 @@ def _check_places(
     stray = [path for path, folder in class_of.items() if folder not in classes]
     if stray:
         raise ValueError(
-            f"{root} has {len(stray)} images outside the folders of classes, the first: "
+            f"{root} has {counted(len(stray), 'image')} outside the folders of classes, the first: "
             f"{stray[0]!r}: expected every image inside one. {_REMEDY}"
         )
     empty = sorted(set(classes) - set(class_of.values()))
     if empty and not evaluates:
         raise ValueError(
-            f"{root} has {len(empty)} folders without images, the first: {empty[0]!r}: expected "
-            f"files that end in {' '.join(sorted(photo_suffixes()))} in the folder of a class. "
-            "Fill these folders or remove them."
+            f"{root} has {counted(len(empty), 'folder')} without images, the first: {empty[0]!r}: "
+            f"expected files that end in {' '.join(sorted(photo_suffixes()))} in the folder of a "
+            "class. Fill these folders or remove them."
         )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.data.names import composed, printable, summary
+from aftrans_jax.data.names import composed, counted, printable, summary
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.holdout import drawn_split
 
@@ -92,8 +92,8 @@ def _class_names(
     if len(class_names) < (1 if evaluates else 2):
         expected = "images in the folders of their classes" if evaluates else "two classes or more"
         raise ValueError(
-            f"{source} has {len(photos)} images of {len(class_names)} classes {class_names}: "
-            f"expected {expected}. {remedy}"
+            f"{source} has {counted(len(photos), 'image')} of "
+            f"{counted(len(class_names), 'class')} {class_names}: expected {expected}. {remedy}"
         )
     return class_names
 
@@ -170,7 +170,7 @@ def _named_splits(
     lacking = sorted({photo.class_name for photo in photos} - trained)
     if lacking:
         raise ValueError(
-            f"{source} has {len(lacking)} classes without training images, the first: "
+            f"{source} has {counted(len(lacking), 'class')} without training images, the first: "
             f"{lacking[0]!r}: expected training images of every class. {remedy}"
         )
     return splits, notes

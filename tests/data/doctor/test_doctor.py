@@ -26,6 +26,7 @@ from aftrans_jax.data.examples import Dataset, Example
 from aftrans_jax.data.sets.annotations import Record, annotations
 from aftrans_jax.data.sets.csv_list import read_csv
 from aftrans_jax.data.sets.cub import read_cub
+from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.data.sets.holdout import hold_out
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
 
@@ -100,6 +101,7 @@ def test_a_clean_set(tmp_path):
     assert problems(diagnosis) == []
     assert report(diagnosis) == [
         f"birds: 12 images below {tmp_path}",
+        "3 classes: Crow, Gull, Tern",
         "",
         "                             train    test",
         "  official                       -       -",
@@ -113,11 +115,53 @@ def test_a_clean_set(tmp_path):
     assert clean(diagnosis) == diagnosis.readable == diagnosis.listed
 
 
+def test_of_many_classes_the_first_few_are_named(tmp_path):
+    for number in range(11):
+        for name in "ab":
+            plant(tmp_path / f"c{number:02d}" / f"{name}.png", f"{number}{name}")
+    shown = report(diagnose(read_folder(tmp_path)))[:2]
+    assert shown == [f"folder: 22 images below {tmp_path}", "11 classes: c00, c01, c02, ..."]
+
+
+DEEP = "fold1/Crow/ fold1/Gull/ fold2/Crow/ fold2/Gull/"
+
+
+@pytest.mark.parametrize(
+    ("folders", "recurring"),
+    [
+        (DEEP, "fold1, fold2 (2): Crow, Gull."),
+        (DEEP.replace("fold", "train/fold") + " test/fold1/Crow/", "fold1, fold2 (2): Crow, Gull."),
+        ("Crow/ Crow/young/ Gull/young/ Gull/old/", None),  # photos in the folder of their class
+        ("Crow/2019/ Crow/2020/ Gull/2021/ Gull/2022/", None),
+        ("Crow/photos/ Gull/photos/", None),
+    ],
+)
+def test_classes_that_lie_a_level_deeper_are_a_problem(tmp_path, folders, recurring):
+    for folder in folders.split():
+        for name in "abc":
+            plant(tmp_path / folder / f"{name}.png", folder + name)
+    found = problems(diagnose(read_folder(tmp_path)))
+    assert len(found) == (recurring is not None)
+    if recurring:
+        assert found[0].startswith(f"subfolders of one name in the classes {recurring} Classes are")
+        assert "move them up there, those of one name into one" in found[0]
+
+
+def test_a_list_of_what_is_usable_is_no_remedy_for_wrong_classes(refused, tmp_path, capsys):
+    for folder in DEEP.split():
+        plant(tmp_path / folder / "a.png", folder)
+    said = refused("--config=configs/folder.py", f"--config.data.dir={tmp_path}")
+    assert said == "Training on this set as it is would be wrong."
+    out = capsys.readouterr().out
+    assert "\n2 classes: fold1, fold2\n" in out
+    assert "problem: subfolders of one name" in out
+
+
 def test_uneven_classes_are_counted(tmp_path):
     counts = {"Crow": 1, "Gull": 2, "Tern": 9}
     images = [("train", x, f"{x} {n}") for x, count in counts.items() for n in range(count)]
     diagnosis = diagnose(planted(tmp_path, [*images, *SOUND[6:], ("test", "Tern", "missing")]))
-    assert report(diagnosis)[4:13] == [
+    assert report(diagnosis)[5:14] == [
         "  listed                        12       7",
         "  readable                      12       6",
         "  fewest in a class              1       2",
@@ -547,7 +591,7 @@ def test_too_little_is_not_written(refused, cub, capsys):
         path.unlink()
     message = refused(CUB_CONFIG, f"--config.data.dir={cub}", f"--write={cub}/clean.csv")
     assert message == (
-        "error: --write: 3 training and 3 test images of 1 classes are usable: expected at least "
+        "error: --write: 3 training and 3 test images of 1 class are usable: expected at least "
         "two classes and a test image. See above."
     )
     assert "problem: missing images (6)" in capsys.readouterr().out

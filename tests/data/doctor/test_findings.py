@@ -52,7 +52,7 @@ def three(root, **others):
 def test_three_splits_that_are_sound(tmp_path):
     diagnosis = three(tmp_path)
     assert problems(diagnosis) == []
-    assert report(diagnosis)[2:5] == [
+    assert report(diagnosis)[3:6] == [
         "                             train   validation    test",
         "  official                       -            -       -",
         "  listed                         4            4       4",
@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_read_is_a_note_and_photos_in_it_are_missing(tmp
     monkeypatch.setattr(os, "stat", closed(stat))
     assert find_files(photos).closed == ("closed/",)
     with pytest.raises(
-        ValueError, match="1 folders or links that cannot be read, the first: 'closed/'"
+        ValueError, match="1 folder or link that cannot be read, the first: 'closed/'"
     ):
         read_folder(photos)
     diagnosis = diagnose(read_csv(photos / "list.csv"))

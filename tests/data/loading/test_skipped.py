@@ -38,6 +38,13 @@ class Damaged:
         )
 
 
+def test_a_photo_without_permission_is_named_with_the_remedies():
+    source = Damaged({0}, lambda _: PermissionError(13, "Permission denied", "a/0.jpg"))
+    wanted = r"'a/0\.jpg' cannot be opened: .*Change its permissions, or .*on_error=skip"
+    with pytest.raises(PermissionError, match=wanted):
+        list(eval_batches(source, **OPTIONS, num_threads=0))
+
+
 @pytest.mark.parametrize("num_threads", [0, 3])
 @pytest.mark.parametrize("error", [ValueError, FileNotFoundError, PermissionError])
 def test_unreadable_rows_are_masked_and_noted(num_threads, error):

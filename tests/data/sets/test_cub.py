@@ -147,7 +147,7 @@ def test_a_row_that_is_missing_or_there_twice_is_an_error(name, number, place):
         ("images.txt", "3 1/c.jpg", r"3 1\..\..\c.jpg", "row 2: .*inside the folder"),
         ("images.txt", "3 1/c.jpg", "3 /etc/c.jpg", "row 2: .*inside the folder"),
         ("images.txt", "3 1/c.jpg", r"3 C:\c.jpg", "row 2: .*inside the folder"),
-        ("images.txt", "3 1/c.jpg", "3 1/d.jpg", "1 images are listed twice, .*'1/d.jpg'"),
+        ("images.txt", "3 1/c.jpg", "3 1/d.jpg", "1 image listed twice, .*'1/d.jpg'"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, name, old, new, message):

@@ -168,9 +168,7 @@ def test_an_image_that_is_there_twice_is_named(tmp_path):
         ):
             read_dogs(write(tmp_path, rows))
     rows = {**ROWS, TEST: [*ROWS[TEST], ROWS[TRAIN][0]]}  # test images that were trained on
-    with pytest.raises(
-        ValueError, match=rf"1 images are listed twice, the first: '{TOY}/b c\.jpg'"
-    ):
+    with pytest.raises(ValueError, match=rf"1 image listed twice, the first: '{TOY}/b c\.jpg'"):
         read_dogs(write(tmp_path, rows))
 
 

@@ -1,6 +1,7 @@
 """Folders of photos: arrangements that work, those that do not, links, and the same from CUB."""
 
 import os
+import re
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -94,6 +95,12 @@ def test_images_are_known_by_their_suffix_and_the_rest_is_left_out(tmp_path):
     assert dataset.class_names == ("a", "b")
 
 
+def test_a_single_folder_of_splits_or_classes_is_proposed_as_the_place(tmp_path):
+    plant(tmp_path, "my images/train/a/x.png", "my images/test/a/y.png")
+    hint = re.escape(f"in my images/, use --config.data.dir='{tmp_path}/my images'. Arrange")
+    refused(tmp_path, f"has 2 images of 1 class .*If the classes or splits are {hint}")
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path):
     store, root = plant(tmp_path / "store", "p.png", "q/r.png"), tmp_path / "set"
     plant(root, "a/x.png", "a/y.png")
@@ -110,7 +117,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert read_folder(root).class_names == ("a", "b")
     for link, target in (("knot", "knot"), ("gone", tmp_path / "disk" / "gone")):
         (root / link).symlink_to(target)  # the folder of a class perhaps, whose disk is not there
-        message = f"1 folders or links that cannot be read, the first: '{link}': .*attach the disk"
+        message = f"1 folder or link that cannot be read, the first: '{link}': .*attach the disk"
         with pytest.raises(ValueError, match=message):
             read_folder(root)
         (root / link).unlink()
@@ -124,16 +131,16 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     ("paths", "message"),
     [
         ((), r"0 images of 0 classes \[\]: expected two classes or more"),
-        (("a/x.png", "a/y.png"), r"2 images of 1 classes \['a'\]: expected two"),
-        (("train/a/x.png", "test/a/y.png"), r"1 classes \['a'\]"),
-        (("a/x.png", "b/x.png", "x.png"), r"1 images outside .*first: 'x\.png': expected every"),
-        ((*SPLIT, "test/x.png"), r"1 images outside .*first: 'test/x\.png'"),
-        ((*SPLIT, "extra/wren/x.png"), r"1 images outside .*first: 'extra/wren/x\.png'"),
+        (("a/x.png", "a/y.png"), r"2 images of 1 class \['a'\]: expected two"),
+        (("train/a/x.png", "test/a/y.png"), r"1 class \['a'\]"),
+        (("a/x.png", "b/x.png", "x.png"), r"1 image outside .*first: 'x\.png': expected every"),
+        ((*SPLIT, "test/x.png"), r"1 image outside .*first: 'test/x\.png'"),
+        ((*SPLIT, "extra/wren/x.png"), r"1 image outside .*first: 'extra/wren/x\.png'"),
         (("train/a/x.png", "train/b/x.png"), r"splits \['train'\]: expected one"),
         (("test/a/x.png", "val/b/x.png"), r"splits \['test', 'val'\]: expected one"),
         (
             (*SPLIT, "test/owl/x.png"),
-            "1 classes without training images, the first: 'owl': expected",
+            "1 class without training images, the first: 'owl': expected",
         ),
     ],
 )
@@ -145,10 +152,10 @@ def test_other_arrangements_are_refused(tmp_path, paths, message):
 def test_a_folder_without_images_is_refused(tmp_path):
     (plant(tmp_path, *SPLIT) / "test" / "owl").mkdir()
     (tmp_path / "test" / "owl" / "x.heic").write_bytes(b"what phones write")
-    refused(tmp_path, r"1 folders without images, .*'test/owl': expected .*\.jpeg .*Fill these")
+    refused(tmp_path, r"1 folder without images, .*'test/owl': expected .*\.jpeg .*Fill these")
     one_level = tmp_path / "train"
     (one_level / "owl").mkdir()
-    refused(one_level, "1 folders without images, the first: 'owl'")
+    refused(one_level, "1 folder without images, the first: 'owl'")
 
 
 @pytest.mark.parametrize("place", ["run", "runs/folder", "studies/own/plain-0"])
@@ -163,7 +170,7 @@ def test_a_run_in_the_folder_of_its_photos_is_no_class(tmp_path, place):
     assert (after.class_names, after.train.names) == (("a", "b"), before.train.names)
     assert f"{place}/config.json" in after.notes[0]
     (tmp_path / "c").mkdir()
-    refused(tmp_path, "1 folders without images, the first: 'c'")
+    refused(tmp_path, "1 folder without images, the first: 'c'")
 
 
 def test_photos_beside_a_config_json_are_a_class(tmp_path):

@@ -210,7 +210,7 @@ def renamed(file_name):
             edited(TRAIN, "categories", lambda rows: [*rows, {**rows[0], "id": 41}]),
             "category 41 is .*'Corvus corax'.* in train2017.json but None in val2017.json",
         ),
-        (renamed(FUNGUS), f"1 images are listed twice, the first: '{FUNGUS}'"),
+        (renamed(FUNGUS), f"1 image listed twice, the first: '{FUNGUS}'"),
         *(
             (renamed(name), r"train2017\.json: .*id=12, file_name=.*: expected a path in train_val")
             for name in (

@@ -192,7 +192,7 @@ def test_a_malformed_uuid_is_named(data, name):
         ("images.txt", "0817/b.jpg", r"0817\..\..\b.jpg", "row 3: .* inside the folder"),
         ("images.txt", "0817/b.jpg", "/etc/b.jpg", "row 3: .* inside the folder"),
         ("images.txt", "0817/b.jpg", r"C:\b.jpg", "row 3: .* inside the folder"),
-        ("images.txt", "0817/b.jpg", EAGLE, f"1 images are listed twice, the first: '{EAGLE}'"),
+        ("images.txt", "0817/b.jpg", EAGLE, f"1 image listed twice, the first: '{EAGLE}'"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, name, old, new, message):

@@ -100,7 +100,7 @@ def test_one_photo_under_both_forms_is_listed_twice(tmp_path, there):
     path = tmp_path / "list.csv"
     path.write_text("\n".join(rows), encoding="utf-8")
     if len(there) == 1:
-        with pytest.raises(ValueError, match=f"1 images are listed twice, the first: '{NFC}.png'"):
+        with pytest.raises(ValueError, match=f"1 image listed twice, the first: '{NFC}.png'"):
             read_csv(path)
     else:
         assert sum(map(len, read_csv(path).tables().values())) == 4
