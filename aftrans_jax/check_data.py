@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from absl import app, flags
 
 from aftrans_jax.command import one_line_errors
-from aftrans_jax.data.doctor.class_folders import too_deep
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> None:
             _print(write_clean(target, diagnosis))
     if wrong:
         hint = ""
-        if diagnosis.root and not target and wrong != too_deep(diagnosis):
+        if diagnosis.root and not target:
             place = shlex.quote(str(diagnosis.root / "clean.csv"))
             hint = f" --write={place} lists what is usable."
         sys.exit(f"Training on this set as it is would be wrong.{hint}")

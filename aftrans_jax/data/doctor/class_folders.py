@@ -13,10 +13,10 @@ _REMEDY = (
 
 
 def too_deep(diagnosis: Diagnosis) -> list[str]:
-    """Returns a problem where all photos lie in subfolders whose names recur in every class.
+    """Returns a note where all photos lie in subfolders whose names recur in every class.
 
     Those of a single class, or with names that one class alone has, are meant: a class may have
-    subfolders. Sets whose classes are not named after folders have no such problem.
+    subfolders. Sets whose classes are not named after folders have no such note.
     """
     if diagnosis.name != "folder":
         return []

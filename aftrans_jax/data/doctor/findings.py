@@ -33,7 +33,7 @@ def problems(diagnosis: Diagnosis) -> list[str]:
 
     Greyscale and tiny images, and pictures repeated within a split, are not problems.
     """
-    return too_deep(diagnosis) + _findings(
+    return _findings(
         (
             "missing images",
             _names(diagnosis.missing),
@@ -77,7 +77,7 @@ def _class_line(diagnosis: Diagnosis) -> str:
 
 
 def _notes(diagnosis: Diagnosis) -> list[str]:
-    return _findings(
+    return too_deep(diagnosis) + _findings(
         ("image files that no list names", diagnosis.surplus, ""),
         (
             "images whose bit depth their files do not tell",
