@@ -422,7 +422,9 @@ def test_an_absent_image(seen, cub):
     assert seen(*TINY, f"--config.data.dir={cub}") == (
         f"error: 1 of 8 images of cub are not below {cub / 'images'}, the first: 1/5.jpg: expected "
         "every listed image. Unpack the archive again, or set data.dir to the folder that holds "
-        "all of it."
+        "all of it. data.on_error='skip' is for images that cannot be decoded; a list without the "
+        "missing ones is written by python -m aftrans_jax.check_data with the same settings and "
+        f"--write={cub / 'images' / 'clean.csv'}"
     )
 
 

@@ -481,7 +481,16 @@ def test_a_pickle_is_never_run(tmp_path):
     assert marker.exists()  # so the bomb was live
 
 
-@pytest.mark.parametrize("name", ["absent.npz", "."])
-def test_an_absent_file_is_named_with_the_remedy(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=r"is not a file: .*, such as imagenet21k/ViT-B_16"):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent.npz", r"is not a file: .*, such as imagenet21k/ViT-B_16"),
+        (
+            ".",
+            r"is a folder without weights: expected model\.safetensors or pytorch_model\.bin in it",
+        ),
+    ],
+)
+def test_an_absent_file_is_named_with_the_remedy(tmp_path, name, said):
+    with pytest.raises(FileNotFoundError, match=said):
         read_npz(tmp_path / name)
