@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-_NUM_SHOWN = 3  # names in each finding
+_NUM_SHOWN = 3  # names in each message
 
 
 def composed(name: str) -> str:
@@ -50,7 +50,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}"
 
 
+def first_few(names: Sequence[str]) -> str:
+    """Returns the first three names, and "..." for the rest."""
+    return ", ".join([*names[:_NUM_SHOWN], *["..."] * (len(names) > _NUM_SHOWN)])
+
+
 def summary(what: str, names: Sequence[str], remedy: str = "") -> str:
     """Returns one line: a finding with the number of names, the first few, and a remedy."""
-    shown = ", ".join(printable(name) for name in names[:_NUM_SHOWN])
-    return f"{what} ({len(names)}): {shown}{', ...' if len(names) > _NUM_SHOWN else '.'}{remedy}"
+    end = "" if len(names) > _NUM_SHOWN else "."
+    return f"{what} ({len(names)}): {printable(first_few(names))}{end}{remedy}"

@@ -102,7 +102,7 @@ def _found(config: Config, facts: _Facts) -> dict[str, Any]:
     if (whole := facts.whole) is not None:
         stride, local_size, source_size = whole.stride, whole.local_size, whole.source_size
     image_size = _given(config, "data.image_size") or size
-    crops = config.model.name in MODELS and "local" in MODELS[config.model.name].heads
+    crops = config.model.name in MODELS and MODELS[config.model.name].crops
     return {
         "model.variant": facts.variant,
         "model.stride": stride,

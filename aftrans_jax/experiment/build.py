@@ -189,7 +189,7 @@ def _largest_loss(config: Config, num_classes: int) -> float:
     # learning. A bound from the losses so far would have to be stored, and depends on the start.
     # Further terms stay below that, and are 0 where they have no weight.
     weights = loss_weights(config)
-    if "local" not in MODELS[config.model.name].heads:
+    if not MODELS[config.model.name].crops:
         del weights["local"]
     return 3 * sum(weights.values()) * math.log(num_classes)
 

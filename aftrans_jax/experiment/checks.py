@@ -152,7 +152,7 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             f"evaluate with --mode=eval --workdir=... --config.region.method={ANNOTATED}"
         )
     _check_trunk(config)
-    if config.loss.distill and "local" not in MODELS[config.model.name].heads:
+    if config.loss.distill and not MODELS[config.model.name].crops:
         raise ValueError(
             f"loss.distill={config.loss.distill}: model.name={config.model.name!r} has no local "
             "branch to teach the global one; use --config.loss.distill=0, or "
@@ -238,8 +238,8 @@ def _check_geometry(config: Config) -> None:
             f"data.local_size={config.data.local_size} is smaller than one patch of "
             f"{variant.patch_size} px: raise it, or use a model.variant with smaller patches"
         )
-    crops, min_box = "local" in MODELS[config.model.name].heads, config.region.min_box
-    if crops and min_box > size:
+    min_box = config.region.min_box
+    if MODELS[config.model.name].crops and min_box > size:
         raise ValueError(
             f"region.min_box={min_box} is above data.image_size={size}: every box would be too "
             "small, and every crop the whole photo; use two patches, --config.region.min_box="

@@ -51,6 +51,11 @@ class ModelKind(NamedTuple):
     default_head: str
     registers: bool
 
+    @property
+    def crops(self) -> bool:
+        """Whether it has a local branch, which reads a crop."""
+        return "local" in self.heads
+
 
 def _region_method(config: Config) -> str:
     # The annotated box replaces the model's own, which is computed as usual.

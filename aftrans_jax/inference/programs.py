@@ -51,7 +51,7 @@ def program(trained: Trained, logits: str, *, with_region: bool) -> Callable[[Im
       ValueError: the model has no such logits, or no region.
     """
     check_head(trained, logits)
-    if with_region and "local" not in MODELS[trained.name].heads:
+    if with_region and not MODELS[trained.name].crops:
         raise ValueError(
             f"--region: the run's model.name is {trained.name!r}, which looks at no region; leave "
             "it out"

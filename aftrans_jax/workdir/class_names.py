@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.names import first_few
 from aftrans_jax.data.sets.named_classes import in_order
 from aftrans_jax.json_files import DamagedRecordError, write_json
 from aftrans_jax.workdir.image_lists import listed_images, read_lists
 from aftrans_jax.workdir.record import read_classes
 
 _BY_NAME = ("folder", "csv")  # sets whose classes are numbered by `in_order`
-_NUM_SHOWN = 3  # classes named in a message
 _REMEDY = (
     "Bring the data, or that file, back as they were at the training, or choose another --workdir"
 )
@@ -108,10 +108,11 @@ def _listed(workdir: Path) -> set[str]:
 
 def _check_same(workdir: Path, file: str, recorded: Sequence[str], present: Sequence[str]) -> None:
     """Raises ValueError where the data lack a recorded class, or have one that is not recorded."""
-    gone = [name for name in recorded if name not in set(present)]
-    new = [name for name in present if name not in set(recorded)]
+    old, now = set(recorded), set(present)
+    gone = [name for name in recorded if name not in now]
+    new = [name for name in present if name not in old]
     said = [
-        f"{', '.join(map(repr, names[:_NUM_SHOWN]))}{', ...' * (len(names) > _NUM_SHOWN)} {what}"
+        f"{first_few([repr(name) for name in names])} {what}"
         for names, what in ((gone, "not in the data"), (new, "only in the data"))
         if names
     ]

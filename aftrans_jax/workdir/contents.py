@@ -5,6 +5,7 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from aftrans_jax.data.names import first_few
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
@@ -42,10 +43,10 @@ def check_contents(workdir: Path) -> None:
     patterns = [name for name in (*FILES, *SCORES, "tensorboard/*") if name != "error.log"]
     others = [path for pattern in patterns for path in workdir.glob(pattern)]
     if others:
-        names = ", ".join(str(path.relative_to(workdir)) for path in others[:3])
+        names = first_few([str(path.relative_to(workdir)) for path in others])
         raise ValueError(
             f"--workdir={workdir} has no record of a run, but what one would replace or remove: "
-            f"{names}{', ...' * (len(others) > 3)}. Choose another, such as "
+            f"{names}. Choose another, such as "
             f"--workdir={workdir / 'run'}"
         )
 

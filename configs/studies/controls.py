@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import CROPS, VIT, get_config
+from aftrans_jax.configs.studies.small import AFTRANS_CROPS, CROPS, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -29,7 +29,7 @@ def get_study() -> Study:
             "ViT": Row(VIT),
             "ViT, twice the steps": Row(VIT | dict.fromkeys(_LENGTHS, lambda length: 2 * length)),
             "ViT, random crops": Row(VIT | CROPS),
-            "AFTrans, random crops": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "AFTrans, random crops": Row(AFTRANS_CROPS, _HEADS),
             "ViT, random resized crops": Row(VIT | _RESIZED),
             "annotated box": Row({"region.method": "annotated"}, _HEADS, evaluates="AFTrans"),
         },

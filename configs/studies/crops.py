@@ -10,7 +10,7 @@ was worth.
 """
 
 from aftrans_jax.configs.studies.choices import get_config
-from aftrans_jax.configs.studies.small import CROPS, VIT
+from aftrans_jax.configs.studies.small import AFTRANS_CROPS, CROPS, VIT
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -25,7 +25,7 @@ def get_study() -> Study:
         base="ViT, random crops",
         rows={
             "ViT, random crops": Row(VIT | CROPS),
-            "AFTrans, random crops, keep 0.3": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "AFTrans, random crops, keep 0.3": Row(AFTRANS_CROPS, _HEADS),
             "AFTrans, random crops": Row(CROPS, _HEADS),
             "AFTrans": Row(heads=_HEADS),
             "ViT": Row(VIT),

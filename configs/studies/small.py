@@ -10,6 +10,7 @@ from aftrans_jax.config import Config, base_config
 PLAIN = {"data.source_size": 224}
 VIT = {"model.name": "vit"}
 CROPS = {"data.resize_ratio": 1.34}  # random windows of 3/4 of the sides, as TransFG's
+AFTRANS_CROPS = CROPS | {"sacm.keep_ratio": 0.3}  # a larger share of the smaller window
 TRANSFG = {"model.name": "transfg", "loss.contrastive": 1.0}
 RAMS = {"model.name": "rams"}
 

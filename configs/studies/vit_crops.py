@@ -5,7 +5,7 @@
         --config.pretrained=deit_tiny_patch16_224.npz
 """
 
-from aftrans_jax.configs.studies.small import CROPS, VIT, get_config
+from aftrans_jax.configs.studies.small import AFTRANS_CROPS, CROPS, VIT, get_config
 from aftrans_jax.studies.definition import Row, Study
 
 __all__ = ["get_config", "get_study"]
@@ -20,7 +20,7 @@ def get_study() -> Study:
         base="ViT, random crops",
         rows={
             "ViT, random crops": Row(VIT | CROPS),
-            "AFTrans, random crops": Row(CROPS | {"sacm.keep_ratio": 0.3}, _HEADS),
+            "AFTrans, random crops": Row(AFTRANS_CROPS, _HEADS),
             "AFTrans": Row(heads=_HEADS),
         },
     )

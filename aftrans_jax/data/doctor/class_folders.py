@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 from aftrans_jax.data.doctor.examine import Diagnosis
-from aftrans_jax.data.names import composed, summary
+from aftrans_jax.data.names import composed, first_few, summary
 
 _REMEDY = (
     " Classes are the folders just below data.dir, or below train/ and test/. If these subfolders "
@@ -32,5 +32,5 @@ def too_deep(diagnosis: Diagnosis) -> list[str]:
     recurring = sorted(name for name, number in shared.items() if number > 1)
     if len(recurring) < 2 or any(not names.intersection(recurring) for names in inside.values()):
         return []
-    above = ", ".join(sorted(inside)[:3]) + ", ..." * (len(inside) > 3)
+    above = first_few(sorted(inside))
     return [summary(f"subfolders of one name in the classes {above}", recurring, _REMEDY)]

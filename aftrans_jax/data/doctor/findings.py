@@ -8,7 +8,7 @@ import numpy as np
 from aftrans_jax.data.doctor.class_folders import too_deep
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, ListedImages
-from aftrans_jax.data.names import counted, printable, summary
+from aftrans_jax.data.names import counted, first_few, printable, summary
 
 _NUM_SHOWN = 3  # images named in each finding
 _NUM_CLASSES = 10  # up to so many classes are all named, of more the first few
@@ -72,8 +72,8 @@ def problems(diagnosis: Diagnosis) -> list[str]:
 
 def _class_line(diagnosis: Diagnosis) -> str:
     names = diagnosis.class_names
-    shown = names if len(names) <= _NUM_CLASSES else (*names[:_NUM_SHOWN], "...")
-    return f"{counted(len(names), 'class')}: {', '.join(map(printable, shown))}"
+    shown = ", ".join(names) if len(names) <= _NUM_CLASSES else first_few(names)
+    return f"{counted(len(names), 'class')}: {printable(shown)}"
 
 
 def _notes(diagnosis: Diagnosis) -> list[str]:
