@@ -96,8 +96,7 @@ def base_config() -> Config:
     config.data.source_size = 0
     # Side in px of the crop; 0: a whole model's own, or else image_size's default.
     config.data.local_size = 0
-    # Photos are squashed to a square of source_size times this, then cropped to source_size (at 1
-    # nothing is cut).
+    # Photos are squashed to a square of source_size times this, then cropped to source_size.
     config.data.resize_ratio = 1.0  # Paper: section 3.2
     # How training images are cropped: random (a window of source_size; the whole photo while
     # resize_ratio is 1) | resized (8 to 100 % of the area, resized).
@@ -125,12 +124,12 @@ def base_config() -> Config:
     config.sacm.head_fusion = "geometric"  # Paper: eq. 6 has product
     # What describes a layer to its gate: class_row (attention of the class token) | full_map (of
     # all tokens).
-    config.sacm.descriptor = "class_row"  # Paper: eq. 9 has full_map
+    config.sacm.descriptor = "class_row"  # Paper: eq. 9 pools whole maps
     # Patches that are kept: fused (best by the sum over layers) | union (in any of the best pairs
     # of layer and patch) | votes (in most of these pairs).
     config.sacm.selection = "fused"  # Paper: section 2.2.1 has union
     # Gates of the layers: straight_through (learned) | no_gradient (stay as drawn) | ones (none).
-    config.sacm.gate = "straight_through"  # Paper: section 2.2.2 has no_gradient
+    config.sacm.gate = "straight_through"  # Choice: a box, as in section 2.2.2, has no gradient
     config.sacm.layers = ()  # numbers of the layers that are fused, 1 is the first; (): all
     # Layers for each hidden unit of the gates' network.
     config.sacm.reduction = 4  # Choice: 3 hidden units for 12 layers; section 2.2.1 gives no r
@@ -157,8 +156,7 @@ def base_config() -> Config:
     config.loss.class_weights = "none"
 
     config.train = ConfigDict()  # length, optimizer, devices
-    # Batches to train on; 0: as many as train.epochs need. On a command line the one that is
-    # given sets the other to 0.
+    # Batches to train on; 0: train.epochs. On a command line, giving one sets the other to 0.
     config.train.steps = 10_000  # Choice: TransFG's number of steps; the paper gives none
     config.train.epochs = 0.0  # passes over the training images, where train.steps is 0
     # Batch size, over all devices.
@@ -202,6 +200,8 @@ def base_config() -> Config:
     config.eval.logits = "auto"  # Choice: what wins on photos; section 2.2.2, table 4: global
     # Test-time augmentation: logits averaged over an image and its mirror image, at twice the cost.
     config.eval.mirror = False
+    # As data.resize_ratio, of which the middle is read; 0: that of the training, 1: whole photos.
+    config.eval.resize_ratio = 0.0
     config.eval.batch_size = 48  # images at a time, over all devices
     # Batches between two evaluations; 0: an epoch. The end is always evaluated.
     config.eval.every = 1000
@@ -217,13 +217,13 @@ def base_config() -> Config:
 def recipe_config(
     argument: str, *, image_size: int = 448, resize_size: int = 600, augment: str = "none"
 ) -> Config:
-    """Returns the base configuration, with the paper's sizes or TransFG's recipe, locked.
+    """Returns the base configuration, or with the paper's sizes or TransFG's recipe, locked.
 
     Args:
-      argument: what follows the colon of `--config=configs/cub.py:recipe=paper`: nothing for the
-        base configuration; "recipe=paper" for one global pass of 448 px, stride 12 and lambda 0.4;
-        "recipe=transfg" for that pass from larger photos, with TransFG's batch and augmentation.
-      image_size: side in pixels of TransFG's crop; the paper's is 448 in all experiments.
+      argument: what follows the colon of `--config=configs/cub.py:recipe=paper`: nothing;
+        "recipe=paper" for one global pass of 448 px, stride 12 and lambda 0.4; "recipe=transfg"
+        for that pass from larger photos, with TransFG's batch and augmentation.
+      image_size: side in pixels of TransFG's crop.
       resize_size: side in pixels to which TransFG resizes before it crops.
       augment: TransFG's augmentation of this data set, a value of `data.augment`.
 

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from aftrans_jax import configs
 from aftrans_jax.config import Config, base_config, expand_paths
 from aftrans_jax.config_files import check_argument, failures_named, get_config_of, packaged
-from aftrans_jax.keys import COLUMNS, entry, known_keys, listed, suggestions
+from aftrans_jax.keys import COLUMNS, entry, known_keys, listed, no_key, suggestions
 from aftrans_jax.paths import expand
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -125,12 +125,7 @@ def _check_keys(argv: list[str]) -> None:
     keys = known_keys()
     for key in given_keys(argv):
         if key not in keys:
-            near = ", ".join(suggestions(key))
-            raise ValueError(
-                f"--config.{key} is no key of the configuration"
-                + (f"; did you mean one of {near}?" if near else "")
-                + " (--help lists all keys)"
-            )
+            raise ValueError(f"--config.{key} is {no_key(key)}")
 
 
 def _find_configs(argv: list[str]) -> list[str]:

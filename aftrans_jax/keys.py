@@ -121,3 +121,10 @@ def suggestions(key: str) -> list[str]:
     meant = [SYNONYMS[last]] if last in SYNONYMS else []
     named = [known for known in keys if known.rpartition(".")[2] == last]
     return list(dict.fromkeys([*meant, *named, *difflib.get_close_matches(key, keys)]))
+
+
+def no_key(key: str) -> str:
+    """Returns what is said of an unknown key, after "is", with those that it may mean."""
+    near = ", ".join(suggestions(key))
+    hint = f"; did you mean one of {near}?" if near else ""
+    return f"no key of the configuration{hint} (--help lists all keys)"

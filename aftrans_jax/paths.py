@@ -12,8 +12,14 @@ def expand(path: str) -> str:
     Shells do not replace them after the `=` of `--workdir=~/runs`.
 
     Raises:
-      ValueError: the home directory or a variable is not known.
+      ValueError: the home directory or a variable is not known, or it is an address such as gs://.
     """
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        raise ValueError(
+            f"{path!r} is an address, and only paths of this machine's folders can be read and "
+            f"written: mount what {scheme.group()} names (of Google's buckets by gcsfuse), and "
+            "give the path of the mounted folder"
+        )
     expanded = os.path.expanduser(os.path.expandvars(path))
     if expanded.startswith("~"):
         raise ValueError(f"{path!r} names a home directory that is not known: write the whole path")

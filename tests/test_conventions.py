@@ -290,8 +290,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "studies": (
-        {"config", "config_files", "data", "experiment", "files", "json_files", "model", "report"}
-        | {"run", "training", "weights", "workdir"},
+        {"config", "config_files", "data", "experiment", "files", "json_files", "keys", "model"}
+        | {"report", "run", "training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.decoding", "data.names", "training.memory"}, {"tqdm"}),

@@ -76,7 +76,3 @@ class Dataset(NamedTuple):
         """Returns the splits by name: "train", "validation" if there is one, and "test"."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in splits.items() if source is not None}
-
-    def at(self, size: int | None) -> "Dataset":
-        """Returns the set with large images as squares with this side in pixels, see `at_size`."""
-        return self._replace(**{name: at_size(x, size) for name, x in self.splits().items()})

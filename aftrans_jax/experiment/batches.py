@@ -16,6 +16,7 @@ from tqdm import tqdm
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Source
 from aftrans_jax.data.loading.autoaugment import auto_augment
+from aftrans_jax.data.loading.cache import free_memory
 from aftrans_jax.data.loading.loader import eval_batches, train_batches
 from aftrans_jax.data.loading.randaugment import rand_augment
 from aftrans_jax.data.loading.sampling import SAMPLINGS
@@ -35,7 +36,11 @@ def global_train_batches(
     """Returns the endless global batches from number `start` on, split over the mesh.
 
     See `data.loading.loader.train_batches`.
+
+    Raises:
+      ValueError: a batch does not fit into memory.
     """
+    _check_batch(config)
     batches = train_batches(
         source,
         batch_size=config.train.batch_size,
@@ -45,6 +50,7 @@ def global_train_batches(
         augment=AUGMENTS[config.data.augment],
         sampling=SAMPLINGS[config.data.sampling],
         skipped=skipped,
+        **image_sizes(config, trains=True),
         **_reading(config),
     )
     return sharding.to_devices(batches, mesh)
@@ -67,7 +73,9 @@ def global_eval_batches(
 
     See `data.loading.loader.eval_batches`.
     """
-    batches = eval_batches(source, batch_size=batch_size, skipped=skipped, **_reading(config))
+    batches = eval_batches(
+        source, batch_size=batch_size, skipped=skipped, **image_sizes(config), **_reading(config)
+    )
     total = -(-len(source) // batch_size)
     hidden = True if jax.process_index() else None  # None: only shown on a terminal
     bar = tqdm(batches, "evaluating", total, leave=False, disable=hidden)
@@ -85,8 +93,20 @@ def processes_here() -> int:
     return int((multihost_utils.process_allgather(own) == own).sum())
 
 
+def _check_batch(config: Config) -> None:
+    """Raises ValueError where the images of a batch and a resized one do not fit into memory."""
+    size, rows = image_sizes(config, trains=True), config.train.batch_size // jax.process_count()
+    needed, free = 3 * (rows * size["image_size"] ** 2 + size["resize_size"] ** 2), free_memory()
+    if needed > free:
+        raise ValueError(
+            f"train.batch_size={config.train.batch_size}: a batch of {size['image_size']} px takes "
+            f"{needed / 1e9:.2f} GB of the {free / 1e9:.2f} GB of free memory: lower it, or "
+            "data.source_size"
+        )
+
+
 def _reading(config: Config) -> dict[str, Any]:
-    return image_sizes(config) | {
+    return {
         "num_threads": config.data.num_threads,
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),

@@ -75,6 +75,10 @@ _RANGES: Mapping[str, _Range] = MappingProxyType(
         **dict.fromkeys(("loss.label_smoothing", "train.momentum", "train.ema"), _RATE),
         **dict.fromkeys(("model.dropout", "model.stochastic_depth"), _RATE),
         **dict.fromkeys(("sacm.keep_ratio", "train.layer_decay"), _SHARE),
+        **dict.fromkeys(
+            ("data.image_size", "data.source_size", "data.local_size"),
+            ("lie in [1, 8192], pixels", lambda x: 1 <= x <= 8192),
+        ),
         "data.num_threads": (
             "lie in [0, 1024]: threads, as many as cores",
             lambda x: 0 <= x <= 1024,
@@ -83,6 +87,10 @@ _RANGES: Mapping[str, _Range] = MappingProxyType(
         "data.resize_ratio": (  # at most a square of 4,480 px an image, from 448
             "lie in [1, 10]: images are resized to ratio x data.source_size and cropped from there",
             lambda x: 1 <= x <= 10,
+        ),
+        "eval.resize_ratio": (
+            "be 0, for data.resize_ratio, or lie in [1, 10]: 1 reads whole images",
+            lambda x: x == 0 or 1 <= x <= 10,
         ),
     }
 )

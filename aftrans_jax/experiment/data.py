@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from aftrans_jax.config import Config
-from aftrans_jax.data.examples import Dataset
+from aftrans_jax.data.examples import Dataset, at_size
 from aftrans_jax.data.loading.cache import ResizedCache, check_memory
 from aftrans_jax.data.sets.annotations import Annotations, photo_dataset
 from aftrans_jax.data.sets.cars import read_cars
@@ -146,27 +146,32 @@ def load_dataset(
       FileNotFoundError, ValueError: lists or images are missing or damaged, nothing can be held
         out, or the cache does not fit into memory.
     """
-    data, size = config.data, image_sizes(config)["resize_size"]
+    data = config.data
     listed, drawn = with_validation(read_lists(config, evaluated), data)
-    dataset, notes = _opened(listed, data.max_pixels, size, evaluated)
+    dataset, notes = _opened(listed, data.max_pixels, evaluated)
     notes += drawn
+    sizes = {
+        name: image_sizes(config, trains=name == "train")["resize_size"]
+        for name in dataset.splits()
+    }
+    splits = {name: at_size(source, sizes[name]) for name, source in dataset.splits().items()}
+    dataset = dataset._replace(**splits)
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)
     if data.cache == "none" or evaluated is not None:  # an evaluation reads each image once
         return dataset, tuple(notes)
-    splits = dataset.splits()
-    note = check_memory(sum(map(len, splits.values())), size, copies)
-    cached = {name: ResizedCache(source, size) for name, source in splits.items()}
+    note = check_memory([(len(source), sizes[name]) for name, source in splits.items()], copies)
+    cached = {name: ResizedCache(source, sizes[name]) for name, source in splits.items()}
     return dataset._replace(**cached), (*notes, note)
 
 
 def _opened(
-    listed: Annotations | Dataset, max_pixels: int, size: int, evaluated: Evaluated | None
+    listed: Annotations | Dataset, max_pixels: int, evaluated: Evaluated | None
 ) -> tuple[Dataset, list[str]]:
     """Returns a set whose images exist, and notes; images of the training are left out."""
     if isinstance(listed, Dataset):
-        return listed.at(size), []
-    dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None).at(size)
+        return listed, []
+    dataset = photo_dataset(listed, max_pixels=max_pixels, only_test=evaluated is not None)
     used = evaluated.used if evaluated else {}
     test, left_out = leave_out_used(dataset.test, listed.test, used)
     return dataset._replace(test=test), [*listed.notes, *left_out]
@@ -201,12 +206,18 @@ def check_boxes(dataset: Dataset) -> None:
         )
 
 
-def image_sizes(config: Config) -> dict[str, int]:
+def image_sizes(config: Config, *, trains: bool = False) -> dict[str, int]:
     """Returns `image_size` and `resize_size` in pixels, as the transforms take them.
 
     The transforms make images of `data.source_size`; the model shrinks them for the global branch.
 
+    Args:
+      config: complete configuration.
+      trains: whether they are of training images; otherwise of images to evaluate or predict.
+
     Follows: TransFG, which resizes to 600 and crops 448.
     """
-    size = config.data.source_size
-    return {"image_size": size, "resize_size": round(size * config.data.resize_ratio)}
+    size, ratio = config.data.source_size, config.data.resize_ratio
+    if not trains:
+        ratio = config.eval.resize_ratio or ratio
+    return {"image_size": size, "resize_size": round(size * ratio)}

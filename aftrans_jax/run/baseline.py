@@ -14,10 +14,9 @@ from aftrans_jax.report.statistics import SplitPredictions, share
 from aftrans_jax.report.summary import Baseline
 from aftrans_jax.workdir.predictions_csv import read_predictions
 from aftrans_jax.workdir.record import finished_result, flat, written_settings
-from aftrans_jax.workdir.setting_changes import RESUMABLE, changes, is_listed
+from aftrans_jax.workdir.setting_changes import EVAL_VIEWS, RESUMABLE, changes, is_listed
 
 _PLAIN = "vit"
-_LOOKS = "eval.mirror"  # accuracies with and without mirror images are not comparable
 # Keys that a plain ViT does not read, or whose values follow from having no crops.
 _NOT_ITS = (
     *("sacm.", "region.", "loss.beta", "loss.distill", "loss.contrastive"),
@@ -71,7 +70,7 @@ def _compared(
             return None
         differing = changes(ours, theirs).keys() - {"model.name"}
         ignored = (*RESUMABLE, *_NOT_ITS)
-        if not all(is_listed(key, ignored) and key != _LOOKS for key in differing):
+        if not all(is_listed(key, ignored) and key not in EVAL_VIEWS for key in differing):
             return None
         said = read_predictions(path / "predictions.csv")
     except (OSError, ValueError):  # another version's, damaged, or being written

@@ -22,6 +22,7 @@ from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.setting_changes import EVAL_VIEWS
 
 
 class Session(contextlib.AbstractContextManager["Session"]):
@@ -40,11 +41,11 @@ class Session(contextlib.AbstractContextManager["Session"]):
         self._experiment, self._workdir, self.stop = experiment, workdir, stop
         self.progress = progress
         self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
+        self._patience = config.train.patience
         chooses = experiment.dataset.validation is not None
         self._split = "validation" if chooses else "test"
         self._best_by = f"{predicting_head(config)}_accuracy" if chooses else None
-        # Scores in another precision differ by rounding alone; with mirror images they are higher.
-        protocol = "an image and its mirror image" if config.eval.mirror else ""
+        protocol = ", ".join(f"{key}={config[key]}" for key in EVAL_VIEWS if config[key])
         self._checkpoints = Checkpoints(
             workdir / "checkpoints",
             best_by=self._best_by,
@@ -64,6 +65,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
             log=self.log,
             progress=progress,
         )
+        # Not read from the disk, where some of several hosts may see a checkpoint later.
+        self._saved_number: int | None = None
         self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
 
     def start(self) -> tuple[TrainState, bool]:
@@ -71,10 +74,11 @@ class Session(contextlib.AbstractContextManager["Session"]):
         self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_latest(self._experiment.state, set_aside=True)
         self._checkpoints.scores.forget_after(self._checkpoints.latest or 0)
-        state = self._experiment.state if restored is None else restored.state
+        state = self._placed(self._experiment.state if restored is None else restored.state)
         if restored is not None:
+            self._saved_number = int(state.batch_number)
             self.stop.saved = _saved(state)
-        return self._placed(state), restored is not None
+        return state, restored is not None
 
     def train(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Returns the trained and saved state, and the speed, see `Report.speed`.
@@ -88,10 +92,9 @@ class Session(contextlib.AbstractContextManager["Session"]):
             if not (self.stop(0) or self.stops_early(state)):
                 state = self._trained(state)
             if self.stops_early(state):
-                patience = self._experiment.config.train.patience
                 self.progress.say(
                     f"stopped early at step {int(state.step)}: no better {self._best_by} in "
-                    f"{patience} evaluations of the validation images"
+                    f"{self._patience} evaluations of the validation images"
                 )
         return state, self._report.speed()
 
@@ -103,8 +106,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
     def evaluate(self, state: TrainState) -> tuple[tuple[TrainState, Evaluation], dict[str, Any]]:
         """Returns the state to report with its evaluation on the test split, and further scores.
 
-        With a validation split this is the checkpoint that scores best on it, else the given state,
-        which is saved.
+        With a validation split this is the checkpoint that scores best on it, else the saved state.
 
         Raises:
           Stopped: a signal has come.
@@ -222,8 +224,9 @@ class Session(contextlib.AbstractContextManager["Session"]):
     def _save(self, state: TrainState) -> None:
         """Saves a state that is not saved yet, and the names of unreadable images so far."""
         number = int(state.batch_number)
-        if number != self._checkpoints.latest:
+        if number != self._saved_number:
             self._checkpoints.save(number, state, sound=self._report.in_range())
+        self._saved_number = number
         self.stop.saved = _saved(state)
         if self._experiment.skipped:
             names = self.skipped_images()
@@ -236,8 +239,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         return known or self._evaluate_saved(state).scores
 
     def _has_waited(self, number: int) -> bool:
-        patience = self._experiment.config.train.patience
-        return 0 < patience <= self._checkpoints.scores.waited(number)
+        return 0 < self._patience <= self._checkpoints.scores.waited(number)
 
 
 def _saved(state: TrainState) -> str:

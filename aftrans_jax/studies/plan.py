@@ -13,10 +13,10 @@ from aftrans_jax.studies.rows import heads_of, row_config
 from aftrans_jax.training.precision import meant_precision
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.record import completed, flat, read_result, trained_settings
-from aftrans_jax.workdir.setting_changes import check_may_train
+from aftrans_jax.workdir.setting_changes import EVAL_VIEWS, check_may_train
 
 # Keys that may change in a directory but change predictions: runs that differ in them have no mean.
-_ANSWERS = ("eval.mirror", "train.precision")
+_ANSWERS = (*EVAL_VIEWS, "train.precision")
 
 
 class Run(NamedTuple):
@@ -140,8 +140,9 @@ def _check_answers(
         {**x, "train.precision": meant_precision(x["train.precision"], device)}
         for x in (scored, settings)
     )
-    for key in _ANSWERS:
-        if then[key] != now[key]:
+    chooses = bool(result.get("validation"))  # of what is evaluated, the best is reported
+    for key in (*_ANSWERS, *(["eval.every"] if chooses else [])):
+        if then[key] != now[key] and not is_left(key, now[key]):
             name = "result" if run.trained is None else "eval-test-annotated"
             raise ValueError(
                 f"{run.workdir} was scored with {key}={scored[key]!r}, and the study has "

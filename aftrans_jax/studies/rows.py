@@ -9,6 +9,7 @@ from aftrans_jax.config import Config, expand_paths, is_left
 from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.checks import check, check_one_length
 from aftrans_jax.experiment.model import MODELS, predicting_head
+from aftrans_jax.keys import no_key
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.workdir.record import configured, flat
 
@@ -38,7 +39,7 @@ def row_config(
     config, old = copy.deepcopy(base), flat(base.to_dict())  # the copy keeps references
     for key, value in changes.items():
         if key not in old:
-            raise ValueError(f"row {name!r} changes {key}, which is no key of the configuration")
+            raise ValueError(f"row {name!r} changes {key}, which is {no_key(key)}")
         if callable(value) and is_left(key, old[key]):
             if key == "train.steps" and old["train.epochs"] and "train.epochs" in changes:
                 continue  # the epochs decide, and the row changes them too

@@ -22,6 +22,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._steps, self._seconds, self._since = 0, 0.0, math.nan
+        self._lap = 0, 0.0  # steps and seconds up to the last lap
 
     def step(self, result: Averages) -> None:
         """Counts a step whose result is still being computed.
@@ -48,6 +49,12 @@ class Stopwatch:
     def steps_per_second(self) -> float:
         """Returns the mean over the run up to the last pause, NaN before the first."""
         return self._steps / self._seconds if self._steps else math.nan
+
+    def lap(self) -> float:
+        """Returns the steps per second from the last call to the last pause, NaN without steps."""
+        steps, seconds = self._steps - self._lap[0], self._seconds - self._lap[1]
+        self._lap = self._steps, self._seconds
+        return steps / seconds if steps else math.nan
 
 
 _OVERFLOWS = 20  # in a row; from flax's first loss scale that many halvings end below 0.1
@@ -98,9 +105,7 @@ class Report:
         It is "images_per_second" and, where the devices' peak is known, "mfu": model FLOP
         utilisation, the share of the peak that the images' forward and backward passes make.
         """
-        speed = self.stopwatch.steps_per_second() * self.batch_size
-        mfu = speed / self.peak_speed
-        return {"images_per_second": speed, **({} if math.isnan(mfu) else {"mfu": mfu})}
+        return self._speed(self.stopwatch.steps_per_second())
 
     def in_range(self) -> bool:
         """Returns whether the loss since the last report, or at it, is finite and in its range.
@@ -134,6 +139,11 @@ class Report:
             with self.stopwatch.paused(state):
                 self._flush(state)
 
+    def _speed(self, steps_per_second: float) -> dict[str, float]:
+        speed = steps_per_second * self.batch_size
+        mfu = speed / self.peak_speed
+        return {"images_per_second": speed, **({} if math.isnan(mfu) else {"mfu": mfu})}
+
     def _note_loss(self, merged: Averages) -> None:
         if merged["loss"].count:
             self._loss = compute(merged)["loss"]
@@ -147,7 +157,7 @@ class Report:
         self._pending = []
         step = int(state.step)
         del values["skipped"]
-        values |= self.speed()
+        values |= self._speed(self.stopwatch.lap())
         values["learning_rate"] = float(self.schedule(max(0, step - 1)))  # it had this
         values["skipped_steps"] = int(state.skipped)
         self.log.write(step, "train", values)

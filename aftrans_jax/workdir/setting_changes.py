@@ -18,9 +18,11 @@ Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
 # What never changes a result, and so is not in a directory's name.
 NO_EFFECT = (
     *("train.report_every", "train.save_every", "train.profile"),
-    *("eval.every", "eval.batch_size", "report."),
+    *("eval.batch_size", "report."),
     *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
 )
+# What an evaluation sees of an image: accuracies that differ in it are not comparable.
+EVAL_VIEWS = ("eval.mirror", "eval.resize_ratio")
 # What the record of a finished run takes: where its data lie now, and its length, where a longer
 # training was begun and given up before its first save.
 _KEPT = ("data.dir", "train.steps", "train.epochs")
@@ -139,7 +141,7 @@ def applied(changed: Changes) -> list[str]:
 def unapplied(workdir: Path, changed: Changes) -> list[str]:
     """Returns notes on the changed settings of a finished run, most of which are not applied."""
     left = {key: f"{key}={new}" for key, (_, new) in changed.items() if key not in _KEPT}
-    scoring = [f"--config.{left[key]}" for key in ("eval.logits", "eval.mirror") if key in left]
+    scoring = [f"--config.{left[key]}" for key in ("eval.logits", *EVAL_VIEWS) if key in left]
     lines = applied({key: pair for key, pair in changed.items() if key in _KEPT})
     if left:
         lines.append(f"note: not applied, since the run is finished: {', '.join(left.values())}")

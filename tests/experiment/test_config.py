@@ -280,10 +280,21 @@ def test_the_base_configuration_is_sound_and_fresh():
     checks.check(base(), num_devices=4)
     sizes = data.image_sizes(base())
     assert sizes["image_size"] == sizes["resize_size"]  # no crop, as data.crop's help says
+    assert sizes == data.image_sizes(base(), trains=True)
     base_config().train.steps = 1
     assert base_config().train.steps == 10_000
     with pytest.raises(AttributeError, match="nosuch"):
         base_config().train.nosuch = 1
+
+
+def test_evaluations_may_see_more_of_a_photo_than_the_training():
+    config = base()
+    config.data.resize_ratio = 1.5
+    trained = data.image_sizes(config, trains=True)
+    assert trained == data.image_sizes(config) == {"image_size": 448, "resize_size": 672}
+    config.eval.resize_ratio = 1.0
+    assert data.image_sizes(config) == {"image_size": 448, "resize_size": 448}
+    assert data.image_sizes(config, trains=True) == trained
 
 
 # --------------------------------------------------------------------------------- the command line
@@ -469,6 +480,9 @@ def bad_values():
         yield ("data.num_threads", value, r"must lie in \[0, 1024\]")
     for value in (0.99, 10.1, 1e6, float("inf")):
         yield ("data.resize_ratio", value, r"must lie in \[1, 10\]")
+        yield ("eval.resize_ratio", value, r"must be 0, .* or lie in \[1, 10\]")
+    for key in ("image_size", "source_size", "local_size"):
+        yield (f"data.{key}", 8193, r"must lie in \[1, 8192\]")
     yield from ((key, float("nan"), "must") for key in FLOATS)
     # 123.675: of pixels up to 255.
     wrong = (123.675, float("inf"), -float("inf"), float("nan"))

@@ -69,6 +69,8 @@ def test_what_a_row_sets_cannot_be_given(tmp_path):
     ("changes", "message"),
     [
         ({"train.nosuch": 1}, "changes train.nosuch, which is no key"),
+        ({"model.nam": "vit"}, r"model\.nam, which is no key .*did you mean one of model\.name, "),
+        ({"model": "vit"}, "changes model, which is no key"),
         ({"train.steps": "many"}, "sets train.steps='many': expected int, as the base's 6"),
         ({"train.steps": None}, "sets train.steps=None: expected int"),
         ({"train.steps": lambda steps: steps / 4}, "sets train.steps=1.5: expected int"),
@@ -129,6 +131,11 @@ def test_a_training_that_left_other_settings_has_failed_and_the_others_go_on(tmp
     ("key", "now", "message"),
     [
         ("eval__mirror", True, "eval.mirror=False, and the study has eval.mirror=True now: set it"),
+        (
+            "eval__resize_ratio",
+            1.5,
+            "eval.resize_ratio=0.0, and the study has eval.resize_",
+        ),
         ("train__precision", "float32", "train.precision='auto', and the study has"),
     ],
 )

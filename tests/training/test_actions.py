@@ -46,11 +46,13 @@ def test_neither_compilation_nor_pauses_count(monkeypatch):
         clock[0] += 0.5
         step()
     pause(ready=111)  # two seconds later
-    assert watch.steps_per_second() == pytest.approx(1)
+    assert watch.steps_per_second() == watch.lap() == pytest.approx(1)
     clock[0] += 6
     step()
     pause(ready=0)
     assert watch.steps_per_second() == pytest.approx(0.5)
+    assert watch.lap() == pytest.approx(1 / 6)  # a loader that stalls is seen at once
+    assert math.isnan(watch.lap())
 
 
 def traced_steps(folder):

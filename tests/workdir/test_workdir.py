@@ -88,6 +88,7 @@ def changed(**values):
             "cub,train.precision=float16,train.steps=9",
         ),
         ({"train__steps": 0, "train__epochs": 9.0}, "cub,train.epochs=9.0"),  # 0: the other decides
+        ({"eval__every": 7}, "cub,eval.every=7"),  # decides which checkpoints compete
         ({"data__dir": "/a/b/photos"}, "cub,data.dir=photos"),
         ({"pretrained": "/w/ViT B/16.npz"}, "cub,pretrained=16"),
         ({"data__mean": [0.1, 0.2, 0.3]}, "cub,data.mean=0.1,0.2,0.3"),

@@ -139,6 +139,8 @@ def _decode(data: bytes, name: str, max_pixels: int, resize_size: int | None) ->
                 f"data.max_pixels={max_pixels:,}. Shrink it; where a run is configured, "
                 "--config.data.max_pixels raises that limit."
             )
+        if image.format == "PNG":
+            png.check_rows(contents.stream)
         number, turned = _orientation(image, contents)
         if contents.can_scale and resize_size and min(image.size) >= 4 * resize_size:
             width, height = image.size if number < 5 else image.size[::-1]

@@ -1,15 +1,24 @@
-"""PNG files: the chunks that pixels depend on, with their checksums verified.
+"""PNG files: the chunks that pixels depend on, with their checksums verified, and all rows there.
 
-Pillow only checks the header's checksum, and refuses files for the size of their texts.
+Pillow only checks the header's checksum, takes absent rows for black ones, and refuses files for
+the size of their texts.
 """
 
 import re
+import struct
 import zlib
 from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _LONGEST_TEXT = 1 << 20  # bytes of metadata with the orientation, unpacked
+_PIECE = 1 << 20  # bytes of rows that are unpacked at a time
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the header's colour type
+# First column and row of each of Adam7's passes, and the steps to the next.
+_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 
 
 class Png(NamedTuple):
@@ -55,6 +64,34 @@ def read_png(data: bytes) -> Png:
         position = end
     bits = max(significant, default=0)
     return Png(b"".join(kept), exif, xmp, bits if 0 < bits <= 16 else None)
+
+
+def check_rows(stream: bytes) -> None:
+    """Checks that a file holds all rows of its image.
+
+    Args:
+      stream: file that `read_png` returned, of an image that is not too large to decode.
+
+    Raises:
+      ValueError: it holds fewer.
+    """
+    width, height, depth, colour, *_, interlaced = struct.unpack_from(">IIBBBBB", stream, 16)
+    missing = 0
+    for left, top, right, down in _PASSES if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:  # each row begins with its filter
+            missing += rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8))
+    unpacked, position = zlib.decompressobj(), len(SIGNATURE)
+    while missing > 0 and position < len(stream):
+        length = int.from_bytes(stream[position : position + 4], "big")
+        if stream[position + 4 : position + 8] == b"IDAT":
+            packed = stream[position + 8 : position + 8 + length]
+            while packed and missing > 0:
+                missing -= len(unpacked.decompress(packed, _PIECE))
+                packed = unpacked.unconsumed_tail
+        position += 12 + length
+    if missing > len(unpacked.flush() if missing > 0 else b""):
+        raise ValueError("the file ends before its image does")
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:

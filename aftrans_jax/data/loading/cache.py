@@ -1,6 +1,7 @@
 """Resized images in memory, so that only the first epoch decodes them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,24 +43,24 @@ class ResizedCache:
         return at_size(self.source, size)
 
 
-def check_memory(num_images: int, size: int, copies: int = 1) -> str:
+def check_memory(splits: Sequence[tuple[int, int]], copies: int = 1) -> str:
     """Returns a line that says how much memory the resized images will take.
 
     Call it before training: the memory itself is only taken during the first epoch.
 
     Args:
-      num_images: number of images in all splits.
-      size: side of the resized images in pixels.
+      splits: number of images of each split, and the side of its resized images in pixels.
       copies: processes on this host, each of which will hold nearly all images.
 
     Raises:
       ValueError: that is more than four fifths of the free memory.
     """
-    needed, free = copies * num_images * size * size * 3, free_memory()
+    needed, free = copies * sum(count * size**2 * 3 for count, size in splits), free_memory()
+    by_size = {size: sum(n for n, other in splits if other == size) for _, size in splits}
+    images = " and ".join(f"{n:,} images of {size} x {size} px" for size, n in by_size.items())
     shared = f", once for each of {copies} processes on this host," if copies > 1 else ""
     figures = (
-        f"{num_images:,} images of {size} x {size} px{shared} take {needed / 1e9:.2f} GB of the "
-        f"{free / 1e9:.2f} GB of free memory"
+        f"{images}{shared} take {needed / 1e9:.2f} GB of the {free / 1e9:.2f} GB of free memory"
     )
     if needed > _LARGEST_SHARE * free:
         raise ValueError(

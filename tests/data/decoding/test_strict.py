@@ -20,6 +20,7 @@ from aftrans_jax.data.decoding.formats import (
     lift_pillow_limit,
     photo_suffixes,
 )
+from aftrans_jax.data.decoding.png import SIGNATURE
 
 ROWS, COLS = np.mgrid[:96, :144]
 NOISE = np.random.default_rng(0).integers(0, 60, (96, 144, 3))
@@ -169,6 +170,32 @@ def test_every_flipped_bit_of_a_png_is_found():
             flipped[place] ^= 1 << bit
             with pytest.raises(ValueError, match="cannot decode"):
                 decoded(bytes(flipped))
+
+
+def stored_rows(image, *, interlaced):
+    """The filtered rows of an RGB image as PNG stores them, pass by pass (PNG standard, 8.2)."""
+    starts = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2)]
+    starts += [(0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = (image[y::dy, x::dx] for y, x, dy, dx in (starts if interlaced else [(0, 0, 1, 1)]))
+    return [b"\0" + line.tobytes() for part in parts if part.size for line in part]
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(6, 7), (1, 1), (3, 1), (40, 33)])
+def test_a_png_without_its_last_rows_is_refused(height, width, interlaced):
+    """Its checksums are right, and Pillow shows black rows instead."""
+    image = BIRD[:height, :width]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
+    lines = stored_rows(image, interlaced=interlaced)
+
+    def file(lines):
+        packed = chunk(b"IDAT", zlib.compress(b"".join(lines)))
+        return SIGNATURE + chunk(b"IHDR", header) + packed + chunk(b"IEND", b"")
+
+    np.testing.assert_array_equal(decoded(file(lines)), image)
+    for rest in (lines[:-1], [*lines[:-1], lines[-1][:-1]], []):
+        with pytest.raises(ValueError, match="the file ends before its image does"):
+            decoded(file(rest))
 
 
 # ---------------------------------------------------------------------- formats and their limits

@@ -90,10 +90,10 @@ def test_memory_is_announced_or_refused(monkeypatch, free, fits):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     figures = "1,000 images of 64 x 64 px take 0.01 GB of the"
     if fits:
-        assert check_memory(1000, 64) == f"cache: {figures} 0.03 GB of free memory"
+        assert check_memory([(600, 64), (400, 64)]) == f"cache: {figures} 0.03 GB of free memory"
     else:
         with pytest.raises(ValueError, match=rf"data\.cache='ram': {figures}.*at most 80%.*none"):
-            check_memory(1000, 64)  # 12.3 MB of 14: four fifths are 11.2
+            check_memory([(600, 64), (400, 64)])  # 12.3 MB of 14: four fifths are 11.2
 
 
 def cached(**changes):
@@ -113,6 +113,16 @@ def test_the_key_that_is_named_lowers_the_figure(monkeypatch):
         load_dataset(cached(**{key: 32}))
 
 
+def test_splits_of_two_sizes_are_both_said(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000_000))
+    text = "8 images of 96 x 96 px and 4 images of 64 x 64 px take 0.00 GB"  # 270,336 bytes
+    config = cached(resize_ratio=1.5)
+    config.eval.resize_ratio = 1.0
+    dataset, (note,) = load_dataset(config)
+    assert text in note
+    assert [dataset.train[0].image.shape, dataset.test[0].image.shape] == [(96, 96, 3), (64, 64, 3)]
+
+
 def test_an_evaluation_keeps_nothing(monkeypatch):
     """It reads each test image once, and no other."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
@@ -126,11 +136,11 @@ def test_processes_of_one_host_each_take_it(monkeypatch, copies, fits):
     """12.3 MB each; four fifths of 65 MB are 52."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=65_000_000))
     if fits:
-        note = check_memory(1000, 64, copies)
+        note = check_memory([(1000, 64)], copies)
         assert (", once for each of 4 processes on this host, take 0.05 GB" in note) == (copies > 1)
     else:
         with pytest.raises(ValueError, match=r"each of 5 processes on this host, take 0\.06 GB"):
-            check_memory(1000, 64, copies)
+            check_memory([(1000, 64)], copies)
 
 
 def group(folder, limit, used, *, version):
