@@ -11,10 +11,15 @@ from aftrans_jax.studies.definition import Row, Study
 __all__ = ["get_config", "get_study"]
 
 _HEADS = ("local", "sum")
+_WHOLE = {"eval.resize_ratio": 1.0}  # tested on whole photos, not on their middle
 
 
 def get_study() -> Study:
-    """Returns the ViT, and AFTrans by whole photos and by the same random crops."""
+    """Returns the ViT, and AFTrans by whole photos and by the same random crops.
+
+    Nothing but a test on whole photos tells what a model makes of a subject that is not in the
+    middle, where most photos of both sets have it.
+    """
     return Study(
         title="AFTrans and a ViT trained on random crops",
         base="ViT, random crops",
@@ -22,5 +27,7 @@ def get_study() -> Study:
             "ViT, random crops": Row(VIT | CROPS),
             "AFTrans, random crops": Row(AFTRANS_CROPS, _HEADS),
             "AFTrans": Row(heads=_HEADS),
+            "ViT, random crops, whole photos": Row(VIT | CROPS | _WHOLE),
+            "AFTrans, random crops, whole photos": Row(AFTRANS_CROPS | _WHOLE, _HEADS),
         },
     )
