@@ -17,8 +17,7 @@ _WHOLE = {"eval.resize_ratio": 1.0}  # tested on whole photos, not on their midd
 def get_study() -> Study:
     """Returns the ViT, and AFTrans by whole photos and by the same random crops.
 
-    Nothing but a test on whole photos tells what a model makes of a subject that is not in the
-    middle, where most photos of both sets have it.
+    Tested on the middle of a photo, a model is told where to look; tested on all of it, it is not.
     """
     return Study(
         title="AFTrans and a ViT trained on random crops",
