@@ -90,7 +90,7 @@ def to_float32(arrays: AnyArrays) -> Arrays:
 
     Raises:
       ValueError: they are not of floating-point numbers.
-      DamagedFileError: they are not finite in float32.
+      DamagedFileError: they are not finite in float32, or all are 0.
     """
     odd = [f"{name} ({array.dtype})" for name, array in arrays.items() if not is_float(array.dtype)]
     if odd:
@@ -107,6 +107,8 @@ def to_float32(arrays: AnyArrays) -> Arrays:
             kind = "numbers beyond float32" if np.isfinite(values).all() else "non-finite numbers"
             problems[kind].append(name)
     damage = [f"{kind} in {listed(names)}" for kind, names in problems.items() if names]
+    if result and not any(array.any() for array in result.values()):
+        damage.append("every number is 0")
     if damage:
         raise DamagedFileError("; ".join(damage), ": the file is damaged, download it again")
     return result

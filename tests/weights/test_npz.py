@@ -273,6 +273,12 @@ def test_non_finite_arrays_are_all_named(tmp_path):
         read_npz(tmp_path / "x.npz")
 
 
+def test_a_file_of_zeros_is_no_trained_model(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros(2), b=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="every number is 0: the file is damaged, download it ag"):
+        read_npz(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize(
     "value", [np.array(["a"]), np.array([1j]), np.array([1]), np.array([b"abc"], "V3")]
 )
