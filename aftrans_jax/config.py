@@ -10,21 +10,6 @@ from aftrans_jax.paths import expand
 # be of any plain type.
 Config = Any
 
-# Keys that may be left open, for `experiment.auto_settings` to set them: to the weights, where they
-# are "auto", 0 or (), and to the number of training images.
-LEFT_TO_WEIGHTS = (
-    *("model.variant", "model.stride", "model.gelu"),
-    *("data.image_size", "data.source_size", "data.local_size", "data.mean", "data.std"),
-)
-LEFT_TO_DATA = ("train.steps", "train.warmup_steps", "eval.every")
-
-
-def is_left(key: str, value: Any) -> bool:
-    """Returns whether a key has the value that leaves it open; lists are tuples."""
-    if key in LEFT_TO_DATA:
-        return value == (-1 if key == "train.warmup_steps" else 0)
-    return key in LEFT_TO_WEIGHTS and value in ("auto", 0, (), [])
-
 
 def expand_paths(config: Config) -> None:
     """Replaces `~` and `$VARIABLE` in the paths of a configuration, as a shell would.

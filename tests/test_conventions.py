@@ -273,15 +273,19 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
     "config": ({"paths"}, {"ml_collections"}),
     "config_files": ({"config"}, set()),
+    "key_groups": (set(), set()),
     "keys": ({"config"}, {"ml_collections"}),
     "workdir": (
-        {"config", "data", "files", "json_files", "locks", "training", "weights"},
+        {"config", "data", "key_groups", "files", "json_files", "locks", "training", "weights"},
         None,
     ),
-    "experiment": ({"config", "data", "model", "training", "weights", "workdir"}, None),
+    "experiment": (
+        {"config", "data", "key_groups", "model", "training", "weights", "workdir"},
+        None,
+    ),
     "run": (
-        {"config", "data", "experiment", "files", "json_files", "paths", "report", "training"}
-        | {"weights", "workdir"},
+        {"config", "data", "experiment", "files", "json_files", "key_groups", "paths", "report"}
+        | {"training", "weights", "workdir"},
         None,
     ),
     "inference": (
@@ -290,8 +294,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "studies": (
-        {"config", "config_files", "data", "experiment", "files", "json_files", "keys", "model"}
-        | {"report", "run", "training", "weights", "workdir"},
+        {"config", "config_files", "data", "experiment", "files", "json_files", "key_groups"}
+        | {"keys", "model", "report", "run", "training", "weights", "workdir"},
         None,
     ),
     "command": ({"data.decoding", "data.names", "training.memory"}, {"tqdm"}),

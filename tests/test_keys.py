@@ -11,8 +11,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 from places import ROOT
 
-from aftrans_jax.config import base_config, is_left
+from aftrans_jax.config import base_config
 from aftrans_jax.experiment.checks import CHOICES
+from aftrans_jax.key_groups import is_left
 from aftrans_jax.keys import COLUMNS, SYNONYMS, key_helps, known_keys, listed
 from aftrans_jax.training.parameter_groups import TRAINABLE
 

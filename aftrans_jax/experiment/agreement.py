@@ -11,12 +11,11 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.key_groups import OWN_TO_HOST
 from aftrans_jax.training.checkpoint_reading import checksum
 from aftrans_jax.workdir.image_lists import listed_images
 from aftrans_jax.workdir.record import flat
 
-# Settings that hosts may have of their own: where files are, and how they are read.
-_OWN = ("pretrained", "data.dir", "data.num_threads", "data.cache")
 # Lists come first: some settings follow from the number of images.
 _FACTS = {
     "lists of images": "give every host the same files, such as those of a disk that all see",
@@ -42,7 +41,7 @@ def check_agreement(
     """
     if jax.process_count() == 1:
         return
-    shared = {key: value for key, value in flat(settings).items() if key not in _OWN}
+    shared = {key: value for key, value in flat(settings).items() if key not in OWN_TO_HOST}
     sizes = {split: len(source) for split, source in dataset.splits().items()}
     lists = [dataset.class_names, sizes, listed_images(dataset)]  # in their order
     arrays: dict[str, Any] = dict(flatten_dict(params, sep="/"))

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from aftrans_jax.config import LEFT_TO_DATA, LEFT_TO_WEIGHTS, Config, is_left
+from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import MODELS
 from aftrans_jax.experiment.weights_checks import ImageSizes, check_variant, image_sizes
+from aftrans_jax.key_groups import LEFT_TO_DATA, LEFT_TO_WEIGHTS, is_left
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.weights.fitting import sizes
 from aftrans_jax.weights.origins import OFFICIAL, Origin

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from flax.traverse_util import flatten_dict
 
-from aftrans_jax.config import Config, is_left
+from aftrans_jax.config import Config
 from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
@@ -14,6 +14,7 @@ from aftrans_jax.experiment.data import READERS, reader_name
 from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_head
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
+from aftrans_jax.key_groups import is_left
 from aftrans_jax.model.attention import KERNELS, check_kernel
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.crops import RESAMPLES

@@ -10,18 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from aftrans_jax.key_groups import EVAL_VIEWS, NOT_OF_VIT, RESUMABLE, is_listed
 from aftrans_jax.report.statistics import SplitPredictions, share
 from aftrans_jax.report.summary import Baseline
 from aftrans_jax.workdir.predictions_csv import read_predictions
 from aftrans_jax.workdir.record import finished_result, flat, written_settings
-from aftrans_jax.workdir.setting_changes import EVAL_VIEWS, RESUMABLE, changes, is_listed
+from aftrans_jax.workdir.setting_changes import changes
 
 _PLAIN = "vit"
-# Keys that a plain ViT does not read, or whose values follow from having no crops.
-_NOT_ITS = (
-    *("sacm.", "region.", "loss.beta", "loss.distill", "loss.contrastive"),
-    *("data.source_size", "data.local_size"),
-)
 
 
 def find_baseline(
@@ -69,7 +65,7 @@ def _compared(
         if theirs.get("model.name") != _PLAIN or not finished_result(path, ours["train.steps"]):
             return None
         differing = changes(ours, theirs).keys() - {"model.name"}
-        ignored = (*RESUMABLE, *_NOT_ITS)
+        ignored = (*RESUMABLE, *NOT_OF_VIT)
         if not all(is_listed(key, ignored) and key not in EVAL_VIEWS for key in differing):
             return None
         said = read_predictions(path / "predictions.csv")

@@ -13,6 +13,7 @@ from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import check_boxes
 from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.json_files import write_json
+from aftrans_jax.key_groups import EVALUATED, OTHER_SET, RESUMABLE, is_listed
 from aftrans_jax.run.results import skipped_images, summary
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.reporting import Progress
@@ -20,17 +21,7 @@ from aftrans_jax.training.sharding import placed
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import flat, read_result
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
-from aftrans_jax.workdir.setting_changes import RESUMABLE, changes, is_listed
-
-# Keys that --mode=eval may change, to score another labelled set ...
-_OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
-# ... and keys of how images are evaluated and which are tested, which must be as recorded.
-_EVALUATED = (
-    *("model.", "sacm.", "region."),
-    *("data.image_size", "data.source_size", "data.local_size", "data.resize_ratio"),
-    *("data.mean", "data.std"),
-    *("data.test_fraction", "data.validation_fraction", "data.split_seed"),
-)
+from aftrans_jax.workdir.setting_changes import changes
 
 
 def evaluation_settings(
@@ -53,10 +44,10 @@ def evaluation_settings(
     for key in [key for key in found if key in given]:
         old, new = found[key]
         crops_annotated = key == "region.method" and new == ANNOTATED
-        if crops_annotated or is_listed(key, (*RESUMABLE, *_OTHER_SET)):
+        if crops_annotated or is_listed(key, (*RESUMABLE, *OTHER_SET)):
             chosen[key] = new
             notes.append(f"note: {key} was {old!r}, is {new!r} in this evaluation")
-        elif is_listed(key, _EVALUATED):
+        elif is_listed(key, EVALUATED):
             raise ValueError(
                 f"{key} was {old!r} when the run was trained and is given as {new!r}: it would "
                 "change what is evaluated. Leave it out, or train with it in another directory"
@@ -77,7 +68,7 @@ def set_name(recorded: Mapping[str, Any], chosen: Mapping[str, Any], depth: int 
       chosen: settings of the evaluation, by key.
       depth: how many folders of the set's path go into the name.
     """
-    changed = [key for key in _OTHER_SET if recorded[key] != chosen[key]]
+    changed = [key for key in OTHER_SET if recorded[key] != chosen[key]]
     if os.path.realpath(recorded["data.dir"]) == os.path.realpath(chosen["data.dir"]):
         changed = [key for key in changed if key != "data.dir"]  # only spelt differently
     if not changed:
@@ -121,7 +112,7 @@ def free_name(workdir: Path, recorded: Mapping[str, Any], chosen: Mapping[str, A
 
 def _scored(settings: Mapping[str, Any]) -> list[Any]:
     """Returns the settings that distinguish one scored set from others."""
-    return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in _OTHER_SET[1:])]
+    return [os.path.abspath(settings["data.dir"]), *(settings[key] for key in OTHER_SET[1:])]
 
 
 def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[str, Any]:

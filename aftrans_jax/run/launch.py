@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 
-from aftrans_jax.config import Config, is_left
+from aftrans_jax.config import Config
 from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.checks import check_one_length, check_values
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import read_lists
+from aftrans_jax.key_groups import is_left
 from aftrans_jax.paths import check_place
 from aftrans_jax.run.evaluation import (
     evaluate_run,

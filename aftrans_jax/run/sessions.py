@@ -11,6 +11,7 @@ import jax
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.model import predicting_head
 from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
+from aftrans_jax.key_groups import EVAL_VIEWS
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import Stopped, StopRequest
 from aftrans_jax.training.actions import Profile, Report, Stopwatch, show_scores
@@ -22,7 +23,6 @@ from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState
-from aftrans_jax.workdir.setting_changes import EVAL_VIEWS
 
 
 class Session(contextlib.AbstractContextManager["Session"]):

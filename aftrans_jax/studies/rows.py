@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from aftrans_jax.config import Config, expand_paths, is_left
+from aftrans_jax.config import Config, expand_paths
 from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.checks import check, check_one_length
 from aftrans_jax.experiment.model import MODELS, predicting_head
+from aftrans_jax.key_groups import is_left
 from aftrans_jax.keys import no_key
 from aftrans_jax.studies.definition import Row
 from aftrans_jax.workdir.record import configured, flat

@@ -1,38 +1,18 @@
 """Changed settings of a run: which it may go on with, which a finished one takes, and notes."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aftrans_jax.config import is_left
 from aftrans_jax.json_files import write_json
+from aftrans_jax.key_groups import EVAL_VIEWS, KEPT, NO_EFFECT, RESUMABLE, is_left, is_listed
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.weights.names import weights_name
 from aftrans_jax.workdir.record import configured, read_result, trained_settings
 from aftrans_jax.workdir.run_names import another_run, order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now
-
-# Tables of keys, in which a dot at the end means a whole group.
-# What never changes a result, and so is not in a directory's name.
-NO_EFFECT = (
-    *("train.report_every", "train.save_every", "train.profile"),
-    *("eval.batch_size", "report."),
-    *("data.num_threads", "data.cache", "data.max_pixels", "data.on_error"),
-)
-# What an evaluation sees of an image: accuracies that differ in it are not comparable.
-EVAL_VIEWS = ("eval.mirror", "eval.resize_ratio")
-# What the record of a finished run takes: where its data lie now, and its length, where a longer
-# training was begun and given up before its first save.
-_KEPT = ("data.dir", "train.steps", "train.epochs")
-# What may change when a run goes on, its length by `check_length`; all else defines the training.
-RESUMABLE = (
-    *NO_EFFECT,
-    *_KEPT,
-    *("eval.", "train.accumulation_steps", "train.precision", "train.sharding"),
-    *("model.attention", "model.remat"),
-)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Changes:
@@ -111,11 +91,6 @@ def check_length(
         )
 
 
-def is_listed(key: str, table: Sequence[str]) -> bool:
-    """Returns whether a key, or its group, is in a table such as `RESUMABLE`."""
-    return key in table or f"{key.partition('.')[0]}." in table
-
-
 def default_name(name: str, plain: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Returns the name of a run's directory: the configuration's, and what was changed in it.
 
@@ -140,9 +115,9 @@ def applied(changed: Changes) -> list[str]:
 
 def unapplied(workdir: Path, changed: Changes) -> list[str]:
     """Returns notes on the changed settings of a finished run, most of which are not applied."""
-    left = {key: f"{key}={new}" for key, (_, new) in changed.items() if key not in _KEPT}
+    left = {key: f"{key}={new}" for key, (_, new) in changed.items() if key not in KEPT}
     scoring = [f"--config.{left[key]}" for key in ("eval.logits", *EVAL_VIEWS) if key in left]
-    lines = applied({key: pair for key, pair in changed.items() if key in _KEPT})
+    lines = applied({key: pair for key, pair in changed.items() if key in KEPT})
     if left:
         lines.append(f"note: not applied, since the run is finished: {', '.join(left.values())}")
     if scoring:
@@ -153,7 +128,7 @@ def unapplied(workdir: Path, changed: Changes) -> list[str]:
 
 def record_kept(workdir: Path, changed: Changes) -> None:
     """Writes those changed settings that a finished run takes to its record."""
-    kept = {key: new for key, (_, new) in changed.items() if key in _KEPT}
+    kept = {key: new for key, (_, new) in changed.items() if key in KEPT}
     if kept:
         settings = configured(trained_settings(workdir) | kept)
         write_json(workdir / "config.json", settings.to_dict())

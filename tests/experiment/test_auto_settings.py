@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from experiments import tiny_config, tiny_variants
 
-from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config
+from aftrans_jax.config import base_config
 from aftrans_jax.experiment.auto_settings import resolve_auto, with_steps
 from aftrans_jax.json_files import write_json
+from aftrans_jax.key_groups import LEFT_TO_WEIGHTS
 from aftrans_jax.run import launch
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest

@@ -15,7 +15,7 @@ from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
 from aftrans_jax import configs, main
-from aftrans_jax.config import LEFT_TO_WEIGHTS, base_config, is_left
+from aftrans_jax.config import base_config
 from aftrans_jax.experiment import (
     agreement,
     auto_settings,
@@ -34,6 +34,7 @@ from aftrans_jax.experiment.model import MODELS, build_model, predicting_head
 from aftrans_jax.experiment.optimization import build_optimizer, rate_notes
 from aftrans_jax.experiment.recipe import check_evaluations
 from aftrans_jax.inference import trained_model
+from aftrans_jax.key_groups import LEFT_TO_WEIGHTS, is_left
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.run import baseline, evaluation, launch, report_images, sessions, training
 from aftrans_jax.studies import plan, probe_rows

@@ -23,6 +23,7 @@ from aftrans_jax.data.loading.skipped import Skipped
 from aftrans_jax.experiment.classes import match_classes
 from aftrans_jax.experiment.data import load_dataset
 from aftrans_jax.json_files import DamagedRecordError, write_json
+from aftrans_jax.key_groups import RESUMABLE, is_listed
 from aftrans_jax.run import evaluation, results
 from aftrans_jax.run.evaluation import (
     evaluate_run,
@@ -55,12 +56,10 @@ from aftrans_jax.workdir.record import (
 )
 from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import (
-    RESUMABLE,
     changes,
     check_may_train,
     check_same_training,
     default_name,
-    is_listed,
     record_kept,
 )
 
