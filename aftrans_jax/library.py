@@ -48,12 +48,12 @@ def load(
     batch_size: int = BATCH_SIZE,
     precision: str = "float32",
 ) -> Classifier:
-    """Returns a trained model as a function of photos.
+    """Returns a trained model as a function of photos, which all devices of this process share.
 
     Args:
       path: working directory of a run, which may still be training, or an exported model.
       head: logits that predict: "global", "local" or "sum"; None for those that the run reports.
-      batch_size: photos that the device takes at a time.
+      batch_size: photos that the devices take at a time, together.
       precision: precision of the computation, "float32" or "bfloat16", whatever the training had.
         GPUs have fused attention only in bfloat16, from Ampere on.
 

@@ -75,7 +75,8 @@ def test_a_full_device_is_told_by_what_needs_less(trained_run, model, images, mo
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     monkeypatch.setattr(model, "_outputs", full)
-    lower = "lower batch_size=4, such as by --batch_size=2, or "
+    monkeypatch.setattr(model, "batch_size", 7)  # which four devices round up to 8
+    lower = "lower batch_size=8, such as by --batch_size=4, or "
     smaller = "take precision=bfloat16 or a smaller model"
     for photos, remedy in ((images[:2], lower + smaller), (images[0], smaller)):
         with pytest.raises(RuntimeError, match=f"^the device's memory is full: {remedy} \\(Out of"):

@@ -62,8 +62,7 @@ def eval_batch_size(config: Config, mesh: Mesh, sources: Iterable[Source]) -> in
     It is no larger than the longest of them, but rounded up, since every device gets the same
     number of rows; padding is masked.
     """
-    wanted = min(config.eval.batch_size, max(map(len, sources)))
-    return -(-wanted // mesh.size) * mesh.size
+    return sharding.rounded_up(min(config.eval.batch_size, max(map(len, sources))), mesh)
 
 
 def global_eval_batches(

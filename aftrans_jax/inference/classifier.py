@@ -1,4 +1,4 @@
-"""A trained model as a function of photos: decoding ahead, batches of one size, predictions."""
+"""A trained model as a function of photos: decoding ahead, batches split over the devices."""
 
 import collections
 import itertools
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
 from aftrans_jax.experiment.model import MODELS
@@ -25,8 +26,9 @@ from aftrans_jax.inference.preprocessing import (
     prepared,
 )
 from aftrans_jax.inference.trained_model import Trained
+from aftrans_jax.model.devices import local_devices
+from aftrans_jax.training import sharding
 from aftrans_jax.training.memory import oom_remedy
-from aftrans_jax.training.xla_options import xla_options
 
 _Loaded = tuple[PhotoLike, Prepared | Exception]
 _FORKED = (
@@ -51,8 +53,10 @@ class Classifier:
     A photo is a path, an image of PIL's, or an array uint8 [height width 3]. One gives a
     `Prediction`, several, or one array [photos height width 3], a list of them in their order.
 
-    At most two programs are compiled, each at its first use: for one photo, and for batches of
-    `batch_size`, to which fewer are filled up.
+    All devices of this process share each batch; where `jax.default_device` is set to one of them
+    when the model is loaded, that one works alone. At most two programs are compiled, each at its
+    first use: for one photo, and for batches of `batch_size`, to which fewer are filled up; both
+    are rounded up, since every device gets the same number.
 
     Attributes:
       name: name of the model, a value of `model.name`.
@@ -62,7 +66,7 @@ class Classifier:
       heads: logits that the model has: "global", or also "local" and "sum".
       head: logits that predict.
       image_size: side in pixels of the square that a photo becomes.
-      batch_size: number of photos in a batch.
+      batch_size: number of photos in a batch, before it is rounded up.
       result: contents of the run's result.json: accuracies, settings, versions; only "step" where
         the file is missing, damaged or of another step.
     """
@@ -75,12 +79,12 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         wanted: Collection[str] = ("box", "relevance", "gates", "crop"),
     ) -> None:
-        """Puts a model on one device.
+        """Puts a model on each device.
 
         Args:
           trained: the model.
           head: logits that predict; None for those that the run reports.
-          batch_size: number of photos in a batch, at least 1.
+          batch_size: number of photos in a batch of all devices together, at least 1.
           wanted: what predictions have of the region, see `batch_outputs`. Where nothing is wanted
             and `head` is "global", predictions have these logits alone: one pass without a crop.
 
@@ -97,13 +101,18 @@ class Classifier:
         if operator.index(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more")
         self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
+        self._mesh = sharding.device_mesh(local_devices())
+        everywhere = NamedSharding(self._mesh, sharding.REPLICATED)
         # A pool would lose an error that is raised here, where it unpickles, and wait for ever.
-        self.params = trained.params if _is_forked() else jax.device_put(trained.params)
+        forked = _is_forked()
+        self.params = trained.params if forked else jax.device_put(trained.params, everywhere)
         self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
         self.result, self._trained, self._wanted = trained.result, trained, wanted
-        self._outputs: _Outputs = jax.jit(
+        self._outputs: _Outputs = sharding.per_device(
             partial(batch_outputs, self.module, self.head, wanted, mirror=trained.mirror),
-            compiler_options=xla_options(jax.default_backend()),
+            self._mesh,
+            arguments=(sharding.REPLICATED, sharding.BATCH_SPLIT),
+            results=sharding.BATCH_SPLIT,
         )
 
     @overload
@@ -159,14 +168,16 @@ class Classifier:
     ) -> Iterator[tuple[_Loaded, dict[str, Any]]]:
         """Yields each photo with what `load` makes of it, or its error, and its `batch_outputs`.
 
-        Threads load two batches ahead, and one batch of `size` photos is on the device while the
-        outputs for the one before it are fetched. Those of a photo with an error mean nothing.
+        Threads load two batches ahead, and one batch of `size` photos, rounded up to the number of
+        devices, is on them while the outputs for the one before it are fetched. Those of a photo
+        with an error mean nothing.
 
         Raises:
-          RuntimeError: a model was loaded before this process was forked, or the device is full.
+          RuntimeError: a model was loaded before this process was forked, or a device is full.
         """
         if _is_forked():
             raise RuntimeError(_FORKED)
+        size = sharding.rounded_up(size, self._mesh)
         loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
         with oom_remedy(self._oom_remedy(size)):
             while chunk := list(itertools.islice(loaded, size)):
@@ -194,7 +205,7 @@ class Classifier:
         """Returns what needs less memory than batches of this size."""
         lower = f"lower batch_size={size}, such as by --batch_size={size // 2}, or "
         rounded = "precision=bfloat16 or " if self.module.vit.dtype == np.float32 else ""
-        return f"{lower if size > 1 else ''}take {rounded}a smaller model"
+        return f"{lower if size > self._mesh.size else ''}take {rounded}a smaller model"
 
     def _prediction(self, photo: PhotoLike, loaded: Prepared, row: dict[str, Any]) -> Prediction:
         whole = (0, 0, self.image_size, self.image_size)

@@ -71,7 +71,7 @@ def explain(
       paths: paths of the photos, shown in this order.
       out: path of the page.
       title: title of the page.
-      batch_size: photos that the device takes at a time.
+      batch_size: photos that the devices take at a time.
       fail: called with one line for each photo that cannot be read.
       done: called after each photo.
 

@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--batch_size",
         type=int,
         default=BATCH_SIZE,
-        help=f"photos that the device takes at a time; default: {BATCH_SIZE}",
+        help=f"photos that the devices take at a time, together; default: {BATCH_SIZE}",
     )
     parser.add_argument(
         "--precision",

@@ -61,7 +61,7 @@ class Trained(NamedTuple):
 def load_trained(
     path: Path, *, precision: str = "float32", say: Callable[[str], None] = logging.warning
 ) -> Trained:
-    """Returns the model of a run, for one device.
+    """Returns the model of a run.
 
     From a working directory this is the checkpoint that the run reports, see `restore_reported`,
     with the moving average of its parameters where the run kept one. Nothing is changed there.

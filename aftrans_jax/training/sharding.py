@@ -225,6 +225,11 @@ def to_devices(batches: Iterator[Mapping[str, Any]], mesh: Mesh) -> Iterator[dic
         }
 
 
+def rounded_up(batch_size: int, mesh: Mesh) -> int:
+    """Returns a batch size that is no smaller, and of which every device gets the same number."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
 def shardings(specs: Specs, mesh: Mesh) -> Any:
     """Returns the tree with each spec replaced by its sharding."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
