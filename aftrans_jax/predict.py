@@ -121,8 +121,8 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
 
 
 def _print(path: str, answers: Sequence[tuple[str, float]]) -> None:
-    for name, share in answers:
-        show("\t".join((printable(path), f"{share:.1%}", printable(name))))
+    for name, probability in answers:
+        show("\t".join((printable(path), f"{probability:.1%}", printable(name))))
     sys.stdout.flush()
 
 

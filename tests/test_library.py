@@ -126,8 +126,8 @@ def test_float32_is_what_nothing_given_means(trained_run, model, images):
     assert given.module.vit == model.module.vit
     assert model.module.vit.dtype == np.float32
     for found, expected in zip(given(images[:8]), model(images[:8]), strict=True):
-        for head, shares in expected.probabilities.items():
-            np.testing.assert_array_equal(found.probabilities[head], shares)
+        for head, probabilities in expected.probabilities.items():
+            np.testing.assert_array_equal(found.probabilities[head], probabilities)
 
 
 def test_another_precision_is_refused(trained_run):

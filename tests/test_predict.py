@@ -97,8 +97,8 @@ def test_output_order_is_input_order(call, photos):
     first, second = photo(photos, -1), photo(photos)
     rows, _ = call(first, second, "--top=2")
     assert paths_of(rows) == [first, first, second, second]
-    shares = [float(share.rstrip("%")) for _, share, _ in rows]
-    assert shares[0] >= shares[1]
+    probabilities = [float(probability.rstrip("%")) for _, probability, _ in rows]
+    assert probabilities[0] >= probabilities[1]
 
 
 def test_folders_globs_and_lists_are_the_same_images(call, photos, monkeypatch):
@@ -233,9 +233,9 @@ def test_a_precision_is_chosen(call, photos, tmp_path):
         lines = (tmp_path / "p.jsonl").read_text().splitlines()
         found[precision] = [json.loads(line)["heads"]["global"] for line in lines]
     assert found[None] == found["float32"] != found["bfloat16"]
-    for (name, share), (other, rounded) in zip(found[None], found["bfloat16"], strict=True):
+    for (name, probability), (other, rounded) in zip(found[None], found["bfloat16"], strict=True):
         assert name == other
-        assert share == pytest.approx(rounded, abs=2**-6)  # some eight roundings of 2**-9
+        assert probability == pytest.approx(rounded, abs=2**-6)  # some eight roundings of 2**-9
     assert "invalid choice: 'half'" in call(photos, "--precision=half", code=2)[1][-1]
 
 
@@ -303,7 +303,7 @@ def test_three_hundred_images_are_named_in_order(call, photos, tmp_path):
     (tmp_path / "150.png").write_bytes(b"")
     rows, said = call(tmp_path, "--top=1", code=1)
     assert [path[-7:-4] for path in paths_of(rows)] == [f"{i:03d}" for i in range(300) if i != 150]
-    assert len({(share, name) for _, share, name in rows}) == 1
+    assert len({(probability, name) for _, probability, name in rows}) == 1
     assert len(said) == 2
 
 

@@ -64,9 +64,11 @@ def test_both_tables_say_what_the_library_says(call, trained_run, photos, tmp_pa
         assert [name for name, _ in line["top"]] == [name for name, _ in found.top(2)]
         for head in HEADS:
             assert row[head] == line["heads"][head][0] == found.answers[head][0]
-            share = float(row[f"{head}_probability"])
+            probability = float(row[f"{head}_probability"])
             assert (
-                share == line["heads"][head][1] == pytest.approx(found.answers[head][1], abs=2e-6)
+                probability
+                == line["heads"][head][1]
+                == pytest.approx(found.answers[head][1], abs=2e-6)
             )
         assert tuple(int(row[edge]) for edge in line["box"]) == found.box
         assert tuple(line["box"].values()) == found.box
@@ -139,9 +141,9 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
     assert files == [name if name == "plain.png" else f"./{name}" for name in [*names, "=bad.png"]]
     assert all(os.path.exists(file) for file in files)
     formula = "=HYPERLINK()"
-    shares = {head: np.float32([0.75, 0.25]) for head in HEADS}
+    probabilities = {head: np.float32([0.75, 0.25]) for head in HEADS}
     whole, box = (0, 0, 9, 9), (1, 2, 3, 9)
-    found = Prediction("a", "sum", (formula, "b"), shares, 9, 9, whole, box, *[None] * 3)
+    found = Prediction("a", "sum", (formula, "b"), probabilities, 9, 9, whole, box, *[None] * 3)
     with prediction_table(tmp_path / "t.csv", heads=HEADS, top=2) as add:
         add("a", found)
         add("b", ValueError(formula))
@@ -155,10 +157,10 @@ def test_a_spreadsheet_finds_no_formula(call, photos, tmp_path, monkeypatch):
 def test_a_row_has_every_value_in_its_column_and_no_formula(tmp_path):
     """Compared with rows by hand, where an interrupted run left a longer file."""
     (tmp_path / "P.CSV.partial").write_text("left over," * 999)
-    names, shares = ("=1+1", "gull", "@tern"), [[0.25, 0.625, 0.125], [0.5, 0.125, 0.375]]
+    names, probabilities = ("=1+1", "gull", "@tern"), [[0.25, 0.625, 0.125], [0.5, 0.125, 0.375]]
     probabilities = {
         head: np.array(values, np.float32)
-        for head, values in zip(("global", "sum"), shares, strict=True)
+        for head, values in zip(("global", "sum"), probabilities, strict=True)
     }
     size = {"height": 30, "width": 40, "seen": (0, 0, 30, 40)}
     rest = dict.fromkeys(("relevance", "gates", "crop"))
@@ -330,10 +332,10 @@ def test_photo_heat_map_and_crop_are_equally_high(call, photos, tmp_path):
 
 def test_a_narrow_photo_alone_is_not_lower_than_others(tmp_path):
     require_browser()
-    page, shares = PredictionPage(top=1), {"global": np.array([0.25, 0.75], np.float32)}
+    page, probabilities = PredictionPage(top=1), {"global": np.array([0.25, 0.75], np.float32)}
     for width in (32, 10):  # of a model that looks at no region
         size = (32, width, (0, 0, 32, width))
-        found = Prediction("a", "global", ("a", "b"), shares, *size, *[None] * 4)
+        found = Prediction("a", "global", ("a", "b"), probabilities, *size, *[None] * 4)
         page.add("a.png", found, np.zeros((32, 32, 3), np.uint8))
     page.write(tmp_path / "p.html", "global logits", has_table=False)
     script = """() => [...document.querySelectorAll(".panels svg")].map(
@@ -380,8 +382,10 @@ def test_a_want_of_memory_names_the_photo(call, photos, tmp_path, monkeypatch, t
 
 
 def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
-    shares = {head: np.full(2, np.nan, np.float32) for head in HEADS}
-    found = classifier.Prediction("a", "sum", ("a", "b"), shares, 9, 9, (0, 0, 9, 9), *[None] * 4)
+    probabilities = {head: np.full(2, np.nan, np.float32) for head in HEADS}
+    found = classifier.Prediction(
+        "a", "sum", ("a", "b"), probabilities, 9, 9, (0, 0, 9, 9), *[None] * 4
+    )
     with prediction_table(tmp_path / "a.jsonl", heads=HEADS, top=1) as add:
         add("a.jpg", found)
     text = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
@@ -392,9 +396,9 @@ def test_a_json_line_has_null_for_what_is_no_number(tmp_path):
 
 def test_a_page_says_what_was_answered_as_text(tmp_path):
     names, page = ("<i>tern</i>", "gull"), PredictionPage(top=2)
-    shares = {"global": [0.75, 0.25], "local": [0.125, 0.875], "sum": [0.625, 0.375]}
-    shares = {head: np.array(values, np.float32) for head, values in shares.items()}
-    found = Prediction("a", "sum", names, shares, 8, 8, (0, 0, 8, 8), *[None] * 4)
+    probabilities = {"global": [0.75, 0.25], "local": [0.125, 0.875], "sum": [0.625, 0.375]}
+    probabilities = {head: np.array(values, np.float32) for head, values in probabilities.items()}
+    found = Prediction("a", "sum", names, probabilities, 8, 8, (0, 0, 8, 8), *[None] * 4)
     page.add("\u202ea.png", found, np.zeros((8, 8, 3), np.uint8))
     for _ in range(22):
         page.add("b.png", ValueError("<i>no image</i>"), None)

@@ -46,8 +46,10 @@ def batch_outputs(
     passes = _global_pass if head == "global" and not wanted else _both_passes
     apply = partial(passes, model, params)
     output = (mirrored(apply) if mirror else apply)(images)
-    shares = {name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()}
-    outputs: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": shares}
+    probabilities = {
+        name: jax.nn.softmax(x) for name, x in prediction_logits(output.logits).items()
+    }
+    outputs: dict[str, Any] = dict.fromkeys(wanted) | {"probabilities": probabilities}
     if (region := output.region) is None:
         return outputs
     of_region = region._asdict() | {"gates": region.gate, "crop": None}

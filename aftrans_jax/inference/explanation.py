@@ -123,9 +123,9 @@ def _load(path: str, sizes: Mapping[str, int], max_pixels: int) -> Prepared:
 def _explained(trained: Trained, name: str, found: Prepared, row: Mapping[str, Any]) -> Explained:
     assert found.photo is not None
     answers = []
-    for head, shares in row["probabilities"].items():
-        best = np.argsort(-shares, kind="stable")[:NUM_CLASSES]
-        likeliest = [(trained.class_names[label], float(shares[label])) for label in best]
+    for head, probabilities in row["probabilities"].items():
+        best = np.argsort(-probabilities, kind="stable")[:NUM_CLASSES]
+        likeliest = [(trained.class_names[label], float(probabilities[label])) for label in best]
         answers.append(Answer(head, head == trained.head, likeliest))
     return Explained(
         name=name,

@@ -66,7 +66,7 @@ class Prediction:
     @property
     def answers(self) -> dict[str, tuple[str, float]]:
         """The most likely class of each head, and its probability."""
-        best = {head: int(shares.argmax()) for head, shares in self.probabilities.items()}
+        best = {head: int(values.argmax()) for head, values in self.probabilities.items()}
         return {
             head: (self.class_names[label], float(self.probabilities[head][label]))
             for head, label in best.items()
@@ -84,17 +84,17 @@ class Prediction:
         """
         if operator.index(count) < 0:
             raise ValueError(f"top({count}): expected a number of classes")
-        shares = self.probabilities.get(self.head if head is None else head)
-        if shares is None:
+        probabilities = self.probabilities.get(self.head if head is None else head)
+        if probabilities is None:
             raise ValueError(f"head={head!r}: expected one of {', '.join(self.probabilities)}")
-        order = np.argsort(-shares, kind="stable")[:count]
-        return [(self.class_names[label], float(shares[label])) for label in order]
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return [(self.class_names[label], float(probabilities[label])) for label in order]
 
     def __repr__(self) -> str:
         """Shows the predicted class, those of the other heads, and the box."""
         others = [
-            f"{head} {name!r} {share:.1%}"
-            for head, (name, share) in self.answers.items()
+            f"{head} {name!r} {probability:.1%}"
+            for head, (name, probability) in self.answers.items()
             if head != self.head
         ]
         parts = [f"{self.answer!r} {self.confidence:.1%} by {self.head}", *others]

@@ -114,6 +114,8 @@ def _card(
         name=name,
         photo=photo,
         box=box,
-        top=[(label, f"{share:.1%}", share) for label, share in prediction.top(top)],
-        heads=[(head, label, f"{share:.1%}") for head, (label, share) in answers],
+        top=[
+            (label, f"{probability:.1%}", probability) for label, probability in prediction.top(top)
+        ],
+        heads=[(head, label, f"{probability:.1%}") for head, (label, probability) in answers],
     )

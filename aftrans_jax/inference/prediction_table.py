@@ -91,7 +91,9 @@ def _csv_line(path: str, outcome: Outcome, columns: _Columns) -> bytes:
         return _csv_row([file, *[""] * num_empty, _cell(why_unread(path, outcome))])
     values = _values(outcome, columns.top)
     cells = [values["answer"], values["probability"]]
-    cells += [x for name, share in outcome.top(columns.top) for x in (name, round(share, 6))]
+    cells += [
+        x for name, probability in outcome.top(columns.top) for x in (name, round(probability, 6))
+    ]
     cells += [x for head in columns.heads for x in _answer(outcome, head)]
     cells += [""] * 4 if outcome.box is None else outcome.box
     return _csv_row([file, *map(_cell, [*cells, outcome.height, outcome.width, ""])])
@@ -126,7 +128,7 @@ def _values(prediction: Prediction, top: int) -> dict[str, Any]:
     return {
         "answer": prediction.answer,
         "probability": round(prediction.confidence, 6),
-        "top": [[name, round(share, 6)] for name, share in prediction.top(top)],
+        "top": [[name, round(probability, 6)] for name, probability in prediction.top(top)],
         "heads": {head: list(_answer(prediction, head)) for head in prediction.probabilities},
         "box": None if prediction.box is None else dict(zip(_EDGES, prediction.box, strict=True)),
         "height": prediction.height,
@@ -135,5 +137,5 @@ def _values(prediction: Prediction, top: int) -> dict[str, Any]:
 
 
 def _answer(prediction: Prediction, head: str) -> tuple[str, float]:
-    name, share = prediction.answers[head]
-    return name, round(share, 6)
+    name, probability = prediction.answers[head]
+    return name, round(probability, 6)

@@ -18,7 +18,7 @@ class PredictedClass(NamedTuple):
     """
 
     head: str
-    named: str
+    name: str
     is_right: bool
     confidence: str = ""
 
@@ -47,7 +47,7 @@ class PairCards(NamedTuple):
     """Two confused classes, how often, and captioned cards with an image of each."""
 
     true: str
-    named: str
+    predicted: str
     times: int
     total: int
     cards: Sequence[tuple[str, ImageCard]]
@@ -122,10 +122,10 @@ def _card(
     classes = []
     for head in predictions.heads():
         sure = float(predictions.confidence[head][row])
-        named = int(predictions.predicted[head][row])
+        label = int(predictions.predicted[head][row])
         confidence = f"{100 * sure:.0f} %" if np.isfinite(sure) else "–"  # noqa: RUF001
-        is_right = named == predictions.labels[row]
-        name = predictions.class_names[named]
+        is_right = label == predictions.labels[row]
+        name = predictions.class_names[label]
         classes.append(PredictedClass(head, name, bool(is_right), confidence))
     box, annotated = (
         None if box is None else rectangle(box, picture.image, photo)
@@ -140,12 +140,12 @@ def _pairs(
 ) -> list[PairCards]:
     pairs, names = [], predictions.class_names
     for pair, *rows in chosen.pairs:
-        true, named = names[pair.true], names[pair.named]
-        captions = ("a mistake", true, named)
+        true, predicted = names[pair.true], names[pair.predicted]
+        captions = ("a mistake", true, predicted)
         captioned = [
             (caption, cards[row])
             for caption, row in zip(captions, rows, strict=True)
             if row is not None
         ]
-        pairs.append(PairCards(true, named, pair.times, pair.total, captioned))
+        pairs.append(PairCards(true, predicted, pair.times, pair.total, captioned))
     return pairs

@@ -17,7 +17,7 @@ class PairExample(NamedTuple):
     pair: Pair
     mistake: int
     true: int | None
-    named: int | None
+    predicted: int | None
 
 
 class Chosen(NamedTuple):
@@ -55,15 +55,15 @@ def choose(predictions: SplitPredictions, num_shown: int) -> Chosen:
       predictions: predictions on the full split.
       num_shown: number of mistakes and classes' images together; 0 for no images at all.
     """
-    labels, named = predictions.labels, predictions.predicted[predictions.reported]
+    labels, predicted = predictions.labels, predictions.predicted[predictions.reported]
     sure = np.nan_to_num(predictions.confidence[predictions.reported].astype(np.float64))
-    right = predictions.right()
-    wrong = np.flatnonzero(~right)
+    correct = predictions.correct()
+    wrong = np.flatnonzero(~correct)
     mistakes = wrong[np.argsort(-sure[wrong], kind="stable")][: num_shown // 3]
     pairs = []
     for pair in confused(predictions)[: num_shown // 9]:
-        own = (labels == pair.true) & (named == pair.named)
-        typical = [_surest(np.flatnonzero(right & (labels == x)), sure) for x in pair[:2]]
+        own = (labels == pair.true) & (predicted == pair.predicted)
+        typical = [_surest(np.flatnonzero(correct & (labels == x)), sure) for x in pair[:2]]
         pairs.append(PairExample(pair, int(_first(np.flatnonzero(own), sure)), *typical))
     only: dict[str, Sequence[int]] = {}
     if {"global", "local"} <= predictions.predicted.keys():

@@ -30,7 +30,7 @@ class SplitPredictions(NamedTuple):
     reported: str
     class_names: Sequence[str]
 
-    def right(self, head: str | None = None) -> Bool[np.ndarray, " images"]:
+    def correct(self, head: str | None = None) -> Bool[np.ndarray, " images"]:
         """Returns whether a head, by default the reported one, classifies each image correctly."""
         return self.predicted[head or self.reported] == self.labels
 
@@ -62,7 +62,7 @@ class Pair(NamedTuple):
     """Images of one class that are predicted as another."""
 
     true: int
-    named: int
+    predicted: int
     times: int
     total: int  # images of the true class
 
@@ -99,7 +99,9 @@ def share(hits: int, total: int) -> Share:
 def by_head(predictions: SplitPredictions) -> dict[str, Share]:
     """Returns the accuracy of each head, the reported one first."""
     total = len(predictions.labels)
-    return {head: share(int(predictions.right(head).sum()), total) for head in predictions.heads()}
+    return {
+        head: share(int(predictions.correct(head).sum()), total) for head in predictions.heads()
+    }
 
 
 def mean_per_class(
@@ -115,7 +117,7 @@ def mean_per_class(
     """
     totals = np.bincount(labels)
     tested = totals > 0
-    hits = {head: np.bincount(labels, weights=named == labels) for head, named in predicted.items()}
+    hits = {head: np.bincount(labels, weights=x == labels) for head, x in predicted.items()}
     if not tested.any():
         return dict.fromkeys(hits, math.nan)
     return {head: float((x[tested] / totals[tested]).mean()) for head, x in hits.items()}
@@ -123,7 +125,7 @@ def mean_per_class(
 
 def by_class(predictions: SplitPredictions) -> list[ClassScore]:
     """Returns the score of each class that has images, the least accurate first."""
-    right, labels = predictions.right(), predictions.labels
+    correct, labels = predictions.correct(), predictions.labels
     most_frequent: dict[int, Pair] = {}
     for pair in confused(predictions):
         most_frequent.setdefault(pair.true, pair)
@@ -131,18 +133,20 @@ def by_class(predictions: SplitPredictions) -> list[ClassScore]:
     for label in np.unique(labels).tolist():
         own, pair = labels == label, most_frequent.get(label)
         name = predictions.class_names[int(label)]
-        taken_for = "" if pair is None else predictions.class_names[pair.named]
+        taken_for = "" if pair is None else predictions.class_names[pair.predicted]
         times = 0 if pair is None else pair.times
-        accuracy = share(int(right[own].sum()), int(own.sum()))
+        accuracy = share(int(correct[own].sum()), int(own.sum()))
         scores.append(ClassScore(name, accuracy, taken_for, times))
     return sorted(scores, key=lambda score: score.share.value)
 
 
 def confused(predictions: SplitPredictions) -> list[Pair]:
     """Returns the pairs of classes that are confused, the most frequent first."""
-    wrong, count = ~predictions.right(), len(predictions.class_names)
-    named = predictions.predicted[predictions.reported]
-    keys, times = np.unique(predictions.labels[wrong] * count + named[wrong], return_counts=True)
+    wrong, count = ~predictions.correct(), len(predictions.class_names)
+    predicted = predictions.predicted[predictions.reported]
+    keys, times = np.unique(
+        predictions.labels[wrong] * count + predicted[wrong], return_counts=True
+    )
     totals = np.bincount(predictions.labels, minlength=count)
     pairs = [
         Pair(key // count, key % count, often, int(totals[key // count]))
@@ -165,10 +169,10 @@ def calibration(predictions: SplitPredictions) -> Calibration:
     """
     sure = predictions.confidence[predictions.reported].astype(np.float64)
     is_finite = np.isfinite(sure)
-    sure, right = sure[is_finite], predictions.right()[is_finite]
+    sure, correct = sure[is_finite], predictions.correct()[is_finite]
     bins = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
     counts, confidences, hits = (
-        np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, right)
+        np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, correct)
     )
     with np.errstate(invalid="ignore"):  # from empty bins
         means = confidences / counts, hits / counts
@@ -182,5 +186,5 @@ def agreement(
 ) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
     """Returns the rows of images by whether one head is right and whether another is."""
     pairs = [(True, True), (True, False), (False, True), (False, False)]
-    first, second = predictions.right(one), predictions.right(other)
+    first, second = predictions.correct(one), predictions.correct(other)
     return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

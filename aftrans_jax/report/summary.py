@@ -64,7 +64,7 @@ class PairRow(NamedTuple):
     """Two classes that are confused, by name."""
 
     true: str
-    named: str
+    predicted: str
     times: int
     total: int
 
@@ -124,7 +124,7 @@ def summary(predictions: SplitPredictions, baseline: Baseline | None) -> Summary
         matrix=_matrix(counts, names) if count <= MAX_NAMED else (),
         shades=_shaded(counts) if count > MAX_NAMED else (),
         side=0 if is_many else count,
-        pairs=[PairRow(names[p.true], names[p.named], *p[2:]) for p in pairs[:MAX_PAIRS]],
+        pairs=[PairRow(names[p.true], names[p.predicted], *p[2:]) for p in pairs[:MAX_PAIRS]],
         pairs_left_out=max(0, len(pairs) - MAX_PAIRS),
         calibration=bins,
         reliability=reliability("Accuracy by confidence, %", bins) if bins.counts.any() else None,
@@ -145,8 +145,8 @@ def _heads_plot(reported: str, heads: dict[str, Share], baseline: Baseline | Non
 def _agreement(predictions: SplitPredictions) -> list[tuple[bool, bool, int, int]]:
     if not {"global", "local"} <= predictions.predicted.keys():
         return []
-    right, groups = predictions.right(), agreement(predictions, "global", "local")
-    return [(a, b, len(rows), int(right[rows].sum())) for (a, b), rows in groups.items()]
+    correct, groups = predictions.correct(), agreement(predictions, "global", "local")
+    return [(a, b, len(rows), int(correct[rows].sum())) for (a, b), rows in groups.items()]
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

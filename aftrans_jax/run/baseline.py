@@ -74,12 +74,12 @@ def _compared(
     true = [predictions.class_names[label] for label in predictions.labels]
     if list(said.names) != names or list(said.true) != true:
         return None
-    right, own = said.correct("global"), predictions.right()
+    there, here = said.correct("global"), predictions.correct()
     return Baseline(
         name=_from_here(path),
-        accuracy=share(int(right.sum()), len(right)),
-        only_here=int(np.sum(own & ~right)),
-        only_there=int(np.sum(right & ~own)),
+        accuracy=share(int(there.sum()), len(there)),
+        only_here=int(np.sum(here & ~there)),
+        only_there=int(np.sum(there & ~here)),
         command=shlex.join(
             ["python", "-m", "aftrans_jax.compare", _from_here(path), _from_here(workdir)]
         ),

@@ -215,14 +215,14 @@ def paired(row: TableRow, base: TableRow) -> Pairing:
         )
     names = [name for name in predictions[0].names if name in shared]
 
-    def right(run: FinishedRun, head: str) -> Bool[np.ndarray, " images"]:
+    def correct(run: FinishedRun, head: str) -> Bool[np.ndarray, " images"]:
         by_name = dict(zip(run.predictions.names, run.predictions.correct(head), strict=True))
         return np.array([by_name[name] for name in names])
 
     return Pairing(
         names,
-        np.stack([right(run, row.head) for run, _ in pairs]),
-        np.stack([right(run, base.head) for _, run in pairs]),
+        np.stack([correct(run, row.head) for run, _ in pairs]),
+        np.stack([correct(run, base.head) for _, run in pairs]),
         (
             max(len(row.runs), len(base.runs)),
             max(len(run.predictions.names) for run in (*row.runs, *base.runs)),

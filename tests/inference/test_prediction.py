@@ -291,12 +291,12 @@ def test_the_whole_image_is_the_whole_photo():
 
 
 def prediction(**changes) -> Prediction:
-    shares = {"global": [0.2, 0.5, 0.3], "local": [0.1, 0.2, 0.7], "sum": [0.4, 0.4, 0.2]}
+    probabilities = {"global": [0.2, 0.5, 0.3], "local": [0.1, 0.2, 0.7], "sum": [0.4, 0.4, 0.2]}
     fields = {
         "photo": "a.jpg",
         "head": "sum",
         "class_names": ("wren", "rook", "tern"),
-        "probabilities": {name: np.array(x, np.float32) for name, x in shares.items()},
+        "probabilities": {name: np.array(x, np.float32) for name, x in probabilities.items()},
         "height": 30,
         "width": 40,
         "seen": (0, 0, 30, 40),

@@ -240,13 +240,13 @@ def test_a_program_gives_the_same_numbers_without_this_package(name, elsewhere):
     trained, images = some_model(name), np.load(elsewhere / "images.npy")
     described = json.loads((elsewhere / f"{name}.stablehlo.json").read_text())
     output = apply(trained.model, trained.params, images, train=False)
-    shares = jax.nn.softmax(sum(output.logits[k] for k in output.logits))  # as table 4's sum
+    probabilities = jax.nn.softmax(sum(output.logits[k] for k in output.logits))  # as table 4's sum
     if logits == "global":
-        shares = jax.nn.softmax(output.logits["global"])
+        probabilities = jax.nn.softmax(output.logits["global"])
     for count in (1, 3):
         given = np.load(elsewhere / f"{name}{count}.npz")
         assert set(given.files) == set(described["outputs"])
-        np.testing.assert_allclose(given["probabilities"], shares[:count], atol=1e-5)
+        np.testing.assert_allclose(given["probabilities"], probabilities[:count], atol=1e-5)
         if with_region:
             np.testing.assert_array_equal(given["box"], output.region.box[:count])
             relevance = output.region.relevance[:count]
@@ -311,9 +311,11 @@ def test_onnx_gives_the_same_numbers(trained, tmp_path, rng):
     session = runtime.InferenceSession(path)
     for count in (1, 3):
         images = rng.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
-        (shares,) = session.run(["probabilities"], {"images": images})
+        (probabilities,) = session.run(["probabilities"], {"images": images})
         output = apply(trained.model, trained.params, images, train=False)
-        np.testing.assert_allclose(shares, jax.nn.softmax(output.logits["global"]), atol=1e-5)
+        np.testing.assert_allclose(
+            probabilities, jax.nn.softmax(output.logits["global"]), atol=1e-5
+        )
 
 
 def test_onnx_without_its_package_says_how_to_get_it(trained, tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
     sure = rng.random(count).astype(np.float32)
     said = predictions(labels, first, [str(label) for label in range(classes)], sure, local=second)
     found = choose(said, room)
-    right = said.right()
-    wrong = np.flatnonzero(~right)
+    correct = said.correct()
+    wrong = np.flatnonzero(~correct)
     worst = sorted(wrong, key=lambda row: -sure[row])[: room // 3]
     assert list(found.mistakes) == worst
     assert len(found.classes) == len(set(found.classes))
@@ -28,11 +28,11 @@ def test_what_is_shown_is_what_it_says(seed, count, classes, room):
         assert len(found.classes) <= room - len(worst)
     if room:
         assert set(labels[found.rows()]) == set(labels)
-    for (true, named, times, _), mistake, *typical in found.pairs:
-        assert (labels[mistake], first[mistake]) == (true, named)
-        assert times == ((labels == true) & (first == named)).sum()
-        for row, label in zip(typical, (true, named), strict=True):
-            assert row is None or (right[row] and labels[row] == label)
+    for (true, predicted, times, _), mistake, *typical in found.pairs:
+        assert (labels[mistake], first[mistake]) == (true, predicted)
+        assert times == ((labels == true) & (first == predicted)).sum()
+        for row, label in zip(typical, (true, predicted), strict=True):
+            assert row is None or (correct[row] and labels[row] == label)
     for head, other in (("global", second), ("local", first)):
         rows = np.array(found.only.get(head, ()), int)
         assert (said.predicted[head][rows] == labels[rows]).all()
@@ -60,9 +60,9 @@ def test_there_are_as_many_images_of_a_class_as_there_is_room_for(count):
 def test_classes_that_nothing_else_shows_come_first_and_all_are_there():
     """Of 37 classes with five images, the first 30 are wrong."""
     labels = np.repeat(np.arange(37), 5)
-    named = np.where(labels < 30, (labels + 1) % 30, labels)
+    predicted = np.where(labels < 30, (labels + 1) % 30, labels)
     sure = np.random.default_rng(0).random(len(labels))
-    said = predictions(labels, named, [str(label) for label in range(37)], sure)
+    said = predictions(labels, predicted, [str(label) for label in range(37)], sure)
     found = choose(said, 36)
     others = {*labels[found._replace(classes=[]).rows()]}
     assert set(labels[found.rows()]) == set(labels)
@@ -88,8 +88,8 @@ def test_a_twelfth_are_the_surest_that_one_head_alone_has_right():
 
 
 def test_a_ninth_are_pairs_each_with_its_surest_mistake_and_its_surest_right_answers():
-    labels, named = [0, 0, 1, 1, 1, 2, 2, 3], [1, 1, 1, 1, 0, 0, 3, 2]
-    said = predictions(labels, named, "abcd", [0.3, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.7])
+    labels, predicted = [0, 0, 1, 1, 1, 2, 2, 3], [1, 1, 1, 1, 0, 0, 3, 2]
+    said = predictions(labels, predicted, "abcd", [0.3, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.7])
     found = choose(said, 18).pairs
     assert [(pair[:2], *images) for pair, *images in found] == [
         ((0, 1), 1, None, 3),

@@ -37,16 +37,16 @@ def random_answers(draw):
 @settings(deadline=None, max_examples=50)
 @given(random_answers())
 def test_sums_agree_with_scikit_learn(said):
-    labels, named = said.labels, said.predicted["global"]
+    labels, predicted = said.labels, said.predicted["global"]
     count = len(said.class_names)
-    expected = confusion_matrix(labels, named, labels=np.arange(count))
+    expected = confusion_matrix(labels, predicted, labels=np.arange(count))
     np.testing.assert_array_equal(confusion(said), expected)
-    assert by_head(said)["global"].value == pytest.approx(accuracy_score(labels, named))
+    assert by_head(said)["global"].value == pytest.approx(accuracy_score(labels, predicted))
     present = np.unique(labels)
     recalls = np.diag(expected)[present] / expected.sum(axis=1)[present]
     found = {score.name: score.share.value for score in by_class(said)}
     assert found == pytest.approx({f"class {k}": r for k, r in zip(present, recalls, strict=True)})
-    pairs = {(pair.true, pair.named): pair.times for pair in confused(said)}
+    pairs = {(pair.true, pair.predicted): pair.times for pair in confused(said)}
     off = {(i, j): n for (i, j), n in np.ndenumerate(expected) if i != j and n}
     assert pairs == off
     times = [pair.times for pair in confused(said)]
@@ -59,7 +59,7 @@ def test_reliability_agrees_with_scikit_learn(said):
     found = calibration(said)
     filled = found.counts > 0
     edges = np.float32(said.confidence["global"])
-    accuracy, confidence = calibration_curve(said.right(), edges, n_bins=10)
+    accuracy, confidence = calibration_curve(said.correct(), edges, n_bins=10)
     np.testing.assert_allclose(found.accuracy[filled], accuracy)
     np.testing.assert_allclose(found.confidence[filled], confidence)
     weights = found.counts[filled] / found.counts.sum()
@@ -70,15 +70,15 @@ def test_reliability_agrees_with_scikit_learn(said):
 @settings(deadline=None, max_examples=50)
 @given(random_answers())
 def test_the_mean_over_classes_agrees_with_scikit_learn(said):
-    labels, named = said.labels, said.predicted
-    expected = {head: balanced_accuracy_score(labels, named[head]) for head in said.heads()}
-    assert mean_per_class(labels, named) == pytest.approx(expected)
+    labels, predicted = said.labels, said.predicted
+    expected = {head: balanced_accuracy_score(labels, predicted[head]) for head in said.heads()}
+    assert mean_per_class(labels, predicted) == pytest.approx(expected)
 
 
 def test_the_mean_over_classes_counts_a_rare_class_as_much_as_a_frequent_one():
     labels = np.array([0] * 8 + [2] * 2)  # no image of class 1
-    named = {"global": np.array([0] * 10), "local": np.array([0] * 8 + [2, 1])}
-    assert mean_per_class(labels, named) == {"global": 0.5, "local": 0.75}
+    predicted = {"global": np.array([0] * 10), "local": np.array([0] * 8 + [2, 1])}
+    assert mean_per_class(labels, predicted) == {"global": 0.5, "local": 0.75}
     assert math.isnan(mean_per_class(labels[:0], {"global": labels[:0]})["global"])
 
 

@@ -213,10 +213,10 @@ def test_predict_and_export_work_from_the_workdir(trained, tmp_path, monkeypatch
     with tiny_variants():
         predict.main()
         lines = capsys.readouterr().out.splitlines()
-        shares = [float(line.split("\t")[1].rstrip("%")) for line in lines]
+        probabilities = [float(line.split("\t")[1].rstrip("%")) for line in lines]
         assert len(lines) == 12
-        assert shares == sorted(shares, reverse=True)
-        assert sum(shares) == pytest.approx(100, abs=1)
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(100, abs=1)
         monkeypatch.setattr(sys, "argv", ["export", f"--workdir={workdir}"])
         export.main()
     arrays = read_npz(workdir / "trunk.npz")

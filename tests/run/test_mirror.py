@@ -131,8 +131,10 @@ def test_evaluation_and_pages_say_the_same(workdir, result, predictions, paths):
         sure = np.array(confidence) > 0.1
         answered = np.array([photo.answers[head][0] for photo in found])
         np.testing.assert_array_equal(np.array(said.predicted[head])[sure], answered[sure])
-        shares = np.stack([photo.probabilities[head] for photo in found])
-        top5 = top_k_accuracy_score(labels, shares, k=5, labels=range(len(model.class_names)))
+        probabilities = np.stack([photo.probabilities[head] for photo in found])
+        top5 = top_k_accuracy_score(
+            labels, probabilities, k=5, labels=range(len(model.class_names))
+        )
         assert result[f"{head}_top5_accuracy"] == pytest.approx(top5, abs=1e-7)
     for photo, page in zip(found, explained, strict=False):
         for answer in page.answers:

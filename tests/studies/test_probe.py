@@ -77,8 +77,10 @@ def test_logits_are_scikit_learns_on_features_by_hand(result):
     assert result.outcomes["index"].tolist() == list(range(NUM_TEST))
     assert result.accuracies.keys() == {"global", "local", "sum"}
     for head, values in logits.items():
-        shares = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
-        assert result.outcomes["confidence"][head] == pytest.approx(shares.max(axis=1), abs=1e-3)
+        probabilities = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+        assert result.outcomes["confidence"][head] == pytest.approx(
+            probabilities.max(axis=1), abs=1e-3
+        )
         clear = np.diff(np.sort(values, axis=1)[:, -2:])[:, 0] > 1e-3
         named = result.outcomes["predicted"][head]
         assert clear.mean() > 0.7
@@ -173,9 +175,9 @@ def test_of_two_classes_the_confidence_is_scikit_learns(rng, monkeypatch):
     dataset = synthetic_dataset(num_train=24, num_test=20, image_size=32)
     extracted = SplitFeatures(train, test, dataset, ())
     monkeypatch.setattr("aftrans_jax.studies.probe.frozen_features", lambda config: extracted)
-    shares = scipy.special.expit(decisions(tokens[0], labels, tokens[1]))
+    probabilities = scipy.special.expit(decisions(tokens[0], labels, tokens[1]))
     confidence = probe(tiny_config()).outcomes["confidence"]["global"]
-    np.testing.assert_allclose(confidence, np.maximum(shares, 1 - shares), atol=1e-3)
+    np.testing.assert_allclose(confidence, np.maximum(probabilities, 1 - probabilities), atol=1e-3)
 
 
 def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch):
