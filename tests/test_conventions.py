@@ -102,7 +102,9 @@ def test_what_texts_refer_to_is_there():
 
 
 def test_the_rule_of_references_can_fail():
-    there = "crops.py, model/crops.py, `crops.shrink`, `sacm.gate`, aftrans_jax.model.crops.shrink"
+    there = (
+        "crops.py, model/crops.py, `resize.shrink`, `sacm.gate`, aftrans_jax.model.resize.shrink"
+    )
     assert not dangling(there)
     gone = ["model/gone.py", "gone.sh", "crops.gone", "gone.shrink", "aftrans_jax.gone.shrink"]
     text = "model/gone.py, gone.sh, `crops.gone`, `gone.shrink`, aftrans_jax.gone.shrink"

@@ -21,8 +21,9 @@ from aftrans_jax.experiment.model import blank_params, build_model, initial_para
 from aftrans_jax.inference import explanation
 from aftrans_jax.inference.preprocessing import prepare
 from aftrans_jax.inference.trained_model import Trained
+from aftrans_jax.model.outputs import GatedRows
 from aftrans_jax.model.regions import locate_region
-from aftrans_jax.model.sacm import SELECTIONS, GatedRows, relevance
+from aftrans_jax.model.sacm import SELECTIONS, relevance
 from aftrans_jax.report.explanation import write_explanation
 
 NUM_PHOTOS, SOURCE = 100, 96

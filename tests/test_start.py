@@ -1,4 +1,4 @@
-"""Imports before a command's first output: seconds that every user waits."""
+"""What imports bring: packages before a command's first output, and modules with the trunk."""
 
 import subprocess
 import sys
@@ -65,3 +65,15 @@ def test_the_first_line_waits_for_no_slow_package(module, tmp_path):
 
 def test_the_tables_that_help_names_are_those_that_are_written():
     assert set(predict.TABLES) == set(FORMATS)
+
+
+def test_the_trunk_imports_nothing_that_is_built_on_it():
+    code = "import sys, aftrans_jax.model.vit; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    room = "aftrans_jax.model."
+    found = {name.removeprefix(room) for name in done.stdout.split() if name.startswith(room)}
+    assert {"vit", "encoder", "resize"} <= found
+    assert not found & {"sacm", "regions", "components", "crops", "aftrans", "rams", "transfg"}

@@ -17,9 +17,9 @@ from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.key_groups import is_left
 from aftrans_jax.model.attention import KERNELS, check_kernel
 from aftrans_jax.model.class_row import DESCRIPTORS
-from aftrans_jax.model.crops import RESAMPLES
 from aftrans_jax.model.encoder import REMATS
 from aftrans_jax.model.regions import REGION_METHODS
+from aftrans_jax.model.resize import RESAMPLES
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import GELUS

@@ -42,7 +42,7 @@ class AFTrans(nn.Module):
         side becomes the whole image.
       head_fusion, descriptor, selection, gate, region_method, resample: names from
         `sacm.HEAD_FUSIONS`, `class_row.DESCRIPTORS`, `sacm.SELECTIONS`, `sacm.GATES`,
-        `regions.REGION_METHODS` and `crops.RESAMPLES`.
+        `regions.REGION_METHODS` and `resize.RESAMPLES`.
       layers: numbers, from 1 on, of the layers whose class rows are fused; none: all. The gates'
         MLP reads all of them in any case: neither parameters nor gates depend on `layers`.
 

@@ -1,27 +1,12 @@
 """From a box to what the local branch sees of it: pixels, and the relevance of its patches."""
 
-from types import MappingProxyType
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.resize import RESAMPLES, tent
 
 _LEAST_MEAN = 1e-12  # relevance that is divided by; its square is no subnormal number
-
-
-def shrink(
-    images: Float[Array, "batch side side channels"], size: int
-) -> Float[Array, "batch size size channels"]:
-    """Returns square images at size x size, bilinear with antialiasing, as PIL shrinks them.
-
-    Images of that size are returned as they are.
-    """
-    side = images.shape[1]
-    if side == size:
-        return images
-    weights = _antialiased(jnp.zeros(1), jnp.full(1, side), size, side)[0]
-    return jnp.einsum("ih,bhwc,jw->bijc", weights, images, weights, precision="highest")
 
 
 def crop_and_resize(
@@ -38,7 +23,7 @@ def crop_and_resize(
       images: images from which the boxes are cut.
       boxes: (top, left, bottom, right) in pixels, half-open, not empty, inside the images.
       size: side of the result in pixels.
-      resample: one of `RESAMPLES`.
+      resample: one of `resize.RESAMPLES`.
 
     Choice: antialiased where the crop shrinks; section 2.2.2 says bilinear and no more.
 
@@ -71,7 +56,7 @@ def resample_relevance(
 
     def weights(start: Array, stop: Array, count: int) -> Array:
         pixels = start[:, None] + centres * (stop - start)[:, None]
-        return _tent(jnp.clip((pixels - half) / local.stride, 0, count - 1), count)
+        return tent(jnp.clip((pixels - half) / local.stride, 0, count - 1), count)
 
     top, left, bottom, right = boxes.T
     rows = weights(top, bottom, relevance.shape[1])
@@ -79,32 +64,3 @@ def resample_relevance(
     sampled = jnp.einsum("bih,bhw,bjw->bij", rows, relevance, cols, precision="highest")
     sampled = sampled.reshape(boxes.shape[0], -1)
     return sampled / jnp.maximum(sampled.mean(axis=-1, keepdims=True), _LEAST_MEAN)
-
-
-def _bilinear(start: Array, stop: Array, size: int, count: int) -> Array:
-    """Returns the weights [batch size count] of torch's `interpolate`, without antialiasing."""
-    positions = _centres(start, stop, size)
-    return _tent(jnp.clip(positions, start[:, None], stop[:, None] - 1), count)
-
-
-def _antialiased(start: Array, stop: Array, size: int, count: int) -> Array:
-    """Returns the weights [batch size count] of PIL's bilinear filter, widened where it shrinks."""
-    width = jnp.maximum((stop - start) / size, 1)[:, None, None]
-    weights = _tent(_centres(start, stop, size), count, width)
-    pixels = jnp.arange(count)
-    weights *= (pixels >= start[:, None, None]) & (pixels < stop[:, None, None])
-    return weights / weights.sum(axis=-1, keepdims=True)
-
-
-RESAMPLES = MappingProxyType({"antialiased": _antialiased, "bilinear": _bilinear})
-
-
-def _centres(start: Array, stop: Array, size: int) -> Array:
-    """Returns where the middles of `size` pixels lie in a span, as fractional pixel numbers."""
-    centres = (jnp.arange(size) + 0.5) / size
-    return start[:, None] + centres * (stop - start)[:, None] - 0.5
-
-
-def _tent(positions: Array, count: int, width: Array | float = 1.0) -> Array:
-    """Returns [batch positions count]: 1 at a position, falling to 0 at `width` from it."""
-    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(count)) / width)

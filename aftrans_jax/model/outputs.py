@@ -5,9 +5,24 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Num
 
-from aftrans_jax.model.sacm import GatedRows
-
 Images = Num[Array | np.ndarray, "batch height width 3"]  # pixel values 0..255, uint8 or floats
+
+
+class GatedRows(NamedTuple):
+    """Gates [batch layers] in (0, 1] and class rows [batch layers patches] that sum to 1.
+
+    Paper: M_L and W_c of eq. 8.
+    """
+
+    gate: Array
+    layer_rows: Array
+
+    def of(self, layers: tuple[int, ...]) -> "GatedRows":
+        """Returns those of the layers with these numbers, from 1 on; none: of all layers."""
+        if not layers:
+            return self
+        places = np.array(layers) - 1
+        return GatedRows(self.gate[:, places], self.layer_rows[:, places])
 
 
 class Region(NamedTuple):

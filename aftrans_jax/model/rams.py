@@ -46,7 +46,7 @@ class RAMS(nn.Module):
       min_box: shorter side, in pixels of the global image, that a box must have; one with a smaller
         side becomes the whole image.
       region_method: one of `regions.REGION_METHODS`; RAMS-Trans's is the largest component.
-      resample: one of `crops.RESAMPLES`.
+      resample: one of `resize.RESAMPLES`.
       threshold: a patch is in the mask above this multiple of the patches' mean.
 
     Follows: RAMS-Trans VisionTransformer, but for the crop's size, edges and own positions.

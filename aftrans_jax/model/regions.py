@@ -14,18 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from aftrans_jax.model.components import heaviest_component, largest_component
+from aftrans_jax.model.geometry import Geometry
 from aftrans_jax.model.outputs import Region
-
-
-class Geometry(NamedTuple):
-    """The grid of patches in a branch's image; all in pixels.
-
-    Paper: section 3.2.
-    """
-
-    image_size: int
-    patch_size: int
-    stride: int
 
 
 def locate_region(

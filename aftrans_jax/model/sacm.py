@@ -6,13 +6,13 @@ relevance of every patch -> the most relevant ones. All in float32, whatever the
 
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
+
+from aftrans_jax.model.outputs import GatedRows
 
 
 def geometric_mean(
@@ -73,25 +73,6 @@ GATES = MappingProxyType(
 )
 
 
-class GatedRows(NamedTuple):
-    """Gates [batch layers] in (0, 1] and class rows [batch layers patches] that sum to 1.
-
-    Paper: M_L and W_c of eq. 8.
-
-    Choice: each layer's class row is rescaled to sum to 1; eq. 6's products span powers of ten.
-    """
-
-    gate: Array
-    layer_rows: Array
-
-    def of(self, layers: tuple[int, ...]) -> "GatedRows":
-        """Returns those of the layers with these numbers, from 1 on; none: of all layers."""
-        if not layers:
-            return self
-        places = np.array(layers) - 1
-        return GatedRows(self.gate[:, places], self.layer_rows[:, places])
-
-
 class SACM(nn.Module):
     """The selective attention collection module: class rows, fused over heads, and their gates.
 
@@ -105,6 +86,8 @@ class SACM(nn.Module):
     Paper: section 2.2.1, eq. 6 and 9.
 
     Choice: the gate's MLP is as wide as there are layers; what eq. 9's width C is, is not said.
+
+    Choice: each layer's class row is rescaled to sum to 1; eq. 6's products span powers of ten.
 
     Choice: every gate starts at about 0.5, so that no seed favours layers before any is learnt.
     """

@@ -15,11 +15,11 @@ from jaxtyping import Array, Float
 
 from aftrans_jax.model.attention import KERNELS, AttentionKernel
 from aftrans_jax.model.branch_tokens import BranchTokens
-from aftrans_jax.model.crops import shrink
 from aftrans_jax.model.encoder import Encoder, Observe, Select
+from aftrans_jax.model.geometry import Geometry
 from aftrans_jax.model.outputs import Images
 from aftrans_jax.model.patches import PatchEmbedding
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.resize import shrink
 from aftrans_jax.model.variants import Variant
 
 GELUS = MappingProxyType(

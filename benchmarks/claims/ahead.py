@@ -26,8 +26,9 @@ from aftrans_jax.experiment.optimization import build_optimizer
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.class_row import Summary, class_row_descriptor
 from aftrans_jax.model.crops import crop_and_resize
+from aftrans_jax.model.geometry import Geometry
 from aftrans_jax.model.patches import embed_by_convolution, embed_by_product
-from aftrans_jax.model.regions import Geometry, locate_region
+from aftrans_jax.model.regions import locate_region
 from aftrans_jax.model.sacm import SELECTIONS
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT

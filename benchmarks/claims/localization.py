@@ -22,8 +22,10 @@ from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.cub import read_cub
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.model.class_row import Summary, class_row_descriptor
-from aftrans_jax.model.regions import Geometry, locate_region
-from aftrans_jax.model.sacm import SACM, SELECTIONS, GatedRows, relevance
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.outputs import GatedRows
+from aftrans_jax.model.regions import locate_region
+from aftrans_jax.model.sacm import SACM, SELECTIONS, relevance
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.metrics import box_area, box_iou, centred_box

@@ -19,8 +19,10 @@ from aftrans_jax.config import Config
 from aftrans_jax.model.aftrans import AFTrans, straight_through_scale
 from aftrans_jax.model.class_row import DESCRIPTORS, log_class_row
 from aftrans_jax.model.crops import crop_and_resize, resample_relevance
-from aftrans_jax.model.regions import Geometry, locate_region
-from aftrans_jax.model.sacm import GATES, SACM, SELECTIONS, GatedRows, relevance
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.outputs import GatedRows
+from aftrans_jax.model.regions import locate_region
+from aftrans_jax.model.sacm import GATES, SACM, SELECTIONS, relevance
 from aftrans_jax.training.precision import PRECISIONS
 from benchmarks.harness.figures import Call, Figure, Result, take_turns
 from benchmarks.models.cases import CASES

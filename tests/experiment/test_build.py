@@ -15,7 +15,7 @@ from aftrans_jax.experiment.build import build
 from aftrans_jax.experiment.classes import Evaluated
 from aftrans_jax.experiment.data import READERS, load_dataset, with_validation
 from aftrans_jax.experiment.model import build_model, loss_weights
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.geometry import Geometry
 from benchmarks.models.cases import flops
 
 PLAIN = {"model__name": "vit"}

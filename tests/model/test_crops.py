@@ -7,11 +7,11 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from aftrans_jax.model.aftrans import straight_through_scale
-from aftrans_jax.model.crops import RESAMPLES, crop_and_resize, resample_relevance, shrink
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.resize import RESAMPLES
 
 crop = jax.jit(crop_and_resize, static_argnums=(2, 3))
 
@@ -38,21 +38,6 @@ def test_fine_stripes_become_grey_where_a_crop_shrinks():
     inner = np.array(crop(stripes, box, 16))[0, 2:-2, 2:-2]
     np.testing.assert_allclose(inner, 0.5, atol=1e-6)
     assert np.ptp(np.array(crop(stripes[:, :, :63], box - [0, 0, 0, 1], 16, "bilinear"))) > 0.4
-
-
-@pytest.mark.parametrize(("side", "size"), [(448, 224), (90, 32), (40, 32)])
-def test_images_are_shrunk_as_pil_shrinks_them(rng, side, size):
-    image = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
-    found = jax.jit(shrink, static_argnums=1)(image, size)
-    expected = oracles.crop(image[0], (0, 0, side, side), size)
-    np.testing.assert_allclose(found[0], expected, atol=1e-3)
-    as_bytes = Image.fromarray(image[0].astype(np.uint8)).resize((size, size), Image.BILINEAR)
-    np.testing.assert_allclose(found[0], np.asarray(as_bytes), atol=1.01)
-
-
-def test_images_of_the_size_are_not_touched(rng):
-    image = jnp.asarray(rng.normal(size=(2, 8, 8, 3)))
-    assert shrink(image, 8) is image
 
 
 def test_a_crop_of_its_own_size_is_the_image_bit_for_bit(rng):

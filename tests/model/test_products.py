@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from aftrans_jax.model.crops import crop_and_resize, resample_relevance, shrink
+from aftrans_jax.model.crops import crop_and_resize, resample_relevance
+from aftrans_jax.model.geometry import Geometry
 from aftrans_jax.model.rams import mean_row_of_rollout
-from aftrans_jax.model.regions import Geometry
+from aftrans_jax.model.resize import shrink
 from aftrans_jax.model.rollout import Projections
 from aftrans_jax.model.sacm import SACM, relevance
 from aftrans_jax.model.transfg import class_row_of_product

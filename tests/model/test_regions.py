@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aftrans_jax.model.regions import REGION_METHODS, Geometry, locate_region
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.regions import REGION_METHODS, locate_region
 
 GEOMETRY = Geometry(image_size=448, patch_size=16, stride=12)  # 37 x 37 patches
 SMALL = Geometry(image_size=40, patch_size=8, stride=4)  # 9 x 9

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aftrans_jax.model import sacm
+from aftrans_jax.model.outputs import GatedRows
 
 
 def random_log_rows(rng, batch=3, layers=4, heads=5, patches=30):
@@ -67,7 +68,7 @@ def test_twelve_sharp_heads_underflow_as_a_product_and_not_in_log_space(rng):
 
 def test_chosen_layers_are_counted_from_one(rng):
     gate, rows = rng.uniform(size=(2, 4)), rng.uniform(size=(2, 4, 5))
-    every = sacm.GatedRows(jnp.array(gate, jnp.float32), jnp.array(rows, jnp.float32))
+    every = GatedRows(jnp.array(gate, jnp.float32), jnp.array(rows, jnp.float32))
     found = every.of((4, 1))
     np.testing.assert_array_equal(found.gate, every.gate[:, jnp.array([3, 0])])
     np.testing.assert_array_equal(found.layer_rows, every.layer_rows[:, jnp.array([3, 0])])

