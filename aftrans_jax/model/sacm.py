@@ -50,8 +50,8 @@ HEAD_FUSIONS = MappingProxyType(
 )
 
 
-def straight_through(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
-    """Returns the learned gates, which the local loss reaches by `straight_through_scale`."""
+def learned(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
+    """Returns the learned gates, which get their gradient by `aftrans.straight_through_scale`."""
     return gate
 
 
@@ -68,9 +68,7 @@ def ones(gate: Float[Array, "batch layers"]) -> Float[Array, "batch layers"]:
     return jnp.ones_like(gate)
 
 
-GATES = MappingProxyType(
-    {"straight_through": straight_through, "no_gradient": no_gradient, "ones": ones}
-)
+GATES = MappingProxyType({"straight_through": learned, "no_gradient": no_gradient, "ones": ones})
 
 
 class SACM(nn.Module):
