@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from aftrans_jax.command import nonempty_path, one_line_errors
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.paths import expand
 
 

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from aftrans_jax.command import check_suffix, nonempty_path, one_line_errors, say
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.paths import check_file, expand
 
 _NAMES = {"npz": "trunk.npz", "aftrans": "aftrans.npz"}

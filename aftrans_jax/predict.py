@@ -24,8 +24,8 @@ from aftrans_jax.command import (
     show,
 )
 from aftrans_jax.data.names import counted, printable
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.inference.options import add_options, filled
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.paths import check_file, expand
 from aftrans_jax.photos import ARGUMENTS, find
 

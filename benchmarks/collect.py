@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.json_files import write_json
+from aftrans_jax.model.heads import HEADS
 
 FIGURES = (
-    "global_accuracy",
-    "local_accuracy",
-    "sum_accuracy",
+    *(f"{head}_accuracy" for head in HEADS),
     "box_area_mean",
     "box_iou_mean",
     "centred_box_iou_mean",

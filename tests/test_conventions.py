@@ -244,7 +244,7 @@ def own(path: Path) -> set[str]:
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
-BEHIND_COMMANDS |= {"inference", "paths", "photos", "run", "studies", "workdir"}
+BEHIND_COMMANDS |= {"inference", "model.heads", "paths", "photos", "run", "studies", "workdir"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -286,8 +286,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         None,
     ),
     "run": (
-        {"config", "data", "experiment", "files", "json_files", "key_groups", "paths", "report"}
-        | {"training", "weights", "workdir"},
+        {"config", "data", "experiment", "files", "json_files", "key_groups", "model.heads"}
+        | {"paths", "report", "training", "weights", "workdir"},
         None,
     ),
     "inference": (

@@ -11,13 +11,13 @@ from aftrans_jax.data.loading.sampling import SAMPLINGS
 from aftrans_jax.data.loading.transforms import CROPS
 from aftrans_jax.experiment.batches import AUGMENTS
 from aftrans_jax.experiment.data import READERS, reader_name
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED, MODELS, predicting_head
 from aftrans_jax.experiment.recipe import CLASS_WEIGHTS, check_recipe
 from aftrans_jax.key_groups import is_left
 from aftrans_jax.model.attention import KERNELS, check_kernel
 from aftrans_jax.model.class_row import DESCRIPTORS
 from aftrans_jax.model.encoder import REMATS
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.model.regions import REGION_METHODS
 from aftrans_jax.model.resize import RESAMPLES
 from aftrans_jax.model.sacm import GATES, HEAD_FUSIONS, SELECTIONS

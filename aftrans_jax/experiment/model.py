@@ -12,7 +12,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.weights_checks import (
     ImageSizes,
     check_class_names,
@@ -24,6 +23,7 @@ from aftrans_jax.experiment.weights_checks import (
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.baseline import Baseline
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS

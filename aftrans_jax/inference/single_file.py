@@ -13,13 +13,14 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from aftrans_jax.json_files import finite
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.weights.arrays import AnyArrays, DamagedFileError, misfits, to_float32
 from aftrans_jax.weights.formats import NPZ, file_kind
 from aftrans_jax.weights.npz import WHOLE_MODEL, flattened, open_npz, save_arrays
 from aftrans_jax.weights.whole_models import EXPORT, whole_record
 from aftrans_jax.workdir.record import completed
 
-_SCORES = ("step", "num_test", "global_accuracy", "local_accuracy", "sum_accuracy")
+_SCORES = ("step", "num_test", *(f"{head}_accuracy" for head in HEADS))
 _EXPECTED = (
     f"expected a file of {EXPORT}, or the working directory of a run. Weights to start from are "
     "given as --config.pretrained"

@@ -16,8 +16,8 @@ from aftrans_jax.config import base_config
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.data import image_sizes
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.json_files import write_json
+from aftrans_jax.model.heads import BRANCHES, HEADS
 from aftrans_jax.report.page import PageContents, write_report
 from aftrans_jax.report.pictures import strip
 from aftrans_jax.report.statistics import mean_per_class
@@ -69,10 +69,11 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
     return {
         "step": int(state.step),
         "num_test": evaluation.num_examples,
-        **dict.fromkeys(("global_accuracy", "local_accuracy", "sum_accuracy", "box_area_mean")),
+        **{f"{head}_accuracy": None for head in HEADS},
+        "box_area_mean": None,
         **{f"{head}_top5_accuracy": None for head in HEADS},
         "test_loss": scores.pop("loss"),
-        **dict.fromkeys(("global_loss", "local_loss")),
+        **{f"{branch}_loss": None for branch in BRANCHES},
         **scores,
         **{f"{head}_mean_per_class_accuracy": means.get(head) for head in HEADS},
         "gate_mean": None if gates is None else gates.mean(axis=0, dtype=np.float64).tolist(),

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aftrans_jax.config_files import failures_named
-from aftrans_jax.experiment.heads import HEADS
+from aftrans_jax.model.heads import HEADS
 
 # The changes of a row that evaluates another one.
 ANNOTATED_BOXES: Mapping[str, Any] = MappingProxyType({"region.method": "annotated"})

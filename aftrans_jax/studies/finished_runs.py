@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import predicting_head
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.run.evaluation import annotated_scores
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.workdir.predictions_csv import Predictions, read_predictions

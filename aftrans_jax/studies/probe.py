@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from aftrans_jax.config import Config
 from aftrans_jax.data.examples import Dataset
+from aftrans_jax.model.heads import SUM
 from aftrans_jax.studies.features import SplitFeatures, frozen_features
 from aftrans_jax.training.metrics import box_area
 
@@ -122,5 +123,5 @@ def _logits(
         # For two classes scikit-learn returns only the difference of the logits.
         logits[branch] = values if values.ndim == 2 else np.stack([-values, values], axis=1) / 2
     if len(logits) > 1:
-        logits["sum"] = np.sum(list(logits.values()), axis=0)
+        logits[SUM] = np.sum(list(logits.values()), axis=0)
     return logits, np.unique(labels)

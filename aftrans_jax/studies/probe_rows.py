@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from aftrans_jax.config import Config
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import make_folder
 from aftrans_jax.json_files import write_json
 from aftrans_jax.key_groups import NO_EFFECT, is_listed
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.run.results import devices
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from tqdm import tqdm
 
 from aftrans_jax.experiment.data import has_boxes, load_dataset
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.experiment.model import ANNOTATED
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.studies.plan import Run, expected_seconds, is_finished
 from aftrans_jax.studies.processes import Job, record_moved, train_all
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aftrans_jax.experiment.heads import HEADS
 from aftrans_jax.files import csv_text
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.studies.finished_runs import Pairing, TableRow, paired
 from aftrans_jax.studies.intervals import (

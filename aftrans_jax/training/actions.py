@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
+from aftrans_jax.model.heads import HEADS
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.metrics import Averages, compute, merge
 from aftrans_jax.training.reporting import MetricsLog, Progress
@@ -217,7 +218,7 @@ def accuracy_line(scores: Mapping[str, Any], num_images: int, split: str) -> str
     """Returns the accuracies that scores hold, such as "global_accuracy", for people to read."""
     shown = [
         f"{head} {scores[key]:.1%}"
-        for head in ("global", "local", "sum")
+        for head in HEADS
         if scores.get(key := f"{head}_accuracy") is not None  # a branch that is there
     ]
     return f"accuracy on {num_images} {split} images: {'  '.join(shown)}"

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from clu.metrics import Average
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from aftrans_jax.model.heads import SUM
+
 Averages = dict[str, Average]
 
 NUM_TOP = 5  # among no more classes than these every answer would be right
@@ -47,7 +49,7 @@ def prediction_logits(
     """
     if len(logits) == 1:
         return dict(logits)
-    return {**logits, "sum": jnp.stack(list(logits.values())).sum(axis=0)}
+    return {**logits, SUM: jnp.stack(list(logits.values())).sum(axis=0)}
 
 
 def correct(
