@@ -22,7 +22,7 @@ from aftrans_jax.data.sets.synthetic import synthetic_dataset
 from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.baseline import Baseline
+from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.weights.fitting import resize_positions
 from aftrans_jax.workdir.record import configured, read_result, read_settings
 
@@ -302,7 +302,7 @@ def test_heads_are_chosen_and_checked(trained_run):
 
 
 def test_a_model_without_a_region_says_none(rng):
-    module = Baseline(tiny_vit())
+    module = PlainViT(tiny_vit())
     params = random_params(module, rng, np.zeros((1, 22, 22, 3), np.uint8))
     sizes, names = {"image_size": 22, "resize_size": 33}, tuple("abcde")
     trained = Trained("vit", module, params, names, sizes, "global", {}, 10**6, {})

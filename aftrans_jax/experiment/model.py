@@ -22,8 +22,8 @@ from aftrans_jax.experiment.weights_checks import (
 )
 from aftrans_jax.model.aftrans import AFTrans
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.heads import HEADS
+from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.model.rams import RAMS
 from aftrans_jax.model.transfg import TransFG
 from aftrans_jax.model.variants import VARIANTS
@@ -32,7 +32,7 @@ from aftrans_jax.weights.fitting import fit_beside, fit_to_model, resize_positio
 from aftrans_jax.weights.origins import disagreements
 from aftrans_jax.weights.reading import Weights, open_weights
 
-Model = AFTrans | Baseline | TransFG | RAMS
+Model = AFTrans | PlainViT | TransFG | RAMS
 
 ANNOTATED = "annotated"  # a value of `region.method`: the crop is the annotated box
 
@@ -95,7 +95,7 @@ _ONE_BRANCH = ("global",)
 MODELS: Mapping[str, ModelKind] = MappingProxyType(
     {
         "aftrans": ModelKind(_aftrans, HEADS, "local", registers=True),
-        "vit": ModelKind(lambda _, vit: Baseline(vit), _ONE_BRANCH, "global", registers=True),
+        "vit": ModelKind(lambda _, vit: PlainViT(vit), _ONE_BRANCH, "global", registers=True),
         "transfg": ModelKind(lambda _, vit: TransFG(vit), _ONE_BRANCH, "global", registers=False),
         "rams": ModelKind(_rams, HEADS, "sum", registers=False),
     }

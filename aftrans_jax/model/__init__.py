@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aftrans_jax.model.aftrans import AFTrans as AFTrans
-    from aftrans_jax.model.baseline import Baseline as Baseline
     from aftrans_jax.model.outputs import ModelOutput as ModelOutput
     from aftrans_jax.model.outputs import Region as Region
+    from aftrans_jax.model.plain_vit import PlainViT as PlainViT
     from aftrans_jax.model.rams import RAMS as RAMS
     from aftrans_jax.model.sacm import SACM as SACM
     from aftrans_jax.model.transfg import TransFG as TransFG
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Imported on first use, so that a module of this room brings only what it imports itself.
 _PLACES = {
     "AFTrans": "aftrans",
-    "Baseline": "baseline",
     "ModelOutput": "outputs",
+    "PlainViT": "plain_vit",
     "Region": "outputs",
     "RAMS": "rams",
     "SACM": "sacm",
@@ -33,8 +33,8 @@ __all__ = [
     "SACM",
     "VARIANTS",
     "AFTrans",
-    "Baseline",
     "ModelOutput",
+    "PlainViT",
     "Region",
     "TransFG",
     "Variant",

@@ -38,7 +38,7 @@ def class_feature(
 
 
 class ViT(nn.Module):
-    """Plain vision transformer: the trunk of every model here, and the baseline by itself.
+    """Plain vision transformer: the trunk of every model here, and by itself `PlainViT`.
 
     Attributes:
       variant: its sizes.

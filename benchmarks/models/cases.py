@@ -13,10 +13,10 @@ from jaxtyping import Array
 from aftrans_jax.config import Config
 from aftrans_jax.experiment.model import build_model
 from aftrans_jax.model.aftrans import AFTrans
-from aftrans_jax.model.baseline import Baseline
 from aftrans_jax.model.branch_tokens import BranchTokens
 from aftrans_jax.model.encoder import Observe, Select
 from aftrans_jax.model.outputs import Images, ModelOutput
+from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.model.variants import VARIANTS, Variant
 from aftrans_jax.model.vit import ViT, class_feature
 from benchmarks.models import trunks
@@ -80,11 +80,11 @@ def _aftrans(config: Config, dtype: jnp.dtype) -> AFTrans:
     return model
 
 
-def _plain(config: Config, dtype: jnp.dtype, size: str) -> Baseline:
+def _plain(config: Config, dtype: jnp.dtype, size: str) -> PlainViT:
     config = config.copy_and_resolve_references()
     config.model.name, config.data.image_size = "vit", config.data[size]
     vit = build_model(config, NUM_CLASSES, dtype).vit
-    return Baseline(_as(EveryTokenViT, vit))
+    return PlainViT(_as(EveryTokenViT, vit))
 
 
 def _two_passes(config: Config, dtype: jnp.dtype) -> TwoPasses:

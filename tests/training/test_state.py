@@ -8,7 +8,7 @@ import numpy as np
 from tiny import random_params
 from training import linear
 
-from aftrans_jax.model.baseline import Baseline
+from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.model.variants import Variant
 from aftrans_jax.model.vit import ViT
 from aftrans_jax.training.averaging import MovingAverage
@@ -97,7 +97,7 @@ def test_what_is_frozen_costs_no_memory(rng):
     """XLA's plan of memory: bytes of the state, and of activations and gradients."""
     half = (0.5, 0.5, 0.5)
     vit = ViT(Variant(4, 32, 128, 2, 2), 5, 16, stride=4, gelu="tanh", mean=half, std=half)
-    model, images = Baseline(vit), np.zeros((8, 16, 16, 3), np.uint8)
+    model, images = PlainViT(vit), np.zeros((8, 16, 16, 3), np.uint8)
     step = partial(train_step, gradients=gradients_of(model), optimizer=ADAMW)
     step = jax.jit(partial(step, rng=jax.random.key(0)))
     params = random_params(model, rng, images)

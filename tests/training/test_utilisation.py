@@ -12,7 +12,7 @@ from aftrans_jax.experiment import model as experiment_model
 from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.model.attention import KERNELS
-from aftrans_jax.model.baseline import Baseline
+from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
@@ -22,7 +22,7 @@ from benchmarks.models.cases import EveryTokenViT, flops
 
 def test_the_products_of_a_vit_are_those_of_the_formula(rng):
     """The last block works for the class token alone."""
-    model = Baseline(tiny.tiny_vit(attention=KERNELS["xla"]))
+    model = PlainViT(tiny.tiny_vit(attention=KERNELS["xla"]))
     params = tiny.random_params(model, rng, tiny.random_images(rng))
     trunk = flops(tiny.VARIANT, tiny.IMAGE_SIZE, tiny.STRIDE, every_token=False)
     head = 2 * tiny.VARIANT.hidden * tiny.CLASSES
@@ -72,7 +72,7 @@ def test_deit_tiny_has_the_multiply_adds_that_it_is_known_for():
     config = deit_tiny(model__name="vit", model__attention="xla")
     vit = build_model(config, 1000, jnp.dtype("float32")).vit
     fields = {name: getattr(vit, name) for name in vit.__dataclass_fields__}
-    model = Baseline(EveryTokenViT(**fields | {"parent": None, "name": None}))
+    model = PlainViT(EveryTokenViT(**fields | {"parent": None, "name": None}))
     assert forward_flops(model, blank_params(config, model), 224) == whole
     # The last block's queries, and what follows them, are the class token's alone.
     spared = 196 * (2 * hidden**2 + 2 * hidden * (4 * hidden) + 2 * tokens * hidden)

@@ -7,7 +7,7 @@ from aftrans_jax.model.outputs import Images, ModelOutput
 from aftrans_jax.model.vit import ViT
 
 
-class Baseline(nn.Module):
+class PlainViT(nn.Module):
     """The trunk by itself, as a model to train and compare with.
 
     Paper: the ViT of tables 1, 2 and 3.
