@@ -167,14 +167,14 @@ def check(config: Config, *, num_devices: int, trains: bool = True) -> None:
             "branch to teach the global one; use --config.loss.distill=0, or "
             "--config.model.name=aftrans"
         )
-    parts = num_devices * config.train.accumulation_steps
-    if config.train.batch_size % parts:
-        nearest = max(1, round(config.train.batch_size / parts)) * parts
+    microbatches = num_devices * config.train.accumulation_steps
+    if config.train.batch_size % microbatches:
+        nearest = max(1, round(config.train.batch_size / microbatches)) * microbatches
         raise ValueError(
             f"train.batch_size={config.train.batch_size} cannot be split over {num_devices} "
             f"devices, in train.accumulation_steps={config.train.accumulation_steps} parts each: "
-            f"use --config.train.batch_size={nearest}, or another multiple of {parts}; or, since a "
-            "run keeps its batch, devices that divide it"
+            f"use --config.train.batch_size={nearest}, or another multiple of {microbatches}; or, "
+            "since a run keeps its batch, devices that divide it"
         )
     if trains:
         check_recipe(config, num_devices)

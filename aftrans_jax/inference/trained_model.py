@@ -92,7 +92,7 @@ def load_trained(
             "its --workdir was, or a file of python -m aftrans_jax.export --format=aftrans"
         )
     trained = _untrained(settings, run_classes(path, settings, say), {}, precision)
-    restored = restore_reported(path, trained.params, say=say, parts=EVAL_PARAMS)
+    restored = restore_reported(path, trained.params, say=say, prefixes=EVAL_PARAMS)
     result = read_result(path)
     if result is None or result["step"] != restored.step:  # such as before the run was lengthened
         result = {"step": restored.step}

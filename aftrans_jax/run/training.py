@@ -159,7 +159,7 @@ def _record(experiment: Experiment, state: TrainState, workdir: Path, is_resumed
     write_json(workdir / "classes.json", experiment.dataset.class_names)
     # Without values, since a process may hold only shards of them.
     overview = parameter_overview.get_parameter_overview(
-        state.whole(state.params), include_stats=False
+        state.merged(state.params), include_stats=False
     )
     write_bytes(workdir / "parameters.txt", f"{overview}\n".encode())
     record_lists(workdir, experiment.dataset, is_resumed=is_resumed)
@@ -175,12 +175,12 @@ def _description(
     """Returns what a user should know before the first step, one line each."""
     dataset, name = experiment.dataset, experiment.config.model.name
     count = parameter_overview.count_parameters
-    whole, trained = count(state.whole(state.params)), count(state.params)
-    partly = "" if trained == whole else f" ({trained:,} of them train)"
+    total, trained = count(state.merged(state.params)), count(state.params)
+    partly = "" if trained == total else f" ({trained:,} of them train)"
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.class_names)} classes",
-        f"{name}: {whole:,} parameters{partly}, {experiment.dtype}, on {devices()}",
+        f"{name}: {total:,} parameters{partly}, {experiment.dtype}, on {devices()}",
         *experiment.notes,
     ]
     if is_resumed:

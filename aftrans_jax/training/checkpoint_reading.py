@@ -124,7 +124,7 @@ def first_intact(
     return found, damaged
 
 
-def fit(arrays: Arrays, template: Any, parts: Sequence[str] = ("",)) -> Any:
+def fit(arrays: Arrays, template: Any, prefixes: Sequence[str] = ("",)) -> Any:
     """Returns the template with its arrays replaced by those given.
 
     A loss scale, which only float16 has, is dropped or kept from the template as needed.
@@ -132,18 +132,18 @@ def fit(arrays: Arrays, template: Any, parts: Sequence[str] = ("",)) -> Any:
     Args:
       arrays: arrays of the checkpoint, by path.
       template: tree with the paths, shapes and types that are wanted.
-      parts: path prefixes of the arrays to read, which are removed; later ones override.
+      prefixes: prefixes of the paths to read, which are removed; later ones override.
 
     Raises:
       ValueError: paths, shapes or types differ; names a few.
     """
     arrays = {
-        path.removeprefix(part): array
-        for part in parts
+        path.removeprefix(prefix): array
+        for prefix in prefixes
         for path, array in arrays.items()
-        if path.startswith(part)
+        if path.startswith(prefix)
     }
-    whole = flatten_dict(to_state_dict(template), sep="/", keep_empty_nodes=True)
+    flat = flatten_dict(to_state_dict(template), sep="/", keep_empty_nodes=True)
     wanted: dict[str, Any] = dict(flatten_dict(to_state_dict(template), sep="/"))
     scale = {path: x for path, x in wanted.items() if path.startswith(_LOSS_SCALE)}
     found = scale | {
@@ -157,7 +157,7 @@ def fit(arrays: Arrays, template: Any, parts: Sequence[str] = ("",)) -> Any:
             problems.append(f"{path} is {stored}, in this model {expected}")
     if problems:
         raise ValueError(f"{'; '.join(problems[:3])} ({len(problems)} differences)")
-    return from_state_dict(template, unflatten_dict(whole | found, sep="/"))
+    return from_state_dict(template, unflatten_dict(flat | found, sep="/"))
 
 
 def _decode(folder: Path) -> Arrays:

@@ -106,7 +106,7 @@ class Checkpoints:
             )
 
     def restore_latest(
-        self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
+        self, template: Any, *, prefixes: Sequence[str] = ("",), set_aside: bool = False
     ) -> Restored | None:
         """Returns the newest intact state, None when there is no checkpoint at all.
 
@@ -115,7 +115,7 @@ class Checkpoints:
 
         Args:
           template: tree of arrays with the state's paths, shapes and types.
-          parts: path prefixes of the arrays to read, such as "params/", later ones override earlier
+          prefixes: prefixes of the paths to read, such as "params/", later ones override earlier
             ones; "" for all.
           set_aside: whether to move damaged ones to `broken_checkpoints` beside the directory; only
             for the training, which owns them.
@@ -132,10 +132,10 @@ class Checkpoints:
                 f"{damaged[newest]}. Choose another --workdir, or move the checkpoints away to "
                 "start again"
             )
-        return self._restored(found, damaged, template, parts, set_aside)
+        return self._restored(found, damaged, template, prefixes, set_aside)
 
     def restore_best(
-        self, template: Any, *, parts: Sequence[str] = ("",), set_aside: bool = False
+        self, template: Any, *, prefixes: Sequence[str] = ("",), set_aside: bool = False
     ) -> Restored | None:
         """Returns the saved state with the best score.
 
@@ -154,7 +154,7 @@ class Checkpoints:
                 f"or delete {self.directory / str(number)}: then the best of the others answers, "
                 "whose accuracy result.json does not tell"
             )
-        return self._restored(found, damaged, template, parts, set_aside)
+        return self._restored(found, damaged, template, prefixes, set_aside)
 
     def recovery_advice(self) -> str:
         """Returns how to go on after a divergence: from which checkpoint, with what settings."""
@@ -212,7 +212,7 @@ class Checkpoints:
         found: tuple[int, Arrays] | None,
         damaged: Mapping[int, str],
         template: Any,
-        parts: Sequence[str],
+        prefixes: Sequence[str],
         set_aside: bool,
     ) -> Restored | None:
         """Returns the found state, fitted to a template, after skipping the damaged ones."""
@@ -221,7 +221,7 @@ class Checkpoints:
             return None
         number, arrays = found
         try:
-            state = fit(arrays, template, parts)
+            state = fit(arrays, template, prefixes)
         except ValueError as error:
             raise ValueError(
                 f"checkpoint {number} in {self.directory} does not fit this run: {error}. It was "

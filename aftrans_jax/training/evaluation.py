@@ -153,7 +153,7 @@ def relevance(
 def _joined(outcomes: list[Examples]) -> Examples:
     """Returns the outcomes of all batches and processes together, in the split's order."""
     gathered = multihost_utils.process_allgather(outcomes, tiled=True)
-    whole: Examples = jax.tree.map(lambda *parts: np.concatenate(parts), *gathered)
-    rows = np.flatnonzero(whole.pop("mask"))
-    rows = rows[np.argsort(whole["index"][rows], kind="stable")]
-    return jax.tree.map(lambda values: values[rows], whole)
+    joined: Examples = jax.tree.map(lambda *batches: np.concatenate(batches), *gathered)
+    rows = np.flatnonzero(joined.pop("mask"))
+    rows = rows[np.argsort(joined["index"][rows], kind="stable")]
+    return jax.tree.map(lambda values: values[rows], joined)

@@ -49,7 +49,7 @@ class DynamicLossScale:
       finite_steps: steps in a row without an overflow since the scale last changed.
 
     Follows: flax DynamicScale, which is not used itself: it takes the gradient too, averaged over
-      devices by `pmean` or not at all, where the sharding strategy sums parts of it.
+      devices by `pmean` or not at all, where the sharding strategy sums shards of it.
 
     Choice: float16 has flax's dynamic loss scale, since section 3.2's APEX is for PyTorch.
     """

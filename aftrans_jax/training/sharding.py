@@ -1,4 +1,4 @@
-"""The mesh of devices: batches are split over all of it; with FSDP, so is the state over a part."""
+"""The mesh of devices: batches are split over all of it, with FSDP a state over one axis."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ FSDP_DEVICES = 8
 # and are a thousandth of a trunk.
 SMALLEST = 2**14
 
-Specs = Any  # a tree of PartitionSpec, or one for a whole tree
+Specs = Any  # a tree of PartitionSpec, or one for all of a tree
 
 
 def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -146,12 +146,13 @@ def fsdp(state: TrainState, mesh: Mesh) -> ShardingStrategy:
 
     def summed(trees: tuple[Any, Any]) -> tuple[Any, Any]:
         grads, others = trees
-        whole = jax.tree.map(lambda x, spec: x if spec == REPLICATED else None, grads, specs.params)
-        parts = jax.tree.map(lambda x, spec: None if spec == REPLICATED else x, grads, specs.params)
-        whole, others = all_sum((whole, others))
+        trained = specs.params
+        unsharded = jax.tree.map(lambda x, spec: x if spec == REPLICATED else None, grads, trained)
+        sharded = jax.tree.map(lambda x, spec: None if spec == REPLICATED else x, grads, trained)
+        unsharded, others = all_sum((unsharded, others))
         if mesh.shape[DATA_AXIS] > 1:  # `gather` has summed them within the group
-            parts = jax.lax.psum(parts, DATA_AXIS)
-        both = jax.tree.map(lambda _, one, part: one if part is None else part, grads, whole, parts)
+            sharded = jax.lax.psum(sharded, DATA_AXIS)
+        both = jax.tree.map(lambda _, x, y: x if y is None else y, grads, unsharded, sharded)
         return both, others
 
     return ShardingStrategy(specs, gather, summed)
@@ -163,7 +164,7 @@ STRATEGIES: Mapping[str, Callable[[TrainState, Mesh], ShardingStrategy]] = Mappi
 
 
 def share_note(name: str, state: TrainState, specs: Specs, mesh: Mesh) -> list[str]:
-    """Returns a line on how much of a state a device holds; none where all hold it whole by choice.
+    """Returns a line on how much of a state a device holds; none where it is replicated by choice.
 
     Args:
       name: name of the strategy.
@@ -189,10 +190,10 @@ def _spec(leaf: Any, group_size: int) -> PartitionSpec:
 
 
 def _readable(array: Array, spec: PartitionSpec) -> Any:
-    return array if spec == REPLICATED else _Part(array, axis=len(spec) - 1)
+    return array if spec == REPLICATED else _Shard(array, axis=len(spec) - 1)
 
 
-class _Part(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
+class _Shard(struct.PyTreeNode, nn.meta.AxisMetadata[Array]):
     """A device's shard of a parameter, which Flax unboxes where a module reads the parameter.
 
     So it is gathered only in the block that computes with it, and again where that block is

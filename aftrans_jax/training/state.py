@@ -49,13 +49,13 @@ class TrainState:
         """Returns how many batches were consumed, skipped ones included."""
         return self.step + self.skipped
 
-    def whole(self, params: Any) -> Any:
-        """Returns all parameters of the model, given the trained ones."""
+    def merged(self, params: Any) -> Any:
+        """Returns all parameters of the model: the trained ones that are given, and the frozen."""
         return merge(self.frozen, params)
 
     def eval_params(self) -> Any:
         """Returns the model's parameters for evaluation: averaged ones where an average is kept."""
-        return self.whole(self.average.of(self.params))
+        return self.merged(self.average.of(self.params))
 
     def after(
         self, is_finite: Array, params: Any, opt_state: Any, loss_scale: LossScale

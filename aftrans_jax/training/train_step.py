@@ -85,7 +85,7 @@ def mean_gradients(
       model: module that maps images and `train` to a `ModelOutput`.
       loss_weights: weights of the terms, see `losses.loss_terms`.
       head: logits whose accuracy is reported.
-      accumulation_steps: chunks that the rows are processed in, one after another, to save memory.
+      accumulation_steps: number of microbatches, computed one after another to save memory.
       strategy: how the state is sharded, and what devices exchange.
       cross_entropy: cross-entropy of each branch in the loss; reported is that to the labels, as in
         evaluations.
@@ -96,13 +96,15 @@ def mean_gradients(
     scale = state.loss_scale.scale / len(batch["mask"])
     summed = partial(_summed_loss, model, loss_weights, head, cross_entropy)
 
-    def loss_fn(params: Any, part: Mapping[str, Array], number: Array) -> tuple[Array, Averages]:
-        whole = strategy.gather(state.whole(params))
-        loss, averages = summed(whole, part, jax.random.fold_in(dropout, number))
+    def loss_fn(
+        params: Any, microbatch: Mapping[str, Array], number: Array
+    ) -> tuple[Array, Averages]:
+        gathered = strategy.gather(state.merged(params))
+        loss, averages = summed(gathered, microbatch, jax.random.fold_in(dropout, number))
         return loss * scale, averages
 
     grad_fn = partial(jax.grad(loss_fn, has_aux=True), state.params)
-    grads, averages = strategy.all_sum(_sum_over_parts(grad_fn, batch, accumulation_steps))
+    grads, averages = strategy.all_sum(_sum_over_microbatches(grad_fn, batch, accumulation_steps))
     num_examples = jnp.maximum(averages["loss"].count, 1)  # of all devices
     return jax.tree.map(lambda grad: grad / (scale * num_examples), grads), averages
 
@@ -131,20 +133,22 @@ def _summed_loss(
     return jnp.where(mask, losses, 0).sum(), averages
 
 
-def _sum_over_parts(
+def _sum_over_microbatches(
     function: Callable[[Mapping[str, Array], Array], Tree],
     batch: Mapping[str, Array],
-    num_parts: int,
+    num_microbatches: int,
 ) -> Tree:
-    """Returns the sum of `function(chunk, number)` over chunks of the rows, one after another."""
-    parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), dict(batch))
-    numbered = (parts, jnp.arange(num_parts))
+    """Returns the sum of `function(microbatch, number)` over the rows' microbatches, in turn."""
+    microbatches = jax.tree.map(
+        lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), dict(batch)
+    )
+    numbered = (microbatches, jnp.arange(num_microbatches))
     first = jax.tree.map(lambda x: x[0], numbered)
-    if num_parts == 1:  # a scan traces the function twice, which takes seconds
+    if num_microbatches == 1:  # a scan traces the function twice, which takes seconds
         return function(*first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *first))
 
-    def add(total: Tree, part: tuple[Mapping[str, Array], Array]) -> tuple[Tree, None]:
-        return jax.tree.map(jnp.add, total, function(*part)), None
+    def add(total: Tree, microbatch: tuple[Mapping[str, Array], Array]) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, function(*microbatch)), None
 
     return jax.lax.scan(add, zeros, numbered)[0]

@@ -10,7 +10,7 @@ from aftrans_jax.workdir.record import read_result
 
 
 def restore_reported(
-    workdir: Path, template: Any, *, say: Callable[[str], None], parts: Sequence[str] = ("",)
+    workdir: Path, template: Any, *, say: Callable[[str], None], prefixes: Sequence[str] = ("",)
 ) -> Restored:
     """Returns the checkpoint that a run reports; only reads.
 
@@ -21,15 +21,15 @@ def restore_reported(
       workdir: directory of the run.
       template: see `Checkpoints.restore_latest`.
       say: shows a line to the user.
-      parts: see `Checkpoints.restore_latest`.
+      prefixes: see `Checkpoints.restore_latest`.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
       ValueError, OSError: it is damaged, does not fit the template or cannot be read.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", say=say)
-    restored = checkpoints.restore_best(template, parts=parts)
-    restored = restored or checkpoints.restore_latest(template, parts=parts)
+    restored = checkpoints.restore_best(template, prefixes=prefixes)
+    restored = restored or checkpoints.restore_latest(template, prefixes=prefixes)
     if restored is None:
         raise FileNotFoundError(absent_checkpoints(workdir))
     return restored

@@ -58,14 +58,14 @@ def test_a_directory_that_is_in_use_is_refused_before_the_data_are_read(tmp_path
 def test_what_a_user_is_told_before_the_first_step(tmp_path):
     experiment = tiny_experiment(model__name="vit", train__trainable="head")
     state = jax.device_put(experiment.state)
-    whole, trained = (
+    total, trained = (
         sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
-        for tree in (state.whole(state.params), state.params)
+        for tree in (state.merged(state.params), state.params)
     )
     assert trained == 13 * 12  # weights and biases of 12 classes
     first, second, *more = training._description(experiment, state, tmp_path, True, ["a note"])
     assert first == "synthetic: 24 training and 20 test images, 12 classes"
-    assert second == f"vit: {whole:,} parameters (156 of them train), float32, on 4 x cpu"
+    assert second == f"vit: {total:,} parameters (156 of them train), float32, on 4 x cpu"
     assert more[-2:] == [f"resuming {tmp_path} after batch 0, step 0", "a note"]
     assert training._description(experiment, state, tmp_path, False, ["a note"])[-1] != "a note"
 

@@ -96,7 +96,7 @@ def test_it_is_cut_in_two_bit_for_bit_and_the_average_answers(whole, tmp_path, m
     with tiny_variants():
         loaded = load_trained(workdir)
     same(loaded.params, state.eval_params())
-    answered, raw = (jax.tree.leaves(x) for x in (loaded.params, state.whole(state.params)))
+    answered, raw = (jax.tree.leaves(x) for x in (loaded.params, state.merged(state.params)))
     assert not all(np.array_equal(x, y) for x, y in zip(answered, raw, strict=True))
     evaluated = evaluate_run(experiment(), workdir, name="test")
     assert evaluated["test_loss"] == result["test_loss"]

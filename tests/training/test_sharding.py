@@ -1,4 +1,4 @@
-"""A state split over devices against the same state whole on each of them."""
+"""A state sharded over devices against the same state replicated on each of them."""
 
 import re
 from dataclasses import dataclass
@@ -59,13 +59,15 @@ def state_of(rules, loss_scale, trains):
     return jax.device_get(create_state(params, rules, loss_scale, trains=trains, average_decay=0.9))
 
 
-def step_of(model, rules, strategy, mesh, parts=1, weights=MappingProxyType({"global": 1.0})):
+def step_of(
+    model, rules, strategy, mesh, microbatches=1, weights=MappingProxyType({"global": 1.0})
+):
     gradients = partial(
         mean_gradients,
         model=model,
         loss_weights=weights,
         head="global",
-        accumulation_steps=parts,
+        accumulation_steps=microbatches,
         strategy=strategy,
     )
     return compiled_step(gradients, rules, seed=0, strategy=strategy, mesh=mesh)
@@ -77,7 +79,7 @@ def mesh_of(num_devices, group=8):
 
 
 def trained(
-    way, num_devices, given, *, group=8, name="sgd", parts=1, dtype=jnp.float32, trains=bool
+    way, num_devices, given, *, group=8, name="sgd", microbatches=1, dtype=jnp.float32, trains=bool
 ):
     """The states after each step, and what the last step says."""
     rules = optimizer(name, lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
@@ -86,7 +88,7 @@ def trained(
     mesh = mesh_of(num_devices, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
         strategy = STRATEGIES[way](host, mesh)
-    step = step_of(Perceptron(dtype), rules, strategy, mesh, parts)
+    step = step_of(Perceptron(dtype), rules, strategy, mesh, microbatches)
     state, states = placed(host, mesh, strategy.specs), []
     for batch in given:
         state, averages = step(state, batch)
@@ -100,14 +102,14 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_split_state_is_trained_as_a_whole_one(rng, name):
+def test_a_sharded_state_is_trained_as_a_replicated_one(rng, name):
     given = batches(rng)
-    whole = trained("replicated", 1, given, name=name)
+    replicated = trained("replicated", 1, given, name=name)
     for num_devices, group in ((2, 8), (4, 2), (4, 8)):
-        parts = 4 // num_devices
-        split = trained("fsdp", num_devices, given, group=group, name=name, parts=parts)
-        assert_same(split, whole)
-    host, state, states, averages = split
+        number = 4 // num_devices
+        sharded = trained("fsdp", num_devices, given, group=group, name=name, microbatches=number)
+        assert_same(sharded, replicated)
+    host, state, states, averages = sharded
     assert float(averages["gradient_norm"].total) > RULES["clip_norm"]  # or nothing was clipped
     moved = np.abs(states[-1]["params/frozen/kernel"] - host.params["frozen"]["kernel"]).max()
     assert moved > 1e-3
@@ -123,12 +125,12 @@ def test_a_split_state_is_trained_as_a_whole_one(rng, name):
     assert kernels == {"sgd": 3, "adamw": 4, "lamb": 4}[name]  # moments and average are split too
 
 
-def test_frozen_parts_are_split_and_stay(rng):
+def test_frozen_parameters_are_sharded_and_stay(rng):
     rules = {"trains": lambda path: path[0] == "trained"}
     given = batches(rng)
-    whole, split = (trained(way, 2, given, **rules) for way in STRATEGIES)
-    assert_same(split, whole)
-    host, state, states, _ = split
+    replicated, sharded = (trained(way, 2, given, **rules) for way in STRATEGIES)
+    assert_same(sharded, replicated)
+    host, state, states, _ = sharded
     kernel = state.frozen["frozen"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // 2
     np.testing.assert_array_equal(
@@ -139,9 +141,9 @@ def test_frozen_parts_are_split_and_stay(rng):
 def test_an_overflow_on_one_device_is_skipped_by_all(rng):
     given = batches(rng)
     given[1]["image"][:] = 255
-    whole, split = (trained(way, 2, given * 4, dtype=jnp.float16) for way in STRATEGIES)
-    last, other = split[2][-1], whole[2][-1]
-    assert 0 < last["skipped"] < len(split[2])
+    replicated, sharded = (trained(way, 2, given * 4, dtype=jnp.float16) for way in STRATEGIES)
+    last, other = sharded[2][-1], replicated[2][-1]
+    assert 0 < last["skipped"] < len(sharded[2])
     for path in ("skipped", "step", "loss_scale/scale"):
         np.testing.assert_array_equal(last[path], other[path])
 
@@ -232,7 +234,7 @@ class Tower(nn.Module):
 
 
 def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
-    """They would have to stay whole from the forward pass on, all blocks' at a time."""
+    """They would have to stay gathered from the forward pass on, all blocks' at a time."""
     batch = linear.random_batch(rng)
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     params = Tower().init(jax.random.key(0), batch["image"], train=False)["params"]
@@ -246,8 +248,8 @@ def test_a_block_that_is_computed_again_gathers_its_parameters_again(rng):
 
 
 @pytest.mark.parametrize(("group", "summed"), [(2, {KERNELS // 2}), (8, set())])
-def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
-    """Each group holds the same parts, so a device needs the others' sums of its own; one, none."""
+def test_groups_of_devices_exchange_shards_alone(rng, group, summed):
+    """Groups hold the same shards, so a device needs the others' sums of its own; one, none."""
     rules = optimizer("sgd", lambda count: 0.02 + 0.0 * count, **RULES, num_layers=1)
     host, mesh = state_of(rules, NoLossScale(), bool), mesh_of(4, group)
     with mock.patch.object(sharding, "SMALLEST", 1):
@@ -259,7 +261,7 @@ def test_groups_of_devices_exchange_parts_alone(rng, group, summed):
     assert {size for size in reduced if size >= KERNELS // 4} == summed  # the others are scalars
 
 
-def test_a_trunk_that_two_branches_read_is_trained_as_a_whole_one(rng):
+def test_a_trunk_that_two_branches_read_is_trained_as_a_replicated_one(rng):
     """Blocks are computed again, and parameters are gathered in both branches of AFTrans."""
     two = tiny.VARIANT._replace(layers=2)  # each block is compiled anew
     vit = tiny.tiny_vit(remat="blocks").clone(variant=two)

@@ -38,17 +38,17 @@ def gradients_of(model, strategy=SINGLE_DEVICE):
 
 def three_steps(params, batch, num_devices):
     mesh = device_mesh(jax.devices()[:num_devices])
-    whole = create_state(
+    host = create_state(
         params,
         ADAMW,
         NoLossScale(),
         trains=lambda path: path == ("global",),
         average_decay=0.5,
     )
-    strategy = replicated(whole, mesh)
+    strategy = replicated(host, mesh)
     gradients = gradients_of(linear.Linear(), strategy)
     step = compiled_step(gradients, ADAMW, seed=0, strategy=strategy, mesh=mesh)
-    state, states = replicate(jax.device_get(whole), mesh), []
+    state, states = replicate(jax.device_get(host), mesh), []
     for _ in range(3):
         state, _ = step(state, batch)
         states.append(jax.device_get(state))

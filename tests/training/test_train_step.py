@@ -39,7 +39,7 @@ def compiled_step(
     dtype=jnp.float32,
     head="sum",
     clip_norm=1.0,
-    parts=1,
+    microbatches=1,
     weights=WEIGHTS,
     prepare=lambda batch, rng: batch,
     cross_entropy=label_losses,
@@ -51,7 +51,7 @@ def compiled_step(
         model=linear.Linear(dtype),
         loss_weights=weights,
         head=head,
-        accumulation_steps=parts,
+        accumulation_steps=microbatches,
         strategy=SINGLE_DEVICE,
         cross_entropy=cross_entropy,
     )
@@ -63,12 +63,12 @@ def on_device(tree):
     return jax.tree.map(jnp.asarray, tree)
 
 
-@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
+@pytest.mark.parametrize("microbatches", [1, 4], ids=["one batch", "microbatches"])
 @pytest.mark.parametrize("clip_norm", [1.0, 1e6], ids=["clipped", "free"])
-def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, parts):
+def test_steps_are_those_of_sgd_by_hand(rng, clip_norm, microbatches):
     rates = (0.0, 0.002, 0.001)
     step, sgd = compiled_step(
-        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, parts=parts
+        lambda count: jnp.array(rates)[count], clip_norm=clip_norm, microbatches=microbatches
     )
     params = linear.random_params(rng)
     expected = {name: kernel.astype(np.float64) for name, kernel in params.items()}
@@ -112,9 +112,9 @@ def test_a_batch_without_a_readable_image_changes_nothing(rng):
         np.testing.assert_array_equal(state.params[name], params[name])
 
 
-def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(rng):
+def test_contrastive_pairs_lie_within_a_microbatch_which_counts_by_its_examples(rng):
     weights = WEIGHTS | {"contrastive": 0.5}
-    step, sgd = compiled_step(lambda count: 0.0 * count, parts=2, weights=weights)
+    step, sgd = compiled_step(lambda count: 0.0 * count, microbatches=2, weights=weights)
     params, batch = linear.random_params(rng), linear.random_batch(rng)
     batch["mask"][5:7] = False
     total, x = 0.0, batch["image"].reshape(8, -1)
@@ -127,9 +127,9 @@ def test_contrastive_pairs_lie_within_a_part_and_parts_count_by_their_examples(r
     assert values["loss"] == pytest.approx(branches + 0.5 * total / 6, rel=1e-5)
 
 
-@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
-def test_soft_targets_are_lowered_and_labels_reported(rng, parts):
-    """Two steps on rows that a preparation made, against numpy; it sees the whole batch."""
+@pytest.mark.parametrize("microbatches", [1, 4], ids=["one batch", "microbatches"])
+def test_soft_targets_are_lowered_and_labels_reported(rng, microbatches):
+    """Two steps on rows that a preparation made, against numpy; it sees all of the batch."""
     targets = rng.dirichlet(np.ones(5), 8).astype(np.float32) * rng.uniform(0.5, 2, (8, 1))
 
     def prepare(batch, key):
@@ -139,7 +139,7 @@ def test_soft_targets_are_lowered_and_labels_reported(rng, parts):
     step, sgd = compiled_step(
         lambda count: 0.01 + 0.0 * count,
         clip_norm=1e6,
-        parts=parts,
+        microbatches=microbatches,
         prepare=prepare,
         cross_entropy=target_losses,
     )
@@ -178,12 +178,12 @@ class Noisy(nn.Module):
         return ModelOutput({"global": logits}, {"global": logits}, None)
 
 
-def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
+def test_every_batch_and_every_microbatch_draws_dropout_anew(rng):
     params = {"Linear_0": on_device(linear.random_params(rng))}
-    part = on_device(linear.random_batch(rng, 4))
-    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), part)
+    microbatch = on_device(linear.random_batch(rng, 4))
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), microbatch)
 
-    def loss(batch, number, parts):
+    def loss(batch, number, microbatches):
         state = create_state(params, optax.identity(), NoLossScale())
         state = state.replace(step=jnp.array(number), skipped=jnp.array(number))
         _, averages = mean_gradients(
@@ -193,15 +193,15 @@ def test_every_batch_and_every_part_of_one_draws_dropout_anew(rng):
             model=Noisy(),
             loss_weights={"global": 1.0},
             head="global",
-            accumulation_steps=parts,
+            accumulation_steps=microbatches,
             strategy=SINGLE_DEVICE,
         )
         return compute(averages)["loss"]
 
-    first = loss(part, 0, 1)
-    assert loss(part, 0, 1) == first
-    assert abs(loss(part, 1, 1) - first) > 1e-3
-    assert abs(loss(twice, 0, 2) - first) > 1e-3  # were it drawn alike, both parts would be
+    first = loss(microbatch, 0, 1)
+    assert loss(microbatch, 0, 1) == first
+    assert abs(loss(microbatch, 1, 1) - first) > 1e-3
+    assert abs(loss(twice, 0, 2) - first) > 1e-3  # were it drawn alike, both microbatches would be
 
 
 @pytest.mark.parametrize("head", ["global", "local", "sum"])
