@@ -78,7 +78,7 @@ def test_a_cache_counts_all_splits_and_the_processes_of_the_host(monkeypatch):
     monkeypatch.setattr(data, "check_memory", lambda *given: asked.append(given) or "fits")
     config = tiny_config(data__cache="ram", data__validation_fraction=0.25)
     _, notes = load_dataset(config, None, 3)
-    assert asked == [(24 + 20, 32, 3)]
+    assert asked == [([(12, 32), (12, 32), (20, 32)], 3)]
     assert notes[-1] == "fits"
     monkeypatch.setattr(building, "processes_here", lambda: 5)
     tiny_experiment(**PLAIN, data__cache="ram")
