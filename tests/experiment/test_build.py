@@ -82,7 +82,7 @@ def test_a_cache_counts_all_splits_and_the_processes_of_the_host(monkeypatch):
     assert notes[-1] == "fits"
     monkeypatch.setattr(building, "processes_here", lambda: 5)
     tiny_experiment(**PLAIN, data__cache="ram")
-    assert asked[1][2] == 5
+    assert asked[1][1] == 5
 
 
 def test_an_evaluation_reads_no_weights_and_keeps_no_image():
