@@ -87,7 +87,8 @@ def _prefix(target: Path, root: Path | None) -> PurePosixPath:
     if target.exists():
         raise ValueError(f"--write={target}: expected a new file. Delete it or choose another.")
     check_place(target.parent, f"--write={target}")
-    folder, images = Path(os.path.abspath(target.parent)), Path(os.path.abspath(root))
+    folder = Path(os.path.abspath(target.parent))
+    images = Path(os.path.abspath(root))
     if not (folder.is_dir() and images.is_relative_to(folder)):
         raise ValueError(
             f"--write={target}: expected a file in the folder of the images, {root}, or in one "
@@ -103,7 +104,8 @@ def write_clean(target: Path, diagnosis: Diagnosis) -> str:
       ValueError: they have fewer than two classes, or none is for testing; or the file exists, or
         is not in a folder that the images' paths can start from.
     """
-    images, names = clean(diagnosis), diagnosis.class_names
+    images = clean(diagnosis)
+    names = diagnosis.class_names
     number = Counter(image.split for image in images)
     used = [composed(names[label]) for label in sorted({image.label for image in images})]
     num_classes = len(used)

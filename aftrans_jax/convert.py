@@ -58,7 +58,8 @@ def _write(source: str, out: Path, patch_size: int | None, heads: int | None) ->
     make_folder(out.parent)
     with open_weights(source, heads=heads) as weights:
         check_whole(weights.arrays)
-        arrays, trained = to_float32(weights.arrays), weights.origin
+        arrays = to_float32(weights.arrays)
+        trained = weights.origin
         for note in weights.notes:
             say(note)
         if weights.whole is not None:

@@ -22,7 +22,7 @@ from aftrans_jax.command import (
 )
 from aftrans_jax.data.names import printable
 from aftrans_jax.inference.options import add_options
-from aftrans_jax.paths import check_file, expand
+from aftrans_jax.paths import expand
 from aftrans_jax.photos import ARGUMENTS, find
 
 MAX_PHOTOS = 100
@@ -69,8 +69,8 @@ def main() -> None:
         from aftrans_jax.inference.trained_model import load_trained
         from aftrans_jax.workdir.contents import check_output
 
-        workdir, out = Path(expand(args.workdir)), Path(expand(args.out))
-        check_file(out, f"--out={args.out}")
+        workdir = Path(expand(args.workdir))
+        out = Path(expand(args.out))
         check_output(out, f"--out={args.out}")
         keep_compiled()
         trained = load_trained(workdir, precision=args.precision)
@@ -87,7 +87,8 @@ def main() -> None:
             )
         if not num_shown:
             parser.exit(1, "error: none of the photos can be read\n")
-        page, size = printable(str(out.resolve())), out.stat().st_size / 1e6
+        page = printable(str(out.resolve()))
+        size = out.stat().st_size / 1e6
         print(f"page: {page} ({num_shown} photo{'s' * (num_shown != 1)}, {size:.1f} MB)")
         if num_problems + len(chosen) - num_shown:
             sys.exit(1)

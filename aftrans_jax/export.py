@@ -71,7 +71,8 @@ def _write(args: argparse.Namespace) -> None:
     if args.format == "npz":
         settings = trained.settings
         mean, std = (tuple(settings[key]) for key in ("data.mean", "data.std"))
-        reason, size = f"exported from {workdir.name}", settings["data.image_size"]
+        reason = f"exported from {workdir.name}"
+        size = settings["data.image_size"]
         origin = Origin(settings["model.gelu"], mean, std, reason, size)
         save_npz(path, trained.params["vit"], as_text(origin).encode())
     elif args.format == "aftrans":

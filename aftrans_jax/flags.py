@@ -53,7 +53,8 @@ def canonical(argv: list[str]) -> list[str]:
     Raises:
       ValueError: a path is empty, or see `paths.expand`.
     """
-    found, rest = argv[:1], iter(argv[1:])
+    found = argv[:1]
+    rest = iter(argv[1:])
     for argument in rest:
         flag, equals, path = argument.partition("=")
         name = flag.lstrip("-")
@@ -97,7 +98,8 @@ def find_config(name: str, flag: str = "config") -> str:
     """
     given, colon, argument = name.partition(":")
     folder = Path(configs.__path__[0])
-    path, folders = packaged(Path(given), folder), {"config": folder, "study": folder / "studies"}
+    path = packaged(Path(given), folder)
+    folders = {"config": folder, "study": folder / "studies"}
     if not path.is_file():
         files = sorted(folders[flag].glob("[!_]*.py"))
         names = [f"configs/{file.relative_to(folder).as_posix()}" for file in files]
@@ -201,10 +203,11 @@ def _parsed(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> list
 
 def _let_decide(config: Config, given: Collection[str]) -> None:
     """Sets the steps of the configuration to 0 where epochs alone are given, and vice versa."""
-    train, steps, epochs = config.train, "train.steps" in given, "train.epochs" in given
-    if epochs and not steps and train.epochs:
+    train = config.train
+    decides = {"train.steps", "train.epochs"}.intersection(given)
+    if decides == {"train.epochs"} and train.epochs:
         train.steps = 0
-    if steps and not epochs and train.steps:
+    if decides == {"train.steps"} and train.steps:
         train.epochs = 0.0
 
 
@@ -213,11 +216,14 @@ def _print_help(argv: list[str], with_own: Callable[[list[str]], list[str]]) -> 
     print(f"{sys.modules['__main__'].__doc__}\nflags:")
     for flag in flags.FLAGS.get_key_flags_for_module("__main__"):
         print("\n".join(entry(f"--{flag.name}", flag.help)))
-    lines, source, note = listed(base_config()), "aftrans_jax/config.py", []
+    lines = listed(base_config())
+    source = "aftrans_jax/config.py"
+    note = []
     try:
         _parsed(argv, with_own)
         if CONFIG.value is not None:
-            lines, source = listed(CONFIG.value), _source(canonical(argv))
+            lines = listed(CONFIG.value)
+            source = _source(canonical(argv))
     except (OSError, ValueError, KeyError, flags.Error) as error:  # KeyError: it lacks a key
         said = f"what this command gives cannot be read: {_said(error)}"
         note = ["", *textwrap.wrap(said, COLUMNS)]
@@ -250,5 +256,5 @@ def _plain(text: str) -> str:
         for words, expected in _EXPECTED.items():
             text = re.sub(f"{words}.*$", f"expected {expected}", text)
         return text
-    head, last = text.partition(": Error whilst")[0], text.strip().splitlines()[-1]
-    return f"{head}: {last.partition(': ')[2] or last}"
+    last = text.strip().splitlines()[-1]
+    return f"{text.partition(': Error whilst')[0]}: {last.partition(': ')[2] or last}"

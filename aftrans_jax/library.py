@@ -129,7 +129,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> Classifier:
     """
     if not os.fspath(workdir):
         raise ValueError("workdir is empty: expected the path of a directory for the run")
-    place, config = Path(expand(os.fspath(workdir))), _copied(config)
+    place = Path(expand(os.fspath(workdir)))
+    config = _copied(config)
     expand_paths(config)
     with StopRequest() as stop:
         launch_training(config, place, stop)

@@ -43,7 +43,8 @@ def find(given: Sequence[str]) -> tuple[list[str], int]:
         try:
             files = _images(argument)
         except (OSError, ValueError) as error:
-            files, problems = FoundFiles(), [str(error)]
+            files = FoundFiles()
+            problems = [str(error)]
         else:
             problems = [_CLOSED.format(path) for path in files.closed]
             if not (files.photos or files.closed):

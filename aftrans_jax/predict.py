@@ -26,7 +26,7 @@ from aftrans_jax.command import (
 from aftrans_jax.data.names import counted, printable
 from aftrans_jax.inference.options import add_options, filled
 from aftrans_jax.model.heads import HEADS
-from aftrans_jax.paths import check_file, expand
+from aftrans_jax.paths import expand
 from aftrans_jax.photos import ARGUMENTS, find
 
 TABLES = (".csv", ".jsonl")
@@ -80,7 +80,6 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
 
     for option in ("out", "report"):
         if path := getattr(args, option):
-            check_file(Path(expand(path)), f"--{option}={path}")
             check_output(Path(expand(path)), f"--{option}={path}")
     keep_compiled()
     trained = load_trained(Path(expand(args.workdir)), precision=args.precision)
@@ -94,7 +93,9 @@ def _name(paths: Sequence[str], args: argparse.Namespace) -> int:
     )
     accuracy = heading(trained, model.head)
     say(accuracy)
-    num_failed, top, table = 0, min(args.top, len(model.class_names)), contextlib.nullcontext()
+    num_failed = 0
+    top = min(args.top, len(model.class_names))
+    table = contextlib.nullcontext()
     if args.out:
         table = prediction_table(Path(expand(args.out)), heads=model.heads, top=top)
     page = PredictionPage(top=top) if args.report else None

@@ -97,7 +97,8 @@ def _run(path: Path, workdir: Path) -> None:
     from aftrans_jax.studies.table_files import write_study
     from aftrans_jax.workdir.lock import locked
 
-    study, given = load_study(path), given_keys(sys.argv)
+    study = load_study(path)
+    given = given_keys(sys.argv)
     if _PROBE.value:
         runs = probe_plan(study, CONFIG.value, workdir, given=given)
     else:
@@ -112,7 +113,8 @@ def _run(path: Path, workdir: Path) -> None:
     write_table = partial(write_study, study, workdir, command=command)
     with locked(workdir):
         if _PROBE.value:
-            failures, number = run_probes(runs, write_table=write_table, say=_say), 0
+            failures = run_probes(runs, write_table=write_table, say=_say)
+            number = 0
         else:
             failures, number = run_study(
                 runs,

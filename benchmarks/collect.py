@@ -49,7 +49,8 @@ def main() -> None:
     content = []
     for key, runs in groups.items():
         config = json.loads(key)
-        model, precision = config["model"]["name"], config["train"]["precision"]
+        model = config["model"]["name"]
+        precision = config["train"]["precision"]
         name = f"{model}, {runs[0]['step']} steps, precision {precision}"
         summary = summarize(runs)
         shown = "  ".join(

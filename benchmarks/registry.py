@@ -63,7 +63,8 @@ class Benchmark(NamedTuple):
 GPU = ("gpu",)
 MODEL = ("variant", "image_size", "local_size", "stride", "precision", "attention")
 TIMED = ("num_calls", "num_warm_up")
-SHARE, RATIO = "share of peak", "ratio"
+SHARE = "share of peak"
+RATIO = "ratio"
 BENCHMARKS = (
     Benchmark(
         "cudnn",

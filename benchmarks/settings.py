@@ -73,8 +73,10 @@ class Settings:
     def config(self) -> Config:
         """Returns the configuration of a run with these settings."""
         config = recipe_config("recipe=paper")
-        config.model.variant, config.model.stride = self.variant, self.stride
-        config.model.attention, config.train.precision = self.attention, self.precision
+        config.model.variant = self.variant
+        config.model.stride = self.stride
+        config.model.attention = self.attention
+        config.train.precision = self.precision
         config.data.image_size = config.data.source_size = self.image_size
         config.data.local_size = self.local_size
         return resolve_auto(config)[0]

@@ -20,7 +20,9 @@ def get_config() -> Config:
     config.data.name = "folder"
     config.data.dir = "data/photos"
     config.pretrained = "imagenet21k/ViT-B_16"
-    config.train.steps, config.train.epochs, config.train.warmup_steps = 0, 10.0, -1
+    config.train.steps = 0
+    config.train.epochs = 10.0
+    config.train.warmup_steps = -1
     config.train.learning_rate = 0.01
     config.train.save_every = 100  # a few hundred images are a few hundred steps
     config.eval.every = 0  # an epoch: a few hundred steps would see no evaluation on the way

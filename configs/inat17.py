@@ -22,6 +22,8 @@ def get_config(argument: str = "") -> Config:
     config.data.dir = "data/inat2017"
     config.pretrained = "imagenet21k/ViT-B_16"
     config.train.learning_rate = 0.01  # TransFG
-    config.train.steps, config.train.epochs, config.train.warmup_steps = 0, 10.0, -1
+    config.train.steps = 0
+    config.train.epochs = 10.0
+    config.train.warmup_steps = -1
     config.eval.every = 0  # an epoch
     return config

@@ -20,6 +20,8 @@ def get_config(argument: str = "") -> Config:
     config.data.name = "nabirds"
     config.data.dir = "data/nabirds"
     config.pretrained = "imagenet21k/ViT-B_16"
-    config.train.steps, config.train.epochs, config.train.warmup_steps = 0, 10.0, -1
+    config.train.steps = 0
+    config.train.epochs = 10.0
+    config.train.warmup_steps = -1
     config.eval.every = 0  # an epoch
     return config

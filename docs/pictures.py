@@ -21,9 +21,14 @@ from aftrans_jax.training.metrics import prediction_logits
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
-TILE_PX, GAP_PX, HEAD_PX, TEXT_PX = 144, 10, 28, 268
+TILE_PX = 144
+GAP_PX = 10
+HEAD_PX = 28
+TEXT_PX = 268
 COLUMNS = ("image and region", "relevance", "kept patches", "crop")
-INK, MUTED, PAPER = (29, 32, 36), (89, 97, 108), (255, 255, 255)
+INK = (29, 32, 36)
+MUTED = (89, 97, 108)
+PAPER = (255, 255, 255)
 SIGNS = {True: ((23, 105, 58), "right"), False: ((173, 32, 24), "wrong")}
 
 
@@ -58,12 +63,14 @@ def sheet(trained: Trained, num_birds: int) -> Image.Image:
     width = len(COLUMNS) * (TILE_PX + GAP_PX) + TEXT_PX
     height = HEAD_PX + num_birds * (TILE_PX + GAP_PX)
     picture = Image.new("RGB", (width, height), PAPER)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(15)
     for column, text in enumerate(COLUMNS):
         draw.text((column * (TILE_PX + GAP_PX), 4), text, MUTED, font)
     apply = jax.jit(lambda params, images: trained.model.apply(params, images, train=False))
     for row, index in enumerate(np.linspace(0, len(birds) - 1, num_birds).round().astype(int)):
-        bird, top = birds[int(index)], HEAD_PX + row * (TILE_PX + GAP_PX)
+        bird = birds[int(index)]
+        top = HEAD_PX + row * (TILE_PX + GAP_PX)
         output = cast(ModelOutput, apply({"params": trained.params}, bird.image[None]))
         for column, tile in enumerate(stages(bird.image, output)):
             square = Image.fromarray(tile).resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)

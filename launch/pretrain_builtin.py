@@ -24,11 +24,14 @@ from aftrans_jax.model.variants import VARIANTS
 from aftrans_jax.model.vit import ViT, class_feature
 from aftrans_jax.weights.npz import save_npz
 
-IMAGE_SIZE, GRID = 64, 8
+IMAGE_SIZE = 64
+GRID = 8
 NUM_COLORS = len(CROWN_COLORS)
 PATCH_CLASSES = 1 + NUM_COLORS + len(NUM_BARS)  # nothing, a crown's colour, a number of bars
 MARK_WEIGHT = 5.0  # most patches hold no mark
-FLOCK, HELD_OUT = 10**6, 10**6 + 1  # the demo draws flocks 0 and 1
+# The demo draws flocks 0 and 1.
+FLOCK = 10**6
+HELD_OUT = 10**6 + 1
 
 
 class Marks(NamedTuple):
@@ -139,7 +142,8 @@ def main() -> None:
     read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2 * args.batch_size)
     batches = iter(birds.to_iter_dataset(read).batch(args.batch_size))
     params = model.init(jax.random.key(0), np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-    params, loss = params["params"], jnp.inf
+    params = params["params"]
+    loss = jnp.inf
     opt_state = optimizer.init(params)
     for _ in (progress := tqdm(range(args.steps), desc="pretraining")):
         params, opt_state, loss = step(params, opt_state, next(batches))

@@ -278,7 +278,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "key_groups": (set(), set()),
     "keys": ({"config"}, {"ml_collections"}),
     "workdir": (
-        {"config", "data", "key_groups", "files", "json_files", "locks", "training", "weights"},
+        {"config", "data", "files", "json_files", "key_groups", "locks", "paths", "training"}
+        | {"weights"},
         None,
     ),
     "experiment": (
@@ -354,6 +355,23 @@ def test_the_sketch_of_the_arrows_is_true():
     assert arrows("a, b -> c -> d   e -> f") == [("a", "c"), ("b", "c"), ("c", "d"), ("e", "f")]
 
 
+def packed(path: Path) -> list[str]:
+    """The tuples that are assigned at once though no value needs what another replaces."""
+    found = []
+    for node in ast.walk(TREES[path]):
+        match node:
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                names = [ast.unparse(target) for target in targets]
+                read = {ast.unparse(x) for value in values for x in ast.walk(value)}
+                if len(names) == len(values) and read.isdisjoint(names):
+                    found.append(ast.unparse(node))
+    return found
+
+
+def test_a_statement_assigns_one_thing():
+    assert not broken(packed)
+
+
 def not_for_configs(path: Path) -> set[str]:
     """What a configuration imports beside the base; studies know recipes and each other, too."""
     studies = ("aftrans_jax.configs", "aftrans_jax.studies.definition")
@@ -367,11 +385,13 @@ def test_configs_know_the_base_alone():
 
 def test_the_rules_of_files_can_fail(monkeypatch):
     path = PACKAGE / "model" / "bad.py"
-    source = "import sklearn\nfrom aftrans_jax.data import x\n" + "1\n" * 300
+    source = "import sklearn\nfrom aftrans_jax.data import x\n" + "1\n" * 298
+    source += "a, b = 1, 2\na, b = b, a\n"
     monkeypatch.setitem(TEXTS, path, source)
     monkeypatch.setitem(TREES, path, ast.parse(source))
     assert too_long(path) == 302
     assert astray(path) == {"sklearn", "aftrans_jax.data.x"}
+    assert packed(path) == ["a, b = (1, 2)"]
     assert broken(too_long, [path]) == {"aftrans_jax/model/bad.py": 302}
 
 

@@ -98,10 +98,14 @@ def with_steps(config: Config, num_images: int) -> Config:
 
 def _found(config: Config, facts: _Facts) -> dict[str, Any]:
     """Returns values by key."""
-    stride, size = VARIANTS[facts.variant].patch_size, facts.size.default or 224
-    local_size, source_size = size, 2 * size
+    stride = VARIANTS[facts.variant].patch_size
+    size = facts.size.default or 224
+    local_size = size
+    source_size = 2 * size
     if (whole := facts.whole) is not None:
-        stride, local_size, source_size = whole.stride, whole.local_size, whole.source_size
+        stride = whole.stride
+        local_size = whole.local_size
+        source_size = whole.source_size
     image_size = _given(config, "data.image_size") or size
     crops = config.model.name in MODELS and MODELS[config.model.name].crops
     return {

@@ -94,8 +94,10 @@ def processes_here() -> int:
 
 def _check_batch(config: Config) -> None:
     """Raises ValueError where the images of a batch and a resized one do not fit into memory."""
-    size, rows = image_sizes(config, trains=True), config.train.batch_size // jax.process_count()
-    needed, free = 3 * (rows * size["image_size"] ** 2 + size["resize_size"] ** 2), free_memory()
+    size = image_sizes(config, trains=True)
+    rows = config.train.batch_size // jax.process_count()
+    needed = 3 * (rows * size["image_size"] ** 2 + size["resize_size"] ** 2)
+    free = free_memory()
     if needed > free:
         raise ValueError(
             f"train.batch_size={config.train.batch_size}: a batch of {size['image_size']} px takes "

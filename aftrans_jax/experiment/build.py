@@ -103,13 +103,16 @@ def build(
     """
     # Of trainings, `launch` has resolved all but keys that are newer than their record.
     config, left = resolve_auto(config)
-    mesh, trains, skips = sharding.device_mesh(), evaluated is None, config.data.on_error == "skip"
+    mesh = sharding.device_mesh()
+    trains = evaluated is None
+    skips = config.data.on_error == "skip"
     check(config, num_devices=mesh.size if trains else 1, trains=trains)  # evaluation pads batches
     say(f"reading the data set {config.data.name}")
     config, dataset, notes = _loaded(config, evaluated)
     splits = dataset.splits()
     skipped = {name: Skipped(x, jax.process_count()) for name, x in splits.items() if skips}
-    precision, num_classes = PRECISIONS[config.train.precision](), len(dataset.class_names)
+    precision = PRECISIONS[config.train.precision]()
+    num_classes = len(dataset.class_names)
     model = build_model(config, num_classes, precision.dtype)
     params, changes = _params(config, model, dataset.class_names, restores, say)
     check_agreement(config.to_dict(), dataset, params)
@@ -150,7 +153,8 @@ def build(
 def _loaded(config: Config, evaluated: Evaluated | None) -> tuple[Config, Dataset, Sequence[str]]:
     """Returns the configuration with its steps, the data set, and notes; checks a training."""
     dataset, notes = load_dataset(config, evaluated, processes_here())
-    config, holds_out = with_steps(config, len(dataset.train)), dataset.validation is not None
+    config = with_steps(config, len(dataset.train))
+    holds_out = dataset.validation is not None
     if evaluated is None:
         notes += check_evaluations(config, has_validation=holds_out) + rate_notes(config)
     return config, dataset, notes

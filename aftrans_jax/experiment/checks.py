@@ -117,7 +117,8 @@ def check_one_length(config: Config) -> None:
     Raises:
       ValueError: both are above 0.
     """
-    steps, epochs = config.train.steps, config.train.epochs
+    steps = config.train.steps
+    epochs = config.train.epochs
     if steps and epochs:
         raise ValueError(
             f"train.steps={steps} and train.epochs={epochs}: expected one of them, and 0 for the "
@@ -201,7 +202,8 @@ def _check_ranges(config: Config) -> None:
 def _check_trunk(config: Config) -> None:
     """Checks what depends on the variant, and the pixel values of its weights."""
     trainable(config.train.trainable, VARIANTS[config.model.variant].layers)
-    numbers, last = tuple(config.sacm.layers), VARIANTS[config.model.variant].layers
+    numbers = tuple(config.sacm.layers)
+    last = VARIANTS[config.model.variant].layers
     if len({*numbers} & {*range(1, last + 1)}) < len(numbers):
         raise ValueError(
             f"sacm.layers={numbers} must be numbers from 1 to {last}, the layers of "
@@ -223,11 +225,9 @@ def _check_geometry(config: Config) -> None:
 
     A box ends on a patch's last pixel, so the patches must reach the image's edge.
     """
-    variant, size, stride = (
-        VARIANTS[config.model.variant],
-        config.data.image_size,
-        config.model.stride,
-    )
+    variant = VARIANTS[config.model.variant]
+    size = config.data.image_size
+    stride = config.model.stride
     patches = variant.patches_per_side(size, stride)
     covered = stride * (patches - 1) + variant.patch_size
     if covered != size:

@@ -92,7 +92,9 @@ def _seen(table: PhotoTable, used: Mapping[str, Path]) -> tuple[set[int], set[st
     """Returns the positions of images that were seen, and the used images that were not found."""
     paths = [table.path(index) for index in range(len(table))]
     sizes = [_size(path) for path in paths]
-    tested, contents, gone = set(sizes) - {0}, {}, set()
+    tested = set(sizes) - {0}
+    contents = {}
+    gone = set()
     for name, path in used.items():
         try:
             size = path.stat().st_size

@@ -102,7 +102,8 @@ def with_validation(
     Raises:
       ValueError: see `hold_out`; or a damaged record hides a label that is needed.
     """
-    fraction, own = data.validation_fraction, listed.validation
+    fraction = data.validation_fraction
+    own = listed.validation
     if fraction and own is not None:
         return listed, [
             f"data.validation_fraction={fraction} is not used: the set has a validation split of "
@@ -185,7 +186,8 @@ def has_boxes(dataset: Dataset) -> bool:
     Raises:
       FileNotFoundError, ValueError: no image can be read; the error is that of the last.
     """
-    source, table = dataset.test, photo_table(dataset.test)
+    source = dataset.test
+    table = photo_table(dataset.test)
     if table is not None:
         return table.boxes is not None and not np.isnan(table.boxes).any(axis=1).all()
     for index in range(len(source)):
@@ -217,7 +219,8 @@ def image_sizes(config: Config, *, trains: bool = False) -> dict[str, int]:
 
     Follows: TransFG, which resizes to 600 and crops 448.
     """
-    size, ratio = config.data.source_size, config.data.resize_ratio
+    size = config.data.source_size
+    ratio = config.data.resize_ratio
     if not trains:
         ratio = config.eval.resize_ratio or ratio
     return {"image_size": size, "resize_size": round(size * ratio)}

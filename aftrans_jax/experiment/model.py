@@ -107,7 +107,8 @@ def predicting_head(config: Config) -> str:
 
     With a single branch, "sum" means that branch's logits.
     """
-    kind, chosen = MODELS[config.model.name], config.eval.logits
+    kind = MODELS[config.model.name]
+    chosen = config.eval.logits
     if chosen == "auto" or (chosen == "sum" and kind.heads == _ONE_BRANCH):
         return kind.default_head
     return chosen
@@ -124,7 +125,8 @@ def build_model(config: Config, num_classes: int, dtype: jnp.dtype) -> Model:
     Raises:
       ValueError: the variant has registers, which the model does not support.
     """
-    kind, variant = MODELS[config.model.name], VARIANTS[config.model.variant]
+    kind = MODELS[config.model.name]
+    variant = VARIANTS[config.model.variant]
     if variant.registers and not kind.registers:
         knowing = " or ".join(name for name, known in MODELS.items() if known.registers)
         raise ValueError(
@@ -166,14 +168,16 @@ def initial_params(
 
     Paper: section 3.2, weights of the official ViT-B/16, pretrained on ImageNet-21k.
     """
-    size, key = config.data.source_size, jax.random.key(config.seed)
+    size = config.data.source_size
+    key = jax.random.key(config.seed)
 
     @jax.jit  # traced once, for the shapes and for the random values
     def init(key: Array) -> dict[str, Any]:
         images = jnp.zeros((1, size, size, 3), jnp.uint8)
         return flatten_dict(model.init(key, images, train=False)["params"], sep="/")
 
-    known, notes = {}, ("random weights: pretrained is empty",)
+    known = {}
+    notes = ("random weights: pretrained is empty",)
     keep_head = config.pretrained_head == "keep"
     if config.pretrained:
         # Opened first, so that a missing or damaged file is reported before anything is compiled.
@@ -227,7 +231,8 @@ def _pretrained(
             "cls": pretrained.params["cls"],
             "pos_embedding": resize_positions(pretrained.positions, num_tokens),
         }
-    beside, notes = {}, ()
+    beside = {}
+    notes = ()
     if weights.whole:
         beside, notes = fit_beside(weights.whole.beside, expected, unsuited)
     return flatten_dict(known, sep="/") | beside, (*notes, *pretrained.notes)

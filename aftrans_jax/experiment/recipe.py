@@ -45,7 +45,8 @@ def class_weights(name: str, labels: Labels, num_classes: int) -> Float[np.ndarr
       num_classes: number of classes of the head.
     """
     counts = np.bincount(np.asarray(labels, np.int64), minlength=num_classes).astype(np.float64)
-    weights, present = np.zeros(num_classes), counts > 0
+    weights = np.zeros(num_classes)
+    present = counts > 0
     weights[present] = CLASS_WEIGHTS[name](counts[present])
     total = max(counts @ weights, np.finfo(np.float64).tiny)  # an evaluation has no examples
     return (weights * counts.sum() / total).astype(np.float32)
@@ -73,8 +74,10 @@ def build_recipe(config: Config, labels: Callable[[], Labels], num_classes: int)
       labels: returns the labels of the training split; called only if needed, as it may be slow.
       num_classes: number of classes of the head.
     """
-    data, loss = config.data, config.loss
-    is_mixed, is_weighted = data.mixing != "none", loss.class_weights != "none"
+    data = config.data
+    loss = config.loss
+    is_mixed = data.mixing != "none"
+    is_weighted = loss.class_weights != "none"
     is_soft = is_mixed or is_weighted or loss.label_smoothing > 0
     listed = labels() if is_weighted else range(num_classes)
     weights = class_weights(loss.class_weights, listed, num_classes)
@@ -105,7 +108,8 @@ def check_recipe(config: Config, num_devices: int) -> None:
             "--config.loss.alpha=1"
         )
     num_rows = config.train.batch_size // num_devices
-    mixing, contrastive = config.data.mixing, config.loss.contrastive
+    mixing = config.data.mixing
+    contrastive = config.loss.contrastive
     if contrastive and num_rows // config.train.accumulation_steps < 2:
         raise ValueError(
             f"loss.contrastive={contrastive}: a device takes the {config.train.batch_size} images "
@@ -143,7 +147,9 @@ def check_evaluations(config: Config, *, has_validation: bool) -> tuple[str, ...
       ValueError: the training is to stop early and cannot: no images are held out, or it ends
         before enough evaluations.
     """
-    patience, every, steps = config.train.patience, config.eval.every, config.train.steps
+    patience = config.train.patience
+    every = config.eval.every
+    steps = config.train.steps
     if patience and not has_validation:
         raise ValueError(
             f"train.patience={patience} stops by the accuracy on held-out images, and there are "

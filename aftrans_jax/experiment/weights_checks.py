@@ -41,7 +41,8 @@ def image_sizes(weights: Weights) -> ImageSizes:
     """
     if recorded := weights.origin.size:
         return ImageSizes(recorded, recorded)
-    trained, variant = trained_size(weights.arrays), sizes(weights.arrays)
+    trained = trained_size(weights.arrays)
+    variant = sizes(weights.arrays)
     if trained is None or variant is None or trained <= _LARGEST:
         return ImageSizes(trained, trained)
     return ImageSizes(trained, round(224 / variant.patch_size) * variant.patch_size)
@@ -134,7 +135,8 @@ def check_whole(arrays: AnyArrays) -> None:
 
 def _parameters(variant: Variant) -> dict[str, Any]:
     """Returns the shapes of the parameters of a trunk that sees one patch."""
-    patch, half = variant.patch_size, (0.5, 0.5, 0.5)
+    patch = variant.patch_size
+    half = (0.5, 0.5, 0.5)
     vit = ViT(variant, 1, patch, patch, "tanh", half, half, attention=lambda query, *_: query)
     image = jax.ShapeDtypeStruct((1, patch, patch, 3), jnp.uint8)
     init = partial(vit.init, jax.random.key(0), train=False)
@@ -147,7 +149,8 @@ def check_variant(name: str, arrays: AnyArrays) -> None:
     Raises:
       ValueError: it has another one, which is named.
     """
-    found, variant = sizes(arrays), VARIANTS[name]
+    found = sizes(arrays)
+    variant = VARIANTS[name]
     if found is None or found == variant:
         return
     fitting = [f"--config.model.variant={known}" for known in VARIANTS if VARIANTS[known] == found]

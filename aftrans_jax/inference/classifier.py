@@ -100,14 +100,19 @@ class Classifier:
             )
         if operator.index(batch_size) < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more")
-        self.name, self.module, self.class_names = trained.name, trained.model, trained.class_names
+        self.name = trained.name
+        self.module = trained.model
+        self.class_names = trained.class_names
         self._mesh = sharding.device_mesh(local_devices())
         everywhere = NamedSharding(self._mesh, sharding.REPLICATED)
         # A pool would lose an error that is raised here, where it unpickles, and wait for ever.
         forked = _is_forked()
         self.params = trained.params if forked else jax.device_put(trained.params, everywhere)
-        self.image_size, self.batch_size = trained.sizes["image_size"], batch_size
-        self.result, self._trained, self._wanted = trained.result, trained, wanted
+        self.image_size = trained.sizes["image_size"]
+        self.batch_size = batch_size
+        self.result = trained.result
+        self._trained = trained
+        self._wanted = wanted
         self._outputs: _Outputs = sharding.per_device(
             partial(batch_outputs, self.module, self.head, wanted, mirror=trained.mirror),
             self._mesh,
@@ -178,7 +183,8 @@ class Classifier:
         if _is_forked():
             raise RuntimeError(_FORKED)
         size = sharding.rounded_up(size, self._mesh)
-        loaded, running = prepared(photos, load, ahead=2 * size), collections.deque()
+        loaded = prepared(photos, load, ahead=2 * size)
+        running = collections.deque()
         with oom_remedy(self._oom_remedy(size)):
             while chunk := list(itertools.islice(loaded, size)):
                 batch = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
@@ -209,7 +215,8 @@ class Classifier:
 
     def _prediction(self, photo: PhotoLike, loaded: Prepared, row: dict[str, Any]) -> Prediction:
         whole = (0, 0, self.image_size, self.image_size)
-        height, width = loaded.height, loaded.width
+        height = loaded.height
+        width = loaded.width
         place = partial(box_on_photo, sizes=self._trained.sizes, height=height, width=width)
         return Prediction(
             photo=os.fspath(photo) if isinstance(photo, str | os.PathLike) else "",

@@ -98,7 +98,8 @@ def explanations(
     """Yields what the page shows of each photo, in order, or why it cannot be read."""
     model = Classifier(trained, wanted=("rows", "relevance", "mask", "box"))
     load = partial(_load, sizes=trained.sizes, max_pixels=trained.max_pixels)
-    size, folder = filled(len(paths), batch_size), _common_folder(paths)
+    size = filled(len(paths), batch_size)
+    folder = _common_folder(paths)
     for (path, found), row in model.in_batches(paths, load, size):
         path = str(path)
         if isinstance(found, Exception):

@@ -100,7 +100,9 @@ def _card(
 ) -> PhotoCard:
     """Returns the card of a photo, with its image in the photo's proportions."""
     upper, left, lower, right = prediction.seen
-    height, width, box = lower - upper, right - left, None
+    height = lower - upper
+    width = right - left
+    box = None
     scale = min(PHOTO_PX, len(image)) / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
     pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

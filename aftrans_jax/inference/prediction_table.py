@@ -49,7 +49,8 @@ def prediction_table(
     Raises:
       ValueError: another process writes it.
     """
-    line, columns = FORMATS[path.suffix.lower()], _Columns(tuple(heads), top)
+    line = FORMATS[path.suffix.lower()]
+    columns = _Columns(tuple(heads), top)
     path = Path(os.path.realpath(path))  # symlinks are followed
     partial = path.with_name(f"{path.name}.partial")
     make_folder(path.parent)

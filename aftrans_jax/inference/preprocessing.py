@@ -211,7 +211,8 @@ def _to_uint8(pixels: np.ndarray | jax.Array) -> str:
     is_whole = jnp.issubdtype(pixels.dtype, np.integer)
     if not pixels.size or not (is_whole or jnp.issubdtype(pixels.dtype, np.floating)):
         return "Give numbers of that type"
-    low, high = pixels.min(), pixels.max()
+    low = pixels.min()
+    high = pixels.max()
     if not (low >= 0 and high <= 255):  # also true for NaN
         return f"These are from {low} to {high}: scale them"
     change = "x" if is_whole else "x.round()" if high > 1 else "(255 * x).round()"

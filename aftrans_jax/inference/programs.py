@@ -87,7 +87,8 @@ def write_program(
       ValueError: the model has no such logits or region, or too many parameters; or the kind is
         "onnx", and more than the global logits is wanted or jax2onnx is not installed.
     """
-    run, side = program(trained, logits, with_region=with_region), trained.sizes["image_size"]
+    run = program(trained, logits, with_region=with_region)
+    side = trained.sizes["image_size"]
     if kind == "onnx" and (with_region or logits != "global"):
         raise ValueError(
             "--format=onnx: jax2onnx does not convert the labelling of the region, so that only "
@@ -133,7 +134,8 @@ _PROGRAMS = MappingProxyType({"stablehlo": _stablehlo, "onnx": _onnx})
 def _description(
     trained: Trained, logits: str, outputs: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, Any]:
-    side, resized = trained.sizes["image_size"], trained.sizes["resize_size"]
+    side = trained.sizes["image_size"]
+    resized = trained.sizes["resize_size"]
     middle = "" if side == resized else f", of which the middle {side} x {side} is taken"
     return {
         "images": {

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 from aftrans_jax.model.devices import compute_capability, default_device
 
 # A TPU register's width, of which splash's blocks are multiples, and their largest size.
-LANES, SPLASH_BLOCK = 128, 512
+LANES = 128
+SPLASH_BLOCK = 512
 # The compute capability from which NVIDIA's GPUs have bfloat16, and cuDNN's attention runs.
 AMPERE = 8.0
 

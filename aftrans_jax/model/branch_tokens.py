@@ -43,5 +43,6 @@ class LocalTokens(nn.Module):
         hidden = self.variant.hidden
         cls = self.param("cls", nn.initializers.zeros_init(), (1, 1, hidden), jnp.float32)
         num_tokens = 1 + self.variant.patches_per_side(self.local_size, self.stride) ** 2
-        shape, drawn = (1, num_tokens, hidden), nn.initializers.normal(0.02)
+        shape = (1, num_tokens, hidden)
+        drawn = nn.initializers.normal(0.02)
         return BranchTokens(cls, self.param("pos_embedding", drawn, shape, jnp.float32))

@@ -40,7 +40,9 @@ def label_components(mask: Bool[Array, "batch rows cols"]) -> Labelling:
     condition is a collective; under `shard_map` each device loops alone.
     """
     batch, rows, cols = mask.shape
-    height, width = rows // 2 + 1, cols // 2 + 1  # in blocks; leaves a blank last row and column
+    # In blocks; leaves a blank last row and column.
+    height = rows // 2 + 1
+    width = cols // 2 + 1
     cells = jnp.pad(mask, ((0, 0), (0, 2 * height - rows), (0, 2 * width - cols)))
     corners = [cells[:, row::2, col::2].ravel() for row in (0, 1) for col in (0, 1)]
     roots, num_iterations = _find_roots(corners, width)

@@ -29,9 +29,11 @@ def crop_and_resize(
 
     Choice: the crop is cut from the photo at `data.source_size`; the paper's "raw image" may be it.
     """
-    weigh, (height, width) = RESAMPLES[resample], images.shape[1:3]
+    weigh = RESAMPLES[resample]
+    (height, width) = images.shape[1:3]
     top, left, bottom, right = boxes.astype(jnp.float32).T
-    rows, cols = weigh(top, bottom, size, height), weigh(left, right, size, width)
+    rows = weigh(top, bottom, size, height)
+    cols = weigh(left, right, size, width)
     return jnp.einsum("bih,bhwc,bjw->bijc", rows, images, cols, precision="highest")
 
 

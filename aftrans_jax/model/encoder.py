@@ -59,7 +59,8 @@ class Attention(nn.Module):
             dtype=self.dtype,
         )
         query = project(name="query")(queries)
-        key, value = project(name="key")(tokens), project(name="value")(tokens)
+        key = project(name="key")(tokens)
+        value = project(name="value")(tokens)
         attended = self.kernel(query, key, value)
         out = nn.DenseGeneral(
             hidden,
@@ -177,7 +178,8 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         """Makes the blocks, in which stochastic depth grows from layer to layer."""
         self.posembed_input = PositionEmbedding(self.num_tokens, self.variant.hidden)
-        last, block = max(self.variant.layers - 1, 1), REMATS[self.remat](EncoderBlock)
+        last = max(self.variant.layers - 1, 1)
+        block = REMATS[self.remat](EncoderBlock)
         self.encoderblock = [
             block(
                 self.variant,

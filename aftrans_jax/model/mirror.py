@@ -32,7 +32,8 @@ def mirrored(apply: Apply) -> Apply:
             for name, box in boxes.items()
             for top, left, bottom, right in [box.T]
         }
-        output, other = apply(images, **boxes), apply(images[:, :, ::-1], **turned)
+        output = apply(images, **boxes)
+        other = apply(images[:, :, ::-1], **turned)
         means = jax.tree.map(lambda one, two: (one + two) / 2, output.logits, other.logits)
         return output._replace(logits=means)
 

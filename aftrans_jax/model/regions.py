@@ -42,7 +42,8 @@ def locate_region(
     Choice: the whole image for an empty mask or a box below `min_box`; the paper has no fallback.
     """
     keep, corner = REGION_METHODS[method]
-    kept, size = keep(mask, relevance), geometry.image_size
+    kept = keep(mask, relevance)
+    size = geometry.image_size
     top, bottom = _extent(kept.any(axis=2), geometry)
     left, right = _extent(kept.any(axis=1), geometry)
     usable = jnp.minimum(bottom - top, right - left) >= min_box
@@ -141,5 +142,6 @@ def _extent(line: Array, geometry: Geometry) -> tuple[Array, Array]:
     """Returns the first and last pixel, half-open, of the True patches along one axis."""
     first = jnp.argmax(line, axis=-1)
     last = line.shape[-1] - 1 - jnp.argmax(line[:, ::-1], axis=-1)
-    start, stop = geometry.stride * first, geometry.stride * last + geometry.patch_size
+    start = geometry.stride * first
+    stop = geometry.stride * last + geometry.patch_size
     return start.astype(jnp.int32), stop.astype(jnp.int32)

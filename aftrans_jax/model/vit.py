@@ -116,7 +116,8 @@ class ViT(nn.Module):
                 f"images of the shape {images.shape}: expected [batch height width 3], one image "
                 "or more. Give a single one as x[None]"
             )
-        mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)
+        mean = jnp.asarray(self.mean)
+        std = jnp.asarray(self.std)
         return (images / 255 - mean) / std
 
     def embed(

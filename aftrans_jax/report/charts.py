@@ -50,7 +50,8 @@ def reliability(title: str, calibration: Calibration) -> Plot:
 
     A mark across each bar is at the mean confidence of the bin.
     """
-    marks, drawn = round_ticks(0.0, 100.0), []
+    marks = round_ticks(0.0, 100.0)
+    drawn = []
     for number, count in enumerate(calibration.counts.tolist()):
         if not count:
             continue

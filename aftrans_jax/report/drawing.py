@@ -111,13 +111,15 @@ def round_ticks(
         then upwards, so that percentages stay percentages.
     """
     if has_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
+        low = min(low, 0.0)
+        high = max(high, 0.0)
     least = max(least, 1e-3 * max(abs(low), abs(high)))
     low = min(low, max(0.0, high - least))
     high = max(high, low + least)
     power = 10.0 ** math.floor(math.log10((high - low) / 5))
     step = next(n * power for n in (1, 2, 5, 10) if n * power >= (high - low) / 5)
-    first, last = math.floor(low / step), math.ceil(high / step)
+    first = math.floor(low / step)
+    last = math.ceil(high / step)
     return [float(f"{n * step:.10g}") for n in range(first, last + 1)]
 
 
@@ -134,7 +136,8 @@ def layer_ticks(count: int, ends: Values) -> list[Tick]:
 
 def labels(marks: Sequence[float]) -> list[str]:
     """Returns evenly spaced values as text, with enough digits to distinguish them."""
-    step, largest = marks[1] - marks[0], max(map(abs, marks))
+    step = marks[1] - marks[0]
+    largest = max(map(abs, marks))
     if not 1e-4 < step <= largest < 1e6:
         return [f"{mark:.5g}" for mark in marks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

@@ -138,9 +138,11 @@ def _card(
 def _pairs(
     predictions: SplitPredictions, chosen: Chosen, cards: Mapping[int, ImageCard]
 ) -> list[PairCards]:
-    pairs, names = [], predictions.class_names
+    pairs = []
+    names = predictions.class_names
     for pair, *rows in chosen.pairs:
-        true, predicted = names[pair.true], names[pair.predicted]
+        true = names[pair.true]
+        predicted = names[pair.predicted]
         captions = ("a mistake", true, predicted)
         captioned = [
             (caption, cards[row])

@@ -62,7 +62,8 @@ def encoded_photos(pictures: Sequence[Picture]) -> list[EncodedPhoto]:
     Raises:
       ValueError: an image is not uint8 [height width 3].
     """
-    photos, least = [], 0.0  # lower bound of the bytes per px of the side, squared
+    photos = []
+    least = 0.0  # lower bound of the bytes per px of the side, squared
     for side in SIDES_PX:
         if least * side**2 > _ROOM and side > SIDES_PX[-1]:
             continue  # files shrink no faster than their area
@@ -100,10 +101,12 @@ def rectangle(box: Box, image: Pixels, photo: EncodedPhoto) -> Rectangle | None:
     """
     if not all(map(math.isfinite, box)):
         return None
-    down, across = photo.height / image.shape[0], photo.width / image.shape[1]
+    down = photo.height / image.shape[0]
+    across = photo.width / image.shape[1]
     top, bottom = (min(max(float(edge) * down, 0.0), photo.height - 0.1) for edge in box[::2])
     left, right = (min(max(float(edge) * across, 0.0), photo.width - 0.1) for edge in box[1::2])
-    wide, high = max(right - left, 0.1), max(bottom - top, 0.1)
+    wide = max(right - left, 0.1)
+    high = max(bottom - top, 0.1)
     return Rectangle(*(round(edge, 1) for edge in (left, top, wide, high)))
 
 

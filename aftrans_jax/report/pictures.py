@@ -15,7 +15,9 @@ Number = float | int | np.floating | np.integer
 Box = tuple[Number, Number, Number, Number]  # top, left, bottom, right in pixels
 Color = tuple[int, int, int]
 
-PREDICTED, ANNOTATED, _RIM = (51, 225, 196), (255, 255, 255), (16, 18, 22)
+PREDICTED = (51, 225, 196)
+ANNOTATED = (255, 255, 255)
+_RIM = (16, 18, 22)
 MAGMA = ("#000004", "#231151", "#5f187f", "#982d80", "#d3436e", "#f8765c", "#feba80", "#fcfdbf")
 STRIP_PX = 320  # smaller images are enlarged to about this
 
@@ -48,7 +50,8 @@ def draw_box(image: Pixels, box: Box, color: Color, width: int) -> Pixels:
       ValueError: The box has a coordinate that is not finite.
     """
     top, left, bottom, right = _inside(box, image)
-    edges, drawn = (left, top, right - 1, bottom - 1), Image.fromarray(image)
+    edges = (left, top, right - 1, bottom - 1)
+    drawn = Image.fromarray(image)
     ImageDraw.Draw(drawn).rectangle(edges, outline=color, width=width)
     return np.asarray(drawn)
 
@@ -93,7 +96,9 @@ def strip(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
       ValueError: The image is not uint8 [height width 3], or a box is not finite.
     """
-    image, box, relevance = picture.image, picture.box, picture.relevance
+    image = picture.image
+    box = picture.box
+    relevance = picture.relevance
     check_pixels(picture)
     enlarged, scale = _enlarged(image)
     annotated = _outlined(enlarged, picture.annotated_box, scale, ANNOTATED)

@@ -59,7 +59,9 @@ def dots(title: str, unit: str, values: Sequence[Measured], *, has_zero: bool = 
     """
     finite = [x for value in values for x in (*value[2:5], *value.singles) if math.isfinite(x)]
     marks = round_ticks(min(finite), max(finite), has_zero=has_zero, least=_LEAST)
-    rows, form, bottom = [], "+.1f" if has_zero else ".1f", FRAME.top
+    rows = []
+    form = "+.1f" if has_zero else ".1f"
+    bottom = FRAME.top
     for value in values:
         low, high = (end if math.isfinite(end) else value.value for end in (value.low, value.high))
         places = across([value.value, low, high, *value.singles], marks, FRAME.left // 4)
@@ -91,8 +93,10 @@ def scatter(title: str, x_name: str, values: Sequence[tuple[int, float, float]])
       values: series number, x > 0 and y of each point; at least one.
     """
     series, x, y = zip(*values, strict=True)
-    y_marks, powers = round_ticks(min(y), max(y), least=_LEAST), np.log2(x)
-    low, high = math.floor(powers.min() - 0.2), math.ceil(powers.max() + 0.2)
+    y_marks = round_ticks(min(y), max(y), least=_LEAST)
+    powers = np.log2(x)
+    low = math.floor(powers.min() - 0.2)
+    high = math.ceil(powers.max() + 0.2)
     x_marks = np.linspace(low, high, high - low + 1)[:: 1 + (high - low) // 8]
     ends = (low, high)
     return Plot(
@@ -126,7 +130,8 @@ def curves(
     """
     x_marks = step_ticks(max(last, *(x[-1] for x, _ in lines.values())))
     y_marks = round_ticks(0.0, max(peak, *(float(y.max()) for _, y in lines.values())), least=least)
-    drawn, spoken = {}, []
+    drawn = {}
+    spoken = []
     for series, (x, y) in lines.items():
         kept = thinned(len(x), _MAX_POINTS)
         drawn[series] = list(zip(across(x[kept], x_marks), down(y[kept], y_marks), strict=True))
@@ -166,7 +171,8 @@ def by_layer(
     """
     marks = round_ticks(*spread, least=_LEAST)
     count = max(number for shown in values.values() for number in shown)
-    ends, drawn = (0.5, count + 0.5), {}
+    ends = (0.5, count + 0.5)
+    drawn = {}
     for series, shown in values.items():
         places = across([*shown], ends), down([*shown.values()], marks)
         drawn[series] = list(zip(*places, strict=True))

@@ -55,7 +55,8 @@ def choose(predictions: SplitPredictions, num_shown: int) -> Chosen:
       predictions: predictions on the full split.
       num_shown: number of mistakes and classes' images together; 0 for no images at all.
     """
-    labels, predicted = predictions.labels, predictions.predicted[predictions.reported]
+    labels = predictions.labels
+    predicted = predictions.predicted[predictions.reported]
     sure = np.nan_to_num(predictions.confidence[predictions.reported].astype(np.float64))
     correct = predictions.correct()
     wrong = np.flatnonzero(~correct)

@@ -125,13 +125,15 @@ def mean_per_class(
 
 def by_class(predictions: SplitPredictions) -> list[ClassScore]:
     """Returns the score of each class that has images, the least accurate first."""
-    correct, labels = predictions.correct(), predictions.labels
+    correct = predictions.correct()
+    labels = predictions.labels
     most_frequent: dict[int, Pair] = {}
     for pair in confused(predictions):
         most_frequent.setdefault(pair.true, pair)
     scores = []
     for label in np.unique(labels).tolist():
-        own, pair = labels == label, most_frequent.get(label)
+        own = labels == label
+        pair = most_frequent.get(label)
         name = predictions.class_names[int(label)]
         taken_for = "" if pair is None else predictions.class_names[pair.predicted]
         times = 0 if pair is None else pair.times
@@ -142,7 +144,8 @@ def by_class(predictions: SplitPredictions) -> list[ClassScore]:
 
 def confused(predictions: SplitPredictions) -> list[Pair]:
     """Returns the pairs of classes that are confused, the most frequent first."""
-    wrong, count = ~predictions.correct(), len(predictions.class_names)
+    wrong = ~predictions.correct()
+    count = len(predictions.class_names)
     predicted = predictions.predicted[predictions.reported]
     keys, times = np.unique(
         predictions.labels[wrong] * count + predicted[wrong], return_counts=True
@@ -169,7 +172,8 @@ def calibration(predictions: SplitPredictions) -> Calibration:
     """
     sure = predictions.confidence[predictions.reported].astype(np.float64)
     is_finite = np.isfinite(sure)
-    sure, correct = sure[is_finite], predictions.correct()[is_finite]
+    sure = sure[is_finite]
+    correct = predictions.correct()[is_finite]
     bins = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
     counts, confidences, hits = (
         np.bincount(bins, weights=weights, minlength=NUM_BINS) for weights in (None, sure, correct)
@@ -186,5 +190,6 @@ def agreement(
 ) -> dict[tuple[bool, bool], Int[np.ndarray, " rows"]]:
     """Returns the rows of images by whether one head is right and whether another is."""
     pairs = [(True, True), (True, False), (False, True), (False, False)]
-    first, second = predictions.correct(one), predictions.correct(other)
+    first = predictions.correct(one)
+    second = predictions.correct(other)
     return {(a, b): np.flatnonzero((first == a) & (second == b)) for a, b in pairs}

@@ -108,9 +108,13 @@ class Summary(NamedTuple):
 
 def summary(predictions: SplitPredictions, baseline: Baseline | None) -> Summary:
     """Returns statistics of all predictions."""
-    heads, classes, pairs = by_head(predictions), by_class(predictions), confused(predictions)
-    names, count = predictions.class_names, len(predictions.class_names)
-    bins, is_many = calibration(predictions), count > MAX_CLASSES
+    heads = by_head(predictions)
+    classes = by_class(predictions)
+    pairs = confused(predictions)
+    names = predictions.class_names
+    count = len(predictions.class_names)
+    bins = calibration(predictions)
+    is_many = count > MAX_CLASSES
     counts = np.zeros((0, 0), np.int64) if is_many else confusion(predictions)
     reported = predictions.reported
     return Summary(
@@ -145,7 +149,8 @@ def _heads_plot(reported: str, heads: dict[str, Share], baseline: Baseline | Non
 def _agreement(predictions: SplitPredictions) -> list[tuple[bool, bool, int, int]]:
     if not {"global", "local"} <= predictions.predicted.keys():
         return []
-    correct, groups = predictions.correct(), agreement(predictions, "global", "local")
+    correct = predictions.correct()
+    groups = agreement(predictions, "global", "local")
     return [(a, b, len(rows), int(correct[rows].sum())) for (a, b), rows in groups.items()]
 
 

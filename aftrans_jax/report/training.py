@@ -29,7 +29,8 @@ def training_charts(
     """
     train = history.get("train", ())
     split = "validation" if history.get("validation") else "test"
-    scored, last = history.get(split, ()), 1.0
+    scored = history.get(split, ())
+    last = 1.0
     for records in (train, scored):
         last = max([last, *(float(record["step"]) for record in records)])
     accuracies = {

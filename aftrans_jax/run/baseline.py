@@ -74,7 +74,8 @@ def _compared(
     true = [predictions.class_names[label] for label in predictions.labels]
     if list(said.names) != names or list(said.true) != true:
         return None
-    there, here = said.correct("global"), predictions.correct()
+    there = said.correct("global")
+    here = predictions.correct()
     return Baseline(
         name=_from_here(path),
         accuracy=share(int(there.sum()), len(there)),

@@ -40,7 +40,8 @@ def evaluation_settings(
       ValueError: a given key would change what is evaluated.
     """
     found = changes(recorded, settings)
-    chosen, notes = dict(recorded), []
+    chosen = dict(recorded)
+    notes = []
     for key in [key for key in found if key in given]:
         old, new = found[key]
         crops_annotated = key == "region.method" and new == ANNOTATED
@@ -131,7 +132,9 @@ def evaluate_run(experiment: Experiment, workdir: Path, *, name: str) -> dict[st
       ValueError, OSError: from reading the checkpoint or the images; or the crops are to be
         annotated boxes, and the set has none.
     """
-    began, dataset, config = time.monotonic(), experiment.dataset, experiment.config
+    began = time.monotonic()
+    dataset = experiment.dataset
+    config = experiment.config
     crops_annotated = config.region.method == ANNOTATED
     if crops_annotated:
         check_boxes(dataset)
@@ -159,8 +162,10 @@ def annotated_scores(workdir: Path) -> tuple[dict[str, Any], Path] | None:
     Also returns the path of the predictions. None where there was no such evaluation, or only of
     another state than the one that the run reports.
     """
-    trained, path = read_result(workdir), workdir / "eval-test-annotated.json"
-    scores, predictions = read_result(workdir, path.name), _predictions(path)
+    trained = read_result(workdir)
+    path = workdir / "eval-test-annotated.json"
+    scores = read_result(workdir, path.name)
+    predictions = _predictions(path)
     if trained is None or scores is None or scores["step"] != trained["step"]:
         return None
     return (scores, predictions) if predictions.exists() else None

@@ -75,7 +75,8 @@ def launch_training(
     progress = Progress(config.train.steps)
     check_values(config)
     if is_downloaded(config.pretrained) and not recorded:
-        place, is_list = Path(config.data.dir), config.data.name == "csv"
+        place = Path(config.data.dir)
+        is_list = config.data.name == "csv"
         if not config.data.dir or not place.exists() or place.is_file() != is_list:
             read_lists(config)  # reports errors before anything is downloaded
         progress.say(f"weights {config.pretrained}: downloaded the first time")
@@ -129,12 +130,14 @@ def launch_evaluation(config: Config, workdir: Path, given: Collection[str]) -> 
     )
     check_place(workdir, f"--workdir={workdir}", remedy)
     chosen, notes = evaluation_settings(recorded, flat(config.to_dict()), given)
-    name, config = free_name(workdir, recorded, chosen), configured(chosen)
+    name = free_name(workdir, recorded, chosen)
+    config = configured(chosen)
     evaluated = Evaluated(run_classes(workdir, recorded, notes.append))
     if name != "test":
         config.data.validation_fraction = 0.0  # another set is not trained on
         used, unknown = used_images(workdir, Path(recorded["data.dir"]))
-        evaluated, notes = evaluated._replace(is_own=False, used=used), notes + unknown
+        evaluated = evaluated._replace(is_own=False, used=used)
+        notes = notes + unknown
     progress = Progress(config.train.steps)
     with _remedy_where_moved(workdir, config, recorded):
         experiment = build(config, restores=True, evaluated=evaluated, say=progress.say)
@@ -175,7 +178,8 @@ def _with_length(config: Config, recorded: Mapping[str, Any]) -> Config:
       ValueError: both steps and epochs are above 0, and differ from the recorded pair.
     """
     config = copy.deepcopy(config)
-    train, epochs = config.train, recorded.get("train.epochs")
+    train = config.train
+    epochs = recorded.get("train.epochs")
     if is_left("train.steps", train.steps) and train.epochs == epochs:
         train.steps = recorded["train.steps"]
     if (train.steps, train.epochs) != (recorded.get("train.steps"), epochs):

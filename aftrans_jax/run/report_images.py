@@ -38,7 +38,8 @@ def shown_images(experiment: Experiment, state: TrainState, evaluation: Evaluati
     Which images to show is known once all are scored. Keeping all images until then would take the
     memory of the split; a second pass takes only as many batches as the chosen ones fill.
     """
-    outcomes, config = evaluation.outcomes, experiment.config
+    outcomes = evaluation.outcomes
+    config = experiment.config
     predictions = SplitPredictions(
         labels=outcomes["label"],
         predicted=outcomes["predicted"],
@@ -68,7 +69,8 @@ def pictures(
     """
     test = dataset.test
     photos = at_size(test, None)  # photos as they are, not the squares that training decodes
-    outcomes, found = evaluation.outcomes, {}
+    outcomes = evaluation.outcomes
+    found = {}
     for number, row in enumerate(shown.chosen.rows()):
         index = int(outcomes["index"][row])
         image, annotated = seen(photos[index], sizes, SIDES_PX[0])

@@ -64,8 +64,11 @@ def summary(experiment: Experiment, state: TrainState, evaluation: Evaluation) -
     are cross-entropies: `test_loss` is their sum weighted as in training. `gate_mean` is a list by
     layer, over the test images; 0 is the gate of a layer that is not fused.
     """
-    scores, outcomes, dataset = dict(evaluation.scores), evaluation.outcomes, experiment.dataset
-    means, gates = mean_per_class(outcomes["label"], outcomes["predicted"]), outcomes.get("gate")
+    scores = dict(evaluation.scores)
+    outcomes = evaluation.outcomes
+    dataset = experiment.dataset
+    means = mean_per_class(outcomes["label"], outcomes["predicted"])
+    gates = outcomes.get("gate")
     return {
         "step": int(state.step),
         "num_test": evaluation.num_examples,

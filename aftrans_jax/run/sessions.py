@@ -10,7 +10,6 @@ import jax
 
 from aftrans_jax.experiment.build import Experiment
 from aftrans_jax.experiment.model import predicting_head
-from aftrans_jax.json_files import DamagedRecordError, read_json, write_json
 from aftrans_jax.key_groups import EVAL_VIEWS
 from aftrans_jax.run.results import skipped_images
 from aftrans_jax.run.signals import Stopped, StopRequest
@@ -23,6 +22,7 @@ from aftrans_jax.training.metrics import Averages
 from aftrans_jax.training.reporting import MetricsLog, Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.training.state import TrainState
+from aftrans_jax.workdir.skipped_images import read_skipped_images, write_skipped_images
 
 
 class Session(contextlib.AbstractContextManager["Session"]):
@@ -38,7 +38,9 @@ class Session(contextlib.AbstractContextManager["Session"]):
     ) -> None:
         """Opens the directory; nothing is written before `train` or `evaluate`."""
         config = experiment.config
-        self._experiment, self._workdir, self.stop = experiment, workdir, stop
+        self._experiment = experiment
+        self._workdir = workdir
+        self.stop = stop
         self.progress = progress
         self.log = MetricsLog(workdir, tensorboard=config.report.tensorboard)
         self._patience = config.train.patience
@@ -67,7 +69,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         )
         # Not read from the disk, where some of several hosts may see a checkpoint later.
         self._saved_number: int | None = None
-        self._skipped_before = _read_skipped(workdir / "skipped_images.json", progress)
+        self._skipped_before = read_skipped_images(workdir, progress.say)
 
     def start(self) -> tuple[TrainState, bool]:
         """Returns the state to start from, on the devices, and whether it was restored."""
@@ -122,7 +124,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
                     figures["stopped_at_step"] = int(state.step)
                 best = self._checkpoints.restore_best(self._experiment.state, set_aside=True)
                 if best is not None:
-                    state, figures["validation"] = self._placed(best.state), dict(best.scores)
+                    state = self._placed(best.state)
+                    figures["validation"] = dict(best.scores)
                 self.progress.say(f"best on the validation images: step {int(state.step)}")
                 evaluation = self._scored(state, "test")
             self._checkpoints.numbers()  # once they are written
@@ -163,7 +166,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
 
     def _trained(self, state: TrainState) -> TrainState:
         """Returns the saved state after the last step, or after the step of a stop."""
-        config, stop = self._experiment.config, self.stop
+        config = self._experiment.config
+        stop = self.stop
         stop.agree_every = config.train.report_every
         check_room(self._checkpoints.directory, state)  # before the minutes of compiling
         self.progress.say("loading the first batch")
@@ -197,7 +201,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
         """
         del averages
         config = self._experiment.config
-        evaluate, save = self._is_due(number), number % config.train.save_every == 0
+        evaluate = self._is_due(number)
+        save = number % config.train.save_every == 0
         if not (evaluate or save) or int(state.step) >= config.train.steps:
             return  # nothing is due, or it is the last state
         with self.stopwatch.paused(state):
@@ -231,7 +236,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         if self._experiment.skipped:
             names = self.skipped_images()
             if jax.process_index() == 0:
-                write_json(self._workdir / "skipped_images.json", names)
+                write_skipped_images(self._workdir, names)
 
     def _validation_scores(self, state: TrainState) -> Mapping[str, float]:
         """Returns the scores of a saved state; after an early stop they are known already."""
@@ -244,17 +249,3 @@ class Session(contextlib.AbstractContextManager["Session"]):
 
 def _saved(state: TrainState) -> str:
     return f"stopped and saved at step {int(state.step)}: the same command resumes"
-
-
-def _read_skipped(path: Path, progress: Progress) -> dict[str, list[str]]:
-    def is_sound(value: Any) -> bool:
-        lists = value.values() if isinstance(value, dict) else [None]
-        return all(isinstance(x, list) and all(isinstance(y, str) for y in x) for x in lists)
-
-    try:
-        return read_json(path, is_sound, "the names of unreadable images by split")
-    except FileNotFoundError:
-        return {}
-    except DamagedRecordError as error:
-        progress.say(f"note: {error}. Going on without them")
-        return {}

@@ -35,7 +35,8 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, message: str, number: int, *, agreed: bool) -> None:
         """Takes the line for the user, the number of the signal, and `agreed`."""
         super().__init__(message)
-        self.exit_code, self.agreed = 128 + number, agreed
+        self.exit_code = 128 + number
+        self.agreed = agreed
 
 
 class StopRequest:
@@ -54,12 +55,12 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
-        self.saved, self.agree_every = (
-            "stopped before the first step was saved: the same command starts again",
-            1,
-        )
-        self._requested, self._deferred = 0, False
-        self._resent, self._again = 0, threading.Timer(0, lambda: None)
+        self.saved = "stopped before the first step was saved: the same command starts again"
+        self.agree_every = 1
+        self._requested = 0
+        self._deferred = False
+        self._resent = 0
+        self._again = threading.Timer(0, lambda: None)
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -69,7 +70,8 @@ class StopRequest:
                 del before[signal.SIGHUP]
             self._previous = before
             self._watch()
-            self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
+            self._previous_hook = sys.unraisablehook
+            sys.unraisablehook = self._raise_again
             for number in before:
                 signal.signal(number, self._note)
         return self
@@ -124,7 +126,8 @@ class StopRequest:
 
     @contextlib.contextmanager
     def _set_deferred(self, deferred: bool) -> Iterator[None]:
-        before, self._deferred = self._deferred, deferred
+        before = self._deferred
+        self._deferred = deferred
         try:
             yield
         finally:
@@ -154,7 +157,8 @@ class StopRequest:
         signal.pthread_kill(threading.main_thread().ident or 0, self._requested)
 
     def _stopped(self, *, agreed: bool) -> Stopped:
-        name, agreed = signal.Signals(self._requested).name, agreed and jax.process_count() > 1
+        name = signal.Signals(self._requested).name
+        agreed = agreed and jax.process_count() > 1
         return Stopped(f"{name}: {self.saved}", self._requested, agreed=agreed)
 
     def _watch(self) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,10 @@ def _result(
     command: str,
 ) -> dict[str, Any]:
     """Returns the contents of result.json, after training and evaluating what is not yet."""
-    began, progress = time.monotonic(), session.progress
-    settings, num_steps = flat(experiment.config.to_dict()), experiment.config.train.steps
+    began = time.monotonic()
+    progress = session.progress
+    settings = flat(experiment.config.to_dict())
+    num_steps = experiment.config.train.steps
     state, is_resumed = session.start()
     check_length(workdir, int(state.step), settings)  # `launch` knows it of a result alone
     changed = changes(trained_settings(workdir), settings)
@@ -123,12 +125,19 @@ def _result(
         seen = shown_images(experiment, *evaluation)
         if jax.process_index() == 0:
             write_results(workdir, experiment.dataset, result, evaluation[1], seen, session.log)
-    for split, names in result["skipped_images"].items():
-        if names:
-            shown = ", ".join(names[:3])
-            progress.say(f"skipped {len(names)} unreadable {split} images, the first: {shown}")
+    for line in _skipped(result["skipped_images"]):
+        progress.say(line)
     progress.say(f"report: {(workdir / 'report' / 'index.html').resolve()}")
     return result
+
+
+def _skipped(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Returns a line for each split with images that could not be read, given by name."""
+    return [
+        f"skipped {len(own)} unreadable {split} images, the first: {', '.join(own[:3])}"
+        for split, own in names.items()
+        if own
+    ]
 
 
 def _check_record(experiment: Experiment, workdir: Path) -> list[str]:
@@ -173,9 +182,11 @@ def _description(
     notes: Sequence[str],
 ) -> list[str]:
     """Returns what a user should know before the first step, one line each."""
-    dataset, name = experiment.dataset, experiment.config.model.name
+    dataset = experiment.dataset
+    name = experiment.config.model.name
     count = parameter_overview.count_parameters
-    total, trained = count(state.merged(state.params)), count(state.params)
+    total = count(state.merged(state.params))
+    trained = count(state.params)
     partly = "" if trained == total else f" ({trained:,} of them train)"
     lines = [
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "

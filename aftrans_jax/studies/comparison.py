@@ -34,7 +34,8 @@ def rows_between(workdirs: Sequence[Path], heads: Sequence[str]) -> list[TableRo
         alike = json.dumps({**run.settings, **aside}, sort_keys=True)
         seeds = [other.seed for other in groups.get(alike, [])]
         groups.setdefault(f"{alike} {workdir}" if run.seed in seeds else alike, []).append(run)
-    rows, above = [], os.path.commonpath([path.parent for path in places])
+    rows = []
+    above = os.path.commonpath([path.parent for path in places])
     for runs in groups.values():
         runs.sort(key=lambda run: run.seed)
     names = [_name(runs, above) for runs in groups.values()]

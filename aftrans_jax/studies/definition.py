@@ -65,7 +65,8 @@ def load_study(path: Path) -> Study:
       ValueError: it has no such function, or fails, or the study contradicts itself.
     """
     study = _described(path)
-    rows, num_seeds = study.rows, study.num_seeds
+    rows = study.rows
+    num_seeds = study.num_seeds
     if not isinstance(rows, Mapping) or not all(map(_is_named_row, rows.items())):
         raise ValueError(f"{path}: rows={rows!r:.200}: expected {{'name': Row(...), ...}}")
     if study.base not in rows:
@@ -123,7 +124,8 @@ def _is_figure(value: Any) -> bool:
 
 
 def _check_evaluates(path: Path, study: Study, name: str) -> None:
-    row, names = study.rows[name], list(study.rows)
+    row = study.rows[name]
+    names = list(study.rows)
     if not row.evaluates:
         return
     above = [x for x in names[: names.index(name)] if not study.rows[x].evaluates]

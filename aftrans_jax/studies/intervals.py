@@ -49,7 +49,8 @@ def paired_difference(
     """
     gains = 100 * (ours.astype(np.float64) - base)
     num_seeds, num_images = gains.shape
-    difference, num_differing = float(gains.mean()), int(gains.any(axis=0).sum())
+    difference = float(gains.mean())
+    num_differing = int(gains.any(axis=0).sum())
     if num_differing < LEAST_DIFFERING:
         return Interval(difference, float("nan"), float("nan"), num_differing)
     samples = [np.arange(num_images), np.arange(num_seeds)]

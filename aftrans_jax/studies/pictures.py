@@ -80,7 +80,8 @@ def disagreements(
         photos = _photos(base.runs[0])
     except (OSError, ValueError) as error:  # such as photos that were moved
         return [], f"The images cannot be read: {error}"
-    groups, encoded = [], {}
+    groups = []
+    encoded = {}
     for row, pairing in pairs:
         gain = pairing.ours.mean(axis=0) - pairing.base.mean(axis=0)
         for sign, right, wrong in ((1, row, base), (-1, base, row)):
@@ -144,12 +145,15 @@ def _compared_image(
     settings: Sequence[Sequence[tuple[int, TableRow]]],
 ) -> ComparedImage:
     """Returns an image with the predictions of settings, each given by its numbered rows."""
-    predictions, true = [], ""
+    predictions = []
+    true = ""
     for own in settings:
         series, row = own[0]
         run = row.runs[0]
-        tested, place = run.predictions, run.predictions.names.index(name)
-        true, box = tested.true[place], None
+        tested = run.predictions
+        place = run.predictions.names.index(name)
+        true = tested.true[place]
+        box = None
         if tested.boxes is not None:
             run_sizes = image_sizes(configured(run.settings))
             box = _rectangle(_carried(tested.boxes[place], run_sizes, sizes), photo)
@@ -188,7 +192,8 @@ def _photos(run: FinishedRun) -> _Photos:
 
 def _captions(name: str, rows: Sequence[TableRow]) -> list[tuple[str, str]]:
     """Returns an image's class, and what the runs of each row that tested it predict, as text."""
-    captions, true = [], ""
+    captions = []
+    true = ""
     for row in rows:
         tested = [run.predictions for run in row.runs if name in run.predictions.names]
         times: Counter[str] = Counter()

@@ -105,7 +105,8 @@ def is_finished(run: Run) -> bool:
     Raises:
       ValueError: the directory holds a run of other settings or photos, or scores made with others.
     """
-    settings, key = flat(run.config.to_dict()), "train.steps"
+    settings = flat(run.config.to_dict())
+    key = "train.steps"
     if run.trained is None:
         check_may_train(run.workdir, settings, elsewhere="give the study another --workdir")
         if moved := moved_photos(run):
@@ -128,7 +129,8 @@ def moved_photos(run: Run) -> tuple[str, str] | None:
 
     None where both are the same, or nothing was trained there.
     """
-    old, new = trained_settings(run.workdir).get("data.dir"), run.config.data.dir
+    old = trained_settings(run.workdir).get("data.dir")
+    new = run.config.data.dir
     return None if old in (None, new) else (old, new)
 
 
@@ -174,6 +176,7 @@ def _seconds(result: Mapping[str, Any]) -> float | None:
     """Returns how long a run took: its last start, or the training of all its steps if longer."""
     if (seconds := result.get("seconds")) is None:
         return None
-    train, speed = result["config"]["train"], result.get("images_per_second")
+    train = result["config"]["train"]
+    speed = result.get("images_per_second")
     steps = result.get("stopped_at_step", train["steps"])
     return max(float(seconds), steps * train["batch_size"] / speed if speed else 0.0)

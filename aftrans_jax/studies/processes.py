@@ -43,7 +43,9 @@ class Job:
           ValueError: it holds a run of other settings, or other files, or the training to evaluate
             is missing.
         """
-        self.run, self.log, self.began = run, run.log, time.monotonic()
+        self.run = run
+        self.log = run.log
+        self.began = time.monotonic()
         self._command = [*command, f"--workdir={run.workdir}"]
         self._environment = environment
         self._process: subprocess.Popen | None = None
@@ -105,7 +107,8 @@ def _training(run: Run) -> list[str]:
     The record of a training is not changed: the training itself compares it with its arguments.
     """
     is_finished(run)  # raises where the directory holds other settings
-    settings, recorded = run.config.to_dict(), trained_settings(run.workdir)
+    settings = run.config.to_dict()
+    recorded = trained_settings(run.workdir)
     if not recorded:
         write_json(run.workdir / "config.json", settings)
     changed = {key: new for key, new in flat(settings).items() if recorded.get(key, new) != new}
@@ -202,7 +205,8 @@ def train_all(
                     code = job.exit_code()
                     problem = job.problem(code) if code else None
                 except (OSError, ValueError) as error:  # of one that waited for its directory
-                    code, problem = 1, str(error)
+                    code = 1
+                    problem = str(error)
                 if code is not None and not stop.signal:
                     active.remove(job)
                     ended(job.run, time.monotonic() - job.began, problem)

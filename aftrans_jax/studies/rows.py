@@ -37,7 +37,8 @@ def row_config(
     Raises:
       ValueError: a key, a value or a path is unknown, or a key is also given on the command line.
     """
-    config, old = copy.deepcopy(base), flat(base.to_dict())  # the copy keeps references
+    config = copy.deepcopy(base)  # which keeps references
+    old = flat(base.to_dict())
     for key, value in changes.items():
         if key not in old:
             raise ValueError(f"row {name!r} changes {key}, which is {no_key(key)}")

@@ -26,7 +26,9 @@ class StudyProgress:
           num_jobs: number of trainings at a time.
           say: shows a line.
         """
-        self._runs, self._num_jobs, self._say = runs, num_jobs, say
+        self._runs = runs
+        self._num_jobs = num_jobs
+        self._say = say
         self._began = time.monotonic()
         self.failures: list[Run] = []
         self.finished: list[Run] = []
@@ -65,7 +67,8 @@ class StudyProgress:
         try:
             is_done = problem is None and is_finished(run)
         except ValueError as error:
-            is_done, problem = False, str(error)
+            is_done = False
+            problem = str(error)
         if is_done:
             self.finished.append(run)
             elapsed = duration(time.monotonic() - self._began)
@@ -97,8 +100,10 @@ class TableWriter:
     """Writes the table of a study while trainings run, in at most a tenth of the time."""
 
     def __init__(self, write: Callable[[Sequence[Run]], None], say: Say) -> None:
-        self._write, self._say = write, say
-        self._due, self._num_runs = 0.0, 0
+        self._write = write
+        self._say = say
+        self._due = 0.0
+        self._num_runs = 0
         self.problems: list[str] = []  # names of what failed the last time
 
     def update(self, finished: Sequence[Run], *, at_once: bool = False) -> None:
@@ -116,7 +121,8 @@ class TableWriter:
             self.problems = ["the table"]
             self._say(f"the table FAILED: {type(error).__name__}: {error}")
         ended = time.monotonic()
-        self._due, self._num_runs = ended + 9 * (ended - began), len(finished)
+        self._due = ended + 9 * (ended - began)
+        self._num_runs = len(finished)
 
 
 def run_study(

@@ -109,7 +109,9 @@ def write_table(
 
 def plots(table: Sequence[RowFigures]) -> list[Plot]:
     """Returns the plots of a table: accuracies, differences, cost, gates and training curves."""
-    accuracies, differences, costs = [], [], []
+    accuracies = []
+    differences = []
+    costs = []
     for series, entry in enumerate(table):
         mean, deviation = entry.accuracy
         values = entry.row.accuracies(entry.row.head)
@@ -146,9 +148,12 @@ def plots(table: Sequence[RowFigures]) -> list[Plot]:
 
 def layer_plots(table: Sequence[RowFigures]) -> list[Plot]:
     """Returns the accuracy by layer, where rows use single layers, and the gates where known."""
-    drawn, single, others = [], {}, {}
+    drawn = []
+    single = {}
+    others = {}
     for series, entry in enumerate(table):
-        layers, mean = entry.row.runs[0].settings["sacm.layers"], entry.accuracy[0]
+        layers = entry.row.runs[0].settings["sacm.layers"]
+        mean = entry.accuracy[0]
         if len(layers) == 1:
             single[series] = {layers[0]: mean}
         else:

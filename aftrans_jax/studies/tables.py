@@ -100,8 +100,15 @@ def header(table: Sequence[RowFigures]) -> list[str]:
     names = [head if split == "test" else f"{split} {head}" for split, head in columns(table)]
     papers = ["paper"] if any(entry.row.paper is not None for entry in table) else []
     return [
-        *("row", "judged by", "seeds", *names, "difference (95 %)"),
-        *("images", "GFLOP an image", "images/s", *papers),
+        "row",
+        "judged by",
+        "seeds",
+        *names,
+        "difference (95 %)",
+        "images",
+        "GFLOP an image",
+        "images/s",
+        *papers,
     ]
 
 
@@ -110,7 +117,8 @@ def cells(table: Sequence[RowFigures]) -> Iterator[list[str]]:
     has_paper = "paper" in header(table)
     for entry in table:
         accuracies = [percent(entry.accuracies.get(key)) for key in columns(table)]
-        speed, paper = entry.images_per_second, entry.row.paper
+        speed = entry.images_per_second
+        paper = entry.row.paper
         yield [
             *(entry.row.setting, entry.row.head, str(len(entry.row.runs)), *accuracies),
             points(entry.difference, entry.pairing),
@@ -174,9 +182,20 @@ def comma_separated(table: Sequence[RowFigures]) -> str:
     names = [f"{split}_{head}_{end}" for split, head in columns(table) for end in ("mean", "std")]
     rows: list[list[Any]] = [
         [
-            *("row", "judged_by", "seeds", *names, "difference", "difference_low"),
-            *("difference_high", "differing_images", "paired_seeds", "paired_images"),
-            *("images", "gflop_an_image", "images_per_second", "paper"),
+            "row",
+            "judged_by",
+            "seeds",
+            *names,
+            "difference",
+            "difference_low",
+            "difference_high",
+            "differing_images",
+            "paired_seeds",
+            "paired_images",
+            "images",
+            "gflop_an_image",
+            "images_per_second",
+            "paper",
         ]
     ]
     for entry in table:

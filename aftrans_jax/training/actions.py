@@ -22,7 +22,9 @@ class Stopwatch:
     """Times training steps alone: neither compilation nor what happens while `paused`."""
 
     def __init__(self) -> None:
-        self._steps, self._seconds, self._since = 0, 0.0, math.nan
+        self._steps = 0
+        self._seconds = 0.0
+        self._since = math.nan
         self._lap = 0, 0.0  # steps and seconds up to the last lap
 
     def step(self, result: Averages) -> None:
@@ -53,7 +55,8 @@ class Stopwatch:
 
     def lap(self) -> float:
         """Returns the steps per second from the last call to the last pause, NaN without steps."""
-        steps, seconds = self._steps - self._lap[0], self._seconds - self._lap[1]
+        steps = self._steps - self._lap[0]
+        seconds = self._seconds - self._lap[1]
         self._lap = self._steps, self._seconds
         return steps / seconds if steps else math.nan
 
@@ -174,7 +177,8 @@ class Report:
         self.progress.report(step, values)
 
 
-_SETTLING, _TRACED = 5, 5  # steps since a start: the first ones compile and fill the queues
+_SETTLING = 5  # first steps of a start, which compile and fill the queues
+_TRACED = 5  # steps after them
 
 
 class Profile:
@@ -188,8 +192,10 @@ class Profile:
 
     def __init__(self, directory: Path, stopwatch: Stopwatch) -> None:
         """Traces into a directory; the stopwatch of the steps stands still meanwhile."""
-        self._directory, self._stopwatch = directory, stopwatch
-        self._steps, self._trace = 0, contextlib.ExitStack()
+        self._directory = directory
+        self._stopwatch = stopwatch
+        self._steps = 0
+        self._trace = contextlib.ExitStack()
 
     def __call__(self, number: int, state: TrainState, averages: Averages) -> None:
         """Begins or ends the trace when it is time."""

@@ -102,7 +102,8 @@ def first_intact(
       ValueError: another process cannot read what the first one has read.
       OSError: the choice cannot be read, and so may be sound.
     """
-    found, damaged = None, {}
+    found = None
+    damaged = {}
     looks = jax.process_index() == 0
     while looks and not found and (number := choose(set(known) - damaged.keys())) is not None:
         try:

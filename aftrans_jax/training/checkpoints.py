@@ -51,7 +51,8 @@ class Checkpoints:
           precision: type that the training computes in.
           say: shows a line to the user.
         """
-        self.directory, self._say = directory.resolve(), say
+        self.directory = directory.resolve()
+        self._say = say
         self._wider = WIDER[precision]
         path = self.directory / "scores.json"
         self.scores = Scores(path, best_by=best_by, protocol=protocol, say=say)

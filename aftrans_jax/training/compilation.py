@@ -71,10 +71,8 @@ def compiled_step(
     ) -> tuple[Any, Averages]:
         return gradients(state, batch, jax.random.fold_in(rng, device_index()))
 
-    arguments, results = (
-        (strategy.specs, BATCH_SPLIT, REPLICATED),
-        (strategy.specs.params, REPLICATED),
-    )
+    arguments = (strategy.specs, BATCH_SPLIT, REPLICATED)
+    results = (strategy.specs.params, REPLICATED)
     each = on_each(own, mesh, arguments=arguments, results=results)
     step = partial(train_step, gradients=each, optimizer=optimizer)
 
@@ -83,7 +81,8 @@ def compiled_step(
     ) -> tuple[TrainState, Averages]:
         return step(state, batch, jax.random.key(seed))
 
-    given, made = (strategy.specs, BATCH_SPLIT, REPLICATED), (strategy.specs, REPLICATED)
+    given = (strategy.specs, BATCH_SPLIT, REPLICATED)
+    made = (strategy.specs, REPLICATED)
     program = jax.jit(
         seeded,
         in_shardings=shardings(given, mesh),

@@ -28,7 +28,8 @@ def erased_boxes(rng: PRNGKeyArray, number: int, height: int, width: int) -> Int
       width: width of the image in pixels.
     """
     area_rng, aspect_rng, place_rng = jax.random.split(rng, 3)
-    draws, sides = (number, _ATTEMPTS), jnp.array([height, width])
+    draws = (number, _ATTEMPTS)
+    sides = jnp.array([height, width])
     area = height * width * jax.random.uniform(area_rng, draws, jnp.float32, *_AREAS)
     low, high = (math.log(aspect) for aspect in _ASPECTS)
     aspect = jnp.exp(jax.random.uniform(aspect_rng, draws, jnp.float32, low, high))
@@ -62,7 +63,8 @@ def erase(
     coin_rng, box_rng = jax.random.split(rng)
     happens = jax.random.bernoulli(coin_rng, probability, (number, 1))
     top, left, bottom, right = erased_boxes(box_rng, number, height, width).T[..., None]
-    rows, cols = jnp.arange(height), jnp.arange(width)
+    rows = jnp.arange(height)
+    cols = jnp.arange(width)
     rows = (rows >= top) & (rows < bottom) & happens
     cols = (cols >= left) & (cols < right)
     inside = rows[:, :, None, None] & cols[:, None, :, None]

@@ -76,7 +76,8 @@ def eval_step(
 
     boxes = {"boxes": batch["box"]} if crops_annotated else {}
     output = (mirrored(apply) if mirror else apply)(batch["image"], **boxes)
-    logits, mask = prediction_logits(output.logits), batch["mask"]
+    logits = prediction_logits(output.logits)
+    mask = batch["mask"]
     averages = {
         f"{name}_accuracy": average(correct(branch, batch["label"]), mask)
         for name, branch in logits.items()
@@ -123,7 +124,8 @@ Step = Callable[[Mapping[str, Array]], tuple[Averages, Examples]]  # takes a bat
 @oom_remedy("lower eval.batch_size")
 def evaluate(step: Step, batches: Iterable[Mapping[str, Array]]) -> Evaluation:
     """Returns the averages over all global batches of a split and the outcome of each image."""
-    reports, outcomes = [], []
+    reports = []
+    outcomes = []
     for batch in batches:
         averages, examples = step(batch)
         reports.append(averages)

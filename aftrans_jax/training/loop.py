@@ -41,7 +41,8 @@ def train(
     Steps are enqueued at most two ahead of the one that runs. Apart from what actions read, the
     host reads from the device only to count skipped steps.
     """
-    number, enqueued = int(state.batch_number), deque[Averages]()
+    number = int(state.batch_number)
+    enqueued = deque[Averages]()
     while (remaining := num_steps - int(state.step)) > 0:
         for _ in range(remaining):
             with jax.profiler.StepTraceAnnotation("train", step_num=number):

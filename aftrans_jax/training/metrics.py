@@ -67,7 +67,8 @@ def in_top5(
     Equal logits come in the order of their classes, as they do for `correct`. NaN comes before
     every number, and a label whose own logit is NaN does not count, unlike in `correct`.
     """
-    label, classes = labels[:, None], jnp.arange(logits.shape[-1])
+    label = labels[:, None]
+    classes = jnp.arange(logits.shape[-1])
     own = jnp.take_along_axis(logits, label, axis=-1)
     after = (logits < own) | ((logits == own) & (classes >= label))  # itself included
     return ((~after).sum(axis=-1) < NUM_TOP).astype(jnp.float32)

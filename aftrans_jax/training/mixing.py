@@ -48,7 +48,8 @@ def cutmix(
     centres = jax.random.uniform(place_rng, (number, 2)) * jnp.array(sides)
     inside = []
     for axis, side in enumerate(sides):
-        centre, length = jnp.floor(centres[:, axis]), jnp.floor(side * ratio)
+        centre = jnp.floor(centres[:, axis])
+        length = jnp.floor(side * ratio)
         start = jnp.clip(centre - length // 2, 0, side)[:, None]
         stop = jnp.clip(centre + length // 2, 0, side)[:, None]
         pixels = jnp.arange(side)
@@ -100,7 +101,9 @@ def mix(batch: Rows, rng: PRNGKeyArray, *, shares: Shares, strength: float) -> R
 
     Follows: timm `FastCollateMixup`, which mixes uint8 as well.
     """
-    images, labels, target = batch["image"], batch["label"], batch["target"]
+    images = batch["image"]
+    labels = batch["label"]
+    target = batch["target"]
     partner = partners(batch["mask"])
     number, height, width, _ = images.shape
     own = shares(rng, (number, height, width), strength)

@@ -96,7 +96,8 @@ def trainable(name: str, num_layers: int) -> Callable[[ParamPath], bool]:
             f"train.trainable={name!r} must be last:K with K from 1 to {num_layers}, the trunk's "
             "last blocks; such as --config.train.trainable=last:2"
         )
-    rule, first = TRAINABLE[kind], num_layers - count
+    rule = TRAINABLE[kind]
+    first = num_layers - count
     return lambda path: _is_always_trained(path) or rule(path, first)
 
 

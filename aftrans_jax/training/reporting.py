@@ -30,7 +30,8 @@ class MetricsLog:
 
         Prints a line where a package for these is missing.
         """
-        self._path, self._tensorboard = workdir / "metrics.jsonl", None
+        self._path = workdir / "metrics.jsonl"
+        self._tensorboard = None
         self._writes = jax.process_index() == 0
         if self._writes:
             _end_last_line(self._path)
@@ -137,13 +138,15 @@ class Progress:
 
     def __init__(self, num_steps: int) -> None:
         """Shows nothing until `start`."""
-        self._num_steps, self._start = num_steps, 0
+        self._num_steps = num_steps
+        self._start = 0
         self._began: float | None = None  # after the first step, which is compiled
         self._bar: tqdm | None = None
 
     def start(self, step: int) -> None:
         """Starts counting at a step: at the checkpoint's where a run resumes."""
-        self._start, self._began = step, None
+        self._start = step
+        self._began = None
         if sys.stderr.isatty() and jax.process_index() == 0:
             self._bar = tqdm(total=self._num_steps, initial=step, unit="step", dynamic_ncols=True)
 

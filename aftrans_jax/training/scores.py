@@ -35,7 +35,10 @@ class Scores:
           protocol: how a training with `best_by` evaluates, recorded with each score; scores made
             otherwise do not count.
         """
-        self._path, self._best_by, self._protocol, self._say = path, best_by, protocol, say
+        self._path = path
+        self._best_by = best_by
+        self._protocol = protocol
+        self._say = say
         self.read_again()
 
     def read_again(self) -> None:
@@ -88,7 +91,8 @@ class Scores:
         None where there is no such score, or the training did not use one.
         """
         newest = self._known.get(max(self._known, default=0), {})
-        best_by, protocol = self._best_by or newest.get("best_by"), newest.get("protocol")
+        best_by = self._best_by or newest.get("best_by")
+        protocol = newest.get("protocol")
         scored = {
             number: (self.of(number) or {}).get(best_by or "")
             for number in numbers
@@ -103,11 +107,14 @@ class Scores:
 
     def waited(self, number: int) -> int:
         """Returns how many evaluations in a row, up to a batch, did not improve the best score."""
-        waited, best = 0, -math.inf
+        waited = 0
+        best = -math.inf
         for key in sorted(key for key in self._known if key <= number):
             facts = self._known[key]
             if (facts.get("best_by"), facts.get("protocol")) != (self._best_by, self._protocol):
-                waited, best = 0, -math.inf  # scores of another kind do not compare
+                # Scores of another kind do not compare.
+                waited = 0
+                best = -math.inf
             if (scores := self.of(key)) is not None and facts.get("is_due", True):
                 score = scores.get(self._best_by or "", math.nan)
                 waited, best = (0, score) if score > best else (waited + 1, best)

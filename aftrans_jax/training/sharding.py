@@ -19,10 +19,8 @@ from aftrans_jax.training.state import TrainState
 from aftrans_jax.training.xla_options import xla_options
 
 DATA_AXIS, FSDP_AXIS = AXES = "data", "fsdp"
-REPLICATED, BATCH_SPLIT = (
-    PartitionSpec(),
-    PartitionSpec(AXES),
-)  # on every device | rows of the batch
+REPLICATED = PartitionSpec()
+BATCH_SPLIT = PartitionSpec(AXES)  # rows of the batch
 # Devices that a state is sharded over, where there are as many. With more, shards are so small
 # that XLA makes an all-reduce of every gather and scatter (ViT-L/16 on 64 v5e).
 FSDP_DEVICES = 8
@@ -174,7 +172,8 @@ def share_note(name: str, state: TrainState, specs: Specs, mesh: Mesh) -> list[s
     """
     if name != "fsdp" or mesh.size == 1:
         return []
-    size, split = mesh.shape[FSDP_AXIS], jax.tree.map(lambda spec: spec != REPLICATED, specs)
+    size = mesh.shape[FSDP_AXIS]
+    split = jax.tree.map(lambda spec: spec != REPLICATED, specs)
     held = jax.tree.map(lambda leaf, is_split: leaf.size / (size if is_split else 1), state, split)
     share = sum(jax.tree.leaves(held)) / sum(leaf.size for leaf in jax.tree.leaves(state))
     line = f"train.sharding=fsdp: each of {mesh.size} devices holds {share:.0%} of the state"

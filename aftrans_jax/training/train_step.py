@@ -119,9 +119,11 @@ def _summed_loss(
     dropout: PRNGKeyArray,
 ) -> tuple[Array, Averages]:
     """Returns the summed loss of the rows that count, and the averages over them."""
-    variables, rngs = {"params": params}, {"dropout": dropout}
+    variables = {"params": params}
+    rngs = {"dropout": dropout}
     output = cast(ModelOutput, model.apply(variables, batch["image"], train=True, rngs=rngs))
-    logits, mask = prediction_logits(output.logits)[head], batch["mask"]
+    logits = prediction_logits(output.logits)[head]
+    mask = batch["mask"]
     terms = loss_terms(output, batch, loss_weights, cross_entropy)
     losses = total_loss(terms, loss_weights)
     reported = terms | branch_losses(output.logits, batch["label"])

@@ -42,7 +42,8 @@ def official_file(name: str, *, address: str = ADDRESS) -> Path:
       ValueError: the download differs from what the server states.
       OSError: the server cannot be reached, or there is no cache that can be written.
     """
-    cache, name = cache_folder(), name.removesuffix(".npz")
+    cache = cache_folder()
+    name = name.removesuffix(".npz")
     if cache is None:
         raise OSError(f"{name} needs a folder to be kept in: set AFTRANS_CACHE to one")
     target = cache / "weights" / f"{name}.npz"
@@ -169,7 +170,8 @@ def why_failed(url: str, error: requests.RequestException) -> str:
 
 def _first_cause(error: BaseException) -> str:
     """Returns the text of the system's error below those of libraries, else the error's type."""
-    text, below = type(error).__name__, error.__cause__ or error.__context__
+    text = type(error).__name__
+    below = error.__cause__ or error.__context__
     while below is not None:
         if isinstance(below, OSError) and not isinstance(below, requests.RequestException):
             text = below.strerror or str(below) or text

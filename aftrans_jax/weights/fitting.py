@@ -54,7 +54,8 @@ def sizes(arrays: AnyArrays) -> Variant | None:
 
 def trained_size(arrays: AnyArrays) -> int | None:
     """Returns the side in px of the images that the file was trained on, None where unknown."""
-    variant, positions = sizes(arrays), arrays.get(POSITIONS)
+    variant = sizes(arrays)
+    positions = arrays.get(POSITIONS)
     if variant is None or positions is None or len(positions.shape) != 3 or positions.shape[1] < 2:
         return None
     return round((positions.shape[1] - 1) ** 0.5) * variant.patch_size
@@ -80,7 +81,8 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
     """
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     wanted = {name: leaf.shape for name, leaf in leaves.items()}
-    arrays, notes = dict(arrays), []
+    arrays = dict(arrays)
+    notes = []
     dropped = sorted(name for name in arrays if name.startswith("pre_logits/"))
     for name in dropped:
         del arrays[name]
@@ -97,7 +99,8 @@ def fit_to_model(arrays: AnyArrays, expected: Params, *, keep_head: bool) -> Pre
         for name in HEAD:
             arrays.pop(name, None)
             del wanted[name]
-    positions_shape, num_tokens = wanted[POSITIONS], wanted[POSITIONS][1]
+    positions_shape = wanted[POSITIONS]
+    num_tokens = wanted[POSITIONS][1]
     old_shape = arrays[POSITIONS].shape if POSITIONS in arrays else ()
     resizable = len(old_shape) == 3 and (old_shape[0], old_shape[2]) == positions_shape[::2]
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -131,14 +134,17 @@ def fit_beside(
     """
     leaves: dict[str, Any] = flatten_dict(expected, sep="/")
     fitting: Arrays = {}
-    taken, left, notes = ["trunk"], [], []
+    taken = ["trunk"]
+    left = []
+    notes = []
     for part, words in _PARTS.items():
         own, wanted = (
             {name: x.shape for name, x in tree.items() if name.startswith(f"{part}/")}
             for tree in (beside, leaves)
         )
         positions = f"{part}/pos_embedding"
-        old, new = own.get(positions, ()), wanted.get(positions, ())
+        old = own.get(positions, ())
+        new = wanted.get(positions, ())
         if len(old) == len(new) == 3 and old[::2] == new[::2]:
             wanted[positions] = old
         if own and own == wanted and part not in unsuited:
@@ -190,7 +196,8 @@ def resize_positions(
             f"position embedding of {positions.shape[1]} tokens cannot become {num_tokens}: "
             "both must be a square grid of patches and one class token"
         )
-    cls, grid = positions[:, :1], positions[0, 1:].reshape(old, old, -1)
+    cls = positions[:, :1]
+    grid = positions[0, 1:].reshape(old, old, -1)
     factors = (new / old, new / old, 1)
     grid = np.asarray(scipy.ndimage.zoom(grid, factors, order=1, mode="nearest"))
     return np.concatenate([cls, grid.reshape(1, new * new, -1)], axis=1)

@@ -27,7 +27,9 @@ _FLATTEN = (
 )
 
 # Formats that can be read, as named in messages.
-NPZ, _SAFETENSORS, _TORCH = "an npz file", "a safetensors file", "a PyTorch file"
+NPZ = "an npz file"
+_SAFETENSORS = "a safetensors file"
+_TORCH = "a PyTorch file"
 _FORMATS = MappingProxyType({NPZ: "npz", _SAFETENSORS: "safetensors", _TORCH: "torch"})
 
 # Other formats -> advice; `path` and, quoted for a shell, `quoted` are filled in.

@@ -38,7 +38,8 @@ def hub_file(name: str) -> Path:
         from huggingface_hub import constants, errors, hf_hub_download
     except ModuleNotFoundError as error:
         raise ValueError("huggingface_hub is absent: pip install huggingface_hub") from error
-    repo, revision = match["repo"], match["revision"]
+    repo = match["repo"]
+    revision = match["revision"]
     # The library alone tries each file for half a minute.
     down = "" if constants.HF_HUB_OFFLINE else _why_down(constants.ENDPOINT)
     unreachable: dict[str, Exception] = {}  # files that are not in the cache

@@ -121,7 +121,8 @@ def _unstacked(arrays: AnyArrays) -> dict[str, np.ndarray | StoredArray]:
     named = {name: array for name, array in arrays.items() if name not in lengths}
     for name in lengths:
         whole = functools.cache(functools.partial(np.asarray, arrays[name]))
-        shape, dtype = arrays[name].shape[1:], arrays[name].dtype
+        shape = arrays[name].shape[1:]
+        dtype = arrays[name].dtype
         for layer in range(max(layers)):
             part = name.replace(_STACK, f"Transformer/encoderblock_{layer}/", 1)
             named[part] = StoredArray(shape, dtype, functools.partial(_layer, whole, layer))

@@ -136,9 +136,11 @@ def block(
         for name in (scales or ("", ""))
     )
     remaining.scaled += scales is not None
-    out, split = f"{official}/{_ATTENTION}/out", (heads, hidden // heads, hidden)
+    out = f"{official}/{_ATTENTION}/out"
+    split = (heads, hidden // heads, hidden)
     named |= _folded(remaining, naming.out, layer, out, hidden, split, of_attention)
-    first, mlp = f"{official}/MlpBlock_3/Dense_0", f"{official}/MlpBlock_3/Dense_1"
+    first = f"{official}/MlpBlock_3/Dense_0"
+    mlp = f"{official}/MlpBlock_3/Dense_1"
     module = naming.fc1.format(layer)
     weight = remaining.take(f"{module}.weight", -1, hidden)
     width = weight.shape[0]
@@ -156,7 +158,8 @@ def _queries(
     weights = [remaining.take(f"{module}.weight", rows, hidden) for module in modules]
     kinds = zip(modules, naming.qkv, strict=True)
     biases = [remaining.bias(module, rows, kind) for module, kind in kinds]
-    split, named = (heads, hidden // heads), {}
+    split = (heads, hidden // heads)
+    named = {}
     for i, name in enumerate(("query", "key", "value")):
         at, start = (0, i * hidden) if len(modules) == 1 else (i, 0)
         own = slice(start, start + hidden)
@@ -178,7 +181,8 @@ def _folded(
     scale: AnyArray | None,
 ) -> dict[str, AnyArray]:
     """Returns a linear layer whose outputs are scaled, with its kernel in the official shape."""
-    module, hidden = template.format(layer), shape[-1]
+    module = template.format(layer)
+    hidden = shape[-1]
     weight = remaining.take(f"{module}.weight", hidden, num_in)
     bias = remaining.bias(module, hidden, template)
     scales = () if scale is None else (scale,)

@@ -13,8 +13,13 @@ _LISTED = MappingProxyType(
     {
         "imagenet21k": ("ViT-B_8", "ViT-B_16", "ViT-B_32", "ViT-L_16", "ViT-L_32", "ViT-H_14"),
         "imagenet21k+imagenet2012": (
-            *("ViT-B_8", "ViT-B_16-224", "ViT-B_16", "ViT-B_32"),
-            *("ViT-L_16-224", "ViT-L_16", "ViT-L_32"),
+            "ViT-B_8",
+            "ViT-B_16-224",
+            "ViT-B_16",
+            "ViT-B_32",
+            "ViT-L_16-224",
+            "ViT-L_16",
+            "ViT-L_32",
         ),
     }
 )

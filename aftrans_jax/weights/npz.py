@@ -90,7 +90,8 @@ def _check_count(file: zipfile.ZipFile, path: Path) -> None:
     with path.open("rb") as stream:
         stream.seek(-_END_RECORD - len(file.comment), os.SEEK_END)
         record = stream.read(_END_RECORD)
-    stated, count = int.from_bytes(record[10:12], "little"), len(file.infolist())
+    stated = int.from_bytes(record[10:12], "little")
+    count = len(file.infolist())
     if not record.startswith(b"PK\x05\x06") or stated not in (count, 0xFFFF):  # the latter: zip64
         raise ValueError(f"its list of {count} members does not end as it says")
 
@@ -98,7 +99,8 @@ def _check_count(file: zipfile.ZipFile, path: Path) -> None:
 def _members(file: zipfile.ZipFile, file_size: int) -> dict[str, StoredArray]:
     stored: dict[str, StoredArray] = {}
     for member in file.infolist():
-        name, suffix = member.filename.removesuffix(".npy"), member.filename[-4:]
+        name = member.filename.removesuffix(".npy")
+        suffix = member.filename[-4:]
         if suffix != ".npy":
             raise ValueError(f"{name} is no array")
         if name in stored:

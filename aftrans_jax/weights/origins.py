@@ -88,7 +88,8 @@ def converted_origin(file_name: str, naming: Naming, sidecar: SidecarConfig) -> 
 
     ViTs in PyTorch compute the exact GELU.
     """
-    gelu, known_as = sidecar.gelu or "exact", f"{file_name} {sidecar.architecture or ''}".lower()
+    gelu = sidecar.gelu or "exact"
+    known_as = f"{file_name} {sidecar.architecture or ''}".lower()
     if sidecar.mean and sidecar.std:
         return Origin(
             gelu, sidecar.mean, sidecar.std, f"{sidecar.architecture}, by its configuration"
@@ -121,7 +122,8 @@ def from_text(text: bytes) -> Origin | None:
     if not isinstance(record, dict) or record.keys() | {"size"} != set(Origin._fields):
         return None
     mean, std = (triple(record[key], key) for key in ("mean", "std"))
-    gelu, size = record["gelu"], record.get("size")
+    gelu = record["gelu"]
+    size = record.get("size")
     sized = size is None or (type(size) is int and 0 < size <= _MAX_SIZE)
     if gelu not in ("exact", "tanh") or mean is None or std is None or not sized:
         raise ValueError(f"its record {text[:200]!r} cannot be used: write the file again")

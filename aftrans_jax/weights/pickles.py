@@ -22,7 +22,8 @@ class NamedFunction:
     """A function named in the data; `make` is its entry in the table."""
 
     def __init__(self, name: str, make: Callable[..., Any]) -> None:
-        self.name, self.make = name, make
+        self.name = name
+        self.make = make
 
 
 def read_pickle(
@@ -61,7 +62,8 @@ class _Machine:
     def __init__(
         self, known: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any]
     ) -> None:
-        self.known, self.persistent = known, persistent
+        self.known = known
+        self.persistent = persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []  # positions in the stack
         self.memo: dict[int, Any] = {}
@@ -136,7 +138,8 @@ class _Machine:
 
     def _set(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
-        keys, values = pairs[::2], pairs[1::2]
+        keys = pairs[::2]
+        values = pairs[1::2]
         # Hashing a tuple as deeply nested as the pickle is long would overflow the stack, and large
         # numbers can be made to collide.
         plain = all(isinstance(x, str) or (type(x) is int and abs(x) < 2**31) for x in keys)

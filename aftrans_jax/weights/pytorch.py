@@ -104,7 +104,8 @@ def _storage(
     _, kind, key, _, count = given
     if not isinstance(kind, NamedFunction) or kind.name not in _DTYPES or not isinstance(key, str):
         raise ValueError("a storage of no known type")
-    dtype, member = np.dtype(_DTYPES[kind.name]), members.get(folder + key)
+    dtype = np.dtype(_DTYPES[kind.name])
+    member = members.get(folder + key)
     if member is None:
         raise ValueError(f"the storage {folder}{key[:200]} is absent")
     if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
@@ -179,7 +180,9 @@ def _checked_views(tree: Any, file_size: int) -> dict[str, _View]:
 
 def _views(tree: Any) -> Iterator[tuple[str, _View]]:
     """Yields the views in nested dicts, by name; each dict is entered once."""
-    entered, waiting, count = set(), [("", tree)], 0
+    entered = set()
+    waiting = [("", tree)]
+    count = 0
     while waiting:
         prefix, node = waiting.pop()
         if id(node) in entered or prefix.count("/") > _DEPTH:

@@ -119,7 +119,8 @@ def _other_size(config: Mapping[str, Any], size: ModelSize) -> str:
 
 
 def _by_timm(config: dict[str, Any]) -> SidecarConfig:
-    name, pixels = str(config.get("architecture")), config.get("pretrained_cfg") or config
+    name = str(config.get("architecture"))
+    pixels = config.get("pretrained_cfg") or config
     check_model_name(name)
     if config.get("global_pool", "token") not in ("token", ""):
         raise ValueError(
@@ -141,7 +142,8 @@ def _by_hugging_face(config: dict[str, Any], pixels: dict[str, Any]) -> SidecarC
     heads = _heads(config.get("num_attention_heads"), "num_attention_heads")
     mean, std = (triple(pixels.get(f"image_{key}"), f"image_{key}") for key in ("mean", "std"))
     if pixels.get("do_normalize") is False:
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        mean = (0.0, 0.0, 0.0)
+        std = (1.0, 1.0, 1.0)
     epsilon = config.get("layer_norm_eps", _EPSILON)
     notes = (
         ()

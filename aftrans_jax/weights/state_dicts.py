@@ -116,7 +116,8 @@ def _naming(arrays: AnyArrays) -> tuple[Naming | None, str]:
     """Returns the naming of the arrays and the prefix of its names; None where it is unknown."""
     models = []
     for naming in NAMINGS:
-        first, last = naming.norm1.format(0), f"{naming.patches}.weight"
+        first = naming.norm1.format(0)
+        last = f"{naming.patches}.weight"
         prefixes = [name.removesuffix(last) for name in arrays if name.endswith(last)]
         models += [(naming, x) for x in prefixes if f"{x}{first}.weight" in arrays]
     chosen = models
@@ -188,7 +189,8 @@ def _positioned(
 
     A file has positions of the patches alone, also of the class token, or of the registers, too.
     """
-    length, count = positions.shape[1], 0 if registers is None else registers.shape[1]
+    length = positions.shape[1]
+    count = 0 if registers is None else registers.shape[1]
     own = next((x for x in (1, 0, 1 + count) if math.isqrt(length - x) ** 2 == length - x), None)
     if own is None:
         raise ValueError(

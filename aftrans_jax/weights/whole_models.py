@@ -54,7 +54,8 @@ def whole_model(arrays: AnyArrays) -> WholeModel | None:
     if WHOLE_MODEL not in arrays:
         return None
     record = whole_record(arrays)
-    settings, classes = record["settings"], tuple(record["class_names"])
+    settings = record["settings"]
+    classes = tuple(record["class_names"])
     trained = {key: settings.get(f"data.{key}") for key in ("mean", "std")}
     trained |= {"gelu": settings.get("model.gelu"), "size": settings.get("data.image_size")}
     name = settings.get("model.name")

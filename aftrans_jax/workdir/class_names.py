@@ -53,7 +53,8 @@ def class_notes(workdir: Path, dataset: Dataset) -> list[str]:
     Raises:
       ValueError: the data have other classes than the run, or it is not known which the run has.
     """
-    path, lists = workdir / "classes.json", workdir / "lists.csv.gz"
+    path = workdir / "classes.json"
+    lists = workdir / "lists.csv.gz"
     found, lost = _read(workdir)
     if found:
         _check_same(workdir, path.name, found, dataset.class_names)
@@ -108,7 +109,8 @@ def _listed(workdir: Path) -> set[str]:
 
 def _check_same(workdir: Path, file: str, recorded: Sequence[str], present: Sequence[str]) -> None:
     """Raises ValueError where the data lack a recorded class, or have one that is not recorded."""
-    old, now = set(recorded), set(present)
+    old = set(recorded)
+    now = set(present)
     gone = [name for name in recorded if name not in now]
     new = [name for name in present if name not in old]
     said = [

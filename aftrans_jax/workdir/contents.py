@@ -6,15 +6,27 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from aftrans_jax.data.names import first_few
+from aftrans_jax.paths import check_file
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 
 FOLDERS = ("checkpoints", "broken_checkpoints", "report", "tensorboard", "profile")
 FILES = (
-    *("config.json", "classes.json", "lists.csv.gz", "image_folder.txt", "parameters.txt"),
-    *("commands.txt", "metrics.jsonl", "skipped_images.json", "checkpoints/scores.json"),
-    *("report/index.html", "predictions.csv", "result.json", LOCK, "error.log"),
+    "config.json",
+    "classes.json",
+    "lists.csv.gz",
+    "image_folder.txt",
+    "parameters.txt",
+    "commands.txt",
+    "metrics.jsonl",
+    "skipped_images.json",
+    "checkpoints/scores.json",
+    "report/index.html",
+    "predictions.csv",
+    "result.json",
+    LOCK,
+    "error.log",
 )
 SCORES = ("eval-*.json", "eval-*.predictions.csv")
 # Files of an earlier run without checkpoints that a new run would continue; it overwrites the
@@ -30,7 +42,8 @@ def check_contents(workdir: Path) -> None:
       OSError: there is a file in the place of a folder, or a folder in the place of a file.
     """
     for name in (*FOLDERS, *FILES):
-        path, expected = workdir / name, name in FOLDERS
+        path = workdir / name
+        expected = name in FOLDERS
         if os.path.lexists(path) and path.is_dir() != expected:
             error = NotADirectoryError if expected else IsADirectoryError
             kind, wanted = ("no folder", "one") if expected else ("a folder", "a file")
@@ -52,15 +65,17 @@ def check_contents(workdir: Path) -> None:
 
 
 def check_output(path: Path, given: str) -> None:
-    """Checks that a path is not one of a run's own files; only reads the run's record.
+    """Checks that a file can be written and is not one of a run's own; makes nothing.
 
     Args:
       path: path to check.
       given: the user's own spelling, such as "--out=x.csv".
 
     Raises:
-      ValueError: it is one; the message says which.
+      OSError: it cannot be written, see `paths.check_file`.
+      ValueError: it is a run's; the message says which.
     """
+    check_file(path, given)
     place = Path(os.path.realpath(path))
     for folder in place.parents[:2] if place.exists() else ():
         name = place.relative_to(folder).as_posix()

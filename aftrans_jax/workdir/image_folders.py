@@ -41,7 +41,8 @@ def _folders(data_dir: Path) -> Iterable[Path]:
 
 def _image_folder(folders: Iterable[Path], names: Sequence[str]) -> Path:
     """Returns the first folder that has one of a few images of the set, or else the first one."""
-    few, folders = names[:: max(1, len(names) // _NUM_COMPARED)], iter(folders)
+    few = names[:: max(1, len(names) // _NUM_COMPARED)]
+    folders = iter(folders)
     first = next(folders)
     for folder in chain((first,), folders) if few else ():
         if any(os.path.isfile(locate(folder, name)) for name in few):

@@ -145,7 +145,8 @@ def list_notes(workdir: Path, dataset: Dataset) -> list[str]:
     Raises:
       ValueError: see `check_lists`.
     """
-    path, present = workdir / "lists.csv.gz", listed_images(dataset)
+    path = workdir / "lists.csv.gz"
+    present = listed_images(dataset)
     try:
         recorded = read_lists(path)
     except DamagedRecordError as error:
@@ -160,7 +161,8 @@ def record_lists(workdir: Path, dataset: Dataset, *, is_resumed: bool) -> None:
 
     Images that a resumed run has used stay listed.
     """
-    path, present = workdir / "lists.csv.gz", listed_images(dataset)
+    path = workdir / "lists.csv.gz"
+    present = listed_images(dataset)
     table = photo_table(dataset.test)
     if present is None or table is None:
         return

@@ -50,7 +50,8 @@ def write_predictions(path: Path, dataset: Dataset, outcomes: Mapping[str, Any])
       dataset: data set whose test split was evaluated.
       outcomes: see `training.evaluation.Evaluation`.
     """
-    classes, names = dataset.class_names, dataset.test.names
+    classes = dataset.class_names
+    names = dataset.test.names
     heads = sorted(outcomes["predicted"])
     boxes = outcomes.get("box")
     rows: list[list[Any]] = [_header(heads)]
@@ -75,7 +76,8 @@ def read_predictions(path: Path) -> Predictions:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         header, *rows = csv.reader(io.StringIO(text, newline=""))
         if header[-4:] != _BOX:  # a file of November 2026, without boxes
-            header, rows = header + _BOX, [[*row, "", "", "", ""] for row in rows]
+            header = header + _BOX
+            rows = [[*row, "", "", "", ""] for row in rows]
         heads = header[2:-4:2]
         if header != _header(heads):
             raise ValueError(f"its columns are {header}")

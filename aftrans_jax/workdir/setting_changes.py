@@ -82,9 +82,11 @@ def check_length(
       elsewhere: see `check_may_train`.
     """
     if trained > (num_steps := settings["train.steps"]):
-        key, length = "train.steps", f"train.steps={num_steps}"
+        key = "train.steps"
+        length = f"train.steps={num_steps}"
         if epochs := settings["train.epochs"]:
-            key, length = "train.epochs", f"train.epochs={epochs}, which take {num_steps}"
+            key = "train.epochs"
+            length = f"train.epochs={epochs}, which take {num_steps}"
         raise ValueError(
             f"{workdir} holds a run of {trained} trained steps, more than {length}: raise it to go "
             f"on, or {elsewhere or another_run(workdir, {key: settings[key]})}"

@@ -44,7 +44,10 @@ from benchmarks.settings import Settings
 
 Part = tuple[Callable[..., Any], tuple[Any, ...]]  # a function and the shapes of its arguments
 
-B16, IMAGE_SIZE, LOCAL_SIZE, STRIDE = VARIANTS["b16"], 448, 224, 12
+B16 = VARIANTS["b16"]
+IMAGE_SIZE = 448
+LOCAL_SIZE = 224
+STRIDE = 12
 SIDE = B16.patches_per_side(IMAGE_SIZE, STRIDE)
 TPU_BATCH = 8
 BATCHES = (12, 48)
@@ -109,7 +112,8 @@ def trunk_parts(batch: int) -> dict[str, Part]:
         return module.encode(patches, train=True, observe=observe)
 
     parts: dict[str, Part] = {}
-    patches, half = shape(batch, SIDE**2, B16.hidden), (0.5, 0.5, 0.5)
+    patches = shape(batch, SIDE**2, B16.hidden)
+    half = (0.5, 0.5, 0.5)
     given = {"gelu": "tanh", "mean": half, "std": half, "attention": KERNELS["splash"]}
     for kind in TRUNKS:
         fields = {**given, "dtype": jnp.dtype(jnp.bfloat16)}
@@ -179,7 +183,8 @@ def account(
     began = time.perf_counter()
     compiled = lowered.compile(compiler_options=dict(compiler_options))
     found = {"compilation": Figure(round(time.perf_counter() - began, 1), "s")}
-    memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    costs = compiled.cost_analysis() or {}
     assert memory is not None  # a compiler without an account of its memory
     found["temporary"] = Figure(memory.temp_size_in_bytes, "bytes")
     found["executable"] = Figure(executable_bytes(compiled), "bytes")
@@ -201,7 +206,8 @@ def measure(settings: Settings) -> Result:
     """Returns the compiler's account of every part or step for the target."""
     target = aimed(settings.target)
     parts = steps() if target.is_gpu else tpu_parts()
-    device, figures = target.devices[0], {}
+    device = target.devices[0]
+    figures = {}
     for name, part in parts.items():
         for what, figure in account(
             part, SingleDeviceSharding(device), target.compiler_options

@@ -54,7 +54,8 @@ def profile(num_steps: int) -> dict[str, float]:
         (state, _), step = timed(
             lambda state=state, batch=batch: experiment.train_step(state, batch)
         )
-        waiting, stepping = waiting + wait, stepping + step
+        waiting = waiting + wait
+        stepping = stepping + step
     seconds[f"waiting for {num_steps} batches"] = waiting
     seconds[f"{num_steps} steps"] = stepping
     _, both = timed(lambda: experiment.evaluator.evaluate(state, "test").scores)

@@ -15,7 +15,8 @@ from aftrans_jax.model.components import label_components, largest_component
 from benchmarks.harness.figures import Call, Figure, Result, ratio, take_turns
 from benchmarks.settings import Settings
 
-BATCH, SIDE = 128, 37  # patches of 448 px at stride 12
+BATCH = 128
+SIDE = 37  # patches along 448 px at stride 12
 TOUCHING = np.zeros((3, 3, 3), bool)
 TOUCHING[1] = True  # 8-connected within a slice, nothing across slices
 
@@ -38,7 +39,8 @@ def spirals(rng: np.random.Generator) -> Masks:
     line = np.minimum(np.arange(SIDE), np.arange(SIDE)[::-1])
     mask = np.minimum(line[:, None], line) % 2 == 0  # nested rings
     for ring in range(0, SIDE // 2 - 1, 2):  # each is opened and joined to the next
-        mask[ring + 1, ring], mask[ring + 2, ring + 1] = False, True
+        mask[ring + 1, ring] = False
+        mask[ring + 2, ring + 1] = True
     return _turned(mask, rng)
 
 
@@ -97,7 +99,8 @@ def canonical(labels: Int[np.ndarray, "batch rows cols"]) -> Int[np.ndarray, "ba
 
 def measure_masks(masks: Masks, settings: Settings) -> dict[str, Figure]:
     """Returns iterations and times on one batch; the error is the fraction of wrong cells."""
-    label, largest = jax.jit(label_components), jax.jit(largest_component)
+    label = jax.jit(label_components)
+    largest = jax.jit(largest_component)
     on_device = jax.device_put(masks)
     labelling = label(on_device)
     labels_error = np.mean(canonical(scipy_labels(masks)) != labelling.labels)

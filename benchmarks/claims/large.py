@@ -35,8 +35,10 @@ from benchmarks.models.cases import NUM_CLASSES
 from benchmarks.models.training import gradients_function, param_shapes, random_batch
 from benchmarks.settings import Settings
 
-GPUS, IMAGES = "1x1x8", 8
-IMAGE_SIZE, LOCAL_SIZE = 448, 224
+GPUS = "1x1x8"
+IMAGES = 8
+IMAGE_SIZE = 448
+LOCAL_SIZE = 224
 WAYS = {  # variant, train.sharding, model.remat
     f"{variant}, {sharding}, remat {remat}": (variant, sharding, remat)
     for variant, sharding, remat in (
@@ -53,11 +55,14 @@ WAYS = {  # variant, train.sharding, model.remat
 def compiled(target: Target, variant: str, sharding: str, remat: str) -> jax.stages.Compiled:
     """Returns a step of a variant, compiled for all devices of a target."""
     config = base_config()
-    config.model.variant, config.model.gelu = variant, "tanh"
+    config.model.variant = variant
+    config.model.gelu = "tanh"
     config.model.stride = VARIANTS[variant].patch_size
-    config.model.attention, config.model.remat = target.attention, remat
+    config.model.attention = target.attention
+    config.model.remat = remat
     config.data.image_size = config.data.source_size = IMAGE_SIZE
-    config.data.local_size, config.train.sharding = LOCAL_SIZE, sharding
+    config.data.local_size = LOCAL_SIZE
+    config.train.sharding = sharding
     config, _ = resolve_auto(config)
     model = build_model(config, NUM_CLASSES, jnp.dtype(jnp.bfloat16))
     _, optimizer = build_optimizer(config)
@@ -100,7 +105,8 @@ def account(program: jax.stages.Compiled) -> tuple[dict[str, Figure], Mapping[st
 def measure(settings: Settings) -> Result:
     """Returns the account of every way to shard and to recompute, for the target."""
     target = aimed(settings.target, gpus=GPUS)
-    figures, counts = {}, {}
+    figures = {}
+    counts = {}
     for name in settings.pick(WAYS, WAYS):
         began = time.perf_counter()
         found, counts[name] = account(compiled(target, *WAYS[name]))

@@ -24,7 +24,10 @@ from benchmarks.claims.readers import draw_photo
 from benchmarks.harness.figures import Figure, Result, ratio, spread
 from benchmarks.settings import Settings
 
-WIDTH, HEIGHT, SIZE, GRAIN = 4000, 3000, 448, 4.0
+WIDTH = 4000
+HEIGHT = 3000
+SIZE = 448
+GRAIN = 4.0
 KINDS: dict[str, dict[str, Any]] = {
     "grain": {},
     "grain, restart markers": {"restart_marker_rows": 1},
@@ -60,11 +63,13 @@ def square(data: bytes, resize_size: int | None) -> np.ndarray:
 def measure(settings: Settings) -> Result:
     """Returns processor time of both ways for each kind of JPEG, and how far they are apart."""
     if settings.photos is None:
-        photo, name = Image.fromarray(draw_photo(np.random.default_rng(0))), "drawn"
+        photo = Image.fromarray(draw_photo(np.random.default_rng(0)))
+        name = "drawn"
     else:
         paths = sorted(settings.photos.rglob("*.jpg"), key=lambda path: path.stat().st_size)
         path = paths[len(paths) // 2]
-        photo, name = Image.open(path), path.name
+        photo = Image.open(path)
+        name = path.name
     large = enlarged(photo)
     grainy = with_grain(large)
     files = {"smooth": encode(large)}
@@ -77,7 +82,8 @@ def measure(settings: Settings) -> Result:
         whole, reduced = (
             spread(times[kind, way], "ms of a core") for way in ("whole", "as loaded")
         )
-        figures[f"{kind}, whole"], figures[f"{kind}, as loaded"] = whole, reduced
+        figures[f"{kind}, whole"] = whole
+        figures[f"{kind}, as loaded"] = reduced
         figures[f"{kind}, whole / as loaded"] = ratio(whole, reduced)
         difference = np.abs(square(data, SIZE) - square(data, None).astype(int))
         figures[f"{kind}, greatest difference"] = Figure(int(difference.max()), "grey levels")

@@ -42,7 +42,8 @@ from benchmarks.harness.figures import Figure, Result, ratio, spread
 from benchmarks.settings import Settings
 
 RESIZE_SIZES = (448, 600)  # 600 as in TransFG
-NUM_WARM_UP, NUM_BATCHES = 3, 12
+NUM_WARM_UP = 3
+NUM_BATCHES = 12
 NUM_EXAMPLES = 6144  # as many as CUB has for training: grain shuffles short lists slowly
 
 
@@ -51,10 +52,12 @@ def time_batches(make: Reader, resize_size: int, num_threads: int) -> tuple[floa
     batches = make(resize_size, num_threads)
     for _ in islice(batches, NUM_WARM_UP):
         pass
-    began, began_cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    began_cpu = time.process_time()
     for _ in islice(batches, NUM_BATCHES):
         pass
-    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    seconds = time.perf_counter() - began
+    cpu = time.process_time() - began_cpu
     return NUM_BATCHES * BATCH / seconds, 1000 * cpu / (NUM_BATCHES * BATCH)
 
 
@@ -75,7 +78,8 @@ def compare(photos: PhotoSource, num_cores: int, settings: Settings) -> dict[str
     if importlib.util.find_spec("tensorflow"):
         readers["tf.data"] = partial(tf_batches, paths, True)
         readers["tf.data, no antialias"] = partial(tf_batches, paths, False)
-    speed, cpu = defaultdict(list), defaultdict(list)
+    speed = defaultdict(list)
+    cpu = defaultdict(list)
     # TensorFlow's threads stay in a process of their own, which sleeps while the others are timed.
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         for _ in range(settings.num_calls):
@@ -83,7 +87,8 @@ def compare(photos: PhotoSource, num_cores: int, settings: Settings) -> dict[str
             for size in RESIZE_SIZES:
                 for threads in dict.fromkeys([num_cores, 1]):
                     for name, make in readers.items():
-                        call, key = (make, size, threads), (name, size, threads)
+                        call = (make, size, threads)
+                        key = (name, size, threads)
                         away = name.startswith("tf.data")
                         timed = other.submit(time_batches, *call).result if away else None
                         found = timed() if timed else time_batches(*call)
@@ -101,7 +106,8 @@ def stage_ms(photos: PhotoSource, num_turns: int) -> dict[str, Figure]:
     """Returns the processor time of each stage of an image, on one thread."""
     paths = [photos.table.root / name for name in photos.names[:48]]
     images = [photos[index] for index in range(len(paths))]
-    rng, bilinear = np.random.default_rng(0), Image.Resampling.BILINEAR
+    rng = np.random.default_rng(0)
+    bilinear = Image.Resampling.BILINEAR
     stages: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
         "decode": (decode_image, paths),
         "decode, PIL": (lambda path: np.asarray(Image.open(path).convert("RGB")), paths),
@@ -140,7 +146,8 @@ def measure(settings: Settings) -> Result:
         }
         figures = compare(photos, num_cores, settings)
         for size in RESIZE_SIZES:
-            ours, theirs = f"ours, {size} px, 1 thread", f"tf.data, {size} px, 1 thread"
+            ours = f"ours, {size} px, 1 thread"
+            theirs = f"tf.data, {size} px, 1 thread"
             if theirs in figures:
                 title = f"ours / tf.data, {size} px, 1 thread"
                 figures[title] = ratio(figures[ours], figures[theirs])

@@ -35,9 +35,11 @@ from benchmarks.models.cases import NUM_CLASSES
 from benchmarks.settings import Settings
 
 VARIANT = "ti16"  # DeiT-tiny
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 DEFAULTS: Config = base_config()
-NUM_IMAGES, KEEP_RATIOS = 40, (0.1, 0.2, 0.3, 0.4)
+NUM_IMAGES = 40
+KEEP_RATIOS = (0.1, 0.2, 0.3, 0.4)
 
 
 class Way(NamedTuple):
@@ -64,8 +66,11 @@ WAYS = (
 def encode(photos: Sequence[Example], settings: Settings) -> tuple[Array, Array]:
     """Returns log class rows [batch layers heads patches] and descriptors [batch layers]."""
     config = settings.config()
-    config.model.name, config.model.variant, config.model.gelu = "vit", VARIANT, "exact"
-    config.data.mean, config.data.std = MEAN, STD
+    config.model.name = "vit"
+    config.model.variant = VARIANT
+    config.model.gelu = "exact"
+    config.data.mean = MEAN
+    config.data.std = STD
     config.pretrained = str(settings.pretrained)
     model = build_model(config, NUM_CLASSES, jnp.dtype("float32"))
     params, _ = initial_params(config, model)
@@ -98,7 +103,8 @@ def find_boxes(
 ) -> Int[Array, "batch 4"]:
     """Returns the box of each image, in pixels."""
     mask = SELECTIONS[selection](*gated, keep_ratio)
-    side, min_box = round(mask.shape[1] ** 0.5), DEFAULTS.region.min_box
+    side = round(mask.shape[1] ** 0.5)
+    min_box = DEFAULTS.region.min_box
     mask, fused = (cells.reshape(-1, side, side) for cells in (mask, relevance(*gated)))
     return locate_region(mask, fused, method=method, geometry=geometry, min_box=min_box)
 
@@ -127,7 +133,8 @@ def measure(settings: Settings) -> Result:
     chosen = np.linspace(0, len(test) - 1, min(NUM_IMAGES, len(test))).round().astype(int)
     photos = [test_transform(test[int(i)], image_size=size, resize_size=size) for i in chosen]
     annotated = jnp.stack([photo.box for photo in photos])
-    rows, figures = encode(photos, settings), {}
+    rows = encode(photos, settings)
+    figures = {}
     for way in WAYS:
         gated = gate_layers(*rows, way)
         how = {"selection": way.selection, "method": way.method, "geometry": geometry}

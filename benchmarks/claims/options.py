@@ -36,8 +36,12 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         **{
             case: Option(case)
             for case in (
-                *("fused_product", "scanned", "remat", "remat_but_products"),
-                *("convolution", "float32_residual"),
+                "fused_product",
+                "scanned",
+                "remat",
+                "remat_but_products",
+                "convolution",
+                "float32_residual",
             )
         },
         "dropout, threefry": Option(changes=DROPOUT),
@@ -96,7 +100,9 @@ def compare(
     chosen: Mapping[str, Option], settings: Settings
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
     """Returns figures of options that compile, and the reasons of others, such as unknown flags."""
-    steps, figures, details = {}, {}, {}
+    steps = {}
+    figures = {}
+    details = {}
     for name, option in chosen.items():
         began = time.perf_counter()
         try:

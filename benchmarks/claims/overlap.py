@@ -19,7 +19,8 @@ from aftrans_jax.training.sharding import device_mesh, to_devices
 from benchmarks.claims.readers import IMAGE_SIZE, our_batches
 from benchmarks.harness.figures import Figure, ratio, spread
 
-NUM_WARM_UP, NUM_STEPS = 3, 12
+NUM_WARM_UP = 3
+NUM_STEPS = 12
 STEPS_IN_BATCHES = (0.5, 1.5, 3.0)  # duration of a step, in loading times of a batch
 
 Start = Callable[[Any], Any]
@@ -74,7 +75,8 @@ def overlap(
     def fed() -> Iterator[Any]:
         return to_devices(our_batches(source, IMAGE_SIZE, num_threads), mesh)
 
-    batch, figures = next(fed()), {}
+    batch = next(fed())
+    figures = {}
     with ThreadPoolExecutor(1) as pool:
         for length in STEPS_IN_BATCHES:
             seconds = length * batch_seconds

@@ -33,7 +33,8 @@ def check_no_loop(program: str) -> None:
 
 def measure(settings: Settings) -> Result:
     """Returns time, speed, memory and utilisation of predicting one batch."""
-    details, dtype = settings.resolved(), PRECISIONS[settings.precision]().dtype
+    details = settings.resolved()
+    dtype = PRECISIONS[settings.precision]().dtype
     model = CASES["aftrans"].make(settings.config(), dtype)
     images = random_batch(settings.image_size, settings.batch)["image"]
     params = jax.device_put({"params": random_params(model, settings.image_size)})

@@ -25,8 +25,11 @@ from benchmarks.harness.figures import Figure, Result, ratio, spread
 from benchmarks.harness.memory import forget_peak, status_bytes
 from benchmarks.settings import Settings
 
-WIDTH, HEIGHT, SIZE = 2000, 1500, 64
-NUM_FILES, PASSES = 50, 20
+WIDTH = 2000
+HEIGHT = 1500
+SIZE = 64
+NUM_FILES = 50
+PASSES = 20
 MAX_PIXELS = WIDTH * HEIGHT
 
 
@@ -73,7 +76,8 @@ def measure(settings: Settings) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         photos = write_large_photos(Path(folder)) * PASSES
         deque(classifier.stream(photos[:NUM_FILES]), maxlen=0)  # compiles
-        memory, start = {}, forget_peak()
+        memory = {}
+        start = forget_peak()
         for passes in range(1, 5):
             deque(classifier.stream(photos), maxlen=0)
             memory[passes * len(photos)] = status_bytes("VmHWM") - start

@@ -13,8 +13,11 @@ from PIL import Image
 from aftrans_jax.data.examples import Example, Source
 from aftrans_jax.data.loading.loader import train_batches
 
-HEIGHT, WIDTH, NUM_PHOTOS = 375, 500, 256
-IMAGE_SIZE, BATCH = 448, 16
+HEIGHT = 375
+WIDTH = 500
+NUM_PHOTOS = 256
+IMAGE_SIZE = 448
+BATCH = 16
 
 Rows = Iterator[Any]
 Reader = Callable[[int, int], Rows]  # (resize_size, num_threads) to endless batches
@@ -24,7 +27,8 @@ class Repeated:
     """A source whose examples repeat."""
 
     def __init__(self, source: Source, length: int) -> None:
-        self.source, self.length = source, length
+        self.source = source
+        self.length = length
         self.names = [source.names[index % len(source)] for index in range(length)]
         self.labels = [source.labels[index % len(source)] for index in range(length)]
 

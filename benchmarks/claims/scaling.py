@@ -63,7 +63,8 @@ def work(
     config = get_config()
     config.train.batch_size = settings.batch * jax.device_count()
     experiment = build(config)
-    state, rows = experiment.state, next(experiment.train_batches(0))
+    state = experiment.state
+    rows = next(experiment.train_batches(0))
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     compiled = experiment.train_step.lower(state, rows).compile()
 
@@ -165,7 +166,8 @@ def b16_params() -> int:
 
 def measure(settings: Settings) -> Result:
     """Returns what each setup's devices exchange and how fast they are, and the model."""
-    figures, accounts = {}, {}
+    figures = {}
+    accounts = {}
     for name, setup in SETUPS.items():
         timed, accounts[name] = run_setup(setup, settings)
         figures |= {f"{name}, {what}": figure for what, figure in timed.items()}

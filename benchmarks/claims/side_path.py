@@ -44,7 +44,9 @@ def class_rows(
     config: Config, queries: list[Array], keys: list[Array]
 ) -> tuple[Float[Array, "batch layers heads patches"], Float[Array, "batch layers"]]:
     """Returns the class rows of all layers and their descriptors, as in the encoder."""
-    describe, rows, descriptors = DESCRIPTORS[config.sacm.descriptor], [], []
+    describe = DESCRIPTORS[config.sacm.descriptor]
+    rows = []
+    descriptors = []
     for query, key in zip(queries, keys, strict=True):
         rows.append(log_class_row(query, key))
         descriptors.append(describe(query, key, rows[-1]))
@@ -67,19 +69,23 @@ def gate_gradient(
 
 def parts(settings: Settings) -> dict[str, Call]:
     """Returns the compiled calls to time, by the name of the part."""
-    config, batch = settings.config(), settings.batch
+    config = settings.config()
+    batch = settings.batch
     dtype = PRECISIONS[settings.precision]().dtype
     model = cast(AFTrans, CASES["aftrans"].make(config, dtype))
-    variant, rng = model.vit.variant, np.random.default_rng(0)
+    variant = model.vit.variant
+    rng = np.random.default_rng(0)
     side = variant.patches_per_side(config.data.image_size, config.model.stride)
     local = model.vit.geometry._replace(image_size=model.local_size)
     local_side = variant.patches_per_side(model.local_size, config.model.stride)
     draw = jax.jit(partial(jax.random.normal, dtype=dtype), static_argnums=1)
-    head_dim, tokens = variant.hidden // variant.heads, 1 + side**2
+    head_dim = variant.hidden // variant.heads
+    tokens = 1 + side**2
     seeds = jax.random.split(jax.random.key(0), 2 * variant.layers)
     drawn = [draw(seed, (batch, tokens, variant.heads, head_dim)) for seed in seeds]
     # One query a layer: only the class token's is read, and the last block has no others.
-    queries, keys = [query[:, :1] for query in drawn[::2]], drawn[1::2]
+    queries = [query[:, :1] for query in drawn[::2]]
+    keys = drawn[1::2]
 
     rows = smooth_rows(rng, batch, variant.layers, variant.heads, side)
     descriptor = jnp.asarray(rng.normal(size=(batch, variant.layers)), jnp.float32)
@@ -124,10 +130,12 @@ def parts(settings: Settings) -> dict[str, Call]:
 def measure(settings: Settings) -> Result:
     """Returns the milliseconds of each part, and of the total beside the step's and the goal's."""
     timed = take_turns(parts(settings), settings, burst=BURST)
-    config, batch = settings.config(), settings.batch
+    config = settings.config()
+    batch = settings.batch
     steps = {name: Step(CASES[name], config, batch) for name in ("aftrans", "two_passes")}
     whole = take_turns(steps, settings)
-    step, passes = whole["aftrans"], whole["two_passes"]
+    step = whole["aftrans"]
+    passes = whole["two_passes"]
     added = round(step.median - passes.median, 4)
     parts_sum = round(sum(timing.median for timing in timed.values()), 4)
     figures = timed | {

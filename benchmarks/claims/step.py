@@ -32,7 +32,8 @@ def attempt(name: str, settings: Settings, batch: int) -> tuple[Step | None, dic
     """Returns a step after its first call, None where memory ran out, and details on it."""
     gc.collect()  # an earlier step's arrays, which its error may still have held
     known: dict[str, Any] = {}
-    began, before = time.perf_counter(), device_bytes("peak_bytes_in_use")
+    began = time.perf_counter()
+    before = device_bytes("peak_bytes_in_use")
     try:
         step = Step(CASES[name], settings.config(), batch)
         known["executable_bytes"] = step.executable_bytes
@@ -54,7 +55,9 @@ def measure(settings: Settings) -> Result:
     Utilisation counts the FLOP that the case needs, so that the shortcut does not increase it;
     "model FLOP" are those of the model as published.
     """
-    details, figures, steps = dict[str, Any](settings.resolved()), dict[str, Figure](), {}
+    details = dict[str, Any](settings.resolved())
+    figures = dict[str, Figure]()
+    steps = {}
     for name in settings.pick(CASES, DEFAULT_CASES):
         step, details[name] = attempt(name, settings, settings.batch)
         details[name]["out_of_memory"] = step is None
@@ -65,7 +68,8 @@ def measure(settings: Settings) -> Result:
     for name, timing in take_turns(steps, settings).items():
         figures[f"{name}, time"] = timing
         figures[f"{name}, speed"] = timing.rate(settings.batch, "images/s")
-        config, case = settings.config(), CASES[name]
+        config = settings.config()
+        case = CASES[name]
         needed = 3 * case_flops(case, config)
         whole = 3 * case_flops(case._replace(every_token=True), config)
         details[name]["gflop_per_image"] = round(needed / 1e9, 2)

@@ -63,7 +63,8 @@ def serve(make: Callable[..., Side], args: tuple[Any, ...], talk: Talk) -> int |
 
 def ours(settings: Settings) -> Side:
     """Returns AFTrans's own step, as the benchmark `step` times it."""
-    began, config = time.perf_counter(), settings.config()
+    began = time.perf_counter()
+    config = settings.config()
     known: dict[str, Any] = dict(settings.resolved())
     step = Step(CASES["aftrans"], config, settings.batch)
     state, _ = jax.block_until_ready(step())
@@ -93,9 +94,11 @@ def theirs(settings: Settings, name: str, dtype: str) -> Side:
         )
     if on_gpu:
         torch.set_float32_matmul_precision("high")
-    variant, sides = VARIANTS[settings.variant], (settings.image_size, settings.local_size)
+    variant = VARIANTS[settings.variant]
+    sides = (settings.image_size, settings.local_size)
     sizes = model.Sizes(variant, NUM_CLASSES, *sides, settings.stride)
-    began, device = time.perf_counter(), "cuda" if on_gpu else "cpu"
+    began = time.perf_counter()
+    device = "cuda" if on_gpu else "cpu"
     run = step.Step(name, sizes, settings.batch, dtype=dtype, device=device)
     needed = 3 * sum(flops(variant, side, settings.stride) for side in sides)
     needed += step.chain_flops(sizes) if name == "eager" else 0

@@ -11,7 +11,8 @@ from benchmarks.harness.figures import Figure, Result, ratio
 from benchmarks.harness.worker import Worker
 from benchmarks.settings import Settings
 
-HERE, THERE = "this checkout", "the other commit"
+HERE = "this checkout"
+THERE = "the other commit"
 PACKAGES = ("aftrans_jax", "configs")
 # Two processes may share one accelerator here.
 ENVIRONMENT: Mapping[str, str] = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"}
@@ -26,7 +27,8 @@ def checked_out(root: Path, ref: str) -> Iterator[Path]:
       ref: name of the commit, in any form that git knows.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        worktree, packages = Path(temporary, "worktree"), Path(temporary, "packages")
+        worktree = Path(temporary, "worktree")
+        packages = Path(temporary, "packages")
         _git(root, "worktree", "add", "--quiet", "--detach", str(worktree), ref).check_returncode()
         try:
             yield _side_by_side(packages, worktree)

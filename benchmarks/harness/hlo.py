@@ -6,8 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 _KINDS = (
-    *("all-reduce", "all-gather", "all-to-all", "ragged-all-to-all", "reduce-scatter"),
-    *("collective-permute", "collective-broadcast"),
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "ragged-all-to-all",
+    "reduce-scatter",
+    "collective-permute",
+    "collective-broadcast",
 )
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(-start)?\((.*)")
 # Ends at a brace on a line of its own, since strings within instructions have lines too.
@@ -56,7 +61,8 @@ def collectives(hlo: str) -> list[Collective]:
     blocks: dict[str, str] = dict(_COMPUTATION.findall(hlo))
     inside = _called((name for loop in _LOOP.findall(hlo) for name in loop), blocks)
     lines = {name: _COLLECTIVE.findall(text) for name, text in blocks.items()}
-    num_written, num_read = len(_COLLECTIVE.findall(hlo)), sum(map(len, lines.values()))
+    num_written = len(_COLLECTIVE.findall(hlo))
+    num_read = sum(map(len, lines.values()))
     if num_read != num_written or inside - blocks.keys():
         raise ValueError(
             f"{num_read} of {num_written} collectives lie in computations that could be read, "

@@ -47,7 +47,9 @@ def largest(fits: Callable[[int], bool], first: int, *, tolerance: float = 0.06)
     It grows the first guess by a quarter until one does not fit, or halves it until one does, and
     then bisects. Each trial is a compilation, so a good guess saves time.
     """
-    good, bad, trial = 0, None, max(1, first)
+    good = 0
+    bad = None
+    trial = max(1, first)
     while bad is None or bad - good > max(1, tolerance * good):
         if fits(trial):
             good = trial
@@ -59,7 +61,8 @@ def largest(fits: Callable[[int], bool], first: int, *, tolerance: float = 0.06)
 
 def bytes_per_image(known: Mapping[int, int]) -> int | None:
     """Returns the bytes for one more image, from the smallest and largest batch, if two."""
-    low, high = min(known, default=0), max(known, default=0)
+    low = min(known, default=0)
+    high = max(known, default=0)
     return (known[high] - known[low]) // (high - low) if low < high else None
 
 

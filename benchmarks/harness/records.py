@@ -17,9 +17,22 @@ from benchmarks.registry import Benchmark
 from benchmarks.settings import Settings
 
 PACKAGES = (
-    *("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cudnn-cu12"),
-    *("nvidia-cudnn-cu13", "libtpu", "flax", "numpy", "scipy", "torch", "tensorflow-cpu"),
-    *("grain", "pillow", "opencv-python-headless", "scikit-image"),
+    "jax",
+    "jaxlib",
+    "jax-cuda12-plugin",
+    "jax-cuda13-plugin",
+    "nvidia-cudnn-cu12",
+    "nvidia-cudnn-cu13",
+    "libtpu",
+    "flax",
+    "numpy",
+    "scipy",
+    "torch",
+    "tensorflow-cpu",
+    "grain",
+    "pillow",
+    "opencv-python-headless",
+    "scikit-image",
 )
 
 

@@ -54,7 +54,8 @@ class Worker:
         """
         folder = folder or Path(__file__).parents[2]
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-        self._function, (self._pipe, other_end) = function, Pipe()
+        self._function = function
+        (self._pipe, other_end) = Pipe()
         command = [sys.executable, "-P", "-m", __name__, str(other_end.fileno())]
         self._process = subprocess.Popen(
             command,

@@ -82,7 +82,8 @@ def _aftrans(config: Config, dtype: jnp.dtype) -> AFTrans:
 
 def _plain(config: Config, dtype: jnp.dtype, size: str) -> PlainViT:
     config = config.copy_and_resolve_references()
-    config.model.name, config.data.image_size = "vit", config.data[size]
+    config.model.name = "vit"
+    config.data.image_size = config.data[size]
     vit = build_model(config, NUM_CLASSES, dtype).vit
     return PlainViT(_as(EveryTokenViT, vit))
 
@@ -142,7 +143,8 @@ def flops(variant: Variant, image_size: int, stride: int, *, every_token: bool =
         for the class token.
     """
     patches = variant.patches_per_side(image_size, stride) ** 2
-    tokens, hidden = 1 + patches, variant.hidden
+    tokens = 1 + patches
+    hidden = variant.hidden
     per_key = 2 * hidden * hidden  # key and value
     per_query = 2 * hidden * hidden + 2 * hidden * variant.mlp  # query, out, perceptron
     queries = tokens * (variant.layers - 1) + (tokens if every_token else 1)
@@ -153,5 +155,6 @@ def flops(variant: Variant, image_size: int, stride: int, *, every_token: bool =
 def case_flops(case: Case, config: Config) -> int:
     """Returns the FLOP of one image's forward passes through all branches of a case."""
     sizes = (config.data[branch] for branch in case.branches)
-    variant, stride = VARIANTS[config.model.variant], config.model.stride
+    variant = VARIANTS[config.model.variant]
+    stride = config.model.stride
     return sum(flops(variant, size, stride, every_token=case.every_token) for size in sizes)

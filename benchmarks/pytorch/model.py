@@ -52,7 +52,8 @@ class Norm(nn.LayerNorm):
     """A layer norm in the type of its input, from float32 parameters, as in flax."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        weight = self.weight.to(x.dtype)
+        bias = self.bias.to(x.dtype)
         return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
@@ -72,7 +73,8 @@ class Block(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.heads, hidden = variant.heads, variant.hidden
+        self.heads = variant.heads
+        hidden = variant.hidden
         self.norm_attention = Norm(hidden, eps=1e-6)
         self.qkv = Linear(hidden, 3 * hidden)
         self.out = Linear(hidden, hidden)
@@ -105,7 +107,10 @@ class TwoBranchViT(nn.Module):
 
     def __init__(self, sizes: Sizes, dtype: torch.dtype) -> None:
         super().__init__()
-        self.sizes, self.dtype, self.run_block, variant = sizes, dtype, run_block, sizes.variant
+        self.sizes = sizes
+        self.dtype = dtype
+        self.run_block = run_block
+        variant = sizes.variant
         self.embedding = Convolution(3, variant.hidden, variant.patch_size, sizes.stride)
         self.cls = nn.ParameterList(torch.zeros(1, 1, variant.hidden) for _ in sizes.grids)
         self.positions = nn.ParameterList(

@@ -17,7 +17,10 @@ from benchmarks.pytorch.model import (
 )
 
 Forward = Callable[[TwoBranchViT, Tensor], tuple[Tensor, Tensor]]
-LEARNING_RATE, MOMENTUM, CLIP_NORM = 0.03, 0.9, 1.0  # as in aftrans_jax/config.py
+# As in aftrans_jax/config.py.
+LEARNING_RATE = 0.03
+MOMENTUM = 0.9
+CLIP_NORM = 1.0
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -49,7 +52,8 @@ def box_around(row: Tensor, sizes: Sizes) -> Tensor:
 
     It covers all of them and stays on the device; public code labels components on the host.
     """
-    relevance, side = row.float().mean(dim=1), sizes.grids[0]
+    relevance = row.float().mean(dim=1)
+    side = sizes.grids[0]
     mask = (relevance > relevance.mean(dim=1, keepdim=True)).view(-1, side, side).int()
     edges = [
         edge
@@ -84,7 +88,8 @@ def stored_maps(model: TwoBranchViT, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def two_passes(model: TwoBranchViT, images: Tensor) -> tuple[Tensor, Tensor]:
     """Returns both branches' logits; the local one sees a corner, which is the least they cost."""
-    images, side = normalize(images), model.sizes.local_size
+    images = normalize(images)
+    side = model.sizes.local_size
     corners = images[:, :, :side, :side]
     return model(images, 0, fused_attention)[0], model(corners, 1, fused_attention)[0]
 
@@ -107,7 +112,9 @@ class Step:
 
     def __init__(self, name: str, sizes: Sizes, batch: int, *, dtype: str, device: str) -> None:
         """Builds the model with random weights and runs, or compiles, the first step."""
-        self.note, self._forward, self._device = "", FORWARDS[name], device
+        self.note = ""
+        self._forward = FORWARDS[name]
+        self._device = device
         torch.manual_seed(0)
         with torch.device(device):
             self._model = TwoBranchViT(sizes, getattr(torch, dtype))

@@ -49,7 +49,8 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
 def get_config() -> Config:
     """Returns the choices' recipe with 360 steps."""
     config = choices_config()
-    config.train.steps, config.train.warmup_steps = 360, 40
+    config.train.steps = 360
+    config.train.warmup_steps = 40
     return config
 
 

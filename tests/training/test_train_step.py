@@ -379,7 +379,8 @@ def test_the_share_of_the_peak_is_reported_where_it_is_known(float16, tmp_path, 
     assert "nan" not in said
     assert ("  MFU 0.0%\n" in said) == ("MFU" in said) == math.isfinite(peak_speed)
     for figures in (log.history()[-1], report.speed()):
-        assert (speed := figures["images_per_second"]) > 0
+        speed = figures["images_per_second"]
+        assert speed > 0
         mfu = None if math.isnan(peak_speed) else pytest.approx(speed / 1e9)
         assert figures.get("mfu") == mfu
 

@@ -12,8 +12,14 @@ from aftrans_jax.data.decoding.sixteen_bits import highest_bits, joined, lowest_
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits of a sample that cameras and scanners write
 # Tags of TIFF, and a value of each of the last three.
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE, _SAMPLE_FORMAT, _MEANING, _PLANES = 258, 281, 339, 262, 284
-_UNSIGNED, _WHITE_IS_ZERO, _SEPARATE = 1, 0, 2
+_BITS_PER_SAMPLE = 258
+_MAX_SAMPLE_VALUE = 281
+_SAMPLE_FORMAT = 339
+_MEANING = 262
+_PLANES = 284
+_UNSIGNED = 1
+_WHITE_IS_ZERO = 0
+_SEPARATE = 2
 _LARGEST_DARK = (1 << 14) - 1  # 16 bits whose samples are all smaller may be fewer bits
 _LARGEST_UNIT = 16  # fractions up to here are from 0 to 1: as 8 bits they would all be black
 _OVERSHOOT = 1.25  # of fractions beyond white, as sharpening and resizing leave them
@@ -88,7 +94,8 @@ def _known_bits(image: Image.Image, stated_bits: int | None, largest: int | floa
     if image.format != "TIFF":
         # By PNG's standard encoders scale to 16 bits, whatever sBIT is; not all of them do.
         return stated_bits and (max(stated_bits, 8) if largest < 2**stated_bits else 16)
-    white, bits = _tag(image, _MAX_SAMPLE_VALUE), _tag(image, _BITS_PER_SAMPLE)
+    white = _tag(image, _MAX_SAMPLE_VALUE)
+    bits = _tag(image, _BITS_PER_SAMPLE)
     if isinstance(white, int) and white > 0:
         return max(white.bit_length(), 8)
     return bits if isinstance(bits, int) and bits not in (16, 32, 64) else None
@@ -104,7 +111,8 @@ def _to_uint8(
     values: Num[np.ndarray, "*shape"], bits: int | None
 ) -> tuple[UInt8[np.ndarray, "*shape"], str]:
     """Returns samples as 8 bits, and how their range was guessed."""
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise KindError("its samples are not finite numbers")
     samples = f"samples from {low:g} to {high:g} read as"
@@ -134,7 +142,8 @@ def _from_16_bits(
 
     It uses the lower ones alone, or one of its colours, given as 16 bits, is transparent.
     """
-    raw, key = raw_mode(image), image.info.get("transparency")
+    raw = raw_mode(image)
+    key = image.info.get("transparency")
     high = highest_bits(image, reopen)
     num_colours = 4 if image.mode == "CMYK" else 3
     largest = int(high[..., :num_colours].max())

@@ -12,7 +12,17 @@ from PIL.ImageFile import ImageFile
 
 # By Pillow's names. Others are not photos, or run programs of their own, as EPS does.
 PHOTO_FORMATS = (
-    *("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "HEIF"),
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "BMP",
+    "GIF",
+    "JPEG2000",
+    "PPM",
+    "HEIF",
 )
 HEIC_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")

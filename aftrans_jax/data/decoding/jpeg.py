@@ -18,10 +18,14 @@ _ARITHMETIC_PADDING = bytes(16) + b"\x5a\xa5" * 16
 _MARKER = re.compile(rb"\xff\xff*([^\x00\xff])")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff\xff*([\xd0-\xd7])")
-_SOS, _EOI, _DRI, _APP0, _APP1, _APP14, _APP15, _COM = (
-    *(0xDA, 0xD9, 0xDD),
-    *(0xE0, 0xE1, 0xEE, 0xEF, 0xFE),
-)
+_EOI = 0xD9
+_SOS = 0xDA
+_DRI = 0xDD
+_APP0 = 0xE0
+_APP1 = 0xE1
+_APP14 = 0xEE
+_APP15 = 0xEF
+_COM = 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 ... SOF15
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}
@@ -68,7 +72,8 @@ def read_jpeg(data: bytes) -> Jpeg:
     if not frames or not scans:
         raise ValueError("the file has a header but no image")
     _check_all_scans(frames[0], scans)
-    whole, padded = [b"\xff\xd8"], [b"\xff\xd8"]
+    whole = [b"\xff\xd8"]
+    padded = [b"\xff\xd8"]
     kept = [segment for segment in segments if _matters(segment.code)]
     has_restarts = any(segment.code == _DRI for segment in kept)
     padding = _ARITHMETIC_PADDING if frames[0].code in _ARITHMETIC else _PADDING * 4
@@ -85,9 +90,11 @@ def read_jpeg(data: bytes) -> Jpeg:
 
 
 def _segments(data: bytes) -> list[_Segment]:
-    segments, position = [], 2
+    segments = []
+    position = 2
     while marker := _MARKER.search(data, position):
-        code, start = marker[1][0], marker.end()
+        code = marker[1][0]
+        start = marker.end()
         if code == _EOI:
             return segments
         if code == 0x01 or 0xD0 <= code <= 0xD8:  # these have no length
@@ -114,7 +121,9 @@ def _check_all_scans(frame: _Segment, scans: list[_Segment]) -> None:
         number = scan.body[0] if scan.body else 0
         first, last, bits = (*scan.body[1 + 2 * number :], 0, 0, 0)[:3]
         if frame.code not in _PROGRESSIVE:
-            first, last, bits = 0, 63, 0
+            first = 0
+            last = 63
+            bits = 0
         if bits % 16 == 0:  # no lower bits follow
             read = scan.body[1 : 1 + 2 * number : 2]
             lacking -= {(component, k) for component in read for k in range(first, last + 1)}

@@ -16,8 +16,13 @@ _PIECE = 1 << 20  # bytes of rows that are unpacked at a time
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the header's colour type
 # First column and row of each of Adam7's passes, and the steps to the next.
 _PASSES = (
-    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
-    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
 )
 
 
@@ -42,11 +47,15 @@ def read_png(data: bytes) -> Png:
     Raises:
       ValueError: a chunk is cut off or its checksum does not match, or the last one is missing.
     """
-    kept, exif, xmp, position = [SIGNATURE], b"", b"", len(SIGNATURE)
+    kept = [SIGNATURE]
+    exif = b""
+    xmp = b""
+    position = len(SIGNATURE)
     significant = b""
     while kept[-1][4:8] != b"IEND":
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
-        kind, body = data[position + 4 : position + 8], data[position + 8 : end - 4]
+        kind = data[position + 4 : position + 8]
+        body = data[position + 8 : end - 4]
         if end > len(data) or len(kind) < 4:
             raise ValueError("the file ends before its image does")
         if kind in _KEPT:
@@ -78,10 +87,12 @@ def check_rows(stream: bytes) -> None:
     width, height, depth, colour, *_, interlaced = struct.unpack_from(">IIBBBBB", stream, 16)
     missing = 0
     for left, top, right, down in _PASSES if interlaced else [(0, 0, 1, 1)]:
-        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        columns = -(-(width - left) // right)
+        rows = -(-(height - top) // down)
         if columns > 0 and rows > 0:  # each row begins with its filter
             missing += rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8))
-    unpacked, position = zlib.decompressobj(), len(SIGNATURE)
+    unpacked = zlib.decompressobj()
+    position = len(SIGNATURE)
     while missing > 0 and position < len(stream):
         length = int.from_bytes(stream[position : position + 4], "big")
         if stream[position + 4 : position + 8] == b"IDAT":

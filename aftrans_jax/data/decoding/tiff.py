@@ -17,14 +17,16 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _TEXT = (1, 2, 7)  # types of which many values are one to Pillow
 # Tags that tell where pixels are and how they are stored.
 _PIXELS = frozenset(
-    (
-        *(256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320),
-        *(322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), *range(529, 533), 50674),
-    )
+    {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320}
+    | {322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), *range(529, 533), 50674}
 )
 _NEEDED = frozenset((256, 257, 258, 259, 262, 273, 279, 322, 323, 324, 325))
-_BITS, _SAMPLES, _PLANES, _EXTRA = 258, 277, 284, 338
-_SEPARATE, _MULTIPLIED = 2, 1  # values of _PLANES and _EXTRA: planes apart; colours times alpha
+_BITS = 258
+_SAMPLES = 277
+_PLANES = 284
+_EXTRA = 338
+_SEPARATE = 2  # a value of _PLANES
+_MULTIPLIED = 1  # a value of _EXTRA: colours are multiplied by alpha
 
 
 def is_tiff(data: bytes) -> bool:
@@ -46,19 +48,23 @@ def read_tiff(data: bytes) -> bytes:
     """
     if data[:4] == b"MM\0+":
         raise ValueError("Pillow reads no BigTIFF whose bytes are in big-endian order")
-    order, is_big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = 43 in data[2:4]
     place, number, entry = (8, "Q", "HHQQ") if is_big else (4, "H", "HHII")
     form = "Q" if is_big else "I"
     try:
         (start,) = struct.unpack_from(order + form, data, place)
         (count,) = struct.unpack_from(order + number, data, start)
-        first, step = start + struct.calcsize(number), struct.calcsize(order + entry)
+        first = start + struct.calcsize(number)
+        step = struct.calcsize(order + entry)
         end = first + count * step
         struct.unpack_from(order + form, data, end)  # where the list of the next image is
         entries = [data[at : at + step] for at in range(first, end, step)]
     except struct.error as error:
         raise ValueError("its list of tags is cut off") from error
-    kept, left, num_samples = [], len(data), 1
+    kept = []
+    left = len(data)
+    num_samples = 1
     for one in entries:
         tag, kind, values, value = struct.unpack(order + entry, one)
         if tag == _SAMPLES:
@@ -93,14 +99,17 @@ def as_stored(image: ImageFile) -> ImageFile:
     """
     if not (isinstance(image, TiffImageFile) and image.tile):
         return image
-    tags, tile = image.tag_v2, image.tile[-1]  # the last one ends where the image does
-    is_apart, bits = tags.get(_PLANES) == _SEPARATE, tags.get(_BITS, ())
+    tags = image.tag_v2
+    tile = image.tile[-1]  # the last one ends where the image does
+    is_apart = tags.get(_PLANES) == _SEPARATE
+    bits = tags.get(_BITS, ())
     if tile.codec_name == "libtiff" and isinstance(tile.args, tuple):
         raw = re.sub(r"(?<=^[FI];\d\d)B", "N", tile.args[0])
         image.tile = [tile._replace(args=(raw, *tile.args[1:]))]
     elif is_apart and 16 in bits and tile.extents:
         raw = "RGBa" if tags.get(_EXTRA) == (_MULTIPLIED,) else image.mode
-        place, args = (0, 0, *tile.extents[2:]), (f"{raw};16N", False, tags.offset)
+        place = (0, 0, *tile.extents[2:])
+        args = (f"{raw};16N", False, tags.offset)
         image.tile = [tile._make(("libtiff", place, 0, args))]
         image.use_load_libtiff = True
     is_undeclared = image.mode == "RGBA" and _EXTRA not in tags and image.use_load_libtiff

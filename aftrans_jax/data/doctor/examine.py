@@ -171,9 +171,11 @@ def _labels(source: Source) -> Sequence[int]:
 
 def _on_disk(listed: Annotations) -> tuple[set[str], tuple[str, ...], tuple[str, ...]]:
     """Returns listed images without a file, photos that are not listed, and notes."""
-    root, tables = listed.train.root, listed.tables().values()
+    root = listed.train.root
+    tables = listed.tables().values()
     names = {composed(name) for table in tables for name in table.names}
-    surplus, notes = [], listed.notes
+    surplus = []
+    notes = listed.notes
     if root.is_dir() and not listed.is_looked_through:
         folders = {name.partition("/")[0] for name in names}
         files = find_files(root, folders)  # a list may be in a folder with many other files
@@ -186,10 +188,14 @@ def _examined(image: ListedImage, source: Source, index: int) -> _Examined:
     try:
         if isinstance(source, PhotoSource):
             photo = source.photo(index)
-            pixels, guess, box = photo.pixels, photo.guess, photo.place(source.table.box(index))
+            pixels = photo.pixels
+            guess = photo.guess
+            box = photo.place(source.table.box(index))
         else:
             example = source[index]
-            pixels, guess, box = example.image, "", example.box
+            pixels = example.image
+            guess = ""
+            box = example.box
     except (OSError, ValueError) as error:
         return _Examined(image, str(error) or type(error).__name__)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
@@ -197,7 +203,8 @@ def _examined(image: ListedImage, source: Source, index: int) -> _Examined:
     is_grey = all(  # for most coloured images, a few rows are enough to see it
         bool((rows == rows[..., :1]).all()) for rows in (pixels[::64], pixels)
     )
-    side_px, is_astray = min(pixels.shape[:2]), _is_astray(box, pixels.shape)
+    side_px = min(pixels.shape[:2])
+    is_astray = _is_astray(box, pixels.shape)
     return _Examined(image, "", digest.digest(), is_grey, side_px, guess, is_astray)
 
 

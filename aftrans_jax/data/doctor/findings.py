@@ -192,7 +192,8 @@ def _table(diagnosis: Diagnosis) -> list[str]:
     ]
     octaves = [np.array([int(number).bit_length() for number in of]) for of in counts]
     for octave in sorted(set().union(*(of.tolist() for of in octaves))):
-        low, high = 2**octave // 2, 2**octave - 1
+        low = 2**octave // 2
+        high = 2**octave - 1
         bounds = f"{low}" if low >= high else f"{low} to {high}"
         rows.append((f"classes with {bounds}", *((of == octave).sum() for of in octaves)))
     widths = [max(8, len(split) + 3) for split in splits]

@@ -67,7 +67,8 @@ def auto_augment(example: Example, rng: np.random.Generator) -> Example:
 
     Follows: TransFG `AutoAugImageNetPolicy`, with all 25 rows of AutoAugment's paper, not 24.
     """
-    image, box = Image.fromarray(example.image), example.box
+    image = Image.fromarray(example.image)
+    box = example.box
     for name, probability, magnitude in POLICY[rng.integers(len(POLICY))]:
         if rng.random() < probability:
             operation = OPERATIONS[name]
@@ -79,7 +80,8 @@ def auto_augment(example: Example, rng: np.random.Generator) -> Example:
 def _shear_x(image: Image.Image, slope: float) -> Image.Image:
     """Moves every row to the left by `slope` times its distance from the top edge."""
     to_source = (1, slope, 0, 0, 1, 0)
-    affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    affine = Image.Transform.AFFINE
+    bicubic = Image.Resampling.BICUBIC
     return image.transform(image.size, affine, to_source, bicubic, fillcolor=FILL_COLOR)
 
 
@@ -93,7 +95,8 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
 
 
 def _rotate_box(box: _Box, degrees: float, image: Image.Image) -> _Box:
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    cos = math.cos(math.radians(degrees))
+    sin = math.sin(math.radians(degrees))
     centre = (image.height / 2, image.width / 2)
     return map_corners(box, np.array([[cos, sin], [-sin, cos]]), centre, image)
 

@@ -22,11 +22,13 @@ class ResizedCache:
 
     def __init__(self, source: Source, size: int) -> None:
         """Reserves memory, which is taken page by page as images are decoded; `size` in pixels."""
-        self.source, self._size = source, size
+        self.source = source
+        self._size = size
         self._images = np.empty((len(source), size, size, 3), np.uint8)
         self._boxes = np.empty((len(source), 4), np.float32)
         self._ready = np.zeros(len(source), bool)
-        self.names, self.labels = source.names, source.labels
+        self.names = source.names
+        self.labels = source.labels
 
     def __len__(self) -> int:
         return len(self.source)
@@ -34,7 +36,8 @@ class ResizedCache:
     def __getitem__(self, index: int) -> Example:
         if not self._ready[index]:
             example = resize(self.source[index], self._size)
-            self._images[index], self._boxes[index] = example.image, example.box
+            self._images[index] = example.image
+            self._boxes[index] = example.box
             self._ready[index] = True  # set last, because other threads read it
         return Example(self._images[index], self.labels[index], self._boxes[index])
 
@@ -55,7 +58,8 @@ def check_memory(splits: Sequence[tuple[int, int]], copies: int = 1) -> str:
     Raises:
       ValueError: that is more than four fifths of the free memory.
     """
-    needed, free = copies * sum(count * size**2 * 3 for count, size in splits), free_memory()
+    needed = copies * sum(count * size**2 * 3 for count, size in splits)
+    free = free_memory()
     by_size = {size: sum(n for n, other in splits if other == size) for _, size in splits}
     images = " and ".join(f"{n:,} images of {size} x {size} px" for size, n in by_size.items())
     shared = f", once for each of {copies} processes on this host," if copies > 1 else ""

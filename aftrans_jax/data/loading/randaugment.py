@@ -27,7 +27,8 @@ _LARGEST_SHIFT = 150 / 331  # fraction of the side; AutoAugment's 150 px of 331
 def _move(image: Image.Image, level: float, matrix: np.ndarray) -> Image.Image:
     """Reads each pixel (x, y) from (x, y) + level x matrix (x, y, 1), grey beyond the edges."""
     to_source = tuple((np.eye(2, 3) + level * matrix).ravel().tolist())
-    affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    affine = Image.Transform.AFFINE
+    bicubic = Image.Resampling.BICUBIC
     return image.transform(image.size, affine, to_source, bicubic, fillcolor=FILL_COLOR)
 
 
@@ -55,7 +56,8 @@ def _shift_box(box: _Box, share: float, image: Image.Image, axis: int) -> _Box:
 
 
 def _shifting(axis: int) -> Operation:
-    apply, move = partial(_shift, axis=axis), partial(_shift_box, axis=axis)
+    apply = partial(_shift, axis=axis)
+    move = partial(_shift_box, axis=axis)
     return Operation(apply, last=_LARGEST_SHIFT, signed=True, move=move)
 
 
@@ -96,7 +98,8 @@ def rand_augment(example: Example, rng: np.random.Generator) -> Example:
 
     Follows: timm's "rand-m9-inc1" in one thing: every operation is stronger at a higher magnitude.
     """
-    image, box = Image.fromarray(example.image), example.box
+    image = Image.fromarray(example.image)
+    box = example.box
     for number in rng.integers(len(_NAMES), size=NUM_OPERATIONS):
         operation = RAND_OPERATIONS[_NAMES[number]]
         level = operation.first + MAGNITUDE * (operation.last - operation.first)

@@ -47,9 +47,11 @@ class Skipped:
             error: names are in order, so damaged images may be next to one another.
         """
         with self._lock:
-            is_known, self.flags[index] = bool(self.flags[index]), True
+            is_known = bool(self.flags[index])
+            self.flags[index] = True
             self._recent[index] = True
-            number, total = sum(self._recent.values()), len(self._recent)
+            number = sum(self._recent.values())
+            total = len(self._recent)
         if not is_known:
             so_far = int(self.flags.sum())
             logging.warning("skipping unreadable image %d (%d so far): %s", index, so_far, error)

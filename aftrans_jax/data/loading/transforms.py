@@ -50,7 +50,8 @@ def random_resized_crop(example: Example, rng: np.random.Generator, image_size: 
     for _ in range(_ATTEMPTS):
         area = height * width * rng.uniform(_SMALLEST_AREA, 1)
         aspect = math.exp(rng.uniform(-math.log(_WIDEST), math.log(_WIDEST)))
-        rows, cols = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        rows = round(math.sqrt(area / aspect))
+        cols = round(math.sqrt(area * aspect))
         if 0 < rows <= height and 0 < cols <= width:
             top = int(rng.integers(0, height - rows, endpoint=True))
             left = int(rng.integers(0, width - cols, endpoint=True))

@@ -197,7 +197,8 @@ def photo_dataset(
     checked = {"test": lists.test} if only_test else tables
     missing = [name for table in checked.values() for name in table.missing()]
     if missing:
-        number, without = sum(map(len, checked.values())), ""
+        number = sum(map(len, checked.values()))
+        without = ""
         if len(missing) < number:
             place = shlex.quote(str(lists.train.root / "clean.csv"))
             without = (

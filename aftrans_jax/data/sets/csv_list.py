@@ -90,7 +90,8 @@ def write_csv(path: str | Path, rows: Iterable[tuple[str, str, str]]) -> None:
       ValueError: see `check_rows`; nothing has been written.
       OSError: the disk is full, read-only or gone; the file is named.
     """
-    path, rows = Path(path), list(rows)
+    path = Path(path)
+    rows = list(rows)
     check_rows(path, rows)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])

@@ -12,19 +12,15 @@ from aftrans_jax.data.names import composed, summary
 # What operating systems, network storage, editors and notebooks leave, in lower case. Hidden files
 # and folders, whose names begin with a dot, are left out as well.
 _HELPERS = frozenset(
-    {
-        *("__macosx", "network trash folder", "temporary items", "icon\r"),  # macOS
-        *("thevolumesettingsfolder",),
-        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
-        *("$recycle.bin", "system volume information"),
-        *("msocache",),
-        *("lost+found",),  # Linux
-        *("@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"),  # Synology
-        *("@appstore", "@appdata", "@database"),
-        *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
-        *("~snapshot", "_gsdata_", "files_trashbin"),  # NetApp, GoodSync, Nextcloud
-        *("__pycache__", "_thumbs"),
-    }
+    {"__macosx", "network trash folder", "temporary items", "icon\r", "thevolumesettingsfolder"}
+    | {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "msocache"}  # Windows
+    | {"$recycle.bin", "system volume information"}
+    | {"lost+found"}  # Linux
+    | {"@eadir", "@tmp", "@sharebin", "#recycle", "#snapshot", "@sharesnap"}  # Synology
+    | {"@appstore", "@appdata", "@database"}
+    | {"@recycle", "@recently-snapshot", "@transcode", "@__thumb"}  # QNAP
+    | {"~snapshot", "_gsdata_", "files_trashbin"}  # NetApp, GoodSync, Nextcloud
+    | {"__pycache__", "_thumbs"}
 )
 # Also words, which name a class as well: helpers only where photos lie beside the folder. Beside
 # the folder of a class there are none.

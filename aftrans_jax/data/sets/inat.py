@@ -56,7 +56,8 @@ def read_inat2017(directory: str | Path, *, supercategory: str = "") -> Annotati
     """
     archive = "each of train_val2017.zip and train_val_images.tar.gz"
     root = find_root(directory, "train_val2017", holds="train2017.json", archive=archive)
-    train, test = _read_split(root / "train2017.json"), _read_split(root / "val2017.json")
+    train = _read_split(root / "train2017.json")
+    test = _read_split(root / "val2017.json")
     _check_same(root, train.categories, test.categories)
     class_ids = _choose(train.categories, supercategory)
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
@@ -104,7 +105,8 @@ def _read_split(path: Path) -> _Split:
     categories = _entries(path, lists, "categories", _Category)
     images = _entries(path, lists, "images", _Image)
     labels = _entries(path, lists, "annotations", _Annotation)
-    strays, bare = sorted(labels.keys() - images.keys()), sorted(images.keys() - labels.keys())
+    strays = sorted(labels.keys() - images.keys())
+    bare = sorted(images.keys() - labels.keys())
     if strays or bare:
         raise ValueError(
             f"{path}: image_id of {len(strays)} annotations is no image's id, the first: "
@@ -145,7 +147,8 @@ def _entries(
     entries = lists.get(name)
     if not isinstance(entries, list):
         raise ValueError(f"{path}: no list {name!r}: expected COCO's format. {_REMEDY}")
-    pick, types = itemgetter(*kind._fields), tuple(kind.__annotations__.values())
+    pick = itemgetter(*kind._fields)
+    types = tuple(kind.__annotations__.values())
     read: dict[int, _Entry] = {}
     for number, entry in enumerate(entries):
         try:

@@ -76,7 +76,8 @@ def read_rows(
             continue
         try:
             key_text, rest = row.split(maxsplit=1)
-            row_id, value = key(key_text), parse(rest.strip())
+            row_id = key(key_text)
+            value = parse(rest.strip())
         except (ValueError, KeyError) as error:
             raise row_error(path, number, row, f"{id_form} and {expected}", remedy) from error
         if row_id in values:

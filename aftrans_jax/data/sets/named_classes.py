@@ -119,7 +119,8 @@ def _splits_of(
 
 def _drawn_splits(photos: Sequence[NamedPhoto], test_fraction: float, seed: int) -> list[str]:
     """Returns a drawn split for each image, where no photo names its own."""
-    names, paths = [photo.class_name for photo in photos], [photo.path for photo in photos]
+    names = [photo.class_name for photo in photos]
+    paths = [photo.path for photo in photos]
     out = set(drawn_split(names, paths, test_fraction, seed, purpose="test")[1])
     return ["test" if index in out else "train" for index in range(len(photos))]
 
@@ -142,7 +143,8 @@ def _named_splits(
     photos: Sequence[NamedPhoto], source: Path, remedy: str, *, evaluates: bool
 ) -> tuple[list[str], list[str]]:
     """Returns the split of each image, as named by the photos, and notes."""
-    names, notes = sorted({photo.split.lower() for photo in photos}), []
+    names = sorted({photo.split.lower() for photo in photos})
+    notes = []
     split_of = {name: SPLIT_NAMES[name] for name in names}
     splits = sorted(split_of.values())
     if splits == ["train", "validation"] or (evaluates and splits == ["validation"]):

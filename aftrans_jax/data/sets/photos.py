@@ -14,7 +14,8 @@ from aftrans_jax.data.decoding.decode import MAX_PIXELS, Photo, read_photo
 from aftrans_jax.data.examples import NO_BOX, Example
 from aftrans_jax.data.names import locate
 
-_NUM_ASKING, _AT_A_TIME = 16, 500  # threads that look for files, and files for each by turns
+_NUM_ASKING = 16  # threads that look for files
+_AT_A_TIME = 500  # files that each of them looks for by turns
 
 
 @dataclass(frozen=True, eq=False)  # == would raise, since arrays have no truth value

@@ -23,7 +23,8 @@ _DISC = np.exp(1j * np.arange(20) * np.pi / 10)[:, None].view(float)  # [corners
 _SQUARE = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
 # Bird coordinates: about 1 from beak to tail, x towards the beak, y down, origin in the belly.
 _WING = np.array([(19, -9), (15, -15), (2, -16), (-14, -11), (-38, 8), (-12, 9), (6, 8), (16, 2)])
-_WING_CENTER, _WING_TURN = np.array((-0.02, -0.04)), np.array([(0.94, -0.34), (0.34, 0.94)])
+_WING_CENTER = np.array((-0.02, -0.04))
+_WING_TURN = np.array([(0.94, -0.34), (0.34, 0.94)])
 _OUTLINE = np.array([(0.53, -0.2), (0.27, -0.44), (-0.58, 0.0), (-0.58, 0.24), (0.05, 0.38)])
 _Part = tuple[np.ndarray, np.ndarray]  # the corners [corners, 2] of a polygon and its RGB [3]
 
@@ -44,16 +45,20 @@ def _paint(canvas: Image.Image, parts: list[_Part], frame: np.ndarray) -> np.nda
     # Whole pixels: the last bit of a sine differs between machines, the picture must not.
     pixels = np.rint(np.concatenate([at for at, _ in parts]) @ frame[:2] + frame[2]).astype(int)
     fills = np.stack([rgb for _, rgb in parts]).clip(0, 255).astype(int).tolist()
-    draw, flat, start = ImageDraw.Draw(canvas), pixels.ravel().tolist(), 0
+    draw = ImageDraw.Draw(canvas)
+    flat = pixels.ravel().tolist()
+    start = 0
     for (points, _), (red, green, blue) in zip(parts, fills, strict=True):
         draw.polygon(flat[start : start + points.size], fill=(red, green, blue))
         start += points.size
-    (left, top), (right, bottom) = pixels.min(0), pixels.max(0) + _SUPERSAMPLE
+    (left, top) = pixels.min(0)
+    (right, bottom) = pixels.max(0) + _SUPERSAMPLE
     return np.array((top, left, bottom, right), np.float32) // _SUPERSAMPLE
 
 
 def _rotation(angle: np.ndarray | float) -> np.ndarray:
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos = np.cos(angle)
+    sin = np.sin(angle)
     return np.stack([cos, sin, -sin, cos], axis=-1).reshape(*np.shape(angle), 2, 2)
 
 
@@ -108,8 +113,10 @@ def _plumage(rng: np.random.Generator, head: np.ndarray, tail: np.ndarray) -> li
     """Returns the perch and the bird without its marks."""
     greys = rng.uniform((90, 34, 50), (190, 66, 110))
     coat, wing, horn = greys[:, None] + rng.uniform(-28, 28, (3, 3))
-    belly, wood = coat + rng.uniform(20, 60), np.array((104, 78, 56)) * rng.uniform(0.6, 1.1)
-    slope, eye = rng.uniform(-0.3, 0.3), head + np.array((0.05, 0.0))
+    belly = coat + rng.uniform(20, 60)
+    wood = np.array((104, 78, 56)) * rng.uniform(0.6, 1.1)
+    slope = rng.uniform(-0.3, 0.3)
+    eye = head + np.array((0.05, 0.0))
     left, right = rng.uniform((-0.04, 0.05), (0.04, 0.13))  # where the feet stand
     return [
         (_strip((-3.0, 0.375 - slope), (3.0, 0.375 + slope), rng.uniform(0.04, 0.07)), wood),
@@ -131,7 +138,8 @@ def _marks(head: np.ndarray, length: float, crown: int, bars: int) -> list[list[
     """Returns the crown, 5-7 px wide at 64 px, and the bars, 3 px apart, whatever the length."""
     half, gap = np.clip((0.12 * length, 0.095 * length), (2.4, 2.8), (3.4, 3.3)) / length
     cap = _DISC[10:] * half + head - np.array((0.01, 0.07))
-    bar, step = _SQUARE * (0.22 * gap, 0.085) @ _WING_TURN + _WING_CENTER, gap * _WING_TURN[0]
+    bar = _SQUARE * (0.22 * gap, 0.085) @ _WING_TURN + _WING_CENTER
+    step = gap * _WING_TURN[0]
     strokes = [(bar + (rank - bars / 2) * step, BAR_RGB) for rank in range(NUM_BARS[bars])]
     return [[(cap, CROWN_RGB[crown])], strokes]
 
@@ -154,15 +162,18 @@ def draw_bird(
     if size < 32 or crown not in range(len(CROWN_COLORS)) or bars not in range(len(NUM_BARS)):
         problem = f"cannot draw a bird of size={size}, crown={crown}, bars={bars}"
         raise ValueError(f"{problem}: pass size >= 32, crown in 0..3 and bars in 0..2")
-    canvas, length = _background(rng, size), rng.uniform(28, 47)  # 64ths of the side, beak to tail
+    canvas = _background(rng, size)
+    length = rng.uniform(28, 47)  # 64ths of the side, beak to tail
     head, tail = rng.uniform([(0.24, -0.27), (-0.55, 0.02)], [(0.3, -0.18), (-0.55, 0.2)])
-    flip, scale = (rng.choice((-1.0, 1.0)), 1.0), length / 64 * canvas.width
+    flip = (rng.choice((-1.0, 1.0)), 1.0)
+    scale = length / 64 * canvas.width
     matrix = _rotation(rng.uniform(-0.3, 0.3)) * flip * scale
     reach = _OUTLINE @ matrix
     frame = np.vstack([matrix, rng.uniform(6 - reach.min(0), canvas.width - 6 - reach.max(0))])
     _paint(canvas, _plumage(rng, head, tail), frame)
     crown_mark, bars_mark = _marks(head, length, crown, bars)
-    crown_box, bars_box = _paint(canvas, crown_mark, frame), _paint(canvas, bars_mark, frame)
+    crown_box = _paint(canvas, crown_mark, frame)
+    bars_box = _paint(canvas, bars_mark, frame)
     box = np.concatenate([np.minimum(crown_box, bars_box)[:2], np.maximum(crown_box, bars_box)[2:]])
     return Bird(np.asarray(canvas.reduce(_SUPERSAMPLE)), crown, bars, crown_box, bars_box, box)
 
@@ -174,8 +185,10 @@ class SyntheticBirds:
     """
 
     def __init__(self, num_images: int, seed: int, size: int) -> None:
-        self._seed, self._size = seed, size
-        rng, num_classes = np.random.default_rng(seed), len(CROWN_COLORS) * len(NUM_BARS)
+        self._seed = seed
+        self._size = size
+        rng = np.random.default_rng(seed)
+        num_classes = len(CROWN_COLORS) * len(NUM_BARS)
         rounds = [rng.permutation(num_classes) for _ in range(0, num_images, num_classes)]
         self.labels: list[int] = np.ravel(rounds).astype(int).tolist()[:num_images]
         self._drawn: dict[int, Example] = {}

@@ -39,14 +39,16 @@ def read_tfds(name: str, data_dir: str | Path, *, max_pixels: int = MAX_PIXELS) 
             f"{builder.data_dir} has the features {', '.join(features)}: expected an image called "
             "image and a class called label. Choose a set for classification."
         )
-    classes, splits = features["label"], builder.info.splits
+    classes = features["label"]
+    splits = builder.info.splits
     present = (
         _source(tfds, builder, split, classes.num_classes, max_pixels)
         for split in ("train", "test", "validation")
         if split in splits
     )
     sources = {source.split: source for source in present if _is_labelled(builder, source)}
-    train, validation = sources.get("train"), sources.get("validation")
+    train = sources.get("train")
+    validation = sources.get("validation")
     test = sources.get("test", validation)
     if train is None or test is None:
         raise ValueError(
