@@ -15,12 +15,13 @@ from aftrans_jax.command import one_line_errors
 from aftrans_jax.data.doctor.examine import Diagnosis, clean, examine
 from aftrans_jax.data.doctor.findings import problems, report
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, counted, printable
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.csv_list import check_rows, write_csv
 from aftrans_jax.data.sets.named_classes import in_order
 from aftrans_jax.flags import CONFIG, parse_flags
 from aftrans_jax.paths import check_place
+from aftrans_jax.wording import counted, printable
 
 flags.declare_key_flag("config")  # so that --help shows it
 _WRITE = flags.DEFINE_string(

@@ -14,8 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from aftrans_jax.data.decoding.formats import lift_pillow_limit
-from aftrans_jax.data.names import printable
 from aftrans_jax.training.memory import oom_remedy
+from aftrans_jax.wording import printable
 
 PAGES = (".html", ".htm")  # suffixes of pages
 

@@ -20,10 +20,10 @@ from aftrans_jax.command import (
     one_line_errors,
     say,
 )
-from aftrans_jax.data.names import printable
 from aftrans_jax.inference.options import add_options
 from aftrans_jax.paths import expand
 from aftrans_jax.photos import ARGUMENTS, find
+from aftrans_jax.wording import printable
 
 MAX_PHOTOS = 100
 

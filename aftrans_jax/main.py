@@ -114,7 +114,7 @@ def _workdir() -> Path:
     """Returns the directory of the run, by default one named after its changed settings."""
     if _WORKDIR.value:
         return Path(_WORKDIR.value)
-    from aftrans_jax.workdir.record import flat
+    from aftrans_jax.settings import flat
     from aftrans_jax.workdir.setting_changes import default_name
 
     name, plain = unchanged_config()

@@ -23,11 +23,11 @@ from aftrans_jax.command import (
     say,
     show,
 )
-from aftrans_jax.data.names import counted, printable
 from aftrans_jax.inference.options import add_options, filled
 from aftrans_jax.model.heads import HEADS
 from aftrans_jax.paths import expand
 from aftrans_jax.photos import ARGUMENTS, find
+from aftrans_jax.wording import counted, printable
 
 TABLES = (".csv", ".jsonl")
 

@@ -244,7 +244,8 @@ def own(path: Path) -> set[str]:
 # What each room may import of the others and of other people's packages, None for any package.
 COMMANDS = ("main", "check_data", "predict", "explain", "export", "study", "compare", "convert")
 BEHIND_COMMANDS = {"cache", "command", "data", "experiment", "files", "flags", "hosts"}
-BEHIND_COMMANDS |= {"inference", "model.heads", "paths", "photos", "run", "studies", "workdir"}
+BEHIND_COMMANDS |= {"inference", "model.heads", "paths", "photos", "run", "settings", "studies"}
+BEHIND_COMMANDS |= {"wording", "workdir"}
 PLAIN = {"numpy", "jaxtyping", "PIL"}
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "model": (set(), {"jax", "flax", "jaxtyping", "numpy"}),
@@ -262,14 +263,16 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "training": ({"files", "json_files", "model"}, None),
     "data.examples": (set(), PLAIN),
     "data.names": (set(), set()),
+    "wording": (set(), set()),
+    "settings": ({"config", "json_files"}, set()),
     "data.decoding": ({"files"}, PLAIN | {"pillow_heif"}),
     "data.loading": ({"data.examples"}, PLAIN | {"absl", "cv2", "grain", "psutil", "scipy"}),
     "data.sets": (
-        {"data.decoding", "data.examples", "data.loading", "data.names", "files"},
+        {"data.decoding", "data.examples", "data.loading", "data.names", "files", "wording"},
         PLAIN | {"scipy", "tensorflow_datasets"},
     ),
     "data.doctor": (
-        {"data.decoding", "data.examples", "data.loading", "data.names", "data.sets"},
+        {"data.decoding", "data.examples", "data.loading", "data.names", "data.sets", "wording"},
         PLAIN | {"tqdm"},
     ),
     "report": ({"files"}, PLAIN | {"jinja2", "scipy"}),
@@ -278,30 +281,31 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "key_groups": (set(), set()),
     "keys": ({"config"}, {"ml_collections"}),
     "workdir": (
-        {"config", "data", "files", "json_files", "key_groups", "locks", "paths", "training"}
-        | {"weights"},
+        {"config", "data", "files", "json_files", "key_groups", "locks", "paths", "settings"}
+        | {"training", "weights", "wording"},
         None,
     ),
     "experiment": (
-        {"config", "data", "key_groups", "model", "training", "weights", "workdir"},
+        {"config", "data", "key_groups", "model", "settings", "training", "weights", "wording"}
+        | {"workdir"},
         None,
     ),
     "run": (
         {"config", "data", "experiment", "files", "json_files", "key_groups", "model.heads"}
-        | {"paths", "report", "training", "weights", "workdir"},
+        | {"paths", "report", "settings", "training", "weights", "workdir"},
         None,
     ),
     "inference": (
         {"config", "data", "experiment", "files", "locks", "model", "paths", "report"}
-        | {"json_files", "training", "weights", "workdir"},
+        | {"json_files", "settings", "training", "weights", "wording", "workdir"},
         None,
     ),
     "studies": (
         {"config", "config_files", "data", "experiment", "files", "json_files", "key_groups"}
-        | {"keys", "model", "report", "run", "training", "weights", "workdir"},
+        | {"keys", "model", "report", "run", "settings", "training", "weights", "workdir"},
         None,
     ),
-    "command": ({"data.decoding", "data.names", "training.memory"}, {"tqdm"}),
+    "command": ({"data.decoding", "training.memory", "wording"}, {"tqdm"}),
     "flags": ({"config", "config_files", "configs", "keys", "paths"}, None),
     "photos": ({"command", "data", "paths"}, set()),
     "library": (

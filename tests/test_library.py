@@ -23,8 +23,9 @@ from aftrans_jax.inference.trained_model import Trained
 from aftrans_jax.json_files import write_json
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.plain_vit import PlainViT
+from aftrans_jax.settings import configured
 from aftrans_jax.weights.fitting import resize_positions
-from aftrans_jax.workdir.record import configured, read_result, read_settings
+from aftrans_jax.workdir.record import read_result, read_settings
 
 MINI8 = ROOT / "aftrans_jax" / "assets" / "mini8.npz"
 

@@ -12,9 +12,9 @@ from jax.experimental import multihost_utils
 
 from aftrans_jax.data.examples import Dataset
 from aftrans_jax.key_groups import OWN_TO_HOST
+from aftrans_jax.settings import flat
 from aftrans_jax.training.checkpoint_reading import checksum
 from aftrans_jax.workdir.image_lists import listed_images
-from aftrans_jax.workdir.record import flat
 
 # Lists come first: some settings follow from the number of images.
 _FACTS = {

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset, Source
-from aftrans_jax.data.names import composed, printable
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.photos import PhotoTable
 from aftrans_jax.data.sets.subsets import Relabelled, Subset
+from aftrans_jax.wording import printable
 
 
 class Evaluated(NamedTuple):

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from aftrans_jax.data.names import printable
 from aftrans_jax.inference.prediction import Prediction
 from aftrans_jax.inference.preprocessing import why_unread
 from aftrans_jax.report.html import write_page
 from aftrans_jax.report.photos import EncodedPhoto, Rectangle, encoded_photo, rectangle
 from aftrans_jax.report.pictures import Picture
+from aftrans_jax.wording import printable
 
 MAX_CARDS = 200  # photos on a page: it is one file, of about 0.04 MB a photo
 MAX_FAILURES = 20  # names of photos that could not be read

@@ -19,13 +19,10 @@ from aftrans_jax.experiment.model import (
 )
 from aftrans_jax.inference.options import PRECISIONS
 from aftrans_jax.inference.single_file import read_saved, save
+from aftrans_jax.settings import configured
 from aftrans_jax.training.state import EVAL_PARAMS
 from aftrans_jax.workdir.class_names import run_classes
-from aftrans_jax.workdir.record import (
-    configured,
-    read_result,
-    read_settings,
-)
+from aftrans_jax.workdir.record import read_result, read_settings
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from aftrans_jax.key_groups import EVAL_VIEWS, NOT_OF_VIT, RESUMABLE, is_listed
 from aftrans_jax.report.statistics import SplitPredictions, share
 from aftrans_jax.report.summary import Baseline
+from aftrans_jax.settings import flat
 from aftrans_jax.workdir.predictions_csv import read_predictions
-from aftrans_jax.workdir.record import finished_result, flat, written_settings
+from aftrans_jax.workdir.record import finished_result, written_settings
 from aftrans_jax.workdir.setting_changes import changes
 
 _PLAIN = "vit"

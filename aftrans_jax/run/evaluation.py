@@ -15,11 +15,12 @@ from aftrans_jax.experiment.model import ANNOTATED
 from aftrans_jax.json_files import write_json
 from aftrans_jax.key_groups import EVALUATED, OTHER_SET, RESUMABLE, is_listed
 from aftrans_jax.run.results import skipped_images, summary
+from aftrans_jax.settings import flat
 from aftrans_jax.training.actions import show_scores
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.sharding import placed
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import flat, read_result
+from aftrans_jax.workdir.record import read_result
 from aftrans_jax.workdir.reported_checkpoint import restore_reported
 from aftrans_jax.workdir.setting_changes import changes
 

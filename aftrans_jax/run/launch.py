@@ -25,6 +25,7 @@ from aftrans_jax.run.evaluation import (
 from aftrans_jax.run.results import recorded_line
 from aftrans_jax.run.signals import StopRequest
 from aftrans_jax.run.training import run
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.checkpoint_writing import check_path
 from aftrans_jax.training.reporting import Progress
@@ -34,14 +35,7 @@ from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.image_folders import used_images
 from aftrans_jax.workdir.image_lists import list_notes
 from aftrans_jax.workdir.lock import LOCK, locked
-from aftrans_jax.workdir.record import (
-    configured,
-    finished_result,
-    flat,
-    read_result,
-    read_settings,
-    trained_settings,
-)
+from aftrans_jax.workdir.record import finished_result, read_result, read_settings, trained_settings
 from aftrans_jax.workdir.reported_checkpoint import absent_checkpoints
 from aftrans_jax.workdir.setting_changes import check_may_train
 

@@ -23,13 +23,14 @@ from aftrans_jax.report.pictures import strip
 from aftrans_jax.report.statistics import mean_per_class
 from aftrans_jax.run.baseline import find_baseline
 from aftrans_jax.run.report_images import ShownImages, pictures
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.training.actions import accuracy_line
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.precision import device_name
 from aftrans_jax.training.reporting import MetricsLog
 from aftrans_jax.training.state import TrainState
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import configured, flat, read_commands
+from aftrans_jax.workdir.record import read_commands
 from aftrans_jax.workdir.setting_changes import changes
 
 _FACTS = {  # of result.json, as the report names them

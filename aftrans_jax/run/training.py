@@ -17,6 +17,7 @@ from aftrans_jax.run.report_images import shown_images
 from aftrans_jax.run.results import devices, recorded_line, summary, write_results
 from aftrans_jax.run.sessions import Session
 from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.settings import flat
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.training.state import TrainState
@@ -27,7 +28,6 @@ from aftrans_jax.workdir.image_lists import list_notes, record_lists
 from aftrans_jax.workdir.lock import locked
 from aftrans_jax.workdir.record import (
     finished_result,
-    flat,
     holds_run,
     note_command,
     read_settings,

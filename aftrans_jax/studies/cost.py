@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.model import blank_params, build_model
+from aftrans_jax.settings import configured
 from aftrans_jax.training.utilisation import forward_flops
-from aftrans_jax.workdir.record import configured
 
 _GROUPS = ("model.", "sacm.", "region.", "data.")  # of the keys that decide what is computed
 

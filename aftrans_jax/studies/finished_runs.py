@@ -10,15 +10,10 @@ from jaxtyping import Bool, Float
 from aftrans_jax.experiment.model import predicting_head
 from aftrans_jax.model.heads import HEADS
 from aftrans_jax.run.evaluation import annotated_scores
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.workdir.predictions_csv import Predictions, read_predictions
-from aftrans_jax.workdir.record import (
-    completed,
-    configured,
-    flat,
-    read_result,
-    written_settings,
-)
+from aftrans_jax.workdir.record import completed, read_result, written_settings
 
 
 class FinishedRun(NamedTuple):

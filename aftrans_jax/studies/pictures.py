@@ -21,10 +21,10 @@ from aftrans_jax.report.gallery import PredictedClass
 from aftrans_jax.report.photos import EncodedPhoto, Rectangle, encoded_photo
 from aftrans_jax.report.pictures import Picture
 from aftrans_jax.run.report_images import seen
+from aftrans_jax.settings import configured
 from aftrans_jax.studies.finished_runs import FinishedRun, TableRow
 from aftrans_jax.studies.tables import RowFigures
 from aftrans_jax.workdir.class_names import run_classes
-from aftrans_jax.workdir.record import configured
 
 NUM_SHOWN = 4  # images for each row and direction
 NUM_COMPARED = 8  # images that are shown for every setting

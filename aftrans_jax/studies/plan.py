@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from aftrans_jax.config import Config
 from aftrans_jax.key_groups import EVAL_VIEWS, is_left
 from aftrans_jax.run.evaluation import annotated_scores
+from aftrans_jax.settings import flat
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.rows import heads_of, row_config
 from aftrans_jax.training.precision import meant_precision
 from aftrans_jax.workdir.image_folders import check_moved
-from aftrans_jax.workdir.record import completed, flat, read_result, trained_settings
+from aftrans_jax.workdir.record import completed, read_result, trained_settings
 from aftrans_jax.workdir.setting_changes import check_may_train
 
 # Keys that may change in a directory but change predictions: runs that differ in them have no mean.

@@ -13,13 +13,14 @@ from aftrans_jax.json_files import write_json
 from aftrans_jax.key_groups import NO_EFFECT, is_listed
 from aftrans_jax.model.heads import HEADS
 from aftrans_jax.run.results import devices
+from aftrans_jax.settings import flat
 from aftrans_jax.studies.definition import Study, slug
 from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import Probe, new_classifier, probe
 from aftrans_jax.studies.rows import heads_of, row_config
 from aftrans_jax.studies.study import Say, TableWriter, accuracies, duration
 from aftrans_jax.workdir.predictions_csv import write_predictions
-from aftrans_jax.workdir.record import flat, trained_settings
+from aftrans_jax.workdir.record import trained_settings
 
 # Keys that make no other probe; a dot at the end means a whole group.
 _UNREAD = ("train.", "loss.", *NO_EFFECT)

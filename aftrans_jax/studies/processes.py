@@ -10,11 +10,12 @@ from typing import Any
 
 from aftrans_jax.files import make_folder
 from aftrans_jax.json_files import write_json
+from aftrans_jax.settings import flat
 from aftrans_jax.studies.definition import ANNOTATED_BOXES
 from aftrans_jax.studies.plan import Run, is_finished, moved_photos
 from aftrans_jax.workdir.contents import check_contents
 from aftrans_jax.workdir.lock import locked
-from aftrans_jax.workdir.record import flat, trained_settings
+from aftrans_jax.workdir.record import trained_settings
 from aftrans_jax.workdir.setting_changes import record_kept
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -11,8 +11,8 @@ from aftrans_jax.experiment.checks import check, check_one_length
 from aftrans_jax.experiment.model import MODELS, predicting_head
 from aftrans_jax.key_groups import is_left
 from aftrans_jax.keys import no_key
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.studies.definition import Row
-from aftrans_jax.workdir.record import configured, flat
 
 
 def row_config(

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import first_few
 from aftrans_jax.data.sets.named_classes import in_order
 from aftrans_jax.json_files import DamagedRecordError, write_json
+from aftrans_jax.wording import first_few
 from aftrans_jax.workdir.image_lists import listed_images, read_lists
 from aftrans_jax.workdir.record import read_classes
 

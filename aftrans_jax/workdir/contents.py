@@ -5,9 +5,9 @@ import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from aftrans_jax.data.names import first_few
 from aftrans_jax.paths import check_file
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
+from aftrans_jax.wording import first_few
 from aftrans_jax.workdir.lock import LOCK
 from aftrans_jax.workdir.record import written_settings
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, counted
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.subsets import photo_table
 from aftrans_jax.files import csv_text, write_bytes
 from aftrans_jax.json_files import DamagedRecordError
+from aftrans_jax.wording import counted
 
 _FOLDER = "image_folder.txt"  # absolute, since `data.dir` may be relative or a list that moves
 _COLUMNS = ["path", "class", "split"]

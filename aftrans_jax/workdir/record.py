@@ -1,27 +1,16 @@
 """The record of a run in its working directory: settings, classes, scores and commands."""
 
 import datetime
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aftrans_jax.config import Config, base_config
+from aftrans_jax.config import base_config
 from aftrans_jax.json_files import DamagedRecordError, read_json
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 
 _COMMANDS = "commands.txt"
-
-
-def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings by key, such as "train.steps", as JSON stores them: tuples become lists."""
-    by_key = {}
-    for name, value in json.loads(json.dumps(settings)).items():
-        if isinstance(value, dict):
-            by_key |= {f"{name}.{key}": item for key, item in flat(value).items()}
-        else:
-            by_key[name] = value
-    return by_key
 
 
 def read_settings(
@@ -119,25 +108,6 @@ def read_classes(workdir: Path) -> list[str]:
 def holds_run(workdir: Path) -> bool:
     """Returns whether anything was trained in a directory."""
     return bool(checkpoint_numbers(workdir / "checkpoints")) or (workdir / "result.json").exists()
-
-
-def configured(settings: Mapping[str, Any]) -> Config:
-    """Returns the configuration of settings by key, locked.
-
-    Raises:
-      DamagedRecordError: a value has another type than its key.
-    """
-    config = base_config()
-    for key, value in settings.items():
-        group, _, name = key.rpartition(".")
-        try:
-            section = config[group] if group else config
-            section[name] = tuple(value) if isinstance(value, list) else value
-        except TypeError as error:
-            raise DamagedRecordError(
-                f"{key}={value!r} in the record of the run: {error}"
-            ) from error
-    return config
 
 
 def finished_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:

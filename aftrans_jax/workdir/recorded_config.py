@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 
 from aftrans_jax.config import Config
-from aftrans_jax.workdir.record import configured, holds_run, read_settings
+from aftrans_jax.settings import configured
+from aftrans_jax.workdir.record import holds_run, read_settings
 
 
 def get_config(workdir: str) -> Config:

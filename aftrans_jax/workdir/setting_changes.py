@@ -7,9 +7,10 @@ from typing import Any
 
 from aftrans_jax.json_files import write_json
 from aftrans_jax.key_groups import EVAL_VIEWS, KEPT, NO_EFFECT, RESUMABLE, is_left, is_listed
+from aftrans_jax.settings import configured
 from aftrans_jax.training.checkpoint_numbers import checkpoint_numbers
 from aftrans_jax.weights.names import weights_name
-from aftrans_jax.workdir.record import configured, read_result, trained_settings
+from aftrans_jax.workdir.record import read_result, trained_settings
 from aftrans_jax.workdir.run_names import another_run, order, run_name
 
 Changes = dict[str, tuple[Any, Any]]  # by key: the value then and now

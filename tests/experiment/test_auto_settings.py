@@ -13,8 +13,9 @@ from aftrans_jax.key_groups import LEFT_TO_WEIGHTS
 from aftrans_jax.run import launch
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.settings import flat
 from aftrans_jax.weights.origins import Origin, as_text
-from aftrans_jax.workdir.record import flat, read_settings
+from aftrans_jax.workdir.record import read_settings
 from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import changes
 

@@ -13,9 +13,9 @@ from aftrans_jax.config import base_config
 from aftrans_jax.experiment.auto_settings import resolve_auto
 from aftrans_jax.experiment.model import blank_params, build_model, initial_params
 from aftrans_jax.inference.single_file import save
+from aftrans_jax.settings import flat
 from aftrans_jax.weights.fitting import fit_beside
 from aftrans_jax.weights.reading import open_weights
-from aftrans_jax.workdir.record import flat
 
 NAMES = ("tern", "gull", "skua")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

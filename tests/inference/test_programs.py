@@ -18,7 +18,7 @@ from aftrans_jax.experiment.model import build_model
 from aftrans_jax.inference import programs
 from aftrans_jax.inference.programs import program, write_program
 from aftrans_jax.inference.trained_model import Trained, load_trained, save_trained
-from aftrans_jax.workdir.record import flat as by_key
+from aftrans_jax.settings import flat as by_key
 
 NAMES = ("Grün", "a/b", "c,d")
 SIDE = 32

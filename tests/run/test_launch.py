@@ -14,12 +14,12 @@ from aftrans_jax.run import results, sessions, training
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.results import summary
 from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.settings import flat
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.training.evaluation import Evaluation
 from aftrans_jax.training.reporting import Progress
 from aftrans_jax.workdir.image_lists import record_lists
 from aftrans_jax.workdir.lock import locked
-from aftrans_jax.workdir.record import flat
 
 
 def launched(workdir, **changes):

@@ -6,10 +6,10 @@ import pytest
 from places import ROOT
 
 from aftrans_jax.flags import find_config
+from aftrans_jax.settings import flat
 from aftrans_jax.studies.definition import load_study
 from aftrans_jax.studies.plan import plan
 from aftrans_jax.studies.rows import row_config
-from aftrans_jax.workdir.record import flat
 
 STUDIES = sorted(path.stem for path in (ROOT / "configs" / "studies").glob("[!_]*.py"))
 

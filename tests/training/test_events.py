@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from aftrans_jax.config import base_config
+from aftrans_jax.settings import flat
 from aftrans_jax.training.events import EventFile
 from aftrans_jax.training.reporting import MetricsLog
-from aftrans_jax.workdir.record import flat
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorBoard's own

@@ -14,9 +14,9 @@ from aftrans_jax.experiment.model import blank_params, build_model
 from aftrans_jax.model.attention import KERNELS
 from aftrans_jax.model.plain_vit import PlainViT
 from aftrans_jax.model.variants import VARIANTS
+from aftrans_jax.settings import flat
 from aftrans_jax.studies.cost import gflop
 from aftrans_jax.training.utilisation import forward_flops, peak_flops
-from aftrans_jax.workdir.record import flat
 from benchmarks.models.cases import EveryTokenViT, flops
 
 

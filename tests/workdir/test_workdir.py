@@ -33,6 +33,7 @@ from aftrans_jax.run.evaluation import (
 )
 from aftrans_jax.run.launch import launch_training
 from aftrans_jax.run.signals import StopRequest
+from aftrans_jax.settings import configured, flat
 from aftrans_jax.training.checkpoints import Checkpoints
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.image_lists import (
@@ -46,14 +47,7 @@ from aftrans_jax.workdir.image_lists import (
     write_lists,
 )
 from aftrans_jax.workdir.lock import locked
-from aftrans_jax.workdir.record import (
-    configured,
-    flat,
-    read_classes,
-    read_result,
-    read_settings,
-    trained_settings,
-)
+from aftrans_jax.workdir.record import read_classes, read_result, read_settings, trained_settings
 from aftrans_jax.workdir.recorded_config import get_config
 from aftrans_jax.workdir.setting_changes import (
     changes,

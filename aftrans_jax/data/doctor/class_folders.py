@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 
 from aftrans_jax.data.doctor.examine import Diagnosis
-from aftrans_jax.data.names import composed, first_few, summary
+from aftrans_jax.data.names import composed
+from aftrans_jax.wording import first_few, summary
 
 _REMEDY = (
     " Classes are the folders just below data.dir, or below train/ and test/. If these subfolders "

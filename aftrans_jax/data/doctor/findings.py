@@ -8,7 +8,7 @@ import numpy as np
 from aftrans_jax.data.doctor.class_folders import too_deep
 from aftrans_jax.data.doctor.class_names import near_names
 from aftrans_jax.data.doctor.examine import UNKNOWN, Diagnosis, ListedImages
-from aftrans_jax.data.names import counted, first_few, printable, summary
+from aftrans_jax.wording import counted, first_few, printable, summary
 
 _NUM_SHOWN = 3  # images named in each finding
 _NUM_CLASSES = 10  # up to so many classes are all named, of more the first few

@@ -11,8 +11,9 @@ import numpy as np
 
 from aftrans_jax.data.decoding.decode import MAX_PIXELS
 from aftrans_jax.data.examples import Dataset
-from aftrans_jax.data.names import composed, counted, locate, printable
+from aftrans_jax.data.names import composed, locate
 from aftrans_jax.data.sets.photos import PhotoSource, PhotoTable
+from aftrans_jax.wording import counted, printable
 
 Box = tuple[float, float, float, float]
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aftrans_jax.data.names import printable
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.lists import inside, read_text, row_error, shortened
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
 from aftrans_jax.files import write_bytes
+from aftrans_jax.wording import printable
 
 _COLUMNS = ("path", "label", "split")
 _SEPARATORS = (",", ";", "\t")  # spreadsheets write ; where numbers have a decimal comma

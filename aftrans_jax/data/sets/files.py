@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from aftrans_jax.data.decoding.formats import HEIC, HEIC_REMEDY, HEIC_SUFFIXES, photo_suffixes
-from aftrans_jax.data.names import composed, summary
+from aftrans_jax.data.names import composed
+from aftrans_jax.wording import summary
 
 # What operating systems, network storage, editors and notebooks leave, in lower case. Hidden files
 # and folders, whose names begin with a dot, are left out as well.

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from aftrans_jax.data.decoding.formats import photo_suffixes
-from aftrans_jax.data.names import counted
 from aftrans_jax.data.sets.annotations import Annotations
 from aftrans_jax.data.sets.files import FoundFiles, find_files, subfolders
 from aftrans_jax.data.sets.named_classes import SPLIT_NAMES, NamedPhoto, from_names
+from aftrans_jax.wording import counted
 
 _REMEDY = (
     "Arrange the images as train/<class>/ and test/<class>/, or as <class>/ alone, and set data.dir"

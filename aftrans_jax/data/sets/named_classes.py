@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aftrans_jax.data.names import composed, counted, printable, summary
+from aftrans_jax.data.names import composed
 from aftrans_jax.data.sets.annotations import Annotations, Record, annotations
 from aftrans_jax.data.sets.holdout import drawn_split
+from aftrans_jax.wording import counted, printable, summary
 
 SPLIT_NAMES = {  # name of a split in lower case -> the split
     "train": "train",

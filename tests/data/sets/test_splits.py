@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from aftrans_jax.config import base_config
-from aftrans_jax.data.names import locate, printable, summary
+from aftrans_jax.data.names import locate
 from aftrans_jax.data.sets import mat_process
 from aftrans_jax.data.sets.annotations import photo_dataset
 from aftrans_jax.data.sets.csv_list import read_csv, write_csv
@@ -17,6 +17,7 @@ from aftrans_jax.data.sets.folder import read_folder
 from aftrans_jax.data.sets.lists import shortened
 from aftrans_jax.data.sets.matlab import read_entries
 from aftrans_jax.experiment.data import load_dataset
+from aftrans_jax.wording import printable, summary
 
 NFC, NFD = "Gr\u00fcn", "Gru\u0308n"
 
