@@ -106,4 +106,6 @@ def _duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
+    if minutes >= 10:
+        return f"{round(seconds / 60)} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"

@@ -194,6 +194,7 @@ def test_report_needs_nothing_else(tmp_path):
         ("test images", np.int32(243), "243"),
         ("images per second", 1234.5, "1,234"),
         ("time since the last start", 119.7, "2 min 0 s"),
+        ("time since the last start", 678.2, "11 min"),
         ("time since the last start", 7322.0, "2 h 2 min"),
         ("time since the last start", 12.34, "12.3 s"),
         ("time since the last start", math.inf, "inf"),
