@@ -14,11 +14,10 @@ def expand(path: str) -> str:
     Raises:
       ValueError: the home directory or a variable is not known, or it is an address such as gs://.
     """
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         raise ValueError(
-            f"{path!r} is an address, and only paths of this machine's folders can be read and "
-            f"written: mount what {scheme.group()} names (of Google's buckets by gcsfuse), and "
-            "give the path of the mounted folder"
+            f"{path!r} is an address, and only this machine's files can be read and written: "
+            "download it, or mount the bucket (Google's by gcsfuse), and give the path"
         )
     expanded = os.path.expanduser(os.path.expandvars(path))
     if expanded.startswith("~"):

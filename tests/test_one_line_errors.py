@@ -183,7 +183,7 @@ def test_what_cannot_be_expanded_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"'~nosuchuser/x' names a home directory that is not"):
         expand("~nosuchuser/x")
     for address in ("gs://bucket/run", "s3://bucket/run", "https://host/x.npz", "file:///x"):
-        with pytest.raises(ValueError, match=rf"^'{address}' is an address, .*mount "):
+        with pytest.raises(ValueError, match=rf"^'{address}' is an address, .*: download it, or "):
             expand(address)
     assert expand("gs:/x") == "gs:/x"
     monkeypatch.chdir(tmp_path)

@@ -96,13 +96,14 @@ def _check_batch(config: Config) -> None:
     """Raises ValueError where the images of a batch and a resized one do not fit into memory."""
     size = image_sizes(config, trains=True)
     rows = config.train.batch_size // jax.process_count()
-    needed = 3 * (rows * size["image_size"] ** 2 + size["resize_size"] ** 2)
+    needed = processes_here() * 3 * (rows * size["image_size"] ** 2 + size["resize_size"] ** 2)
     free = free_memory()
     if needed > free:
         raise ValueError(
-            f"train.batch_size={config.train.batch_size}: a batch of {size['image_size']} px takes "
-            f"{needed / 1e9:.2f} GB of the {free / 1e9:.2f} GB of free memory: lower it, or "
-            "data.source_size"
+            f"train.batch_size={config.train.batch_size}: a batch of {size['image_size']} px, and "
+            f"an image of {size['resize_size']} px, take {needed / 1e9:.2f} GB of the "
+            f"{free / 1e9:.2f} GB of free memory on this host: lower train.batch_size, "
+            "data.source_size or data.resize_ratio"
         )
 
 

@@ -61,7 +61,7 @@ class Classifier:
     Attributes:
       name: name of the model, a value of `model.name`.
       module: the Flax module.
-      params: its parameters, float32.
+      params: its parameters, float32, on each of these devices.
       class_names: names of the classes, in the order of the head.
       heads: logits that the model has: "global", or also "local" and "sum".
       head: logits that predict.
@@ -191,7 +191,9 @@ class Classifier:
                 for image, (_, photo) in zip(batch, chunk, strict=False):
                     if not isinstance(photo, Exception):
                         image[:] = photo.image
-                running.append((chunk, self._outputs(self.params, batch)))
+                # Where it is compiled, kernels are chosen by the default device.
+                with jax.default_device(self._mesh.devices.flat[0]):
+                    running.append((chunk, self._outputs(self.params, batch)))
                 if len(running) > 1:
                     yield from _rows(*running.popleft())
             for chunk, outputs in running:

@@ -63,6 +63,8 @@ def frozen_features(config: Config) -> SplitFeatures:
     config = config.copy_and_resolve_references()
     config.train.precision = "float32"
     config.data.cache = "none"  # each image is read once
+    # Training photos are read as test photos are.
+    config.data.resize_ratio = config.eval.resize_ratio or config.data.resize_ratio
     check(config, num_devices=1, trains=False)
     dataset, notes = load_dataset(config)
     crops_annotated = config.region.method == ANNOTATED

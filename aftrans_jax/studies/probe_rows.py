@@ -23,7 +23,7 @@ from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import trained_settings
 
 # Keys that make no other probe; a dot at the end means a whole group.
-_UNREAD = ("train.", "loss.", *NO_EFFECT)
+_UNREAD = ("train.", "loss.", "eval.every", *NO_EFFECT)
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:

@@ -17,7 +17,7 @@ _WHOLE = {"eval.resize_ratio": 1.0}  # tested on whole photos, not on their midd
 def get_study() -> Study:
     """Returns the ViT, and AFTrans by whole photos and by the same random crops.
 
-    Tested on the middle of a photo, a model is told where to look; tested on all of it, it is not.
+    Tested on whole photos, subjects are smaller than in the crops of the training.
     """
     return Study(
         title="AFTrans and a ViT trained on random crops",

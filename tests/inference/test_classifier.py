@@ -10,6 +10,7 @@ import aftrans_jax as aft
 from aftrans_jax.inference.classifier import Classifier
 from aftrans_jax.inference.explanation import explanations
 from aftrans_jax.inference.trained_model import Trained, load_trained, save_trained
+from aftrans_jax.model import attention
 from benchmarks.harness.hlo import collectives, num_loops
 
 PER_DEVICE = 2  # photos of a batch; one device runs the program of each of four, to the bit
@@ -45,6 +46,16 @@ def assert_same(one: aft.Prediction, other: aft.Prediction) -> None:
     assert (one.answers, one.box, one.seen) == (other.answers, other.box, other.seen)
     for name in ("probabilities", "relevance", "gates", "crop"):
         jax.tree.map(np.testing.assert_array_equal, getattr(one, name), getattr(other, name))
+
+
+def test_kernels_are_those_of_the_device_that_a_model_was_loaded_for(trained, images, monkeypatch):
+    asked = []
+    ask = attention.default_device
+    monkeypatch.setattr(attention, "default_device", lambda: asked.append(ask()) or asked[-1])
+    with jax.default_device(jax.devices()[2]):
+        model = Classifier(trained, batch_size=PER_DEVICE)
+    model(images[0])
+    assert set(asked) == {jax.devices()[2]}
 
 
 @pytest.mark.parametrize("number", [2, 8, 11, 19])

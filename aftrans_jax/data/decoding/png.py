@@ -12,7 +12,8 @@ from typing import NamedTuple
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _LONGEST_TEXT = 1 << 20  # bytes of metadata with the orientation, unpacked
-_PIECE = 1 << 20  # bytes of rows that are unpacked at a time
+_PACKED = 1 << 16  # bytes of a file that are unpacked at a time
+_PIECE = 1 << 20  # bytes that they become at a time
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the header's colour type
 # First column and row of each of Adam7's passes, and the steps to the next.
 _PASSES = (
@@ -96,10 +97,12 @@ def check_rows(stream: bytes) -> None:
     while missing > 0 and position < len(stream):
         length = int.from_bytes(stream[position : position + 4], "big")
         if stream[position + 4 : position + 8] == b"IDAT":
-            packed = stream[position + 8 : position + 8 + length]
-            while packed and missing > 0:
-                missing -= len(unpacked.decompress(packed, _PIECE))
-                packed = unpacked.unconsumed_tail
+            end = position + 8 + length
+            for start in range(position + 8, end, _PACKED):
+                packed = stream[start : min(start + _PACKED, end)]
+                while packed and missing > 0:
+                    missing -= len(unpacked.decompress(packed, _PIECE))
+                    packed = unpacked.unconsumed_tail
         position += 12 + length
     if missing > len(unpacked.flush() if missing > 0 else b""):
         raise ValueError("the file ends before its image does")
