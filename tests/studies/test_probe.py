@@ -18,11 +18,14 @@ from tiny import apply
 
 from aftrans_jax import study
 from aftrans_jax.data.sets.synthetic import synthetic_dataset
+from aftrans_jax.experiment.data import image_sizes
 from aftrans_jax.experiment.model import build_model, initial_params
 from aftrans_jax.flags import parse_flags
-from aftrans_jax.studies import probe_rows
+from aftrans_jax.settings import configured, flat
+from aftrans_jax.studies import features, probe_rows
 from aftrans_jax.studies.definition import Row, Study
 from aftrans_jax.studies.features import Features, SplitFeatures
+from aftrans_jax.studies.plan import Run
 from aftrans_jax.studies.probe import probe
 from aftrans_jax.studies.probe_rows import probe_plan, run_probes
 from aftrans_jax.workdir.predictions_csv import read_predictions
@@ -39,6 +42,30 @@ def probed(**changes):
 @pytest.fixture(scope="module")
 def result():
     return probed()
+
+
+def test_training_photos_are_read_as_test_photos_are(monkeypatch):
+    read = []
+    load = features.load_dataset
+    monkeypatch.setattr(
+        features, "load_dataset", lambda config: read.append(config) or load(config)
+    )
+    probed(data__resize_ratio=1.5, eval__resize_ratio=1.25)
+    expected = {"image_size": 32, "resize_size": 40}
+    assert image_sizes(read[0], trains=True) == image_sizes(read[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "counts"),
+    [("eval.every", 7, False), ("train.steps", 7, False), ("eval.resize_ratio", 2.0, True)],
+)
+def test_a_probe_is_made_again_where_what_it_reads_has_changed(monkeypatch, key, value, counts):
+    config = tiny_config()
+    run = Run("a", 0, Path("nowhere"), config, ("global",))
+    monkeypatch.setattr(probe_rows, "trained_settings", lambda _: flat(config.to_dict()))
+    assert probe_rows._is_probed(run)
+    other = configured(flat(config.to_dict()) | {key: value})
+    assert probe_rows._is_probed(run._replace(config=other)) != counts
 
 
 def by_hand(images):
