@@ -49,6 +49,10 @@ RESUMABLE = (
 
 # What an evaluation sees of an image: accuracies that differ in it are not comparable.
 EVAL_VIEWS = ("eval.mirror", "eval.resize_ratio")
+# May change in a run's directory and change its answers: runs that differ in them have no mean.
+ANSWERS = (*EVAL_VIEWS, "train.precision")
+# The same where images are held out, since the best of what is evaluated is reported.
+HELD_OUT_ANSWERS = (*ANSWERS, "eval.every")
 # May change in an evaluation, to score another labelled set.
 OTHER_SET = ("data.dir", "data.name", "data.supercategory", "data.num_test")
 # How images are evaluated, and which are tested: an evaluation refuses other values.
@@ -79,6 +83,8 @@ NOT_OF_VIT = (
     "data.source_size",
     "data.local_size",
 )
+# Not read by a probe, which trains nothing.
+NOT_OF_PROBE = ("train.", "loss.", "eval.every", *NO_EFFECT)
 
 
 def is_listed(key: str, group: Sequence[str]) -> bool:

@@ -151,11 +151,9 @@ def load_dataset(
     listed, drawn = with_validation(read_lists(config, evaluated), data)
     dataset, notes = _opened(listed, data.max_pixels, evaluated)
     notes += drawn
-    sizes = {
-        name: image_sizes(config, trains=name == "train")["resize_size"]
-        for name in dataset.splits()
-    }
-    splits = {name: at_size(source, sizes[name]) for name, source in dataset.splits().items()}
+    splits = dataset.splits()
+    sizes = {name: image_sizes(config, trains=name == "train")["resize_size"] for name in splits}
+    splits = {name: at_size(source, sizes[name]) for name, source in splits.items()}
     dataset = dataset._replace(**splits)
     if evaluated is not None:
         dataset = match_classes(dataset, evaluated.classes)

@@ -30,7 +30,7 @@ def crop_and_resize(
     Choice: the crop is cut from the photo at `data.source_size`; the paper's "raw image" may be it.
     """
     weigh = RESAMPLES[resample]
-    (height, width) = images.shape[1:3]
+    height, width = images.shape[1:3]
     top, left, bottom, right = boxes.astype(jnp.float32).T
     rows = weigh(top, bottom, size, height)
     cols = weigh(left, right, size, width)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aftrans_jax.config import Config
-from aftrans_jax.key_groups import EVAL_VIEWS, is_left
+from aftrans_jax.key_groups import ANSWERS, HELD_OUT_ANSWERS, is_left
 from aftrans_jax.run.evaluation import annotated_scores
 from aftrans_jax.settings import flat
 from aftrans_jax.studies.definition import Study, slug
@@ -16,9 +16,6 @@ from aftrans_jax.training.precision import meant_precision
 from aftrans_jax.workdir.image_folders import check_moved
 from aftrans_jax.workdir.record import completed, read_result, trained_settings
 from aftrans_jax.workdir.setting_changes import check_may_train
-
-# Keys that may change in a directory but change predictions: runs that differ in them have no mean.
-_ANSWERS = (*EVAL_VIEWS, "train.precision")
 
 
 class Run(NamedTuple):
@@ -144,8 +141,7 @@ def _check_answers(
         {**x, "train.precision": meant_precision(x["train.precision"], device)}
         for x in (scored, settings)
     )
-    chooses = bool(result.get("validation"))  # of what is evaluated, the best is reported
-    for key in (*_ANSWERS, *(["eval.every"] if chooses else [])):
+    for key in HELD_OUT_ANSWERS if result.get("validation") else ANSWERS:
         if then[key] != now[key] and not is_left(key, now[key]):
             name = "result" if run.trained is None else "eval-test-annotated"
             raise ValueError(

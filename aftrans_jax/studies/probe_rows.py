@@ -10,7 +10,7 @@ import jax
 from aftrans_jax.config import Config
 from aftrans_jax.files import make_folder
 from aftrans_jax.json_files import write_json
-from aftrans_jax.key_groups import NO_EFFECT, is_listed
+from aftrans_jax.key_groups import NOT_OF_PROBE, is_listed
 from aftrans_jax.model.heads import HEADS
 from aftrans_jax.run.results import devices
 from aftrans_jax.settings import flat
@@ -21,9 +21,6 @@ from aftrans_jax.studies.rows import heads_of, row_config
 from aftrans_jax.studies.study import Say, TableWriter, accuracies, duration
 from aftrans_jax.workdir.predictions_csv import write_predictions
 from aftrans_jax.workdir.record import trained_settings
-
-# Keys that make no other probe; a dot at the end means a whole group.
-_UNREAD = ("train.", "loss.", "eval.every", *NO_EFFECT)
 
 
 def probe_plan(study: Study, base: Config, workdir: Path, *, given: Collection[str]) -> list[Run]:
@@ -110,7 +107,7 @@ def _is_probed(run: Run) -> bool:
     """Returns whether a directory holds the probe of these settings; unread keys do not count."""
 
     def read(settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in settings.items() if not is_listed(key, _UNREAD)}
+        return {key: value for key, value in settings.items() if not is_listed(key, NOT_OF_PROBE)}
 
     return read(trained_settings(run.workdir)) == read(flat(run.config.to_dict()))
 

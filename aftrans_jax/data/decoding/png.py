@@ -7,13 +7,13 @@ the size of their texts.
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _LONGEST_TEXT = 1 << 20  # bytes of metadata with the orientation, unpacked
-_PACKED = 1 << 16  # bytes of a file that are unpacked at a time
-_PIECE = 1 << 20  # bytes that they become at a time
+_PIECE = 1 << 14  # bytes of a file that are unpacked at a time, to 17 MB at most
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the header's colour type
 # First column and row of each of Adam7's passes, and the steps to the next.
 _PASSES = (
@@ -93,19 +93,23 @@ def check_rows(stream: bytes) -> None:
         if columns > 0 and rows > 0:  # each row begins with its filter
             missing += rows * (1 + -(-columns * depth * _SAMPLES[colour] // 8))
     unpacked = zlib.decompressobj()
+    for packed in _packed_rows(stream):
+        missing -= len(unpacked.decompress(packed))
+        if missing <= 0:
+            return
+    raise ValueError("the file ends before its image does")
+
+
+def _packed_rows(stream: bytes) -> Iterator[bytes]:
+    """Yields the rows as the file packs them, in short pieces."""
     position = len(SIGNATURE)
-    while missing > 0 and position < len(stream):
-        length = int.from_bytes(stream[position : position + 4], "big")
-        if stream[position + 4 : position + 8] == b"IDAT":
-            end = position + 8 + length
-            for start in range(position + 8, end, _PACKED):
-                packed = stream[start : min(start + _PACKED, end)]
-                while packed and missing > 0:
-                    missing -= len(unpacked.decompress(packed, _PIECE))
-                    packed = unpacked.unconsumed_tail
-        position += 12 + length
-    if missing > len(unpacked.flush() if missing > 0 else b""):
-        raise ValueError("the file ends before its image does")
+    while position < len(stream):
+        first = position + 8
+        end = first + int.from_bytes(stream[position : position + 4], "big")
+        if stream[position + 4 : first] == b"IDAT":
+            for start in range(first, end, _PIECE):
+                yield stream[start : min(start + _PIECE, end)]
+        position = end + 4
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
